@@ -1,0 +1,58 @@
+/**
+ * The port through which every part of a manager reads and writes the replicated store. The raft
+ * node (`manager/raft/`) implements it; tests use the single-member `manager/raft/local-state.ts`.
+ */
+
+import type { ChangeBatch, ReadView, Tx } from "#store/types.ts";
+
+/** Which component writes; task state transitions are checked against it (`model/task-states.ts`). */
+export type Actor =
+  | "api"
+  | "allocator"
+  | "orchestrator"
+  | "scheduler"
+  | "restart"
+  | "updater"
+  | "reaper"
+  | "enforcer"
+  | "dispatcher"
+  | "ca"
+  | "membership"
+  | "leader";
+
+export interface LeaderInfo {
+  readonly nodeId: string;
+  /** "host:port" of its manager port. */
+  readonly addr: string;
+}
+
+export interface WatchOptions {
+  readonly signal: AbortSignal;
+  /** Replays from after this index; `out-of-range` ("watch from version unavailable") if too old. */
+  readonly resumeFrom?: number;
+}
+
+export interface ClusterState {
+  /** The newest state that this manager has applied; may lag behind the leader. */
+  view(): ReadView;
+  /** A view that contains everything acknowledged before the call (read-index). */
+  linearizable(): Promise<ReadView>;
+  /**
+   * Runs `write` against the newest state including what is still on its way, proposes its changes
+   * as one entry and resolves when they are committed and applied here. `write` must be synchronous
+   * and may be run only once. Leader only: otherwise EngineError `unavailable`. An empty change set
+   * is not proposed, but still waits for what it read to be committed.
+   */
+  update<T>(actor: Actor, write: (tx: Tx) => T): Promise<T>;
+  /** Batches in commit order, each exactly once, starting after the view at the time of the call. */
+  watch(options: WatchOptions): AsyncIterable<ChangeBatch>;
+  /** The view and the batches after it, with nothing lost in between. */
+  viewAndWatch(options: WatchOptions): { view: ReadView; batches: AsyncIterable<ChangeBatch> };
+  isLeader(): boolean;
+  leader(): LeaderInfo | undefined;
+  /**
+   * Calls `lead` each time this manager becomes leader and has applied all entries of earlier
+   * terms; the signal is aborted when it stops leading. Rejections of `lead` make it step down.
+   */
+  onLeadership(lead: (signal: AbortSignal) => Promise<void>): void;
+}

@@ -1,0 +1,94 @@
+import { mkdtemp, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterEach, beforeEach, expect, test } from "vitest";
+import { EngineError } from "#base/error.ts";
+import { Health, HealthCheckResponse_ServingStatus } from "#wire/gen/swarmkit/health_pb.js";
+import { LogBroker } from "#wire/gen/swarmkit/logbroker_pb.js";
+import { deferred } from "../async.ts";
+import { openChannel, type RpcChannel } from "./client.ts";
+import { createRpcServer, type RpcServer } from "./server.ts";
+
+let folder: string;
+let server: RpcServer;
+let channel: RpcChannel;
+
+beforeEach(async () => {
+  folder = await mkdtemp(join(tmpdir(), "skep-grpc-"));
+  server = createRpcServer((context) => {
+    if (!context.local) throw new EngineError("permission-denied", "no");
+  });
+});
+
+afterEach(async () => {
+  channel.close();
+  await server.close();
+  await rm(folder, { recursive: true });
+});
+
+async function start(): Promise<void> {
+  await server.listenUnix(join(folder, "s.sock"));
+  channel = openChannel({ target: `unix://${join(folder, "s.sock")}` });
+}
+
+test("unary: the answer and the error keep value, code and message", async () => {
+  server.add(Health, {
+    check: ({ service }) => {
+      if (service === "bad") throw new EngineError("not-found", "no such service");
+      return { status: HealthCheckResponse_ServingStatus.SERVING };
+    },
+  });
+  await start();
+  const health = channel.client(Health);
+  expect((await health.check({ service: "Raft" })).status).toBe(
+    HealthCheckResponse_ServingStatus.SERVING,
+  );
+  await expect(health.check({ service: "bad" })).rejects.toMatchObject({
+    code: "not-found",
+    message: "no such service",
+  });
+});
+
+test("streams: server stream ends by error, client stream is read whole", async () => {
+  let published = 0;
+  server.add(LogBroker, {
+    async *listenSubscriptions() {
+      yield { id: "a" };
+      yield { id: "b" };
+      throw new EngineError("aborted", "over");
+    },
+    async publishLogs(requests) {
+      for await (const request of requests) published += request.messages.length;
+      return {};
+    },
+  });
+  await start();
+  const broker = channel.client(LogBroker);
+  const seen: string[] = [];
+  await expect(async () => {
+    for await (const message of broker.listenSubscriptions({})) seen.push(message.id);
+  }).rejects.toMatchObject({ code: "aborted", message: "over" });
+  expect(seen).toEqual(["a", "b"]);
+  await broker.publishLogs(
+    (async function* () {
+      yield { messages: [{}, {}] };
+      yield { messages: [{}] };
+    })(),
+  );
+  expect(published).toBe(3);
+});
+
+test("a caller that goes away aborts the handler's signal", async () => {
+  const gone = deferred();
+  server.add(LogBroker, {
+    async *listenSubscriptions(_request, context) {
+      context.signal.addEventListener("abort", () => gone.resolve());
+      yield { id: "a" };
+      await gone.promise;
+    },
+    publishLogs: async () => ({}),
+  });
+  await start();
+  for await (const _ of channel.client(LogBroker).listenSubscriptions({})) break;
+  await gone.promise;
+});
