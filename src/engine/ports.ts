@@ -13,7 +13,7 @@ import type {
 } from "#wire/docker/containers.ts";
 import type { EngineEvent, EventFilters } from "#wire/docker/events.ts";
 import type { AuthConfig, ImageConfig, ImageInspect, ImageSummary } from "#wire/docker/images.ts";
-import type { EndpointSettings, NetworkInspect } from "#wire/docker/networks.ts";
+import type { EndpointSettings, NetworkCreateBody, NetworkInspect } from "#wire/docker/networks.ts";
 import type { VolumeInspect } from "#wire/docker/volumes.ts";
 
 /** Filters in their parsed form: key to the list of accepted values. */
@@ -162,9 +162,7 @@ export interface NetworkService {
   /** By name, id or unique prefix; `not-found` "network X not found". */
   inspect(reference: string): Promise<NetworkInspect>;
   list(filters: Filters): Promise<readonly NetworkInspect[]>;
-  create(
-    body: import("#wire/docker/networks.ts").NetworkCreateBody,
-  ): Promise<{ id: string; warning: string }>;
+  create(body: NetworkCreateBody): Promise<{ id: string; warning: string }>;
   remove(reference: string): Promise<void>;
   /** Checks that the networks exist and the endpoint settings can be met; changes nothing. */
   validate(

@@ -204,7 +204,7 @@ function cancelled(): EngineError {
 async function* readAll(
   call: AsyncIterable<unknown> & Cancellable & { on(event: "error", fn: () => void): unknown },
   release: () => void,
-): AsyncGenerator<unknown> {
+): AsyncGenerator {
   // A consumer that stops early destroys the stream; the late error must not become an uncaught one.
   call.on("error", () => undefined);
   try {

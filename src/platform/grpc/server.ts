@@ -108,8 +108,7 @@ export function createRpcServer(authorize: Authorize): RpcServer {
   return {
     add: (service, handlers) => {
       const definition = definitionOf(service);
-      const bind = (local: boolean) =>
-        implementationOf(service, handlers as Record<string, AnyHandler>, { authorize, local });
+      const bind = (local: boolean) => implementationOf(service, handlers, { authorize, local });
       localServer.addService(definition, bind(true));
       remoteServer.addService(definition, bind(false));
     },
@@ -268,7 +267,7 @@ function adapt(method: DescMethod, handler: AnyHandler, door: Door) {
   }
 }
 
-async function* requestsOf(call: AnyCall): AsyncGenerator<unknown> {
+async function* requestsOf(call: AnyCall): AsyncGenerator {
   try {
     yield* call;
   } catch (error) {

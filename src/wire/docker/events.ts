@@ -1,0 +1,16 @@
+/** The Engine API's event stream: one JSON object per line of `GET /events`. */
+
+export interface EngineEvent {
+  /** "container", "image", "network", "volume", "daemon", "service", "node", "secret", "config". */
+  readonly Type: string;
+  readonly Action: string;
+  readonly Actor: { readonly ID: string; readonly Attributes: Readonly<Record<string, string>> };
+  readonly scope: "local" | "swarm";
+  /** Seconds since the epoch. */
+  readonly time: number;
+  /** Nanoseconds since the epoch, as a number the way Docker sends it (precision: about 200 ns). */
+  readonly timeNano: number;
+}
+
+/** Parsed `filters` of an event subscription: key to accepted values. */
+export type EventFilters = ReadonlyMap<string, readonly string[]>;

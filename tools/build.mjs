@@ -1,0 +1,73 @@
+// Generates the wire code from proto/ and bundles the program into dist/: `engine.mjs` (the daemon),
+// `cli.mjs` (everything else). Does nothing when no input is newer than the last build. Plain
+// JavaScript, because it runs before anything can compile.
+
+import { spawnSync } from "node:child_process";
+import { existsSync, mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
+import { delimiter, join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { build } from "esbuild";
+
+const root = fileURLToPath(new URL("..", import.meta.url));
+const force = process.argv.includes("--force");
+
+/** The newest modification time below a path, milliseconds. */
+function newest(path) {
+  if (!existsSync(path)) return 0;
+  const stat = statSync(path);
+  if (!stat.isDirectory()) return stat.mtimeMs;
+  let latest = 0;
+  for (const entry of readdirSync(path)) latest = Math.max(latest, newest(join(path, entry)));
+  return latest;
+}
+
+function upToDate(stamp, inputs) {
+  return !force && existsSync(stamp) && statSync(stamp).mtimeMs >= Math.max(...inputs.map((input) => newest(join(root, input))));
+}
+
+function generate() {
+  const stamp = join(root, "src/wire/gen/.stamp");
+  if (upToDate(stamp, ["proto", "buf.yaml", "buf.gen.yaml", "package-lock.json"])) return;
+  const bin = join(root, "node_modules/.bin");
+  const run = spawnSync(join(bin, "buf"), ["generate"], {
+    cwd: root,
+    stdio: "inherit",
+    env: { ...process.env, PATH: `${bin}${delimiter}${process.env.PATH}` },
+  });
+  if (run.status !== 0) process.exit(run.status ?? 1);
+  writeFileSync(stamp, "");
+}
+
+async function bundle() {
+  const stamp = join(root, "dist/.stamp");
+  if (upToDate(stamp, ["src", "bin", "package.json", "package-lock.json", "tools/build.mjs"])) return;
+  mkdirSync(join(root, "dist"), { recursive: true });
+  const { version } = JSON.parse(readFileSync(join(root, "package.json"), "utf8"));
+  await build({
+    absWorkingDir: root,
+    entryPoints: { engine: "src/daemon/main.ts", cli: "src/cli/main.ts" },
+    outdir: "dist",
+    outExtension: { ".js": ".mjs" },
+    bundle: true,
+    splitting: true,
+    format: "esm",
+    platform: "node",
+    target: "node20",
+    // Native code cannot be bundled; it is found beside the bundle in node_modules.
+    external: ["koffi"],
+    define: { SKEP_VERSION: JSON.stringify(version), SKEP_COMMIT: JSON.stringify(commit()) },
+    // CommonJS packages inside the bundle still ask for Node's own modules by require.
+    banner: { js: 'import { createRequire as __createRequire } from "node:module"; const require = __createRequire(import.meta.url);' },
+    logLevel: "warning",
+    sourcemap: "linked",
+  });
+  writeFileSync(stamp, "");
+}
+
+function commit() {
+  const run = spawnSync("git", ["rev-parse", "--short=7", "HEAD"], { cwd: root, encoding: "utf8" });
+  return run.status === 0 ? run.stdout.trim() : "unknown";
+}
+
+generate();
+await bundle();
