@@ -48,6 +48,7 @@ export class JointConfig {
   }
 
   toString(): string {
-    return this.isJoint ? `${this.incoming}&&${this.outgoing}` : `${this.incoming}`;
+    const incoming = this.incoming.toString();
+    return this.isJoint ? `${incoming}&&${this.outgoing.toString()}` : incoming;
   }
 }

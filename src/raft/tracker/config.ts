@@ -36,9 +36,9 @@ export function confStateOf(config: TrackerConfig): ConfState {
 }
 
 export function describeConfig(config: TrackerConfig): string {
-  let text = `voters=${config.voters}`;
-  if (config.learners.size > 0) text += ` learners=${config.learners}`;
-  if (config.learnersNext.size > 0) text += ` learners_next=${config.learnersNext}`;
+  let text = `voters=${config.voters.toString()}`;
+  if (config.learners.size > 0) text += ` learners=${config.learners.toString()}`;
+  if (config.learnersNext.size > 0) text += ` learners_next=${config.learnersNext.toString()}`;
   if (config.autoLeave) text += " autoleave";
   return text;
 }
