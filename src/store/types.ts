@@ -70,8 +70,8 @@ export interface ReadView {
 /**
  * A transaction on the leader: reads see its own writes (and those of transactions before it that
  * are still on their way through raft). Throws EngineError `already-exists` (id or name taken),
- * `not-found`, `aborted` ("update out of sequence") when `meta.version` of an update is not the
- * stored one, `resource-exhausted` past the limits of `base/limits.ts`. Nothing of a transaction
+ * `not-found`, `unknown` ("update out of sequence", see `isOutOfSequence`) when `meta.version` of an
+ * update is not the stored one, `resource-exhausted` past the limits of `base/limits.ts`. Nothing of a transaction
  * whose function throws is kept.
  */
 export interface Tx extends ReadView {

@@ -1,0 +1,177 @@
+/**
+ * The store of one manager: the committed state, and ahead of it the head, which also holds the
+ * transactions that the leader has proposed and raft has not committed yet. That way many proposals
+ * are on their way at once while each transaction still sees all those before it.
+ *
+ * Invariants: the head is the committed state plus the transactions in flight, in the order of
+ * their indexes; applying the same entries gives the same state on every manager, whether they pass
+ * through the head (`commitHead`) or not (`apply`). Nothing in flight is ever visible in `view`.
+ *
+ * Synchronous, with a single owner, and without IO: raft and the watchers' waiting are the driver's.
+ */
+
+import { invariant, must } from "#base/invariant.ts";
+import type { StoreAction } from "#wire/gen/swarmkit/raft_pb.js";
+import type { StoreSnapshot } from "#wire/gen/swarmkit/snapshot_pb.js";
+import { changeOf, effectOf, stamped } from "./actions.ts";
+import { ChangeRing } from "./change-ring.ts";
+import type { Stored } from "./kinds.ts";
+import { difference, stateOfSnapshot, storeSnapshotOf } from "./snapshot.ts";
+import { Draft, emptyState, type State } from "./tables.ts";
+import { Transaction, type TransactionOptions } from "./transaction.ts";
+import type { Change, ChangeBatch, Kind, ReadView } from "./types.ts";
+import { StateView } from "./view.ts";
+
+interface InFlight {
+  readonly index: number;
+  readonly changes: readonly Change[];
+  /** The state after it, all earlier ones included. */
+  readonly state: State;
+}
+
+export interface StoreOptions {
+  /** Most object changes that are kept for watchers that resume. */
+  readonly watchChangesMax?: number;
+}
+
+export interface Store {
+  /** The committed state. */
+  view(): ReadView;
+  /** The committed state plus all that is in flight; its index is that of the last one in flight. */
+  head(): ReadView;
+  /** How many transactions are in flight. */
+  readonly inFlight: number;
+  /** Starts a transaction over the head; nothing is kept unless it is given to `push`. */
+  begin(options: TransactionOptions): Transaction;
+  /** Makes a proposed transaction part of the head. No other may have been pushed since it began. */
+  push(transaction: Transaction): void;
+  /** The oldest transaction in flight was committed at its index. */
+  commitHead(index: number): ChangeBatch;
+  /** Forgets the transactions in flight from `index` on (all by default); they may yet be applied. */
+  dropHead(index?: number): void;
+  /** Applies a committed entry that is not in flight here. Refuses nothing, so that all agree. */
+  apply(actions: readonly StoreAction[], index: number): ChangeBatch;
+  /** An entry was applied that changes no object. */
+  skip(index: number): void;
+  snapshot(): StoreSnapshot;
+  /** Replaces everything; watchers see the differences as one batch. */
+  restore(snapshot: StoreSnapshot, index: number): ChangeBatch;
+  /** The first batch after `index`, if it is there yet. */
+  batchAfter(index: number): ChangeBatch | "unavailable" | undefined;
+}
+
+export function createStore(options: StoreOptions = {}): Store {
+  return new MemoryStore(options);
+}
+
+class MemoryStore implements Store {
+  #index = 0;
+  #committed: State = emptyState();
+  #view: ReadView;
+  #ring: ChangeRing;
+  #flying: InFlight[] = [];
+  readonly #watchChangesMax: number | undefined;
+
+  constructor(options: StoreOptions) {
+    this.#watchChangesMax = options.watchChangesMax;
+    this.#ring = new ChangeRing(0, this.#watchChangesMax);
+    this.#view = new StateView(0, this.#committed);
+  }
+
+  get inFlight(): number {
+    return this.#flying.length;
+  }
+
+  view(): ReadView {
+    return this.#view;
+  }
+
+  head(): ReadView {
+    const last = this.#flying.at(-1);
+    return last === undefined ? this.#view : new StateView(last.index, last.state);
+  }
+
+  begin(options: TransactionOptions): Transaction {
+    const last = this.#flying.at(-1);
+    const base = last?.index ?? this.#index;
+    invariant(options.index > base, "a transaction comes after all that is in flight");
+    return new Transaction(last?.state ?? this.#committed, options);
+  }
+
+  push(transaction: Transaction): void {
+    const { index } = transaction;
+    invariant(index > (this.#flying.at(-1)?.index ?? this.#index), "pushed in order");
+    const changes = transaction.changes();
+    this.#flying.push({ index, changes, state: transaction.result() });
+  }
+
+  commitHead(index: number): ChangeBatch {
+    const oldest = must(this.#flying.shift(), "a transaction in flight");
+    invariant(oldest.index === index, "transactions in flight are committed at their own index");
+    return this.#advance(index, oldest.state, oldest.changes);
+  }
+
+  dropHead(index = 0): void {
+    this.#flying = this.#flying.filter((one) => one.index < index);
+  }
+
+  apply(actions: readonly StoreAction[], index: number): ChangeBatch {
+    invariant(this.#flying.length === 0, "what is in flight is dropped before others' entries");
+    const draft = new Draft(this.#committed);
+    const touched = new Map<string, { kind: Kind; id: string; before: Stored | undefined }>();
+    for (const action of actions) {
+      const effect = effectOf(action);
+      if (effect === undefined) continue;
+      const { kind, id, put } = effect;
+      const key = `${kind}/${id}`;
+      if (!touched.has(key)) {
+        touched.set(key, { kind, id, before: draft.peek(kind).objects.get(id) });
+      }
+      if (put === undefined) draft.remove(kind, id);
+      else draft.put(kind, stamped(put, index));
+    }
+    const changes: Change[] = [];
+    for (const { kind, id, before } of touched.values()) {
+      const change = changeOf(kind, before, draft.peek(kind).objects.get(id));
+      if (change !== undefined) changes.push(change);
+    }
+    return this.#advance(index, draft.state, changes);
+  }
+
+  skip(index: number): void {
+    this.#advance(index, this.#committed, []);
+  }
+
+  snapshot(): StoreSnapshot {
+    return storeSnapshotOf(this.#view);
+  }
+
+  restore(snapshot: StoreSnapshot, index: number): ChangeBatch {
+    invariant(index >= this.#index, "a snapshot never leads back");
+    this.#flying = [];
+    const state = stateOfSnapshot(snapshot);
+    const from = this.#index;
+    const batch = { index, changes: difference(this.#committed, state) };
+    this.#index = index;
+    this.#committed = state;
+    this.#view = new StateView(index, state);
+    // The first state of a process has no past that anybody could have watched.
+    if (from === 0) this.#ring = new ChangeRing(index, this.#watchChangesMax);
+    else if (index > from) this.#ring.pushJump(from, batch);
+    return batch;
+  }
+
+  batchAfter(index: number): ChangeBatch | "unavailable" | undefined {
+    return this.#ring.after(index);
+  }
+
+  #advance(index: number, state: State, changes: readonly Change[]): ChangeBatch {
+    invariant(index > this.#index, "entries are applied in order, each once");
+    this.#index = index;
+    this.#committed = state;
+    this.#view = new StateView(index, state);
+    const batch = { index, changes };
+    if (changes.length > 0) this.#ring.push(batch);
+    return batch;
+  }
+}

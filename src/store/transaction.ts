@@ -1,0 +1,225 @@
+/**
+ * One transaction of the leader over the newest state, which includes what is still on its way
+ * through raft. It checks what may be refused (ids, names, versions, size) and collects what it
+ * changed; applying a committed entry later checks nothing.
+ *
+ * Versions. Entries are proposed synchronously by the one appender of the log, so the index of the
+ * entry is known when the transaction starts; every object written gets it as its version at once,
+ * and a later transaction that updates the same object before it is committed just sees a version.
+ * Within the transaction all writes share that version, so it cannot tell a fresh copy of an object
+ * from one read before an earlier write of the same transaction; there, the object must carry the
+ * very `meta` of the last write (spreading keeps it). The creator of an object may also go on from
+ * the value that it created.
+ */
+
+import { create } from "@bufbuild/protobuf";
+import { TimestampSchema } from "@bufbuild/protobuf/wkt";
+import { EngineError } from "#base/error.ts";
+import { STORE_CHANGES_MAX } from "#base/limits.ts";
+import { MetaSchema } from "#wire/gen/swarmkit/objects_pb.js";
+import type { StoreAction } from "#wire/gen/swarmkit/raft_pb.js";
+import { actionOf, changeOf, metaAt, versionOf } from "./actions.ts";
+import { KIND_RULES, NAME_INDEX, type Stored } from "./kinds.ts";
+import { Draft, idsUnder, type State } from "./tables.ts";
+import type { Change, IndexNames, Kind, ObjectTypes, Tx } from "./types.ts";
+import { objectNamed, objectOf, objectsOf, objectsUnder, objectsWithIdPrefix } from "./view.ts";
+
+export interface TransactionOptions {
+  /** Index that the entry will have. */
+  readonly index: number;
+  /** Wall clock of the proposer, milliseconds since the epoch: `created_at`, `updated_at`. */
+  readonly nowMs: number;
+  /** Sees each write before it takes effect and may throw: for rules above the store. */
+  readonly check?: ((change: Change) => void) | undefined;
+}
+
+/** What happened to one object over the whole transaction. */
+interface Touched {
+  readonly kind: Kind;
+  readonly before: Stored | undefined;
+  /** The value that the creator passed, whose `meta` it may still hold; creations only. */
+  input: Stored | undefined;
+}
+
+export class Transaction implements Tx {
+  readonly index: number;
+  readonly #options: TransactionOptions;
+  readonly #draft: Draft;
+  readonly #log: Change[] = [];
+  readonly #touched = new Map<string, Touched>();
+
+  constructor(base: State, options: TransactionOptions) {
+    this.index = options.index;
+    this.#options = options;
+    this.#draft = new Draft(base);
+  }
+
+  /** Every write so far, in order, one by one; for readers that follow along. */
+  get log(): readonly Change[] {
+    return this.#log;
+  }
+
+  /** What the transaction does as a whole: one change per object, in order of first touch. */
+  changes(): readonly Change[] {
+    const changes: Change[] = [];
+    for (const [key, { kind, before }] of this.#touched) {
+      const after = this.#draft.peek(kind).objects.get(idOf(key));
+      const change = changeOf(kind, before, after);
+      if (change !== undefined) changes.push(change);
+    }
+    return changes;
+  }
+
+  actions(): StoreAction[] {
+    return this.changes().map(actionOf);
+  }
+
+  /** The state after the transaction. */
+  result(): State {
+    return this.#draft.state;
+  }
+
+  get<K extends Kind>(kind: K, id: string): ObjectTypes[K] | undefined {
+    return objectOf(this.#draft.peek(kind), kind, id);
+  }
+
+  byName<K extends Kind>(kind: K, name: string): ObjectTypes[K] | undefined {
+    return objectNamed(this.#draft.peek(kind), kind, name);
+  }
+
+  // Iterations see the state of the moment they were asked for, whatever is written meanwhile.
+  all<K extends Kind>(kind: K): Iterable<ObjectTypes[K]> {
+    return objectsOf(this.#draft.share(kind), kind);
+  }
+
+  byIdPrefix<K extends Kind>(kind: K, prefix: string): Iterable<ObjectTypes[K]> {
+    return objectsWithIdPrefix(this.#draft.share(kind), kind, prefix);
+  }
+
+  find<K extends Kind>(kind: K, index: IndexNames[K], key: string): Iterable<ObjectTypes[K]> {
+    return objectsUnder(this.#draft.share(kind), kind, index, key);
+  }
+
+  count(kind: Kind): number {
+    return this.#draft.peek(kind).objects.size;
+  }
+
+  create<K extends Kind>(kind: K, object: ObjectTypes[K]): void {
+    if (object.id === "") throw new EngineError("invalid-argument", "object has no id");
+    if (this.get(kind, object.id) !== undefined) {
+      throw new EngineError("already-exists", "object already exists");
+    }
+    this.#refuseTakenName(kind, object);
+    this.#write(kind, undefined, { ...object, meta: this.#meta(object, undefined) });
+    const touched = this.#touched.get(keyOf(kind, object.id));
+    if (touched !== undefined) touched.input = object;
+  }
+
+  update<K extends Kind>(kind: K, object: ObjectTypes[K]): void {
+    const stored: ObjectTypes[K] | undefined = this.get(kind, object.id);
+    if (stored === undefined) throw notFound();
+    if (!this.#isCurrent(kind, stored, object)) throw outOfSequence();
+    this.#refuseTakenName(kind, object);
+    this.#write(kind, stored, { ...object, meta: this.#meta(object, stored) });
+    const touched = this.#touched.get(keyOf(kind, object.id));
+    if (touched !== undefined) touched.input = undefined;
+  }
+
+  delete(kind: Kind, id: string): void {
+    const stored: Stored | undefined = this.get(kind, id);
+    if (stored === undefined) throw notFound();
+    this.#write(kind, stored, undefined);
+  }
+
+  #isCurrent(kind: Kind, stored: Stored, object: Stored): boolean {
+    const touched = this.#touched.get(keyOf(kind, stored.id));
+    if (touched === undefined) return versionOf(stored) === versionOf(object);
+    if (object.meta === stored.meta) return true;
+    return touched.input !== undefined && object.meta === touched.input.meta;
+  }
+
+  #refuseTakenName(kind: Kind, object: Stored): void {
+    const { uniqueName, indexes } = KIND_RULES[kind];
+    const rule = indexes[NAME_INDEX];
+    if (!uniqueName || rule === undefined) return;
+    // The rule is that of the object's own kind.
+    for (const name of rule.keys(object as never)) {
+      for (const id of idsUnder(this.#draft.peek(kind), NAME_INDEX, name)) {
+        if (id === object.id) continue;
+        throw new EngineError("already-exists", "name conflicts with an existing object");
+      }
+    }
+  }
+
+  #meta(object: Stored, stored: Stored | undefined) {
+    const now = timestamp(this.#options.nowMs);
+    const createdAt = object.meta?.createdAt ?? stored?.meta?.createdAt ?? now;
+    const meta = object.meta ?? create(MetaSchema);
+    return { ...metaAt(meta, this.index), createdAt, updatedAt: now };
+  }
+
+  #write(kind: Kind, before: Stored | undefined, after: Stored | undefined): void {
+    const change = changeOf(kind, before, after);
+    const id = (after ?? before)?.id ?? "";
+    if (change === undefined) return;
+    const key = keyOf(kind, id);
+    if (!this.#touched.has(key) && this.#touched.size >= STORE_CHANGES_MAX) {
+      const message = `transaction changes more than ${STORE_CHANGES_MAX} objects`;
+      throw new EngineError("resource-exhausted", message);
+    }
+    this.#options.check?.(change);
+    if (!this.#touched.has(key)) this.#touched.set(key, { kind, before, input: undefined });
+    this.#log.push(change);
+    if (after === undefined) this.#draft.remove(kind, id);
+    else this.#draft.put(kind, after);
+  }
+}
+
+/**
+ * The writes that a running transaction has made so far, one by one in order: for whoever runs
+ * several planners over one transaction and tells each what the others wrote.
+ */
+export function changesInFlight(tx: Tx): readonly Change[] {
+  if (tx instanceof Transaction) return tx.log;
+  throw new EngineError("internal", "not a transaction of this store");
+}
+
+/** True for the refusal of an update whose object is not the newest. */
+export function isOutOfSequence(thrown: unknown): boolean {
+  return thrown instanceof OutOfSequence;
+}
+
+/**
+ * SwarmKit's ErrSequenceConflict has no gRPC status of its own, so clients see "rpc error: code =
+ * Unknown desc = update out of sequence" (HTTP 500); the code is `unknown` for that reason. Inside,
+ * tell it by `isOutOfSequence`.
+ */
+class OutOfSequence extends EngineError {
+  constructor() {
+    super("unknown", "update out of sequence", { retryable: true });
+  }
+}
+
+function outOfSequence(): EngineError {
+  return new OutOfSequence();
+}
+
+function notFound(): EngineError {
+  return new EngineError("not-found", "object does not exist");
+}
+
+function keyOf(kind: Kind, id: string): string {
+  return `${kind}/${id}`;
+}
+
+function idOf(key: string): string {
+  return key.slice(key.indexOf("/") + 1);
+}
+
+function timestamp(nowMs: number) {
+  const seconds = Math.floor(nowMs / 1000);
+  return create(TimestampSchema, {
+    seconds: BigInt(seconds),
+    nanos: Math.floor((nowMs - seconds * 1000) * 1_000_000),
+  });
+}
