@@ -1,0 +1,85 @@
+import { readlinkSync } from "node:fs";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import {
+  ipBatch,
+  ipBatchForce,
+  ipLinks,
+  ipRoutes,
+  readSysctl,
+  setSysctl,
+} from "#platform/net/ip.ts";
+import { openNft } from "#platform/net/nft.ts";
+import { netnsIdentity, runInNetns } from "#platform/netns/netns.ts";
+import { makeNetns, type ScratchNetns } from "./scratch.ts";
+
+let netns: ScratchNetns;
+const here = () => readlinkSync("/proc/thread-self/ns/net");
+
+beforeAll(() => {
+  netns = makeNetns();
+});
+
+afterAll(() => {
+  netns?.remove();
+});
+
+test("runInNetns is there inside, and back after a return and after a throw", () => {
+  const home = here();
+  expect(runInNetns(netns.path, here)).not.toBe(home);
+  expect(here()).toBe(home);
+  expect(() =>
+    runInNetns(netns.path, () => {
+      throw new Error("inside");
+    }),
+  ).toThrow("inside");
+  expect(here()).toBe(home);
+  expect(() => runInNetns("/run/netns/nobody", here)).toThrow(/nobody is gone/);
+  expect(() => runInNetns("/dev/null", here)).toThrow(/cannot enter the network namespace/);
+  expect(() => runInNetns(netns.path, () => Promise.resolve())).toThrow(/must not be async/);
+  expect(here()).toBe(home);
+  expect(netnsIdentity("/run/netns/nobody")).toBeUndefined();
+});
+
+test("ipBatch: links, addresses and routes in the namespace; the failing line is named", async () => {
+  await ipBatch(
+    ["link add br9 type bridge", "addr add 10.9.0.1/24 dev br9", "link set br9 up"],
+    netns.path,
+  );
+  const bridge = (await ipLinks(netns.path)).find((link) => link.ifname === "br9");
+  expect(bridge?.linkinfo?.info_kind).toBe("bridge");
+  expect(bridge?.addr_info?.[0]).toMatchObject({ local: "10.9.0.1", prefixlen: 24 });
+  expect((await ipRoutes(netns.path)).map((route) => route.dst)).toEqual(["10.9.0.0/24"]);
+  await expect(
+    ipBatch(["link set br9 mtu 1400", "link set nope up", "link set br9 mtu 1300"], netns.path),
+  ).rejects.toThrow(/ip link set nope up: .*Cannot find device "nope"/s);
+  await ipBatchForce(["link del nope", "link del br9"], netns.path);
+  expect((await ipLinks(netns.path)).map((link) => link.ifname)).toEqual(["lo"]);
+});
+
+test("sysctls are the namespace's own", () => {
+  setSysctl("net/ipv4/ip_forward", "1", netns.path);
+  expect(readSysctl("net/ipv4/ip_forward", netns.path)).toBe("1");
+  setSysctl("net/ipv4/ip_forward", "0", netns.path);
+  expect(readSysctl("net/ipv4/ip_forward", netns.path)).toBe("0");
+  expect(readSysctl("net/ipv4/no_such_key", netns.path)).toBeUndefined();
+});
+
+describe.each([false, true])("nftables, by program: %s", (forceProgram) => {
+  test("a script is one transaction in its namespace", async () => {
+    const nft = openNft({ netns: netns.path, forceProgram });
+    expect(nft.inProcess).toBe(!forceProgram);
+    await nft.run("add table ip t\nadd chain ip t c\nadd rule ip t c tcp dport 80 accept\n");
+    const kinds = (await nft.list("list table ip t")).map((entry) => Object.keys(entry)[0]);
+    expect(kinds).toEqual(["table", "chain", "rule"]);
+    await expect(
+      nft.run("add rule ip t c tcp dport 81 accept\nadd rule ip t nowhere accept\n"),
+    ).rejects.toThrow(/No such file or directory/);
+    expect(netns.run("nft", "list", "table", "ip", "t")).not.toContain("81");
+    await expect(nft.run("gibberish")).rejects.toThrow(/syntax error/);
+    await Promise.all([1, 2, 3, 4].map((n) => nft.run(`add rule ip t c tcp dport ${n} accept`)));
+    expect((await nft.list("list table ip t")).length).toBe(7);
+    await nft.run("delete table ip t");
+    nft.close();
+    if (!forceProgram) await expect(nft.run("list ruleset")).rejects.toThrow(/closed/);
+  });
+});
