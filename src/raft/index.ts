@@ -6,8 +6,25 @@
  * Refuses: IO, clocks, entropy, threads, and any knowledge of what the entries mean.
  */
 
+export type { EncodedConfChange } from "./confchange/codec.ts";
+export { asV2, decodeConfChange, encodeConfChange } from "./confchange/codec.ts";
 export type { RaftConfig, ReadOnlyOption } from "./config.ts";
 export { isLocalTarget, RAFT_DEFAULTS, SILENT_LOGGER } from "./config.ts";
+export {
+  describeConfChange,
+  describeConfState,
+  describeEntries,
+  describeEntry,
+  describeHardState,
+  describeMessage,
+  describeReady,
+  describeSnapshot,
+  describeSoftState,
+  describeState,
+  describeStepError,
+} from "./describe.ts";
+export { entriesSize, entrySize } from "./entries.ts";
+export { MemoryStorage } from "./memory-storage.ts";
 export type { MessageInit } from "./message.ts";
 export {
   EMPTY_BYTES,
@@ -22,8 +39,8 @@ export {
   sameConfState,
   sameHardState,
 } from "./message.ts";
-export type { Peer } from "./rawnode.ts";
 export { RawNode } from "./rawnode.ts";
+export type { Peer } from "./start.ts";
 export type { BasicStatus, ProgressState, ProgressStatus, Status } from "./status.ts";
 export type {
   ConfChange,
