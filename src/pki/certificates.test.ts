@@ -1,0 +1,135 @@
+import { create } from "@bufbuild/protobuf";
+import * as fc from "fast-check";
+import { expect, test } from "vitest";
+import { ClusterSchema, NodeSchema } from "#wire/gen/swarmkit/objects_pb.js";
+import { NodeSpec_Membership } from "#wire/gen/swarmkit/specs_pb.js";
+import { IssuanceStatus_State, NodeRole } from "#wire/gen/swarmkit/types_pb.js";
+import { admit, nextIssuanceStep } from "./issuance.ts";
+import { leafProfile } from "./profile.ts";
+import { renewalDelayMs } from "./renewal.ts";
+import { nextRotationStep, ROTATE_BATCH } from "./rotation.ts";
+
+const HOUR = 3_600_000;
+
+test("a certificate is renewed between half and four fifths of its life", () => {
+  fc.assert(
+    fc.property(
+      fc.integer({ min: HOUR, max: 3_000 * HOUR }),
+      fc.double({ min: 0, max: 1, noNaN: true }),
+      fc.nat(),
+      (life, at, seed) => {
+        const certificate = { notBeforeMs: 0, notAfterMs: life };
+        const now = Math.floor(life * at);
+        const random = { int: (bound: number) => seed % bound, bytes: () => new Uint8Array() };
+        const delay = renewalDelayMs({ certificate, wanted: false, failures: 0 }, now, random);
+        expect(delay).toBeGreaterThanOrEqual(0);
+        if (now + delay > now) expect(now + delay).toBeLessThanOrEqual(life * 0.8);
+        if (delay > 0) expect(now + delay).toBeGreaterThanOrEqual(Math.floor(life * 0.5));
+      },
+    ),
+  );
+});
+
+test("failed renewals pause longer each time, and never for ever", () => {
+  const random = { int: (bound: number) => bound - 1, bytes: () => new Uint8Array() };
+  const delay = (failures: number) =>
+    renewalDelayMs(
+      { certificate: { notBeforeMs: 0, notAfterMs: 1 }, wanted: true, failures },
+      HOUR,
+      random,
+    );
+  expect([delay(1), delay(2), delay(3)]).toEqual([1_000, 2_000, 4_000]);
+  expect(delay(1_000)).toBe(5 * 60_000);
+});
+
+test("a leaf says node, role, cluster, and whom it may answer as", () => {
+  const now = Date.parse("2026-01-02T03:04:05.678Z");
+  const subject = { nodeId: "n1", clusterId: "c1", role: NodeRole.MANAGER };
+  const profile = leafProfile(subject, now, 0);
+  expect(profile).toMatchObject({
+    commonName: "n1",
+    organizationalUnit: "swarm-manager",
+    organization: "c1",
+    dnsNames: ["swarm-manager", "n1", "swarm-ca"],
+  });
+  expect(profile.notAfterMs - profile.notBeforeMs).toBe(2_161 * HOUR);
+  expect(leafProfile({ ...subject, role: NodeRole.WORKER }, now, HOUR)).toMatchObject({
+    organizationalUnit: "swarm-worker",
+    dnsNames: ["swarm-worker", "n1"],
+  });
+});
+
+const cluster = create(ClusterSchema, {
+  rootCa: { joinTokens: { worker: "W", manager: "M" } },
+  spec: {},
+});
+
+test("a token opens its door and no other", () => {
+  const accepted = NodeSpec_Membership.ACCEPTED;
+  expect(admit(cluster, "W")).toEqual({ role: NodeRole.WORKER, membership: accepted });
+  expect(admit(cluster, "M")).toEqual({ role: NodeRole.MANAGER, membership: accepted });
+  expect(admit(cluster, "")).toBeUndefined();
+  expect(admit(cluster, "w")).toBeUndefined();
+  // A cluster without tokens must not be opened by the empty one.
+  expect(admit(create(ClusterSchema, { rootCa: { joinTokens: {} } }), "")).toBeUndefined();
+});
+
+test("the acceptance policy makes nodes wait, or lets workers come without a token", () => {
+  const policy = (autoaccept: boolean, secret: boolean) =>
+    create(ClusterSchema, {
+      rootCa: { joinTokens: { worker: "W", manager: "M" } },
+      spec: {
+        acceptancePolicy: {
+          policies: [{ role: NodeRole.WORKER, autoaccept, ...(secret ? { secret: {} } : {}) }],
+        },
+      },
+    });
+  const pending = { role: NodeRole.WORKER, membership: NodeSpec_Membership.PENDING };
+  expect(admit(policy(false, true), "W")).toEqual(pending);
+  expect(admit(policy(false, true), "")).toBeUndefined();
+  expect(admit(policy(false, false), "")).toEqual(pending);
+  expect(admit(policy(false, false), "wrong")).toBeUndefined();
+  expect(admit(policy(false, true), "M")?.membership).toBe(NodeSpec_Membership.ACCEPTED);
+});
+
+test("only accepted newcomers and renewals are signed", () => {
+  const step = (state: IssuanceStatus_State, membership: NodeSpec_Membership) =>
+    nextIssuanceStep(
+      create(NodeSchema, { spec: { membership }, certificate: { status: { state } } }),
+    );
+  const { PENDING, ACCEPTED } = NodeSpec_Membership;
+  expect(step(IssuanceStatus_State.PENDING, PENDING)).toBe("await-acceptance");
+  expect(step(IssuanceStatus_State.PENDING, ACCEPTED)).toBe("sign");
+  expect(step(IssuanceStatus_State.RENEW, PENDING)).toBe("sign");
+  for (const state of [
+    IssuanceStatus_State.ISSUED,
+    IssuanceStatus_State.FAILED,
+    IssuanceStatus_State.ROTATE,
+    IssuanceStatus_State.UNKNOWN,
+  ]) {
+    expect(step(state, ACCEPTED)).toBe("done");
+  }
+});
+
+test("a rotation asks in batches, waits for those it asked, and finishes only when all have moved", () => {
+  const wanted = { subject: new Uint8Array([1]), publicKey: new Uint8Array([2]) };
+  const rotating = create(ClusterSchema, { rootCa: { rootRotation: {} } });
+  const node = (id: number, state: IssuanceStatus_State, moved: boolean) =>
+    create(NodeSchema, {
+      id: `n${id}`,
+      spec: { membership: NodeSpec_Membership.ACCEPTED },
+      certificate: { status: { state } },
+      description: moved
+        ? { tlsInfo: { certIssuerSubject: wanted.subject, certIssuerPublicKey: wanted.publicKey } }
+        : {},
+    });
+  const { ISSUED, ROTATE } = IssuanceStatus_State;
+  const many = Array.from({ length: 50 }, (_, id) => node(id, ISSUED, false));
+  const step = nextRotationStep(rotating, many, wanted);
+  expect(step.kind === "rotate" && step.nodeIds.length).toBe(ROTATE_BATCH);
+  expect(
+    nextRotationStep(rotating, [node(1, ROTATE, false), node(2, ISSUED, true)], wanted),
+  ).toEqual({ kind: "wait", missing: 1 });
+  expect(nextRotationStep(rotating, [node(1, ISSUED, true)], wanted)).toEqual({ kind: "finish" });
+  expect(nextRotationStep(cluster, many, wanted)).toEqual({ kind: "none" });
+});
