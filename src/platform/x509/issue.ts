@@ -1,0 +1,221 @@
+/**
+ * Makes roots, requests and certificates. The X.509 library takes 200 ms and some megabytes to load,
+ * so it is loaded when the first certificate is made: a node that only shows and verifies
+ * certificates never pays for it. All keys are ECDSA P-256 and all signatures SHA-256.
+ */
+
+import { createPrivateKey, generateKeyPairSync, type KeyObject, webcrypto } from "node:crypto";
+import type * as X509Library from "@peculiar/x509";
+import { EngineError, messageOf } from "#base/error.ts";
+import { toHex } from "#base/ids.ts";
+import type { Random } from "#base/ports.ts";
+import { type LeafProfile, ROOT_NAME, type Validity } from "#pki/profile.ts";
+
+const KEY = { name: "ECDSA", namedCurve: "P-256" } as const;
+const SIGNATURE = { name: "ECDSA", hash: "SHA-256" } as const;
+const SERVER_AUTH = "1.3.6.1.5.5.7.3.1";
+const CLIENT_AUTH = "1.3.6.1.5.5.7.3.2";
+
+/** A certificate authority: what signs. */
+export interface Authority {
+  readonly cert: string;
+  /** PEM (SEC 1 or PKCS #8). */
+  readonly key: string;
+}
+
+export interface CertificateRequest {
+  /** PEM. */
+  readonly csr: string;
+  /** The requester's CN; a wish that nobody has to follow. */
+  readonly commonName: string;
+  /** SubjectPublicKeyInfo, DER; the request proves that its sender has the private key. */
+  readonly publicKey: Uint8Array;
+}
+
+export function generateKey(): KeyObject {
+  return generateKeyPairSync("ec", { namedCurve: "P-256" }).privateKey;
+}
+
+/** Any private key PEM; `invalid-argument` when it is none. */
+export function readPrivateKey(pem: string): KeyObject {
+  try {
+    return createPrivateKey(pem);
+  } catch (error) {
+    throw new EngineError("invalid-argument", `malformed private key: ${messageOf(error)}`);
+  }
+}
+
+/** A new root of the cluster's own. */
+export async function createRoot(validity: Validity, random: Random): Promise<Authority> {
+  const x509 = await library();
+  const key = generateKey();
+  const { privateKey, publicKey } = await webKeys(key);
+  const certificate = await x509.X509CertificateGenerator.createSelfSigned({
+    serialNumber: serialNumber(random),
+    name: `CN=${ROOT_NAME}`,
+    ...period(validity),
+    keys: { privateKey, publicKey },
+    signingAlgorithm: SIGNATURE,
+    extensions: await authorityExtensions(publicKey),
+  });
+  return { cert: pemOf(certificate), key: privatePem(key) };
+}
+
+/** A request for the key; the CN is a wish only. */
+export async function createRequest(key: KeyObject, commonName: string): Promise<string> {
+  const x509 = await library();
+  const request = await x509.Pkcs10CertificateRequestGenerator.create({
+    name: commonName === "" ? "" : `CN=${commonName}`,
+    keys: await webKeys(key),
+    signingAlgorithm: SIGNATURE,
+  });
+  return `${request.toString("pem").trim()}\n`;
+}
+
+/** Parses a request and checks that its sender holds the key; `invalid-argument` otherwise. */
+export async function readRequest(csr: string): Promise<CertificateRequest> {
+  const x509 = await library();
+  try {
+    const request = new x509.Pkcs10CertificateRequest(csr);
+    if (!(await request.verify(webcrypto))) throw new Error("signature does not match");
+    return {
+      csr,
+      commonName: request.subjectName.getField("CN")[0] ?? "",
+      publicKey: new Uint8Array(request.publicKey.rawData),
+    };
+  } catch (error) {
+    throw new EngineError("invalid-argument", `malformed certificate request: ${messageOf(error)}`);
+  }
+}
+
+/** Signs the request's key, and nothing else of the request, under the profile. */
+export async function issueCertificate(
+  authority: Authority,
+  request: CertificateRequest,
+  profile: LeafProfile,
+  random: Random,
+): Promise<string> {
+  const x509 = await library();
+  const issuer = new x509.X509Certificate(authority.cert);
+  const usages = x509.KeyUsageFlags.digitalSignature | x509.KeyUsageFlags.keyEncipherment;
+  const certificate = await x509.X509CertificateGenerator.create({
+    serialNumber: serialNumber(random),
+    subject: [
+      { O: [profile.organization] },
+      { OU: [profile.organizationalUnit] },
+      { CN: [profile.commonName] },
+    ],
+    issuer: issuer.subject,
+    ...period(profile),
+    publicKey: request.publicKey,
+    signingKey: (await webKeys(readPrivateKey(authority.key))).privateKey,
+    signingAlgorithm: SIGNATURE,
+    extensions: [
+      keyUsages(x509, usages),
+      new x509.ExtendedKeyUsageExtension([SERVER_AUTH, CLIENT_AUTH]),
+      new x509.BasicConstraintsExtension(false, undefined, true),
+      await x509.SubjectKeyIdentifierExtension.create(request.publicKey, false, webcrypto),
+      await authorityKeyId(issuer),
+      new x509.SubjectAlternativeNameExtension(
+        profile.dnsNames.map((value) => ({ type: "dns" as const, value })),
+      ),
+    ],
+  });
+  return pemOf(certificate);
+}
+
+/** The same root, same name and key, signed by another: trusted by those who trust the other. */
+export async function crossSign(signer: Authority, root: string, random: Random): Promise<string> {
+  const x509 = await library();
+  const issuer = new x509.X509Certificate(signer.cert);
+  const subject = new x509.X509Certificate(root);
+  const publicKey = await subject.publicKey.export(webcrypto);
+  const certificate = await x509.X509CertificateGenerator.create({
+    serialNumber: serialNumber(random),
+    subject: subject.subject,
+    issuer: issuer.subject,
+    notBefore: subject.notBefore,
+    notAfter: earlier(subject.notAfter, issuer.notAfter),
+    publicKey,
+    signingKey: (await webKeys(readPrivateKey(signer.key))).privateKey,
+    signingAlgorithm: SIGNATURE,
+    extensions: [...(await authorityExtensions(publicKey)), await authorityKeyId(issuer)],
+  });
+  return pemOf(certificate);
+}
+
+let loading: Promise<typeof X509Library> | undefined;
+
+function library(): Promise<typeof X509Library> {
+  loading ??= (async () => {
+    // The library throws at load unless this was loaded before it.
+    await import("reflect-metadata");
+    const x509 = await import("@peculiar/x509");
+    x509.cryptoProvider.set(webcrypto);
+    return x509;
+  })();
+  return loading;
+}
+
+async function webKeys(key: KeyObject): Promise<webcrypto.CryptoKeyPair> {
+  if (key.asymmetricKeyDetails?.namedCurve !== "prime256v1") {
+    throw new EngineError("invalid-argument", "unsupported key: only ECDSA P-256 is supported");
+  }
+  const pkcs8 = key.export({ type: "pkcs8", format: "der" });
+  const { subtle } = webcrypto;
+  const privateKey = await subtle.importKey("pkcs8", pkcs8, KEY, true, ["sign"]);
+  const { kty, crv, x, y } = await subtle.exportKey("jwk", privateKey);
+  const jwk = { kty, crv, x, y } as webcrypto.JsonWebKey;
+  const publicKey = await subtle.importKey("jwk", jwk, KEY, true, ["verify"]);
+  return { privateKey, publicKey };
+}
+
+async function authorityExtensions(publicKey: webcrypto.CryptoKey) {
+  const x509 = await library();
+  const usages = x509.KeyUsageFlags.keyCertSign | x509.KeyUsageFlags.cRLSign;
+  return [
+    new x509.BasicConstraintsExtension(true, undefined, true),
+    keyUsages(x509, usages),
+    await x509.SubjectKeyIdentifierExtension.create(publicKey, false, webcrypto),
+  ];
+}
+
+function keyUsages(x509: typeof X509Library, flags: number) {
+  // oxlint-disable-next-line typescript/no-unsafe-enum-assignment -- these flags are bits to combine
+  return new x509.KeyUsagesExtension(flags, true);
+}
+
+/** As the issuer names its own key, so that verifiers which compare the two agree. */
+async function authorityKeyId(issuer: X509Library.X509Certificate) {
+  const x509 = await library();
+  const own = issuer.getExtension(x509.SubjectKeyIdentifierExtension);
+  if (own !== null) return new x509.AuthorityKeyIdentifierExtension(own.keyId);
+  return x509.AuthorityKeyIdentifierExtension.create(
+    await issuer.publicKey.export(webcrypto),
+    false,
+    webcrypto,
+  );
+}
+
+/** Positive and 16 octets long: the first byte is neither zero nor has its top bit set. */
+function serialNumber(random: Random): string {
+  const bytes = random.bytes(16);
+  bytes[0] = ((bytes[0] ?? 0) & 0x3f) | 0x40;
+  return toHex(bytes);
+}
+
+function period(validity: Validity) {
+  return { notBefore: new Date(validity.notBeforeMs), notAfter: new Date(validity.notAfterMs) };
+}
+
+function earlier(a: Date, b: Date): Date {
+  return a.getTime() < b.getTime() ? a : b;
+}
+
+function privatePem(key: KeyObject): string {
+  return key.export({ type: "sec1", format: "pem" }) as string;
+}
+
+function pemOf(certificate: X509Library.X509Certificate): string {
+  return `${certificate.toString("pem").trim()}\n`;
+}

@@ -1,0 +1,128 @@
+import { execFileSync } from "node:child_process";
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import * as fc from "fast-check";
+import { beforeAll, expect, test } from "vitest";
+import { leafProfile, ROOT_LIFETIME_MS, rootValidity } from "#pki/profile.ts";
+import { NodeRole } from "#wire/gen/swarmkit/types_pb.js";
+import { realRandom } from "../real-ports.ts";
+import { issuerOf, keyFits, normalizePem, readCertificate, verifyChain } from "./certificate.ts";
+import {
+  type Authority,
+  createRequest,
+  createRoot,
+  crossSign,
+  generateKey,
+  issueCertificate,
+  readRequest,
+} from "./issue.ts";
+import { formatPem, parsePem } from "./pem.ts";
+
+const NOW = Date.now();
+const HOUR = 3_600_000;
+const subject = { nodeId: "node-1", role: NodeRole.MANAGER, clusterId: "cluster-1" };
+const key = generateKey();
+let root: Authority;
+let leaf: string;
+
+async function issue(authority: Authority): Promise<string> {
+  const request = await readRequest(await createRequest(key, "whatever"));
+  return issueCertificate(authority, request, leafProfile(subject, NOW, HOUR), realRandom);
+}
+
+beforeAll(async () => {
+  root = await createRoot(rootValidity(NOW), realRandom);
+  leaf = await issue(root);
+});
+
+test("a leaf carries what the profile says and nothing of the request", () => {
+  const facts = readCertificate(leaf);
+  expect(facts).toMatchObject({
+    commonName: "node-1",
+    organizationalUnit: "swarm-manager",
+    organization: "cluster-1",
+  });
+  expect(facts.notAfterMs - facts.notBeforeMs).toBe(2 * HOUR);
+  expect(keyFits(leaf, key)).toBe(true);
+  expect(keyFits(leaf, generateKey())).toBe(false);
+  expect(readCertificate(root.cert).notAfterMs - NOW).toBeGreaterThan(ROOT_LIFETIME_MS - HOUR);
+});
+
+test("openssl takes a leaf for a server and for a client, by its role's name", () => {
+  const dir = mkdtempSync(join(tmpdir(), "skep-x509-"));
+  try {
+    writeFileSync(join(dir, "root.pem"), root.cert);
+    writeFileSync(join(dir, "leaf.pem"), leaf);
+    for (const purpose of ["sslserver", "sslclient"]) {
+      const output = execFileSync(
+        "openssl",
+        ["verify", "-x509_strict", "-purpose", purpose, "-verify_hostname", "swarm-manager"].concat(
+          ["-CAfile", join(dir, "root.pem"), join(dir, "leaf.pem")],
+        ),
+        { encoding: "utf8" },
+      );
+      expect(output).toMatch(/: OK$/m);
+    }
+  } finally {
+    rmSync(dir, { recursive: true, force: true });
+  }
+});
+
+test("a chain must lead to a trusted root, and be valid now", async () => {
+  const stranger = await createRoot(rootValidity(NOW), realRandom);
+  expect(() => verifyChain(leaf, root.cert, NOW)).not.toThrow();
+  expect(() => verifyChain(leaf, stranger.cert, NOW)).toThrow("unknown authority");
+  expect(() => verifyChain(leaf, root.cert, NOW + 2 * HOUR)).toThrow("not valid after");
+  expect(() => verifyChain(leaf, root.cert, NOW - 2 * HOUR)).toThrow("not valid before");
+  expect(() => verifyChain("", root.cert, NOW)).toThrow("no certificates");
+  // A leaf cannot sign: a node must not be able to make up identities.
+  const forged = await issue({
+    cert: leaf,
+    key: key.export({ type: "sec1", format: "pem" }) as string,
+  });
+  expect(() => verifyChain(forged + leaf, root.cert, NOW)).toThrow("unknown authority");
+});
+
+test("a new root that the old one signed is trusted through the old one, and by itself", async () => {
+  const next = await createRoot(rootValidity(NOW), realRandom);
+  const crossed = await crossSign(root, next.cert, realRandom);
+  const issued = await issue({ cert: crossed, key: next.key });
+  expect(() => verifyChain(issued + crossed, root.cert, NOW)).not.toThrow();
+  expect(() => verifyChain(issued + crossed, next.cert, NOW)).not.toThrow();
+  expect(issuerOf(issued + crossed, root.cert)).toEqual(readCertificate(next.cert).asIssuer);
+  expect(readCertificate(issued).issuerSubject).toEqual(
+    readCertificate(next.cert).asIssuer.subject,
+  );
+});
+
+test("a request that was tampered with is refused", async () => {
+  const csr = await createRequest(key, "node-1");
+  const der = parsePem(csr)[0]?.der;
+  if (der === undefined) throw new Error("no request");
+  expect((await readRequest(csr)).commonName).toBe("node-1");
+  for (const at of [10, 40, der.length - 5]) {
+    const broken = Buffer.from(der);
+    broken[at] = (broken[at] ?? 0) ^ 1;
+    await expect(readRequest(formatPem("CERTIFICATE REQUEST", broken))).rejects.toThrow("request");
+  }
+});
+
+test("the readers refuse any other bytes with a reason", () => {
+  fc.assert(
+    fc.property(fc.uint8Array(), fc.string(), (der, text) => {
+      for (const input of [formatPem("CERTIFICATE", der), text]) {
+        expect(() => readCertificate(input)).toThrow(/certificate/);
+      }
+    }),
+  );
+});
+
+test("PEM blocks keep their headers, and bundles have one form", () => {
+  const der = Buffer.from("some bytes");
+  const text = formatPem("PRIVATE KEY", der, { "raft-dek": "AAEC", "kek-version": "7" });
+  expect(parsePem(`rubbish\n${text}`)).toEqual([
+    { label: "PRIVATE KEY", headers: { "kek-version": "7", "raft-dek": "AAEC" }, der },
+  ]);
+  expect(normalizePem(`\n# note\n${root.cert}\n\n${root.cert}`)).toBe(root.cert + root.cert);
+});
