@@ -61,6 +61,11 @@ export type RpcClient<S> =
 export interface RpcChannel {
   /** A client for one service, sharing this channel's connection. */
   client<S extends DescService>(service: S): RpcClient<S>;
+  /**
+   * Resolves once the connection stands; rejects with `unavailable` after `timeoutMs`. A call made
+   * before this resolved may fail without having been sent, one made after it may have been.
+   */
+  ready(timeoutMs: number): Promise<void>;
   close(): void;
 }
 
@@ -97,6 +102,13 @@ export function openChannel(options: ChannelOptions): RpcChannel {
   );
   return {
     client: (service) => bindService(client, service, options.metadata ?? {}),
+    ready: (timeoutMs) =>
+      new Promise((resolve, reject) => {
+        client.waitForReady(Date.now() + timeoutMs, (error) => {
+          if (error === undefined) resolve();
+          else reject(new EngineError("unavailable", `no connection to ${options.target}`));
+        });
+      }),
     close: () => client.close(),
   };
 }
