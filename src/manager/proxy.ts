@@ -1,0 +1,182 @@
+/**
+ * Any manager answers: calls that only the leader can serve are forwarded to it with the identity of
+ * their origin, one hop and no more. What has surely not reached a leader is tried again while an
+ * election goes on, for a bounded time; what may have been executed is not, its error goes back.
+ */
+
+import type { DescMethod, DescService } from "@bufbuild/protobuf";
+import { EngineError, isErrorCode } from "#base/error.ts";
+import type { Clock } from "#base/ports.ts";
+import { sleep } from "#platform/async.ts";
+import type { CallOptions, RpcChannel } from "#platform/grpc/client.ts";
+import type { PeerIdentity, RpcContext, RpcHandlers } from "#platform/grpc/server.ts";
+import {
+  type ClusterIdentity,
+  forwardedMetadata,
+  originOf,
+  wasRedirected,
+} from "./authz/caller.ts";
+import { RULES } from "./authz/rules.ts";
+import type { ClusterState, LeaderInfo } from "./state.ts";
+
+/** How long a call waits for a leader to be elected. */
+const ELECTION_WAIT_MS = 5_000;
+const ELECTION_POLL_MS = 50;
+/** How long to try to reach one leader before looking whether there is another. */
+const CONNECT_WAIT_MS = 500;
+
+const NO_LEADER =
+  "The swarm does not have a leader. It's possible that too few managers are online. " +
+  "Make sure more than half of the managers are online.";
+/** How SwarmKit's managers, too, say that they do not lead and would have to forward a second time. */
+const SECOND_HOP = "more than one redirect to leader from: ";
+
+export interface LeaderProxyOptions {
+  readonly state: Pick<ClusterState, "isLeader" | "leader">;
+  readonly cluster: ClusterIdentity;
+  readonly self: () => PeerIdentity;
+  /** "host:port" under which the other managers know this one. */
+  readonly selfAddress: () => string;
+  /** A shared connection to a manager; not closed by the proxy. */
+  readonly channelTo: (address: string) => RpcChannel;
+  readonly clock: Clock;
+}
+
+export interface LeaderProxy {
+  /** The handlers, with those of the methods that the leader answers forwarded where needed. */
+  wrap<S extends DescService>(service: S, handlers: RpcHandlers<S>): RpcHandlers<S>;
+}
+
+export function createLeaderProxy(options: LeaderProxyOptions): LeaderProxy {
+  const election = new Election(options);
+  return {
+    wrap: (service, handlers) => {
+      const wrapped: Record<string, unknown> = {};
+      for (const method of service.methods) {
+        const handler = (handlers as Record<string, AnyHandler>)[method.localName];
+        if (handler === undefined) continue;
+        const rule = RULES.get(pathOf(method));
+        wrapped[method.localName] =
+          rule?.answeredBy === "leader" ? forward(method, handler, options, election) : handler;
+      }
+      return wrapped as RpcHandlers<typeof service>;
+    },
+  };
+}
+
+type AnyHandler = (request: unknown, context: RpcContext) => unknown;
+type AnyCall = (request: unknown, options: CallOptions) => unknown;
+
+function forward(
+  method: DescMethod,
+  handler: AnyHandler,
+  options: LeaderProxyOptions,
+  election: Election,
+): AnyHandler {
+  const remote = (request: unknown, context: RpcContext, leader: LeaderInfo): unknown => {
+    const origin = originOf(context, options.cluster);
+    const metadata = forwardedMetadata(origin, options.self(), options.selfAddress());
+    const client = options.channelTo(leader.addr).client(method.parent);
+    const call = (client as Record<string, AnyCall>)[method.localName] as AnyCall;
+    return call(request, { signal: context.signal, metadata });
+  };
+  const here = (request: unknown, context: RpcContext) =>
+    handler(request, originOf(context, options.cluster));
+
+  if (method.methodKind === "unary") {
+    return async (request, context) => {
+      for (;;) {
+        const leader = await election.leaderFor(context);
+        if (leader === "self") return here(request, context);
+        try {
+          return await remote(request, context, leader);
+        } catch (error) {
+          if (!refusedToForward(error)) throw error;
+          await election.anotherThan(leader, error, context.signal);
+        }
+      }
+    };
+  }
+  if (method.methodKind === "client_streaming") {
+    return async (requests, context) => {
+      const leader = await election.leaderFor(context);
+      return leader === "self" ? here(requests, context) : remote(requests, context, leader);
+    };
+  }
+  return async function* (request, context) {
+    const leader = await election.leaderFor(context);
+    yield* (
+      leader === "self" ? here(request, context) : remote(request, context, leader)
+    ) as AsyncIterable<unknown>;
+  };
+}
+
+/** Finds a leader that can be reached, with patience while there is hope for one. */
+class Election {
+  readonly #options: LeaderProxyOptions;
+  /** Set when a whole wait ended without a leader: the next calls do not wait again. */
+  #hopeless = false;
+
+  constructor(options: LeaderProxyOptions) {
+    this.#options = options;
+  }
+
+  async leaderFor(context: RpcContext): Promise<LeaderInfo | "self"> {
+    const { state, clock, channelTo } = this.#options;
+    const deadline = clock.monotonicMs() + ELECTION_WAIT_MS;
+    for (;;) {
+      if (state.isLeader()) {
+        this.#hopeless = false;
+        return "self";
+      }
+      if (wasRedirected(context)) {
+        throw new EngineError(
+          "resource-exhausted",
+          `${SECOND_HOP}[${context.metadata["redirect"] ?? ""}]`,
+        );
+      }
+      const leader = state.leader();
+      if (leader !== undefined) {
+        this.#hopeless = false;
+        if (await reachable(channelTo(leader.addr))) return leader;
+      }
+      if (this.#hopeless || clock.monotonicMs() >= deadline) {
+        if (leader === undefined) this.#hopeless = true;
+        throw new EngineError("unknown", NO_LEADER);
+      }
+      await sleep(clock, ELECTION_POLL_MS, context.signal);
+    }
+  }
+
+  /** Resolves when `leader` is no longer the one; throws `error` when that takes too long. */
+  async anotherThan(leader: LeaderInfo, error: unknown, signal: AbortSignal): Promise<void> {
+    const { state, clock } = this.#options;
+    const deadline = clock.monotonicMs() + ELECTION_WAIT_MS;
+    while (!state.isLeader()) {
+      const now = state.leader();
+      if (now !== undefined && now.nodeId !== leader.nodeId) return;
+      if (clock.monotonicMs() >= deadline) throw error;
+      await sleep(clock, ELECTION_POLL_MS, signal);
+    }
+  }
+}
+
+async function reachable(channel: RpcChannel): Promise<boolean> {
+  try {
+    await channel.ready(CONNECT_WAIT_MS);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+/** Text is all that SwarmKit's refusal has; the call was not executed. */
+function refusedToForward(error: unknown): boolean {
+  return (
+    isErrorCode(error, "resource-exhausted") && (error as Error).message.startsWith(SECOND_HOP)
+  );
+}
+
+function pathOf(method: DescMethod): string {
+  return `/${method.parent.typeName}/${method.name}`;
+}
