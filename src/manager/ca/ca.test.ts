@@ -1,0 +1,271 @@
+import { create } from "@bufbuild/protobuf";
+import { afterEach, beforeEach, expect, test } from "vitest";
+import type { Clock } from "#base/ports.ts";
+import { generateJoinToken } from "#pki/join-token.ts";
+import { rootValidity } from "#pki/profile.ts";
+import type { Issuer } from "#pki/rotation.ts";
+import type { RpcContext } from "#platform/grpc/server.ts";
+import { silentLog } from "#platform/log.ts";
+import { realClock, realRandom } from "#platform/real-ports.ts";
+import { digestOfPem, readCertificate, verifyChain } from "#platform/x509/certificate.ts";
+import {
+  type Authority,
+  createRequest,
+  createRoot,
+  crossSign,
+  generateKey,
+} from "#platform/x509/issue.ts";
+import {
+  IssueNodeCertificateRequestSchema,
+  NodeCertificateStatusRequestSchema,
+} from "#wire/gen/swarmkit/ca_pb.js";
+import { ClusterSchema, type Node, NodeSchema } from "#wire/gen/swarmkit/objects_pb.js";
+import { NodeSpec_Membership } from "#wire/gen/swarmkit/specs_pb.js";
+import { IssuanceStatus_State, NodeRole } from "#wire/gen/swarmkit/types_pb.js";
+import { createLocalState } from "../raft/local-state.ts";
+import { createExternalCa } from "./external-ca.ts";
+import { type CaServices, createCaServices } from "./service.ts";
+import { runCaSigner } from "./signer.ts";
+
+const root: Authority = await createRoot(rootValidity(Date.now()), realRandom);
+const removed = new Set<string>();
+/** Rotation and retries take seconds; the tests' clock waits a hundredth of that. */
+const fastClock: Clock = {
+  ...realClock,
+  setTimer: (delayMs, callback) => realClock.setTimer(delayMs / 100, callback),
+};
+let state: ReturnType<typeof createLocalState>;
+let services: CaServices;
+let stop: AbortController;
+let tokens: { worker: string; manager: string };
+
+beforeEach(async () => {
+  removed.clear();
+  stop = new AbortController();
+  state = createLocalState({ clock: realClock, random: realRandom });
+  const digest = digestOfPem(root.cert);
+  tokens = {
+    worker: generateJoinToken(digest, realRandom),
+    manager: generateJoinToken(digest, realRandom),
+  };
+  const cluster = create(ClusterSchema, {
+    id: "c1",
+    spec: { annotations: { name: "default" } },
+    rootCa: { caCert: Buffer.from(root.cert), caKey: Buffer.from(root.key), joinTokens: tokens },
+    VXLANUDPPort: 4789,
+  });
+  await state.update("leader", (tx) => tx.create("cluster", cluster));
+  services = createCaServices({
+    state,
+    cluster: { clusterId: "c1", removed: (nodeId) => removed.has(nodeId) },
+    trustedRoot: () => root.cert,
+    clock: realClock,
+    random: realRandom,
+    log: silentLog,
+  });
+  const externalCa = createExternalCa(() => ({ cert: "", key: "", ca: "" }));
+  const options = { state, externalCa, clock: fastClock, random: realRandom, log: silentLog };
+  state.onLeadership((signal) => runCaSigner(options, AbortSignal.any([signal, stop.signal])));
+});
+
+afterEach(async () => {
+  stop.abort();
+  await state.stop();
+});
+
+function call(more: Partial<RpcContext> = {}): RpcContext {
+  return {
+    peer: undefined,
+    peerAddress: "192.0.2.1:40000",
+    signal: AbortSignal.timeout(5_000),
+    metadata: {},
+    path: "",
+    local: false,
+    ...more,
+  };
+}
+
+async function ask(token: string, context = call(), key = generateKey(), commonName = "") {
+  const csr = Buffer.from(await createRequest(key, commonName));
+  const request = create(IssueNodeCertificateRequestSchema, { csr, token });
+  const answer = await services.nodeCa.issueNodeCertificate(request, context);
+  return String(answer.nodeId);
+}
+
+async function certificateOf(nodeId: string) {
+  const request = create(NodeCertificateStatusRequestSchema, { nodeId });
+  const answer = await services.nodeCa.nodeCertificateStatus(request, call());
+  return {
+    state: answer.status?.state,
+    pem: Buffer.from(answer.certificate?.certificate ?? []).toString(),
+  };
+}
+
+function node(nodeId: string): Node {
+  const found = state.view().get("node", nodeId);
+  if (found === undefined) throw new Error(`no node ${nodeId}`);
+  return found;
+}
+
+test("a token makes a node of its role, with a certificate that the root signed", async () => {
+  for (const [token, role, unit] of [
+    [tokens.worker, NodeRole.WORKER, "swarm-worker"],
+    [tokens.manager, NodeRole.MANAGER, "swarm-manager"],
+  ] as const) {
+    const nodeId = await ask(token);
+    const { state: issued, pem } = await certificateOf(nodeId);
+    expect(issued).toBe(IssuanceStatus_State.ISSUED);
+    verifyChain(pem, root.cert, Date.now());
+    expect(readCertificate(pem)).toMatchObject({
+      commonName: nodeId,
+      organizationalUnit: unit,
+      organization: "c1",
+    });
+    expect(node(nodeId)).toMatchObject({ role, spec: { desiredRole: role }, VXLANUDPPort: 4789 });
+  }
+});
+
+test("without a valid token nobody comes in, and nothing is written", async () => {
+  for (const token of ["", "x", `${tokens.worker}x`, tokens.worker.slice(0, -1)]) {
+    await expect(ask(token)).rejects.toMatchObject({
+      code: "invalid-argument",
+      message: "A valid join token is necessary to join this cluster",
+    });
+  }
+  // A certificate of another cluster is no better than none.
+  const peer = { nodeId: "n", role: "swarm-manager", clusterId: "other" };
+  await expect(ask("", call({ peer }))).rejects.toThrow("valid join token");
+  expect(state.view().count("node")).toBe(0);
+});
+
+test("guessing becomes slow for the guesser, and for nobody else", async () => {
+  for (let guess = 0; guess < 10; guess += 1) {
+    const context = call({ peerAddress: `192.0.2.7:${40_000 + guess}` });
+    await expect(ask("guess", context)).rejects.toMatchObject({ code: "invalid-argument" });
+  }
+  const guesser = call({ peerAddress: "192.0.2.7:50000" });
+  await expect(ask(tokens.worker, guesser)).rejects.toMatchObject({ code: "resource-exhausted" });
+  await expect(ask(tokens.worker)).resolves.toMatch(/^[a-z0-9]{25}$/);
+});
+
+test("a malformed request is refused at the door", async () => {
+  const send = async (csr: Uint8Array) => {
+    const request = create(IssueNodeCertificateRequestSchema, { csr, token: tokens.worker });
+    return services.nodeCa.issueNodeCertificate(request, call());
+  };
+  await expect(send(new Uint8Array())).rejects.toMatchObject({ code: "invalid-argument" });
+  await expect(send(Buffer.from("nonsense"))).rejects.toMatchObject({ code: "invalid-argument" });
+  expect(state.view().count("node")).toBe(0);
+});
+
+test("where the policy wants it, a node waits until an operator accepts it", async () => {
+  await state.update("api", (tx) => {
+    const cluster = tx.get("cluster", "c1");
+    if (cluster?.spec === undefined) throw new Error("no cluster");
+    const acceptancePolicy = create(ClusterSchema, {
+      spec: { acceptancePolicy: { policies: [{ role: NodeRole.WORKER, secret: {} }] } },
+    }).spec?.acceptancePolicy;
+    const spec = { ...cluster.spec, ...(acceptancePolicy && { acceptancePolicy }) };
+    tx.update("cluster", { ...cluster, spec });
+  });
+  const nodeId = await ask(tokens.worker);
+  const issued = certificateOf(nodeId);
+  expect(node(nodeId).spec?.membership).toBe(NodeSpec_Membership.PENDING);
+  expect(node(nodeId).certificate?.status?.state).toBe(IssuanceStatus_State.PENDING);
+  await state.update("api", (tx) => {
+    const pending = tx.get("node", nodeId);
+    if (pending?.spec === undefined) throw new Error("no node");
+    const spec = { ...pending.spec, membership: NodeSpec_Membership.ACCEPTED };
+    tx.update("node", { ...pending, spec });
+  });
+  expect((await issued).state).toBe(IssuanceStatus_State.ISSUED);
+});
+
+test("a node renews its own certificate, in the role that the cluster gave it meanwhile", async () => {
+  const nodeId = await ask(tokens.worker);
+  await certificateOf(nodeId);
+  await state.update("membership", (tx) =>
+    tx.update("node", { ...(tx.get("node", nodeId) as Node), role: NodeRole.MANAGER }),
+  );
+  const peer = { nodeId, role: "swarm-worker", clusterId: "c1" };
+  expect(await ask("", call({ peer }))).toBe(nodeId);
+  const { pem } = await certificateOf(nodeId);
+  expect(readCertificate(pem).organizationalUnit).toBe("swarm-manager");
+  expect(state.view().count("node")).toBe(1);
+});
+
+test("a removed node cannot renew; with a token it is somebody new", async () => {
+  const key = generateKey();
+  const nodeId = await ask(tokens.worker, call(), key);
+  await certificateOf(nodeId);
+  removed.add(nodeId);
+  const peer = { nodeId, role: "swarm-worker", clusterId: "c1" };
+  await expect(ask("", call({ peer }))).rejects.toThrow("valid join token");
+  await expect(ask("", call(), key, nodeId)).rejects.toThrow("valid join token");
+  expect(await ask(tokens.worker, call({ peer }))).not.toBe(nodeId);
+});
+
+test("an expired node renews by its key; the key of another does not help", async () => {
+  const key = generateKey();
+  const nodeId = await ask(tokens.worker, call(), key);
+  await certificateOf(nodeId);
+  await expect(ask("", call(), generateKey(), nodeId)).rejects.toThrow("valid join token");
+  await expect(ask("", call(), key, "someone-else")).rejects.toThrow("valid join token");
+  expect(await ask("", call(), key, nodeId)).toBe(nodeId);
+  const { pem } = await certificateOf(nodeId);
+  expect(readCertificate(pem).commonName).toBe(nodeId);
+});
+
+test("a root rotation moves every node, then puts the new root and new tokens in place", async () => {
+  const nodeId = await ask(tokens.worker);
+  await certificateOf(nodeId);
+  const next = await createRoot(rootValidity(Date.now()), realRandom);
+  const crossed = await crossSign(root, next.cert, realRandom);
+  await state.update("api", (tx) => {
+    const cluster = tx.get("cluster", "c1");
+    if (cluster?.rootCa === undefined) throw new Error("no cluster");
+    const rootRotation = create(ClusterSchema, {
+      rootCa: {
+        rootRotation: {
+          caCert: Buffer.from(next.cert),
+          caKey: Buffer.from(next.key),
+          crossSignedCaCert: Buffer.from(crossed),
+        },
+      },
+    }).rootCa?.rootRotation;
+    tx.update("cluster", {
+      ...cluster,
+      rootCa: { ...cluster.rootCa, ...(rootRotation && { rootRotation }) },
+    });
+  });
+  await expect
+    .poll(() => node(nodeId).certificate?.status?.state, { timeout: 5_000 })
+    .toBe(IssuanceStatus_State.ROTATE);
+  const peer = { nodeId, role: "swarm-worker", clusterId: "c1" };
+  await ask("", call({ peer }));
+  const { pem } = await certificateOf(nodeId);
+  // Trusted by those who know only the old root, and by those who know only the new one.
+  verifyChain(pem, root.cert, Date.now());
+  verifyChain(pem, next.cert, Date.now());
+  expect(state.view().get("cluster", "c1")?.rootCa?.rootRotation).toBeDefined();
+  const issuer = readCertificate(next.cert).asIssuer;
+  await state.update("dispatcher", (tx) => {
+    const current = tx.get("node", nodeId) as Node;
+    tx.update("node", { ...current, description: descriptionWith(issuer) });
+  });
+  await expect
+    .poll(() => state.view().get("cluster", "c1")?.rootCa?.rootRotation, { timeout: 5_000 })
+    .toBeUndefined();
+  const done = state.view().get("cluster", "c1")?.rootCa;
+  expect(Buffer.from(done?.caCert ?? []).toString()).toBe(next.cert);
+  expect(done?.joinTokens?.worker).not.toBe(tokens.worker);
+  await expect(ask(tokens.worker)).rejects.toThrow("valid join token");
+  await expect(ask(done?.joinTokens?.worker ?? "")).resolves.toBeTruthy();
+});
+
+function descriptionWith(issuer: Issuer) {
+  const tlsInfo = { certIssuerSubject: issuer.subject, certIssuerPublicKey: issuer.publicKey };
+  const { description } = create(NodeSchema, { description: { tlsInfo } });
+  if (description === undefined) throw new Error("no description");
+  return description;
+}

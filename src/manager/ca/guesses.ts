@@ -1,0 +1,57 @@
+/**
+ * Slows down those who try tokens. Per address, some failures are free; after them each further
+ * attempt has to wait, longer with every failure. Memory is bounded: the oldest addresses go first,
+ * so an attacker with many addresses gains free tries, never memory.
+ */
+
+import type { Clock } from "#base/ports.ts";
+
+const FREE_FAILURES = 10;
+const FIRST_WAIT_MS = 1_000;
+const MAX_WAIT_MS = 60_000;
+/** Failures are forgotten when this long nothing failed. */
+const FORGET_MS = 10 * 60_000;
+const ADDRESSES_MAX = 4_096;
+
+interface Record {
+  failures: number;
+  lastMs: number;
+}
+
+export class Guesses {
+  readonly #clock: Clock;
+  /** In order of the last failure, oldest first. */
+  readonly #records = new Map<string, Record>();
+
+  constructor(clock: Clock) {
+    this.#clock = clock;
+  }
+
+  /** Milliseconds until this address may try again; 0 means now. */
+  waitMs(peerAddress: string): number {
+    const record = this.#records.get(hostOf(peerAddress));
+    if (record === undefined) return 0;
+    const since = this.#clock.monotonicMs() - record.lastMs;
+    if (since >= FORGET_MS || record.failures < FREE_FAILURES) return 0;
+    const doublings = Math.min(record.failures - FREE_FAILURES, 16);
+    const wait = Math.min(MAX_WAIT_MS, FIRST_WAIT_MS * 2 ** doublings);
+    return Math.max(0, wait - since);
+  }
+
+  failed(peerAddress: string): void {
+    const host = hostOf(peerAddress);
+    const now = this.#clock.monotonicMs();
+    const known = this.#records.get(host);
+    const fresh = known === undefined || now - known.lastMs >= FORGET_MS;
+    this.#records.delete(host);
+    this.#records.set(host, { failures: fresh ? 1 : known.failures + 1, lastMs: now });
+    const oldest = this.#records.keys().next().value;
+    if (this.#records.size > ADDRESSES_MAX && oldest !== undefined) this.#records.delete(oldest);
+  }
+}
+
+/** "ip:port" without the port: the ports of one guesser differ. */
+function hostOf(peerAddress: string): string {
+  const colon = peerAddress.lastIndexOf(":");
+  return colon < 0 ? peerAddress : peerAddress.slice(0, colon);
+}

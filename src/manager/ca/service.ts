@@ -1,0 +1,240 @@
+/**
+ * The CA and NodeCA services: the gate into the swarm. They write certificate requests into the
+ * store; the leader's signer (`signer.ts`) answers them there.
+ *
+ * A caller with a certificate of this cluster renews its own and nothing else. A stranger needs a
+ * token, which makes a new node of the role that the token grants. A node whose certificate expired
+ * is a stranger who can prove that it holds the key of a known node: it renews as that node.
+ */
+
+import { create } from "@bufbuild/protobuf";
+import { EngineError } from "#base/error.ts";
+import { newId } from "#base/ids.ts";
+import type { Clock, Log, Random } from "#base/ports.ts";
+import { admit, isFinal } from "#pki/issuance.ts";
+import { MANAGER_OU, WORKER_OU } from "#pki/profile.ts";
+import type { RpcContext, RpcHandlers } from "#platform/grpc/server.ts";
+import { readCertificate } from "#platform/x509/certificate.ts";
+import { type CertificateRequest, readRequest } from "#platform/x509/issue.ts";
+import type { ReadView } from "#store/types.ts";
+import type {
+  CA,
+  IssueNodeCertificateRequest,
+  IssueNodeCertificateResponse,
+  NodeCA,
+  NodeCertificateStatusRequest,
+  NodeCertificateStatusResponse,
+} from "#wire/gen/swarmkit/ca_pb.js";
+import {
+  IssueNodeCertificateResponseSchema,
+  NodeCertificateStatusResponseSchema,
+} from "#wire/gen/swarmkit/ca_pb.js";
+import { type Node, NodeSchema } from "#wire/gen/swarmkit/objects_pb.js";
+import { NodeSpec_Membership } from "#wire/gen/swarmkit/specs_pb.js";
+import { CertificateSchema, IssuanceStatus_State } from "#wire/gen/swarmkit/types_pb.js";
+import { assertMember, type ClusterIdentity } from "../authz/caller.ts";
+import type { ClusterState } from "../state.ts";
+import { clusterOf, findCluster } from "./cluster.ts";
+import { Guesses } from "./guesses.ts";
+
+export interface CaServiceOptions {
+  readonly state: ClusterState;
+  readonly cluster: ClusterIdentity;
+  /** PEM of the root that this manager trusts, for the time before the store has one. */
+  readonly trustedRoot: () => string;
+  readonly clock: Clock;
+  readonly random: Random;
+  readonly log: Log;
+}
+
+export interface CaServices {
+  readonly ca: RpcHandlers<typeof CA>;
+  readonly nodeCa: RpcHandlers<typeof NodeCA>;
+}
+
+export function createCaServices(options: CaServiceOptions): CaServices {
+  const guesses = new Guesses(options.clock);
+  return {
+    ca: {
+      getRootCACertificate: () => {
+        const stored = findCluster(options.state.view())?.rootCa?.caCert;
+        const certificate = stored?.length ? stored : Buffer.from(options.trustedRoot());
+        return { certificate };
+      },
+      getUnlockKey: async () => unlockKeyOf(await options.state.linearizable()),
+    },
+    nodeCa: {
+      issueNodeCertificate: (request, context) => issue(options, guesses, request, context),
+      nodeCertificateStatus: (request, context) => status(options, request, context),
+    },
+  };
+}
+
+function unlockKeyOf(view: ReadView) {
+  const cluster = clusterOf(view);
+  const locks = cluster.spec?.encryptionConfig?.autoLockManagers === true;
+  const key = cluster.unlockKeys.find((candidate) => candidate.subsystem === MANAGER_OU);
+  const version = cluster.meta?.version;
+  return {
+    unlockKey: locks && key !== undefined ? key.key : new Uint8Array(),
+    ...(version === undefined ? {} : { version }),
+  };
+}
+
+async function issue(
+  options: CaServiceOptions,
+  guesses: Guesses,
+  request: IssueNodeCertificateRequest,
+  context: RpcContext,
+): Promise<IssueNodeCertificateResponse> {
+  if (request.csr.length === 0) throw new EngineError("invalid-argument", "InvalidArgument");
+  const cluster = clusterOf(options.state.view());
+  const member = memberOf(context, options.cluster);
+  if (member !== undefined) {
+    await readRequest(textOf(request.csr));
+    return renew(options, member, request.csr);
+  }
+  const waitMs = guesses.waitMs(context.peerAddress);
+  if (waitMs > 0) {
+    throw new EngineError(
+      "resource-exhausted",
+      `too many failed attempts to join from this address: try again in ${Math.ceil(waitMs / 1000)} s`,
+    );
+  }
+  const admission = admit(cluster, request.token);
+  if (admission !== undefined) {
+    await readRequest(textOf(request.csr));
+    return enrol(options, request, admission.role, admission.membership);
+  }
+  const known = request.token === "" ? await knownHolder(options, request.csr) : undefined;
+  if (known !== undefined) return renew(options, known, request.csr);
+  guesses.failed(context.peerAddress);
+  options.log.warn("join refused", { peer: context.peerAddress });
+  throw new EngineError("invalid-argument", "A valid join token is necessary to join this cluster");
+}
+
+/** The node that calls with its own, valid certificate. */
+function memberOf(context: RpcContext, cluster: ClusterIdentity): string | undefined {
+  if (context.peer === undefined) return undefined;
+  if (context.local) return context.peer.nodeId;
+  try {
+    assertMember(context.peer, [WORKER_OU, MANAGER_OU], cluster);
+    return context.peer.nodeId;
+  } catch {
+    // A node of another cluster, or one that was removed, may join anew with a token.
+    return undefined;
+  }
+}
+
+/**
+ * The node whose last certificate holds the key that signed this request. The request is proof of
+ * the key, however old: a repeated one yields a certificate for a key that the repeater lacks.
+ */
+async function knownHolder(
+  options: CaServiceOptions,
+  csr: Uint8Array,
+): Promise<string | undefined> {
+  let request: CertificateRequest;
+  try {
+    request = await readRequest(textOf(csr));
+  } catch {
+    return undefined;
+  }
+  const node = options.state.view().get("node", request.commonName);
+  const certificate = node?.certificate?.certificate;
+  if (node === undefined || !certificate?.length || options.cluster.removed(node.id)) {
+    return undefined;
+  }
+  const { publicKey } = readCertificate(textOf(certificate)).asIssuer;
+  return Buffer.from(publicKey).equals(Buffer.from(request.publicKey)) ? node.id : undefined;
+}
+
+async function enrol(
+  options: CaServiceOptions,
+  request: IssueNodeCertificateRequest,
+  role: Node["role"],
+  membership: NodeSpec_Membership,
+): Promise<IssueNodeCertificateResponse> {
+  const nodeId = newId(options.random);
+  await options.state.update("ca", (tx) => {
+    const node = create(NodeSchema, {
+      id: nodeId,
+      role,
+      certificate: {
+        csr: request.csr,
+        cn: nodeId,
+        role,
+        status: { state: IssuanceStatus_State.PENDING },
+      },
+      spec: { desiredRole: role, membership, availability: request.availability },
+      VXLANUDPPort: clusterOf(tx).VXLANUDPPort,
+    });
+    tx.create("node", node);
+  });
+  options.log.info("node admitted", { node: nodeId, role, membership });
+  return answer(nodeId, membership);
+}
+
+async function renew(
+  options: CaServiceOptions,
+  nodeId: string,
+  csr: Uint8Array,
+): Promise<IssueNodeCertificateResponse> {
+  const membership = await options.state.update("ca", (tx) => {
+    const node = tx.get("node", nodeId);
+    if (node === undefined) {
+      throw new EngineError(
+        "not-found",
+        `node ${nodeId} not found when attempting to renew certificate`,
+      );
+    }
+    const certificate = create(CertificateSchema, {
+      csr,
+      cn: node.id,
+      role: node.role,
+      status: { state: IssuanceStatus_State.RENEW },
+      // Kept until the next one is there: an expired node is known by it.
+      certificate: node.certificate?.certificate ?? new Uint8Array(),
+    });
+    tx.update("node", { ...node, certificate });
+    return node.spec?.membership ?? NodeSpec_Membership.PENDING;
+  });
+  return answer(nodeId, membership);
+}
+
+function answer(nodeId: string, nodeMembership: NodeSpec_Membership) {
+  return create(IssueNodeCertificateResponseSchema, { nodeId, nodeMembership });
+}
+
+/** Answers once the certificate is issued or refused; the caller's deadline bounds the wait. */
+async function status(
+  options: CaServiceOptions,
+  request: NodeCertificateStatusRequest,
+  context: RpcContext,
+): Promise<NodeCertificateStatusResponse> {
+  if (request.nodeId === "") throw new EngineError("invalid-argument", "InvalidArgument");
+  const watch = options.state.viewAndWatch({ signal: context.signal });
+  const node = watch.view.get("node", request.nodeId);
+  if (node === undefined) throw new EngineError("not-found", "NotFound");
+  const now = finalStatus(node);
+  if (now !== undefined) return now;
+  for await (const batch of watch.batches) {
+    for (const change of batch.changes) {
+      if (change.kind !== "node" || change.object.id !== request.nodeId) continue;
+      if (change.action === "delete") throw new EngineError("not-found", "NotFound");
+      const changed = finalStatus(change.object);
+      if (changed !== undefined) return changed;
+    }
+  }
+  throw new EngineError("cancelled", "the caller went away");
+}
+
+function finalStatus(node: Node): NodeCertificateStatusResponse | undefined {
+  const certificate = node.certificate;
+  if (certificate?.status === undefined || !isFinal(certificate.status.state)) return undefined;
+  return create(NodeCertificateStatusResponseSchema, { status: certificate.status, certificate });
+}
+
+function textOf(bytes: Uint8Array): string {
+  return Buffer.from(bytes).toString("utf8");
+}
