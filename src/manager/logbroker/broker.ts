@@ -1,0 +1,227 @@
+/**
+ * Service logs: brings the wishes of clients (Logs) to the nodes that run the tasks, and their lines
+ * (LogBroker) back to the clients. Nothing is stored; lines of different nodes come in no order. A
+ * client that reads slowly slows its nodes down and nobody else. Leader only, as the dispatcher.
+ */
+
+import { create } from "@bufbuild/protobuf";
+import { EngineError, messageOf } from "#base/error.ts";
+import { newId } from "#base/ids.ts";
+import type { Log, Random } from "#base/ports.ts";
+import { AsyncQueue } from "#platform/async.ts";
+import type { RpcContext, RpcHandlers } from "#platform/grpc/server.ts";
+import {
+  type LogBroker,
+  type Logs,
+  type PublishLogsMessage,
+  type SubscribeLogsMessage,
+  SubscribeLogsMessageSchema,
+  type SubscribeLogsRequest,
+  type SubscriptionMessage,
+} from "#wire/gen/swarmkit/logbroker_pb.js";
+import type { ClusterState } from "../state.ts";
+import { Subscription } from "./subscription.ts";
+
+export interface LogBrokerOptions {
+  readonly state: ClusterState;
+  readonly random: Random;
+  readonly log: Log;
+  /** This manager's node id: who calls over the local socket. */
+  readonly nodeId: string;
+}
+
+export interface LogBrokerServer {
+  readonly logs: RpcHandlers<typeof Logs>;
+  readonly logBroker: RpcHandlers<typeof LogBroker>;
+  /** Serves until the signal is aborted; to be handed to `ClusterState.onLeadership`. */
+  lead(signal: AbortSignal): Promise<void>;
+}
+
+/** Subscriptions that may wait for one node to read of them. */
+const NODE_QUEUE_MAX = 1_024;
+/** Subscriptions open at once. */
+const SUBSCRIPTIONS_MAX = 1_024;
+
+export function createLogBroker(options: LogBrokerOptions): LogBrokerServer {
+  let reign: Reign | undefined;
+  const current = (): Reign => {
+    if (reign === undefined) throw new EngineError("aborted", "broker is not running");
+    return reign;
+  };
+  const caller = (context: RpcContext): string => {
+    if (context.peer !== undefined) return context.peer.nodeId;
+    if (context.local) return options.nodeId;
+    throw new EngineError("unauthenticated", "no client certificate in the request");
+  };
+  return {
+    logs: { subscribeLogs: (request, context) => current().subscribe(request, context) },
+    logBroker: {
+      listenSubscriptions: (_request, context) => current().listen(caller(context), context),
+      publishLogs: (requests, context) => current().publish(requests, caller(context), context),
+    },
+    lead: async (signal) => {
+      const mine = new Reign(options, signal);
+      reign = mine;
+      try {
+        await mine.run();
+      } finally {
+        if (reign === mine) reign = undefined;
+        mine.close();
+      }
+    },
+  };
+}
+
+class Reign {
+  readonly #options: LogBrokerOptions;
+  readonly #signal: AbortSignal;
+  readonly #subscriptions = new Map<string, Subscription>();
+  /** What connected nodes have to be told. */
+  readonly #nodes = new Map<string, AsyncQueue<SubscriptionMessage>>();
+
+  constructor(options: LogBrokerOptions, signal: AbortSignal) {
+    this.#options = options;
+    this.#signal = signal;
+  }
+
+  /** Follows task changes, so that subscriptions reach tasks placed after they were made. */
+  async run(): Promise<void> {
+    while (!this.#signal.aborted) {
+      const batches = this.#options.state.watch({ signal: this.#signal });
+      try {
+        for await (const { changes } of batches) {
+          if (this.#subscriptions.size === 0) continue;
+          for (const change of changes) {
+            if (change.kind !== "task" || change.action === "delete") continue;
+            for (const subscription of this.#subscriptions.values()) {
+              const nodeId = subscription.taskChanged(change.object);
+              if (nodeId !== undefined) this.#tell(subscription, nodeId);
+            }
+          }
+        }
+      } catch (error) {
+        if (this.#signal.aborted) return;
+        this.#options.log.warn("log broker fell behind the store", { reason: messageOf(error) });
+        for (const { batches } of this.#subscriptions.values()) {
+          batches.end(new EngineError("unavailable", "the log stream was interrupted; try again"));
+        }
+      }
+    }
+  }
+
+  close(): void {
+    const stopped = new EngineError("aborted", "broker is not running");
+    for (const { batches } of this.#subscriptions.values()) batches.end(stopped);
+    for (const queue of this.#nodes.values()) queue.end(stopped);
+  }
+
+  async *subscribe(
+    { selector, options }: SubscribeLogsRequest,
+    context: RpcContext,
+  ): AsyncGenerator<SubscribeLogsMessage> {
+    if (selector === undefined) {
+      throw new EngineError("invalid-argument", "log selector must be provided");
+    }
+    const { serviceIds, nodeIds, taskIds } = selector;
+    if (serviceIds.length + nodeIds.length + taskIds.length === 0) {
+      throw new EngineError("invalid-argument", "log selector must not be empty");
+    }
+    if (this.#subscriptions.size >= SUBSCRIPTIONS_MAX) {
+      throw new EngineError("resource-exhausted", "too many log subscriptions are open");
+    }
+    const subscription = new Subscription(newId(this.#options.random), selector, options);
+    const stop = () => subscription.batches.end(context.signal.reason);
+    context.signal.addEventListener("abort", stop, { once: true });
+    this.#subscriptions.set(subscription.id, subscription);
+    try {
+      for (const nodeId of subscription.begin(this.#options.state.view())) {
+        this.#tell(subscription, nodeId);
+      }
+      subscription.begun();
+      for await (const messages of subscription.batches) {
+        yield create(SubscribeLogsMessageSchema, { messages: [...messages] });
+      }
+    } finally {
+      context.signal.removeEventListener("abort", stop);
+      this.#subscriptions.delete(subscription.id);
+      const closing = { ...subscription.message, close: true };
+      for (const [nodeId, queue] of this.#nodes) {
+        if (subscription.expects(nodeId)) queue.push(closing);
+      }
+    }
+  }
+
+  async *listen(nodeId: string, context: RpcContext): AsyncGenerator<SubscriptionMessage> {
+    const replaced = new EngineError("aborted", "the node listens on another connection");
+    this.#nodes.get(nodeId)?.end(replaced);
+    const queue = new AsyncQueue<SubscriptionMessage>(NODE_QUEUE_MAX);
+    this.#nodes.set(nodeId, queue);
+    const stop = () => queue.end(context.signal.reason);
+    context.signal.addEventListener("abort", stop, { once: true });
+    try {
+      const view = this.#options.state.view();
+      for (const subscription of this.#subscriptions.values()) {
+        if (subscription.nodeConnected(nodeId, view)) this.#tell(subscription, nodeId);
+      }
+      yield* queue;
+    } finally {
+      context.signal.removeEventListener("abort", stop);
+      if (this.#nodes.get(nodeId) === queue) {
+        this.#nodes.delete(nodeId);
+        for (const subscription of this.#subscriptions.values()) {
+          subscription.nodeDone(nodeId, `node ${nodeId} disconnected unexpectedly`);
+        }
+      }
+    }
+  }
+
+  async publish(
+    requests: AsyncIterable<PublishLogsMessage>,
+    nodeId: string,
+    context: RpcContext,
+  ): Promise<object> {
+    let subscription: Subscription | undefined;
+    let problem: string | undefined;
+    try {
+      for await (const message of requests) {
+        subscription ??= this.#find(message.subscriptionId, nodeId);
+        if (message.subscriptionId !== subscription.id) {
+          throw new EngineError(
+            "invalid-argument",
+            "different subscription IDs in the same session",
+          );
+        }
+        if (message.close) return {};
+        for (const { context: origin } of message.messages) {
+          if (origin?.nodeId === nodeId) continue;
+          throw new EngineError(
+            "permission-denied",
+            `invalid NodeID: expected=${nodeId};received=${origin?.nodeId ?? ""}`,
+          );
+        }
+        // Waits for the client: that is what holds the node back.
+        if (!(await subscription.batches.send(message.messages, context.signal))) return {};
+      }
+      return {};
+    } catch (error) {
+      problem = messageOf(error);
+      throw error;
+    } finally {
+      subscription?.nodeDone(nodeId, problem);
+    }
+  }
+
+  #find(id: string, nodeId: string): Subscription {
+    if (id === "") throw new EngineError("invalid-argument", "missing subscription ID");
+    const subscription = this.#subscriptions.get(id);
+    if (subscription === undefined || !subscription.expects(nodeId)) {
+      throw new EngineError("not-found", "unknown subscription ID");
+    }
+    return subscription;
+  }
+
+  #tell(subscription: Subscription, nodeId: string): void {
+    const told = this.#nodes.get(nodeId)?.push(subscription.message) ?? false;
+    if (!told) subscription.nodeDone(nodeId, `node ${nodeId} is not available`);
+  }
+}
