@@ -1,0 +1,175 @@
+/** `ls` (ps), `port`, `top`, `inspect`: looking at containers. */
+
+import { shortId } from "#base/ids.ts";
+import type { ContainerInspect, ContainerSummary } from "#wire/docker/containers.ts";
+import {
+  type Command,
+  type CommandContext,
+  FILTER_FLAG,
+  FORMAT_FLAG,
+  filtersQuery,
+  NO_TRUNC_FLAG,
+  QUIET_FLAG,
+} from "../command.ts";
+import { inspectAll } from "../inspect.ts";
+import { alignColumns, formatListing, type Row } from "../output/table.ts";
+import { ago, ellipsis, humanSize, shownPorts } from "../output/units.ts";
+
+const HEADINGS = {
+  ID: "CONTAINER ID",
+  Image: "IMAGE",
+  Command: "COMMAND",
+  CreatedAt: "CREATED AT",
+  RunningFor: "CREATED",
+  Ports: "PORTS",
+  State: "STATE",
+  Status: "STATUS",
+  Size: "SIZE",
+  Names: "NAMES",
+  Labels: "LABELS",
+  Mounts: "MOUNTS",
+  Networks: "NETWORKS",
+  LocalVolumes: "LOCAL VOLUMES",
+};
+
+const TABLE =
+  "{{.ID}}\t{{.Image}}\t{{.Command}}\t{{.RunningFor}}\t{{.Status}}\t{{.Ports}}\t{{.Names}}";
+
+function rowOf(container: ContainerSummary, full: boolean): Row {
+  const created = container.Created * 1000;
+  const command = full ? container.Command : ellipsis(container.Command, 20);
+  return {
+    ID: full ? container.Id : shortId(container.Id),
+    Image:
+      container.Image.startsWith("sha256:") && !full
+        ? container.Image.slice(7, 19)
+        : container.Image,
+    Command: JSON.stringify(command),
+    CreatedAt: new Date(created)
+      .toISOString()
+      .replace("T", " ")
+      .replace(/\.\d+Z/, " +0000 UTC"),
+    RunningFor: ago(created, Date.now()),
+    Ports: shownPorts(container.Ports),
+    State: container.State,
+    Status: container.Status,
+    Size: humanSize(container.SizeRw ?? 0),
+    Names: container.Names.map((name) => name.replace(/^\//, "")).join(","),
+    Labels: Object.entries(container.Labels)
+      .map(([key, value]) => `${key}=${value}`)
+      .join(","),
+    Mounts: container.Mounts.map((mount) => mount.Name ?? mount.Source).join(","),
+    Networks: Object.keys(container.NetworkSettings.Networks).join(","),
+    LocalVolumes: String(container.Mounts.filter((mount) => mount.Type === "volume").length),
+  };
+}
+
+async function list({ flags, client, stdout }: CommandContext): Promise<number> {
+  const last = flags.bool("latest") ? 1 : flags.number("last");
+  const containers = await client.get<readonly ContainerSummary[]>("/containers/json", {
+    all: flags.bool("all"),
+    limit: last,
+    size: flags.bool("size"),
+    filters: filtersQuery(flags.list("filter")),
+  });
+  const full = flags.bool("no-trunc");
+  stdout.write(
+    formatListing(
+      {
+        table: flags.bool("size") ? `${TABLE}\t{{.Size}}` : TABLE,
+        headings: HEADINGS,
+        rows: containers.map((container) => rowOf(container, full)),
+        quietField: "ID",
+      },
+      { format: flags.string("format"), quiet: flags.bool("quiet") },
+    ),
+  );
+  return 0;
+}
+
+async function port({ args, client, stdout }: CommandContext): Promise<number> {
+  const [name = "", wanted] = args;
+  const { NetworkSettings } = await client.get<ContainerInspect>(`/containers/${name}/json`);
+  const key = wanted === undefined || wanted.includes("/") ? wanted : `${wanted}/tcp`;
+  for (const [inside, bindings] of Object.entries(NetworkSettings.Ports)) {
+    if (key !== undefined && key !== inside) continue;
+    for (const { HostIp, HostPort } of bindings ?? []) {
+      const host = `${HostIp?.includes(":") ? `[${HostIp}]` : HostIp}:${HostPort}`;
+      stdout.write(key === undefined ? `${inside} -> ${host}\n` : `${host}\n`);
+    }
+  }
+  return 0;
+}
+
+async function top({ args, client, stdout }: CommandContext): Promise<number> {
+  const [name = "", ...psArgs] = args;
+  const answer = await client.get<{
+    Titles: readonly string[];
+    Processes: readonly (readonly string[])[];
+  }>(`/containers/${name}/top`, { ps_args: psArgs.join(" ") });
+  stdout.write(
+    alignColumns(
+      [answer.Titles, ...answer.Processes].map((row) => row.join("\t")),
+      20,
+    ),
+  );
+  return 0;
+}
+
+export const LIST_COMMANDS: readonly Command[] = [
+  {
+    path: ["container", "ls"],
+    aliases: ["list", "ps"],
+    shortcuts: [["ps"]],
+    usage: "[OPTIONS]",
+    summary: "List containers",
+    flags: [
+      {
+        name: "all",
+        short: "a",
+        kind: "bool",
+        usage: "Show all containers, not just running ones",
+      },
+      { name: "last", short: "n", kind: "int", usage: "Show the n last created containers" },
+      { name: "latest", short: "l", kind: "bool", usage: "Show the latest created container" },
+      { name: "size", short: "s", kind: "bool", usage: "Show total file sizes" },
+      FILTER_FLAG,
+      FORMAT_FLAG,
+      QUIET_FLAG,
+      NO_TRUNC_FLAG,
+    ],
+    minArgs: 0,
+    maxArgs: 0,
+    run: list,
+  },
+  {
+    path: ["container", "inspect"],
+    usage: "[OPTIONS] CONTAINER [CONTAINER...]",
+    summary: "Show a container in full",
+    flags: [{ ...FORMAT_FLAG, short: "f" }],
+    minArgs: 1,
+    maxArgs: undefined,
+    run: (context) => inspectAll(context, "container", ["/containers/{}/json"]),
+  },
+  {
+    path: ["container", "port"],
+    shortcuts: [["port"]],
+    usage: "CONTAINER [PRIVATE_PORT[/PROTO]]",
+    summary: "List port mappings of a container",
+    flags: [],
+    minArgs: 1,
+    maxArgs: 2,
+    run: port,
+  },
+  {
+    path: ["container", "top"],
+    shortcuts: [["top"]],
+    usage: "CONTAINER [ps OPTIONS]",
+    summary: "Show the running processes of a container",
+    flags: [],
+    minArgs: 1,
+    maxArgs: undefined,
+    flagsFirst: true,
+    run: top,
+  },
+];

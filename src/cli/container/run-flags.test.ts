@@ -1,0 +1,92 @@
+import { expect, test } from "vitest";
+import { parseFlags } from "../pflag.ts";
+import { CREATE_FLAGS, containerBody, parseMount, parsePorts } from "./run-flags.ts";
+
+function body(...argv: string[]) {
+  const parsed = parseFlags(CREATE_FLAGS, argv, { interspersed: false });
+  if (!parsed.ok) throw new Error(parsed.error);
+  const [image = "", ...command] = parsed.value.args;
+  return containerBody(parsed.value.flags, image, command, { HOME: "/root" });
+}
+
+test("run -it --rm -e -v -m: what docker would send", () => {
+  expect(
+    body(
+      "-it",
+      "--rm",
+      "-e",
+      "A=1",
+      "-e",
+      "HOME",
+      "-e",
+      "UNSET",
+      "-v",
+      "/a:/b:ro",
+      "-m",
+      "64m",
+      "web",
+      "sh",
+    ),
+  ).toMatchObject({
+    Image: "web",
+    Cmd: ["sh"],
+    Tty: true,
+    OpenStdin: true,
+    Env: ["A=1", "HOME=/root"],
+    HostConfig: { Binds: ["/a:/b:ro"], AutoRemove: true, Memory: 67108864, NetworkMode: "default" },
+  });
+});
+
+test("--restart on-failure:3, --cpus, --ulimit, --health-cmd", () => {
+  expect(
+    body(
+      "--restart=on-failure:3",
+      "--cpus=1.5",
+      "--ulimit",
+      "nofile=10:20",
+      "--health-cmd",
+      "true",
+      "x",
+    ),
+  ).toMatchObject({
+    Healthcheck: { Test: ["CMD-SHELL", "true"] },
+    HostConfig: {
+      RestartPolicy: { Name: "on-failure", MaximumRetryCount: 3 },
+      NanoCpus: 1_500_000_000,
+      Ulimits: [{ Name: "nofile", Soft: 10, Hard: 20 }],
+    },
+  });
+  expect(() => body("--restart=sometimes", "x")).toThrow("invalid restart policy 'sometimes'");
+});
+
+test.each([
+  ["80", { "80/tcp": [{ HostIp: "", HostPort: "" }] }],
+  ["8080:80", { "80/tcp": [{ HostIp: "", HostPort: "8080" }] }],
+  ["127.0.0.1:8080:80/udp", { "80/udp": [{ HostIp: "127.0.0.1", HostPort: "8080" }] }],
+  ["127.0.0.1::80", { "80/tcp": [{ HostIp: "127.0.0.1", HostPort: "" }] }],
+  ["[::1]:8080:80", { "80/tcp": [{ HostIp: "::1", HostPort: "8080" }] }],
+  [
+    "8000-8001:80-81",
+    {
+      "80/tcp": [{ HostIp: "", HostPort: "8000" }],
+      "81/tcp": [{ HostIp: "", HostPort: "8001" }],
+    },
+  ],
+  ["8000-8010:80", { "80/tcp": [{ HostIp: "", HostPort: "8000-8010" }] }],
+])("-p %s", (spec, bindings) => {
+  expect(parsePorts([spec], []).bindings).toEqual(bindings);
+});
+
+test.each(["80:x", "70000", "8000-8003:80-81", "90-80"])("-p %s is refused", (spec) => {
+  expect(() => parsePorts([spec], [])).toThrow(/invalid/);
+});
+
+test("--mount", () => {
+  expect(parseMount("type=bind,src=/a,dst=/b,ro")).toEqual({
+    Type: "bind",
+    Source: "/a",
+    Target: "/b",
+    ReadOnly: true,
+  });
+  expect(() => parseMount("type=bind,src=/a")).toThrow("target is required");
+});

@@ -1,0 +1,387 @@
+/**
+ * The flags of `run` and `create`, and the container they describe: command line → the body of
+ * `POST /containers/create`. Pure but for reading `--env-file`.
+ */
+
+import { readFileSync } from "node:fs";
+import { EngineError } from "#base/error.ts";
+import type {
+  ContainerCreateBody,
+  HostConfig,
+  MountRequest,
+  PortBinding,
+  RestartPolicy,
+} from "#wire/docker/containers.ts";
+import type { FlagSpec, FlagValues } from "../pflag.ts";
+
+const list = (name: string, usage: string, short?: string): FlagSpec => ({
+  name,
+  kind: "list",
+  usage,
+  ...(short === undefined ? {} : { short }),
+});
+const text = (name: string, usage: string, short?: string): FlagSpec => ({
+  name,
+  kind: "string",
+  usage,
+  ...(short === undefined ? {} : { short }),
+});
+const bool = (name: string, usage: string, short?: string): FlagSpec => ({
+  name,
+  kind: "bool",
+  usage,
+  ...(short === undefined ? {} : { short }),
+});
+
+export const CREATE_FLAGS: readonly FlagSpec[] = [
+  list("add-host", "Add a custom host-to-IP mapping (host:ip)"),
+  list("attach", "Attach to STDIN, STDOUT or STDERR", "a"),
+  list("cap-add", "Add Linux capabilities"),
+  list("cap-drop", "Drop Linux capabilities"),
+  text("cgroup-parent", "Parent cgroup of the container"),
+  { name: "cpus", kind: "float", usage: "Number of CPUs", valueName: "decimal" },
+  { name: "cpu-shares", short: "c", kind: "int", usage: "CPU shares (relative weight)" },
+  text("cpuset-cpus", "CPUs in which to allow execution (0-3, 0,1)"),
+  list("device", "Add a host device to the container"),
+  list("dns", "Set custom DNS servers"),
+  list("dns-option", "Set DNS options"),
+  list("dns-search", "Set custom DNS search domains"),
+  text("domainname", "Container NIS domain name"),
+  text("entrypoint", "Overwrite the image's ENTRYPOINT"),
+  list("env", "Set environment variables", "e"),
+  list("env-file", "Read in a file of environment variables"),
+  list("expose", "Expose a port or a range of ports"),
+  list("group-add", "Add additional groups to join"),
+  text("health-cmd", "Command to run to check health"),
+  { name: "health-interval", kind: "duration", usage: "Time between running the check" },
+  { name: "health-retries", kind: "int", usage: "Consecutive failures to report unhealthy" },
+  { name: "health-start-period", kind: "duration", usage: "Time before failures count" },
+  { name: "health-timeout", kind: "duration", usage: "Maximum time to allow one check to run" },
+  text("hostname", "Container host name", "h"),
+  bool("init", "Run an init that forwards signals and reaps processes"),
+  bool("interactive", "Keep STDIN open even if not attached", "i"),
+  text("ip", "IPv4 address (e.g., 172.30.100.104)"),
+  text("ipc", "IPC mode to use"),
+  list("label", "Set meta data on a container", "l"),
+  text("log-driver", "Logging driver for the container"),
+  list("log-opt", "Log driver options"),
+  text("mac-address", "Container MAC address"),
+  { name: "memory", short: "m", kind: "bytes", usage: "Memory limit" },
+  { name: "memory-reservation", kind: "bytes", usage: "Memory soft limit" },
+  { name: "memory-swap", kind: "bytes", usage: "Memory and swap; -1 = unlimited swap" },
+  list("mount", "Attach a filesystem mount to the container"),
+  text("name", "Assign a name to the container"),
+  list("network", "Connect the container to a network"),
+  list("network-alias", "Add a network-scoped alias for the container"),
+  bool("no-healthcheck", "Disable any HEALTHCHECK of the image"),
+  bool("oom-kill-disable", "Disable OOM killer"),
+  { name: "oom-score-adj", kind: "int", usage: "Tune the host's OOM preferences (-1000 to 1000)" },
+  text("pid", "PID namespace to use"),
+  { name: "pids-limit", kind: "int", usage: "Limit the number of processes (-1 = unlimited)" },
+  text("platform", "Platform of the image, when it must be pulled"),
+  bool("privileged", "Give extended privileges to this container"),
+  list("publish", "Publish a container's port to the host", "p"),
+  bool("publish-all", "Publish all exposed ports to random ports", "P"),
+  text("pull", 'Pull the image before creating ("always", "missing", "never")'),
+  bool("quiet", "Suppress the pull output", "q"),
+  bool("read-only", "Mount the container's root filesystem as read only"),
+  text("restart", "Restart policy (no, on-failure[:N], always, unless-stopped)"),
+  bool("rm", "Remove the container and its anonymous volumes when it exits"),
+  list("security-opt", "Security options"),
+  { name: "shm-size", kind: "bytes", usage: "Size of /dev/shm" },
+  text("stop-signal", "Signal to stop the container"),
+  { name: "stop-timeout", kind: "int", usage: "Seconds to wait before killing it on stop" },
+  list("sysctl", "Sysctl options"),
+  list("tmpfs", "Mount a tmpfs directory"),
+  bool("tty", "Allocate a pseudo-TTY", "t"),
+  list("ulimit", "Ulimit options"),
+  text("user", "Username or UID (format: <name|uid>[:<group|gid>])", "u"),
+  text("uts", "UTS namespace to use"),
+  list("volume", "Bind mount a volume", "v"),
+  text("volume-driver", "Volume driver for the container"),
+  list("volumes-from", "Mount volumes from the given containers"),
+  text("workdir", "Working directory inside the container", "w"),
+];
+
+/** The create body of a command line; throws EngineError `invalid-argument` with docker's words. */
+export function containerBody(
+  flags: FlagValues,
+  image: string,
+  command: readonly string[],
+  env: NodeJS.ProcessEnv,
+): ContainerCreateBody {
+  const { exposed, bindings } = parsePorts(flags.list("publish"), flags.list("expose"));
+  const entrypoint = flags.string("entrypoint");
+  const networks = flags.list("network");
+  const mode = networks[0] ?? "default";
+  const endpoint = {
+    ...(flags.has("network-alias") ? { Aliases: flags.list("network-alias") } : {}),
+    ...(flags.has("ip") ? { IPAMConfig: { IPv4Address: flags.string("ip") ?? "" } } : {}),
+  };
+  const wantsEndpoint = Object.keys(endpoint).length > 0 || networks.length > 1;
+  return {
+    ...compact({
+      Hostname: flags.string("hostname"),
+      Domainname: flags.string("domainname"),
+      User: flags.string("user"),
+      WorkingDir: flags.string("workdir"),
+      StopSignal: flags.string("stop-signal"),
+      StopTimeout: flags.number("stop-timeout"),
+      MacAddress: flags.string("mac-address"),
+      Healthcheck: healthcheck(flags),
+      Entrypoint: entrypoint === undefined ? undefined : entrypoint === "" ? [""] : [entrypoint],
+      Cmd: command.length > 0 ? command : undefined,
+    }),
+    Image: image,
+    Tty: flags.bool("tty"),
+    OpenStdin: flags.bool("interactive"),
+    Env: environment(flags, env),
+    Labels: pairs(flags.list("label")),
+    ExposedPorts: exposed,
+    HostConfig: hostConfig(flags, mode, bindings),
+    ...(wantsEndpoint
+      ? {
+          NetworkingConfig: {
+            EndpointsConfig: Object.fromEntries(
+              (networks.length === 0 ? ["default"] : networks).map((name) => [name, endpoint]),
+            ),
+          },
+        }
+      : {}),
+  };
+}
+
+function hostConfig(
+  flags: FlagValues,
+  networkMode: string,
+  bindings: Readonly<Record<string, readonly PortBinding[]>>,
+): HostConfig {
+  const cpus = flags.number("cpus");
+  const binds = flags.list("volume").filter((spec) => spec.includes(":"));
+  const anonymous = flags.list("volume").filter((spec) => !spec.includes(":"));
+  const mounts: MountRequest[] = [
+    ...flags.list("mount").map(parseMount),
+    ...anonymous.map((target): MountRequest => ({ Type: "volume", Target: target })),
+  ];
+  return {
+    ...compact({
+      CgroupParent: flags.string("cgroup-parent"),
+      CpuShares: flags.number("cpu-shares"),
+      CpusetCpus: flags.string("cpuset-cpus"),
+      Memory: flags.bytes("memory"),
+      MemoryReservation: flags.bytes("memory-reservation"),
+      MemorySwap: flags.bytes("memory-swap"),
+      NanoCpus: cpus === undefined ? undefined : Math.round(cpus * 1e9),
+      PidsLimit: flags.number("pids-limit"),
+      ShmSize: flags.bytes("shm-size"),
+      OomScoreAdj: flags.number("oom-score-adj"),
+      IpcMode: flags.string("ipc"),
+      PidMode: flags.string("pid"),
+      UTSMode: flags.string("uts"),
+      Init: flags.has("init") ? flags.bool("init") : undefined,
+      OomKillDisable: flags.has("oom-kill-disable") ? flags.bool("oom-kill-disable") : undefined,
+    }),
+    Binds: binds,
+    Mounts: mounts,
+    Tmpfs: Object.fromEntries(
+      flags.list("tmpfs").map((spec) => {
+        const [path = "", ...options] = spec.split(":");
+        return [path, options.join(":")];
+      }),
+    ),
+    NetworkMode: networkMode,
+    PortBindings: bindings,
+    PublishAllPorts: flags.bool("publish-all"),
+    RestartPolicy: restartPolicy(flags.string("restart") ?? "no"),
+    AutoRemove: flags.bool("rm"),
+    Privileged: flags.bool("privileged"),
+    ReadonlyRootfs: flags.bool("read-only"),
+    CapAdd: flags.list("cap-add"),
+    CapDrop: flags.list("cap-drop"),
+    Dns: flags.list("dns"),
+    DnsOptions: flags.list("dns-option"),
+    DnsSearch: flags.list("dns-search"),
+    ExtraHosts: flags.list("add-host"),
+    GroupAdd: flags.list("group-add"),
+    SecurityOpt: flags.list("security-opt"),
+    VolumesFrom: flags.list("volumes-from"),
+    Sysctls: pairs(flags.list("sysctl")),
+    Ulimits: flags.list("ulimit").map(parseUlimit),
+    Devices: flags.list("device").map(parseDevice),
+    LogConfig: { Type: flags.string("log-driver") ?? "", Config: pairs(flags.list("log-opt")) },
+  };
+}
+
+/** Without the fields that are undefined. */
+export function compact<T extends object>(
+  fields: T,
+): { [K in keyof T]?: Exclude<T[K], undefined> } {
+  return Object.fromEntries(Object.entries(fields).filter(([, value]) => value !== undefined)) as {
+    [K in keyof T]?: Exclude<T[K], undefined>;
+  };
+}
+
+export function pairs(items: readonly string[]): Readonly<Record<string, string>> {
+  return Object.fromEntries(
+    items.map((item) => {
+      const equals = item.indexOf("=");
+      return equals < 0 ? [item, ""] : [item.slice(0, equals), item.slice(equals + 1)];
+    }),
+  );
+}
+
+/** `--env-file` first, then `--env`; a bare NAME takes the value from our own environment. */
+export function environment(flags: FlagValues, env: NodeJS.ProcessEnv): readonly string[] {
+  const lines = flags.list("env-file").flatMap((path) =>
+    readFileSync(path, "utf8")
+      .split("\n")
+      .map((line) => line.replace(/\r$/, "").trimStart())
+      .filter((line) => line !== "" && !line.startsWith("#")),
+  );
+  return [...lines, ...flags.list("env")].flatMap((item) => {
+    if (item.includes("=")) return [item];
+    return env[item] === undefined ? [] : [`${item}=${env[item]}`];
+  });
+}
+
+function healthcheck(flags: FlagValues) {
+  if (flags.bool("no-healthcheck")) return { Test: ["NONE"] };
+  const names = ["cmd", "interval", "retries", "start-period", "timeout"];
+  if (!names.some((name) => flags.has(`health-${name}`))) return undefined;
+  const command = flags.string("health-cmd");
+  return compact({
+    Test: command === undefined ? undefined : ["CMD-SHELL", command],
+    Interval: flags.duration("health-interval"),
+    Timeout: flags.duration("health-timeout"),
+    StartPeriod: flags.duration("health-start-period"),
+    Retries: flags.number("health-retries"),
+  });
+}
+
+function restartPolicy(policy: string): RestartPolicy {
+  const [name = "", count] = policy.split(":");
+  if (!["", "no", "always", "unless-stopped", "on-failure"].includes(name)) {
+    throw new EngineError("invalid-argument", `invalid restart policy '${name}'`);
+  }
+  if (count !== undefined && !/^\d+$/.test(count)) {
+    throw new EngineError("invalid-argument", "maximum retry count must be an integer");
+  }
+  return {
+    Name: name as NonNullable<RestartPolicy["Name"]>,
+    MaximumRetryCount: count === undefined ? 0 : Number(count),
+  };
+}
+
+function parseUlimit(spec: string) {
+  const match = /^([a-z]+)=(-?\d+)(?::(-?\d+))?$/.exec(spec);
+  if (match === null) throw new EngineError("invalid-argument", `invalid ulimit argument: ${spec}`);
+  const soft = Number(match[2]);
+  return {
+    Name: match[1] ?? "",
+    Soft: soft,
+    Hard: match[3] === undefined ? soft : Number(match[3]),
+  };
+}
+
+function parseDevice(spec: string) {
+  const [host = "", second, third] = spec.split(":");
+  const isMode = second !== undefined && /^[rwm]+$/.test(second);
+  return {
+    PathOnHost: host,
+    PathInContainer: second === undefined || isMode ? host : second,
+    CgroupPermissions: third ?? (isMode ? second : "rwm"),
+  };
+}
+
+/** `type=bind,source=/a,target=/b,readonly`. */
+export function parseMount(spec: string): MountRequest {
+  const fields = new Map(
+    spec.split(",").map((field) => {
+      const equals = field.indexOf("=");
+      const key = (equals < 0 ? field : field.slice(0, equals)).toLowerCase();
+      return [key, equals < 0 ? "true" : field.slice(equals + 1)] as const;
+    }),
+  );
+  const take = (...names: string[]) =>
+    names.map((name) => fields.get(name)).find((v) => v !== undefined);
+  const type = take("type") ?? "volume";
+  const target = take("target", "dst", "destination");
+  if (target === undefined) throw new EngineError("invalid-argument", "target is required");
+  if (!["bind", "volume", "tmpfs"].includes(type)) {
+    throw new EngineError("invalid-argument", `invalid mount type: ${type}`);
+  }
+  const size = take("tmpfs-size");
+  const mode = take("tmpfs-mode");
+  return {
+    Type: type as MountRequest["Type"],
+    Target: target,
+    ...compact({ Source: take("source", "src") }),
+    ReadOnly: ["true", "1"].includes(take("readonly", "ro") ?? "false"),
+    ...(type === "bind" && fields.has("bind-propagation")
+      ? { BindOptions: { Propagation: fields.get("bind-propagation") ?? "" } }
+      : {}),
+    ...(type === "volume" && fields.has("volume-driver")
+      ? { VolumeOptions: { DriverConfig: { Name: fields.get("volume-driver") ?? "" } } }
+      : {}),
+    ...(size === undefined && mode === undefined
+      ? {}
+      : {
+          TmpfsOptions: compact({
+            SizeBytes: size === undefined ? undefined : Number(size),
+            Mode: mode === undefined ? undefined : Number.parseInt(mode, 8),
+          }),
+        }),
+  };
+}
+
+/** `[ip:][hostPort[-end]:]containerPort[-end][/proto]`, ranges expanded. */
+export function parsePorts(published: readonly string[], exposed: readonly string[]) {
+  const ports: Record<string, object> = {};
+  const bindings: Record<string, PortBinding[]> = {};
+  for (const spec of published) {
+    const match =
+      /^(?:(\[[^\]]*\]|[^:]*):)??(?:(\d*(?:-\d+)?):)?(\d+(?:-\d+)?)(?:\/(tcp|udp|sctp))?$/.exec(
+        spec,
+      );
+    if (match === null) {
+      throw new EngineError("invalid-argument", `invalid port specification: "${spec}"`);
+    }
+    const [, ip = "", host = "", inside = "", protocol = "tcp"] = match;
+    const containerPorts = range(inside, spec);
+    const hostPorts = host === "" ? [] : range(host, spec);
+    if (
+      hostPorts.length > 1 &&
+      hostPorts.length !== containerPorts.length &&
+      containerPorts.length > 1
+    ) {
+      throw new EngineError(
+        "invalid-argument",
+        `invalid ranges specified for container and host Ports: ${inside} and ${host}`,
+      );
+    }
+    for (const [index, port] of containerPorts.entries()) {
+      const key = `${port}/${protocol}`;
+      const hostPort =
+        containerPorts.length === 1 && hostPorts.length > 1 ? host : String(hostPorts[index] ?? "");
+      ports[key] = {};
+      bindings[key] = [
+        ...(bindings[key] ?? []),
+        { HostIp: ip.replace(/^\[(.*)\]$/, "$1"), HostPort: hostPort },
+      ];
+    }
+  }
+  for (const spec of exposed) {
+    const [inside = "", protocol = "tcp"] = spec.split("/");
+    for (const port of range(inside, spec)) ports[`${port}/${protocol}`] = {};
+  }
+  return { exposed: ports, bindings };
+}
+
+function range(text: string, spec: string): readonly number[] {
+  const [start, end] = text.split("-").map(Number);
+  const last = end ?? start ?? 0;
+  if (start === undefined || start < 1 || last > 65535 || last < start) {
+    throw new EngineError("invalid-argument", `invalid port range in "${spec}"`);
+  }
+  return Array.from({ length: last - start + 1 }, (_, index) => start + index);
+}

@@ -1,0 +1,203 @@
+/** `create`, `run`, `start` and `attach`: making containers and staying with their streams. */
+
+import { EngineError, isErrorCode } from "#base/error.ts";
+import type { ContainerInspect } from "#wire/docker/containers.ts";
+import type { Command, CommandContext } from "../command.ts";
+import { pullImage } from "../image/pull.ts";
+import { followSize, runStreams } from "./attach-streams.ts";
+import { CREATE_FLAGS, compact, containerBody } from "./run-flags.ts";
+
+interface Created {
+  readonly Id: string;
+  readonly Warnings?: readonly string[] | null;
+}
+
+async function createContainer(context: CommandContext): Promise<string> {
+  const { flags, client, stderr } = context;
+  const [image = "", ...command] = context.args;
+  const body = containerBody(flags, image, command, context.env);
+  const attached = flags.bool("detach")
+    ? {}
+    : { AttachStdout: true, AttachStderr: true, AttachStdin: body.OpenStdin === true };
+  const query = compact({ name: flags.string("name"), platform: flags.string("platform") });
+  const post = () =>
+    client.post<Created>("/containers/create", { ...body, ...attached }, { query });
+  const pull = flags.string("pull") ?? "missing";
+  if (pull === "always") await pullImage(context, image);
+  let created: Created;
+  try {
+    created = await post();
+  } catch (error) {
+    if (pull === "never" || !isErrorCode(error, "not-found")) throw error;
+    if (!/no such image/i.test((error as EngineError).message)) throw error;
+    stderr.write(`Unable to find image '${image}' locally\n`);
+    await pullImage(context, image);
+    created = await post();
+  }
+  for (const warning of created.Warnings ?? []) stderr.write(`WARNING: ${warning}\n`);
+  return created.Id;
+}
+
+async function run(context: CommandContext): Promise<number> {
+  const { flags, client, stdout } = context;
+  const id = await createContainer(context);
+  if (flags.bool("detach")) {
+    try {
+      await client.post(`/containers/${id}/start`);
+    } catch (error) {
+      return startExitCode(context, error);
+    }
+    stdout.write(`${id}\n`);
+    return 0;
+  }
+  const tty = flags.bool("tty");
+  const stdin = flags.bool("interactive");
+  const stream = await client.hijack(`/containers/${id}/attach`, {
+    query: { stream: true, stdin, stdout: true, stderr: true },
+  });
+  // The wait is placed before the start: a container that ends at once, or is removed by --rm, is
+  // not missed.
+  const condition = flags.bool("rm") ? "removed" : "next-exit";
+  const exit = client.post<{ StatusCode: number }>(`/containers/${id}/wait`, undefined, {
+    query: { condition },
+  });
+  exit.catch(() => undefined);
+  const streams = runStreams(context, stream, { tty, stdin });
+  streams.catch(() => undefined);
+  try {
+    await client.post(`/containers/${id}/start`);
+  } catch (error) {
+    stream.socket.destroy();
+    if (flags.bool("rm"))
+      await client.delete(`/containers/${id}`, { force: true }).catch(() => undefined);
+    return startExitCode(context, error);
+  }
+  const stopResize = tty ? followSize(context, `/containers/${id}/resize`) : () => undefined;
+  const outcome = await streams;
+  stopResize();
+  if (outcome === "detached") return 0;
+  return (await exit).StatusCode;
+}
+
+/** docker run's own codes: 127 command not found, 126 not executable, 125 everything else. */
+function startExitCode(context: CommandContext, error: unknown): number {
+  const message = error instanceof Error ? error.message : String(error);
+  context.stderr.write(`skep: ${message}.\n`);
+  if (/executable file not found|no such file or directory/.test(message)) return 127;
+  return /permission denied|is a directory/.test(message) ? 126 : 125;
+}
+
+async function start(context: CommandContext): Promise<number> {
+  const { flags, args, client, stdout, stderr } = context;
+  if (!flags.bool("attach") && !flags.bool("interactive")) {
+    let failed = false;
+    for (const name of args) {
+      try {
+        await client.post(`/containers/${name}/start`);
+        stdout.write(`${name}\n`);
+      } catch (error) {
+        failed = true;
+        stderr.write(`${error instanceof Error ? error.message : String(error)}\n`);
+      }
+    }
+    return failed ? 1 : 0;
+  }
+  const [name = "", second] = args;
+  if (second !== undefined) {
+    throw new EngineError(
+      "invalid-argument",
+      "you cannot start and attach multiple containers at once",
+    );
+  }
+  const stdin = flags.bool("interactive");
+  return attachTo(context, name, stdin, () => client.post(`/containers/${name}/start`));
+}
+
+async function attachTo(
+  context: CommandContext,
+  name: string,
+  stdin: boolean,
+  begin: () => Promise<unknown>,
+): Promise<number> {
+  const { client } = context;
+  const { Config } = await client.get<ContainerInspect>(`/containers/${name}/json`);
+  const tty = Config.Tty === true;
+  const withInput = stdin && Config.OpenStdin === true;
+  const stream = await client.hijack(`/containers/${name}/attach`, {
+    query: { stream: true, stdin: withInput, stdout: true, stderr: true },
+  });
+  const exit = client.post<{ StatusCode: number }>(`/containers/${name}/wait`, undefined, {
+    query: { condition: "next-exit" },
+  });
+  exit.catch(() => undefined);
+  const streams = runStreams(context, stream, { tty, stdin: withInput });
+  await begin();
+  const stopResize = tty ? followSize(context, `/containers/${name}/resize`) : () => undefined;
+  const outcome = await streams;
+  stopResize();
+  return outcome === "detached" ? 0 : (await exit).StatusCode;
+}
+
+async function attach(context: CommandContext): Promise<number> {
+  const [name = ""] = context.args;
+  const { State } = await context.client.get<ContainerInspect>(`/containers/${name}/json`);
+  if (!State.Running) {
+    throw new EngineError("conflict", "You cannot attach to a stopped container, start it first");
+  }
+  const stdin = !context.flags.bool("no-stdin");
+  return attachTo(context, name, stdin, () => Promise.resolve());
+}
+
+export const RUN_COMMANDS: readonly Command[] = [
+  {
+    path: ["container", "run"],
+    shortcuts: [["run"]],
+    usage: "[OPTIONS] IMAGE [COMMAND] [ARG...]",
+    summary: "Create and run a new container from an image",
+    flags: [
+      ...CREATE_FLAGS,
+      { name: "detach", short: "d", kind: "bool", usage: "Run in the background and print the ID" },
+    ],
+    minArgs: 1,
+    maxArgs: undefined,
+    flagsFirst: true,
+    run,
+  },
+  {
+    path: ["container", "create"],
+    shortcuts: [["create"]],
+    usage: "[OPTIONS] IMAGE [COMMAND] [ARG...]",
+    summary: "Create a new container",
+    flags: CREATE_FLAGS,
+    minArgs: 1,
+    maxArgs: undefined,
+    flagsFirst: true,
+    run: async (context) => {
+      context.stdout.write(`${await createContainer(context)}\n`);
+      return 0;
+    },
+  },
+  {
+    path: ["container", "start"],
+    shortcuts: [["start"]],
+    usage: "[OPTIONS] CONTAINER [CONTAINER...]",
+    summary: "Start one or more stopped containers",
+    flags: [
+      { name: "attach", short: "a", kind: "bool", usage: "Attach STDOUT/STDERR" },
+      { name: "interactive", short: "i", kind: "bool", usage: "Attach the container's STDIN" },
+    ],
+    minArgs: 1,
+    maxArgs: undefined,
+    run: start,
+  },
+  {
+    path: ["container", "attach"],
+    shortcuts: [["attach"]],
+    usage: "[OPTIONS] CONTAINER",
+    summary: "Attach standard streams to a running container",
+    flags: [{ name: "no-stdin", kind: "bool", usage: "Do not attach STDIN" }],
+    minArgs: 1,
+    maxArgs: 1,
+    run: attach,
+  },
+];

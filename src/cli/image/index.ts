@@ -1,0 +1,240 @@
+/** `skep image …` and its top-level words: `images`, `pull`, `load`, `save`, `import`, `tag`, `rmi`. */
+
+import { createReadStream, createWriteStream } from "node:fs";
+import { pipeline } from "node:stream/promises";
+import type { ImageSummary } from "#wire/docker/images.ts";
+import {
+  type Command,
+  type CommandContext,
+  FILTER_FLAG,
+  FORMAT_FLAG,
+  filtersQuery,
+  forEachArg,
+  NO_TRUNC_FLAG,
+  QUIET_FLAG,
+} from "../command.ts";
+import { inspectAll } from "../inspect.ts";
+import { formatListing, type Row } from "../output/table.ts";
+import { ago, humanSize } from "../output/units.ts";
+import { pullImage, showProgress } from "./pull.ts";
+
+function rowsOf(image: ImageSummary, full: boolean): readonly Row[] {
+  const tags = image.RepoTags?.length ? image.RepoTags : ["<none>:<none>"];
+  return tags.map((name) => {
+    const colon = name.lastIndexOf(":");
+    return {
+      ID: full ? image.Id : image.Id.replace("sha256:", "").slice(0, 12),
+      Repository: name.slice(0, colon),
+      Tag: name.slice(colon + 1),
+      Digest: image.RepoDigests?.[0]?.split("@")[1] ?? "<none>",
+      CreatedSince: ago(image.Created * 1000, Date.now()),
+      CreatedAt: new Date(image.Created * 1000).toISOString(),
+      Size: humanSize(image.Size),
+    };
+  });
+}
+
+async function list({ args, client, flags, stdout }: CommandContext): Promise<number> {
+  const filters = [...flags.list("filter"), ...args.map((name) => `reference=${name}`)];
+  const images = await client.get<readonly ImageSummary[]>("/images/json", {
+    all: flags.bool("all"),
+    digests: flags.bool("digests"),
+    filters: filtersQuery(filters),
+  });
+  const digest = flags.bool("digests") ? "{{.Digest}}\t" : "";
+  stdout.write(
+    formatListing(
+      {
+        table: `{{.Repository}}\t{{.Tag}}\t${digest}{{.ID}}\t{{.CreatedSince}}\t{{.Size}}`,
+        headings: {
+          ID: "IMAGE ID",
+          Repository: "REPOSITORY",
+          Tag: "TAG",
+          Digest: "DIGEST",
+          CreatedSince: "CREATED",
+          CreatedAt: "CREATED AT",
+          Size: "SIZE",
+        },
+        rows: images.flatMap((image) => rowsOf(image, flags.bool("no-trunc"))),
+        quietField: "ID",
+      },
+      { format: flags.string("format"), quiet: flags.bool("quiet") },
+    ),
+  );
+  return 0;
+}
+
+async function load(context: CommandContext): Promise<number> {
+  const { client, flags, stdin } = context;
+  const path = flags.string("input");
+  const raw = path === undefined ? stdin : createReadStream(path);
+  const body = await client.stream("POST", "/images/load", {
+    raw,
+    headers: { "Content-Type": "application/x-tar" },
+    query: { quiet: flags.bool("quiet") },
+  });
+  await showProgress(context, body);
+  return 0;
+}
+
+async function importImage(context: CommandContext): Promise<number> {
+  const { args, client, flags, stdin } = context;
+  const [source = "-", reference = ""] = args;
+  const [repo = "", tag] = reference.split(/:(?=[^/]*$)/);
+  const body = await client.stream("POST", "/images/create", {
+    raw: source === "-" ? stdin : createReadStream(source),
+    headers: { "Content-Type": "application/x-tar" },
+    query: {
+      fromSrc: "-",
+      repo,
+      tag,
+      message: flags.string("message"),
+      changes: flags.list("change").join("\n"),
+    },
+  });
+  await showProgress(context, body);
+  return 0;
+}
+
+async function save({ args, client, flags, stdout }: CommandContext): Promise<number> {
+  const query = args.map((name) => `names=${encodeURIComponent(name)}`).join("&");
+  const body = await client.stream("GET", `/images/get?${query}`);
+  const path = flags.string("output");
+  if (path === undefined) await pipeline(body, stdout, { end: false });
+  else await pipeline(body, createWriteStream(path, { mode: 0o600 }));
+  return 0;
+}
+
+async function remove(context: CommandContext): Promise<number> {
+  return forEachArg(context, async (name) => {
+    const deleted = await context.client.delete<readonly { Untagged?: string; Deleted?: string }[]>(
+      `/images/${name}`,
+      { force: context.flags.bool("force"), noprune: context.flags.bool("no-prune") },
+    );
+    return deleted
+      .map(({ Untagged, Deleted }) =>
+        Untagged === undefined ? `Deleted: ${Deleted}` : `Untagged: ${Untagged}`,
+      )
+      .join("\n");
+  });
+}
+
+export const COMMANDS: readonly Command[] = [
+  {
+    path: ["image", "ls"],
+    aliases: ["list"],
+    shortcuts: [["images"]],
+    usage: "[OPTIONS] [REPOSITORY[:TAG]]",
+    summary: "List images",
+    flags: [
+      { name: "all", short: "a", kind: "bool", usage: "Show all images" },
+      { name: "digests", kind: "bool", usage: "Show digests" },
+      FILTER_FLAG,
+      FORMAT_FLAG,
+      QUIET_FLAG,
+      NO_TRUNC_FLAG,
+    ],
+    minArgs: 0,
+    maxArgs: 1,
+    run: list,
+  },
+  {
+    path: ["image", "pull"],
+    shortcuts: [["pull"]],
+    usage: "[OPTIONS] NAME[:TAG|@DIGEST]",
+    summary: "Download an image from a registry",
+    flags: [],
+    minArgs: 1,
+    maxArgs: 1,
+    run: async (context) => {
+      await pullImage(context, context.args[0] ?? "");
+      return 0;
+    },
+  },
+  {
+    path: ["image", "load"],
+    shortcuts: [["load"]],
+    usage: "[OPTIONS]",
+    summary: "Load images from a tar archive or STDIN",
+    flags: [
+      {
+        name: "input",
+        short: "i",
+        kind: "string",
+        usage: "Read from tar archive file instead of STDIN",
+      },
+      { name: "quiet", short: "q", kind: "bool", usage: "Suppress the load output" },
+    ],
+    minArgs: 0,
+    maxArgs: 0,
+    run: load,
+  },
+  {
+    path: ["image", "import"],
+    shortcuts: [["import"]],
+    usage: "[OPTIONS] FILE|- [REPOSITORY[:TAG]]",
+    summary: "Import the contents of a tarball to create an image",
+    flags: [
+      {
+        name: "change",
+        short: "c",
+        kind: "list",
+        usage: "Apply Dockerfile instructions to the image",
+      },
+      { name: "message", short: "m", kind: "string", usage: "Set a commit message" },
+    ],
+    minArgs: 1,
+    maxArgs: 2,
+    run: importImage,
+  },
+  {
+    path: ["image", "save"],
+    shortcuts: [["save"]],
+    usage: "[OPTIONS] IMAGE [IMAGE...]",
+    summary: "Save one or more images to a tar archive",
+    flags: [
+      { name: "output", short: "o", kind: "string", usage: "Write to a file instead of STDOUT" },
+    ],
+    minArgs: 1,
+    maxArgs: undefined,
+    run: save,
+  },
+  {
+    path: ["image", "tag"],
+    shortcuts: [["tag"]],
+    usage: "SOURCE_IMAGE[:TAG] TARGET_IMAGE[:TAG]",
+    summary: "Create a tag that refers to an image",
+    flags: [],
+    minArgs: 2,
+    maxArgs: 2,
+    run: async ({ args, client }) => {
+      const [source = "", target = ""] = args;
+      const [repo = "", tag] = target.split(/:(?=[^/]*$)/);
+      await client.post(`/images/${source}/tag`, undefined, { query: { repo, tag } });
+      return 0;
+    },
+  },
+  {
+    path: ["image", "rm"],
+    aliases: ["remove"],
+    shortcuts: [["rmi"]],
+    usage: "[OPTIONS] IMAGE [IMAGE...]",
+    summary: "Remove one or more images",
+    flags: [
+      { name: "force", short: "f", kind: "bool", usage: "Force removal of the image" },
+      { name: "no-prune", kind: "bool", usage: "Do not delete untagged parents" },
+    ],
+    minArgs: 1,
+    maxArgs: undefined,
+    run: remove,
+  },
+  {
+    path: ["image", "inspect"],
+    usage: "[OPTIONS] IMAGE [IMAGE...]",
+    summary: "Show an image in full",
+    flags: [{ ...FORMAT_FLAG, short: "f" }],
+    minArgs: 1,
+    maxArgs: undefined,
+    run: (context) => inspectAll(context, "image", ["/images/{}/json"]),
+  },
+];

@@ -1,0 +1,245 @@
+/**
+ * The command line: global flags, finding the command by its words, help, errors and exit codes as
+ * docker's. A noun's commands are loaded when they are asked for, so that `skep ps` does not pay for
+ * the rest.
+ */
+
+import { EngineError, messageOf } from "#base/error.ts";
+import type { Command } from "./command.ts";
+import { createClient } from "./http.ts";
+import { type FlagSpec, type FlagValues, flagUsages, parseFlags } from "./pflag.ts";
+import { VERSION } from "./version.ts";
+
+type Loader = () => Promise<readonly Command[]>;
+
+/** Where the commands of each first word live; shortcuts (`ps`, `run`) are looked up by name. */
+const NOUNS: Readonly<Record<string, { readonly load: Loader; readonly summary: string }>> = {
+  container: {
+    load: async () => (await import("./container/index.ts")).COMMANDS,
+    summary: "Manage containers",
+  },
+  image: {
+    load: async () => (await import("./image/index.ts")).COMMANDS,
+    summary: "Manage images",
+  },
+  network: {
+    load: async () => (await import("./network/index.ts")).COMMANDS,
+    summary: "Manage networks",
+  },
+  volume: {
+    load: async () => (await import("./volume/index.ts")).COMMANDS,
+    summary: "Manage volumes",
+  },
+  system: {
+    load: async () => (await import("./system/index.ts")).COMMANDS,
+    summary: "Manage the engine",
+  },
+  swarm: {
+    load: async () => (await import("./swarm/index.ts")).COMMANDS,
+    summary: "Manage the swarm",
+  },
+  node: {
+    load: async () => (await import("./node/index.ts")).COMMANDS,
+    summary: "Manage swarm nodes",
+  },
+  service: {
+    load: async () => (await import("./service/index.ts")).COMMANDS,
+    summary: "Manage swarm services",
+  },
+  lab: {
+    load: async () => (await import("./lab/index.ts")).COMMANDS,
+    summary: "A whole cluster on this machine, for trying and testing",
+  },
+};
+
+/** Top-level words that belong to a noun: `skep ps` is `skep container ls`. */
+const SHORTCUTS: Readonly<Record<string, string>> = {
+  ...fromNoun("container", "attach create exec kill logs pause port ps rename restart rm run"),
+  ...fromNoun("container", "start stats stop top unpause update wait"),
+  ...fromNoun("image", "images import load pull push rmi save tag history"),
+  ...fromNoun("system", "events info inspect version"),
+};
+
+function fromNoun(noun: string, words: string): Readonly<Record<string, string>> {
+  return Object.fromEntries(words.split(" ").map((word) => [word, noun]));
+}
+
+const GLOBAL_FLAGS: readonly FlagSpec[] = [
+  { name: "host", short: "H", kind: "list", usage: "Engine socket to connect to" },
+  { name: "debug", short: "D", kind: "bool", usage: "Show where errors come from" },
+  { name: "help", short: "h", kind: "bool", usage: "Print usage" },
+  { name: "version", short: "v", kind: "bool", usage: "Print version information and quit" },
+];
+
+const HELP_FLAG: FlagSpec = { name: "help", kind: "bool", usage: "Print usage" };
+
+/** Runs one command line (without the program's own words) and sets the exit code. */
+export async function main(argv: readonly string[]): Promise<void> {
+  process.stdout.on("error", (error: NodeJS.ErrnoException) => {
+    // `skep ps | head`: the reader has gone, there is nobody left to write to.
+    if (error.code === "EPIPE") process.exit(0);
+    throw error;
+  });
+  process.exitCode = await execute(argv);
+}
+
+async function execute(argv: readonly string[]): Promise<number> {
+  const parsed = parseFlags(GLOBAL_FLAGS, argv, { interspersed: false });
+  if (!parsed.ok) return usageError(parsed.error, []);
+  const { flags, args } = parsed.value;
+  if (flags.bool("version")) {
+    process.stdout.write(`skep version ${VERSION}\n`);
+    return 0;
+  }
+  const words = args[0] === "help" ? args.slice(1) : args;
+  if (words.length === 0) return printed(topHelp());
+  if (args[0] === "help" || flags.bool("help")) return help(words);
+  const found = await findCommand(words);
+  if (found === undefined) return unknownCommand(words);
+  return runCommand(found.command, found.rest, flags);
+}
+
+interface Found {
+  readonly command: Command;
+  readonly rest: readonly string[];
+}
+
+async function findCommand(words: readonly string[]): Promise<Found | undefined> {
+  const noun = Object.hasOwn(SHORTCUTS, words[0] ?? "") ? SHORTCUTS[words[0] ?? ""] : words[0];
+  const entry = noun !== undefined && Object.hasOwn(NOUNS, noun) ? NOUNS[noun] : undefined;
+  if (entry === undefined) return undefined;
+  for (const command of await entry.load()) {
+    for (const path of pathsOf(command)) {
+      if (path.every((word, index) => words[index] === word)) {
+        return { command, rest: words.slice(path.length) };
+      }
+    }
+  }
+  return undefined;
+}
+
+function pathsOf(command: Command): readonly (readonly string[])[] {
+  const parent = command.path.slice(0, -1);
+  const named = (command.aliases ?? []).map((alias) => [...parent, alias]);
+  return [command.path, ...named, ...(command.shortcuts ?? [])];
+}
+
+async function runCommand(
+  command: Command,
+  rest: readonly string[],
+  globals: FlagValues,
+): Promise<number> {
+  const specs = [...command.flags, HELP_FLAG];
+  const parsed = parseFlags(specs, rest, { interspersed: command.flagsFirst !== true });
+  const path = command.path.join(" ");
+  if (!parsed.ok) return usageError(parsed.error, command.path);
+  const { flags, args } = parsed.value;
+  if (flags.bool("help")) return printed(commandHelp(command));
+  const wrongCount = countProblem(command, args.length);
+  if (wrongCount !== undefined) {
+    process.stderr.write(
+      `"skep ${path}" ${wrongCount}.\nSee 'skep ${path} --help'.\n\nUsage:  skep ${path} ${command.usage}\n\n${command.summary}\n`,
+    );
+    return 1;
+  }
+  try {
+    return await command.run({
+      flags,
+      args,
+      client: createClient(globals.list("host").at(-1), process.env),
+      env: process.env,
+      stdin: process.stdin,
+      stdout: process.stdout,
+      stderr: process.stderr,
+    });
+  } catch (error) {
+    const shown = globals.bool("debug") && error instanceof Error ? error.stack : messageOf(error);
+    process.stderr.write(`${shown ?? ""}\n`);
+    return path === "container run" && error instanceof EngineError ? 125 : 1;
+  }
+}
+
+function countProblem(command: Command, count: number): string | undefined {
+  const { minArgs, maxArgs } = command;
+  const plural = (n: number) => (n === 1 ? "argument" : "arguments");
+  if (maxArgs === minArgs && count !== minArgs) {
+    return minArgs === 0
+      ? "accepts no arguments"
+      : `requires exactly ${minArgs} ${plural(minArgs)}`;
+  }
+  if (count < minArgs) return `requires at least ${minArgs} ${plural(minArgs)}`;
+  if (maxArgs !== undefined && count > maxArgs) {
+    return `requires at most ${maxArgs} ${plural(maxArgs)}`;
+  }
+  return undefined;
+}
+
+function usageError(message: string, path: readonly string[]): number {
+  const words = ["skep", ...path].join(" ");
+  process.stderr.write(`${message}\nSee '${words} --help'.\n`);
+  return path.join(" ") === "container run" ? 125 : 1;
+}
+
+function printed(text: string): number {
+  process.stdout.write(text);
+  return 0;
+}
+
+async function help(words: readonly string[]): Promise<number> {
+  const found = await findCommand(words);
+  if (found !== undefined) return printed(commandHelp(found.command));
+  const noun = NOUNS[words[0] ?? ""];
+  if (noun === undefined) return unknownCommand(words);
+  return printed(nounHelp(words[0] ?? "", noun.summary, await noun.load()));
+}
+
+async function unknownCommand(words: readonly string[]): Promise<number> {
+  const [first = "", second] = words;
+  const noun = Object.hasOwn(NOUNS, first) ? NOUNS[first] : undefined;
+  if (noun !== undefined && (second === undefined || second === "--help" || second === "-h")) {
+    return printed(nounHelp(first, noun.summary, await noun.load()));
+  }
+  const shown = noun === undefined ? first : `${first} ${second ?? ""}`;
+  process.stderr.write(`skep: '${shown}' is not a skep command.\nSee 'skep --help'\n`);
+  return 1;
+}
+
+function topHelp(): string {
+  const nouns = Object.entries(NOUNS).map(([name, { summary }]) => [name, summary] as const);
+  const words = Object.keys(SHORTCUTS).sort().join(" ");
+  return `Usage:  skep [OPTIONS] COMMAND
+
+A container engine with orchestration built in
+
+Management Commands:
+${nouns.map(([name, summary]) => `  ${name.padEnd(12)}${summary}`).join("\n")}
+  engine      Run the engine (the daemon)
+
+Commands:
+${wrap(words)}
+
+Global Options:
+${flagUsages(GLOBAL_FLAGS)}
+
+Run 'skep COMMAND --help' for more on a command.
+`;
+}
+
+function wrap(text: string): string {
+  return text.replace(/(.{1,76})(?:\s|$)/g, "  $1\n").trimEnd();
+}
+
+function nounHelp(noun: string, summary: string, commands: readonly Command[]): string {
+  const rows = commands
+    .filter((command) => command.path[0] === noun)
+    .map((command) => `  ${(command.path.at(-1) ?? "").padEnd(14)}${command.summary}`)
+    .sort();
+  return `Usage:  skep ${noun} COMMAND\n\n${summary}\n\nCommands:\n${rows.join("\n")}\n\nRun 'skep ${noun} COMMAND --help' for more on a command.\n`;
+}
+
+function commandHelp(command: Command): string {
+  const names = pathsOf(command).map((path) => `skep ${path.join(" ")}`);
+  const aliases = names.length > 1 ? `\nAliases:\n  ${names.join(", ")}\n` : "";
+  const options = command.flags.length > 0 ? `\nOptions:\n${flagUsages(command.flags)}\n` : "";
+  return `Usage:  ${names[0]} ${command.usage}\n\n${command.summary}\n${aliases}${options}`;
+}

@@ -1,0 +1,194 @@
+/** `skep node …`: the hosts of the swarm. */
+
+import { EngineError } from "#base/error.ts";
+import {
+  type Command,
+  type CommandContext,
+  FILTER_FLAG,
+  FORMAT_FLAG,
+  filtersQuery,
+  forEachArg,
+  NO_TRUNC_FLAG,
+  QUIET_FLAG,
+} from "../command.ts";
+import { pairs } from "../container/run-flags.ts";
+import { inspectAll } from "../inspect.ts";
+import { formatListing } from "../output/table.ts";
+import { listTasks } from "../service/ps.ts";
+import type { NodeObject } from "../swarm/types.ts";
+
+const capital = (text: string) => text.charAt(0).toUpperCase() + text.slice(1);
+
+async function list({ client, flags, stdout }: CommandContext): Promise<number> {
+  const nodes = await client.get<readonly NodeObject[]>("/nodes", {
+    filters: filtersQuery(flags.list("filter")),
+  });
+  const { Swarm } = await client.get<{ Swarm: { NodeID: string } }>("/info");
+  const rows = nodes
+    .map((node) => ({
+      ID: node.ID,
+      Self: node.ID === Swarm.NodeID,
+      Hostname: node.Description.Hostname,
+      Status: capital(node.Status.State),
+      Availability: capital(node.Spec.Availability),
+      ManagerStatus: node.ManagerStatus?.Leader
+        ? "Leader"
+        : capital(node.ManagerStatus?.Reachability ?? ""),
+      EngineVersion: node.Description.Engine.EngineVersion,
+    }))
+    .sort((a, b) => a.Hostname.localeCompare(b.Hostname, "en", { numeric: true }));
+  stdout.write(
+    formatListing(
+      {
+        table:
+          "{{.ID}}{{if eq .Self true}} *{{else if eq .Self false}}  {{end}}\t{{.Hostname}}\t{{.Status}}\t{{.Availability}}\t{{.ManagerStatus}}\t{{.EngineVersion}}",
+        headings: {
+          ID: "ID                         ",
+          Self: "",
+          Hostname: "HOSTNAME",
+          Status: "STATUS",
+          Availability: "AVAILABILITY",
+          ManagerStatus: "MANAGER STATUS",
+          EngineVersion: "ENGINE VERSION",
+        },
+        rows,
+        quietField: "ID",
+      },
+      { format: flags.string("format"), quiet: flags.bool("quiet") },
+    ),
+  );
+  return 0;
+}
+
+type Spec = NodeObject["Spec"];
+
+/** Reads the node, changes its spec, writes it back; undefined from `change` = nothing to do. */
+async function updateNode(
+  { client }: CommandContext,
+  name: string,
+  change: (spec: Spec) => Spec | undefined,
+): Promise<{ readonly changed: boolean; readonly id: string }> {
+  const node = await client.get<NodeObject>(`/nodes/${name}`);
+  const spec = change(node.Spec);
+  if (spec === undefined) return { changed: false, id: node.ID };
+  await client.post(`/nodes/${node.ID}/update`, spec, { query: { version: node.Version.Index } });
+  return { changed: true, id: node.ID };
+}
+
+function setRole(role: "manager" | "worker"): Command {
+  const verb = role === "manager" ? "promote" : "demote";
+  return {
+    path: ["node", verb],
+    usage: "NODE [NODE...]",
+    summary: role === "manager" ? "Promote nodes to manager" : "Demote nodes from manager",
+    flags: [],
+    minArgs: 1,
+    maxArgs: undefined,
+    run: (context) =>
+      forEachArg(context, async (name) => {
+        const { changed, id } = await updateNode(context, name, (spec) =>
+          spec.Role === role ? undefined : { ...spec, Role: role },
+        );
+        if (!changed) return `Node ${id} is already a ${role}.`;
+        return role === "manager"
+          ? `Node ${name} promoted to a manager in the swarm.`
+          : `Manager ${name} demoted in the swarm.`;
+      }),
+  };
+}
+
+async function update(context: CommandContext): Promise<number> {
+  const { args, flags, stdout } = context;
+  await updateNode(context, args[0] ?? "", (spec) => {
+    const labels: Record<string, string> = { ...spec.Labels, ...pairs(flags.list("label-add")) };
+    for (const name of flags.list("label-rm")) {
+      if (!(name in labels))
+        throw new EngineError("not-found", `key ${name} doesn't exist in node's labels`);
+      delete labels[name];
+    }
+    return {
+      ...spec,
+      Labels: labels,
+      Role: flags.string("role") ?? spec.Role,
+      Availability: flags.string("availability") ?? spec.Availability,
+    };
+  });
+  stdout.write(`${args[0]}\n`);
+  return 0;
+}
+
+export const COMMANDS: readonly Command[] = [
+  {
+    path: ["node", "ls"],
+    aliases: ["list"],
+    usage: "[OPTIONS]",
+    summary: "List nodes in the swarm",
+    flags: [FILTER_FLAG, FORMAT_FLAG, QUIET_FLAG],
+    minArgs: 0,
+    maxArgs: 0,
+    run: list,
+  },
+  {
+    path: ["node", "ps"],
+    usage: "[OPTIONS] [NODE...]",
+    summary: "List tasks running on one or more nodes, defaults to current node",
+    flags: [FILTER_FLAG, FORMAT_FLAG, QUIET_FLAG, NO_TRUNC_FLAG],
+    minArgs: 0,
+    maxArgs: undefined,
+    run: async (context) => {
+      const names = context.args.length > 0 ? context.args : ["self"];
+      const nodes = await Promise.all(
+        names.map((name) => context.client.get<NodeObject>(`/nodes/${name}`)),
+      );
+      return listTasks(
+        context,
+        nodes.map(({ ID }) => `node=${ID}`),
+      );
+    },
+  },
+  {
+    path: ["node", "inspect"],
+    usage: "[OPTIONS] self|NODE [NODE...]",
+    summary: "Show a node in full",
+    flags: [{ ...FORMAT_FLAG, short: "f" }],
+    minArgs: 1,
+    maxArgs: undefined,
+    run: (context) => inspectAll(context, "node", ["/nodes/{}"]),
+  },
+  {
+    path: ["node", "update"],
+    usage: "[OPTIONS] NODE",
+    summary: "Update a node",
+    flags: [
+      {
+        name: "availability",
+        kind: "string",
+        usage: 'Availability of the node ("active", "pause", "drain")',
+      },
+      { name: "role", kind: "string", usage: 'Role of the node ("worker", "manager")' },
+      { name: "label-add", kind: "list", usage: "Add or update a node label (key=value)" },
+      { name: "label-rm", kind: "list", usage: "Remove a node label if exists" },
+    ],
+    minArgs: 1,
+    maxArgs: 1,
+    run: update,
+  },
+  setRole("manager"),
+  setRole("worker"),
+  {
+    path: ["node", "rm"],
+    aliases: ["remove"],
+    usage: "[OPTIONS] NODE [NODE...]",
+    summary: "Remove one or more nodes from the swarm",
+    flags: [
+      { name: "force", short: "f", kind: "bool", usage: "Force remove a node from the swarm" },
+    ],
+    minArgs: 1,
+    maxArgs: undefined,
+    run: (context) =>
+      forEachArg(context, async (name) => {
+        await context.client.delete(`/nodes/${name}`, { force: context.flags.bool("force") });
+        return name;
+      }),
+  },
+];

@@ -1,0 +1,272 @@
+/** `skep service …`: making, watching, scaling, updating and removing services. */
+
+import { EngineError } from "#base/error.ts";
+import {
+  type Command,
+  type CommandContext,
+  FILTER_FLAG,
+  FORMAT_FLAG,
+  filtersQuery,
+  forEachArg,
+  NO_TRUNC_FLAG,
+  QUIET_FLAG,
+} from "../command.ts";
+import { copyLogs, LOG_FLAGS, logQuery } from "../container/logs.ts";
+import { inspectAll } from "../inspect.ts";
+import { formatListing } from "../output/table.ts";
+import type { ServiceObject, ServiceSpecJson } from "../swarm/types.ts";
+import { waitConverged } from "./progress.ts";
+import { listTasks, shownImage } from "./ps.ts";
+import { CREATE_FLAGS, createSpec, UPDATE_FLAGS, updateSpec } from "./spec-flags.ts";
+
+async function create(context: CommandContext): Promise<number> {
+  const { args, client, flags, stdout, stderr } = context;
+  const [image = "", ...command] = args;
+  const { ID, Warnings } = await client.post<{ ID: string; Warnings?: readonly string[] | null }>(
+    "/services/create",
+    createSpec(flags, image, command),
+  );
+  for (const warning of Warnings ?? []) stderr.write(`${warning}\n`);
+  stdout.write(`${ID}\n`);
+  if (!flags.bool("detach") && !flags.bool("quiet")) await waitConverged(context, ID);
+  return 0;
+}
+
+function modeName(spec: ServiceSpecJson): string {
+  if (spec.Mode.Global !== undefined) return "global";
+  if (spec.Mode.ReplicatedJob !== undefined) return "replicated job";
+  return spec.Mode.GlobalJob === undefined ? "replicated" : "global job";
+}
+
+async function list({ client, flags, stdout }: CommandContext): Promise<number> {
+  const services = await client.get<readonly ServiceObject[]>("/services", {
+    status: "true",
+    filters: filtersQuery(flags.list("filter")),
+  });
+  const rows = services
+    .map((service) => ({
+      ID: service.ID.slice(0, 12),
+      Name: service.Spec.Name,
+      Mode: modeName(service.Spec),
+      Replicas: `${service.ServiceStatus?.RunningTasks ?? 0}/${service.ServiceStatus?.DesiredTasks ?? 0}`,
+      Image: shownImage(service.Spec.TaskTemplate.ContainerSpec.Image, false),
+      Ports: (service.Endpoint?.Ports ?? [])
+        .map((port) => `*:${port.PublishedPort ?? 0}->${port.TargetPort}/${port.Protocol ?? "tcp"}`)
+        .join(", "),
+    }))
+    .sort((a, b) => a.Name.localeCompare(b.Name, "en", { numeric: true }));
+  stdout.write(
+    formatListing(
+      {
+        table: "{{.ID}}\t{{.Name}}\t{{.Mode}}\t{{.Replicas}}\t{{.Image}}\t{{.Ports}}",
+        headings: {
+          ID: "ID",
+          Name: "NAME",
+          Mode: "MODE",
+          Replicas: "REPLICAS",
+          Image: "IMAGE",
+          Ports: "PORTS",
+        },
+        rows,
+        quietField: "ID",
+      },
+      { format: flags.string("format"), quiet: flags.bool("quiet") },
+    ),
+  );
+  return 0;
+}
+
+/** Reads, changes and writes a service; "update out of sequence" is read anew, a few times. */
+async function change(
+  { client }: CommandContext,
+  name: string,
+  edit: (spec: ServiceSpecJson) => ServiceSpecJson,
+  query: Readonly<Record<string, string>> = {},
+): Promise<string> {
+  for (let attempt = 1; ; attempt += 1) {
+    const service = await client.get<ServiceObject>(`/services/${name}`);
+    try {
+      await client.post(`/services/${service.ID}/update`, edit(service.Spec), {
+        query: { ...query, version: service.Version.Index },
+      });
+      return service.ID;
+    } catch (error) {
+      const raced =
+        error instanceof EngineError && error.message.includes("update out of sequence");
+      if (!raced || attempt === 5) throw error;
+    }
+  }
+}
+
+async function scale(context: CommandContext): Promise<number> {
+  const { args, flags, stdout } = context;
+  const targets = args.map((arg) => {
+    const match = /^(.+)=(\d+)$/.exec(arg);
+    if (match === null) {
+      throw new EngineError(
+        "invalid-argument",
+        `invalid scale specifier '${arg}'.\nSee 'skep service scale --help'.`,
+      );
+    }
+    return { name: match[1] ?? "", replicas: Number(match[2]) };
+  });
+  const ids: string[] = [];
+  for (const { name, replicas } of targets) {
+    ids.push(
+      await change(context, name, (spec) => {
+        if (spec.Mode.Replicated === undefined) {
+          throw new EngineError(
+            "invalid-argument",
+            `${name}: scale can only be used with replicated or replicated-job mode`,
+          );
+        }
+        return { ...spec, Mode: { Replicated: { Replicas: replicas } } };
+      }),
+    );
+    stdout.write(`${name} scaled to ${replicas}\n`);
+  }
+  if (!flags.bool("detach")) for (const id of ids) await waitConverged(context, id);
+  return 0;
+}
+
+async function update(context: CommandContext, rollback: boolean): Promise<number> {
+  const { args, flags, stdout } = context;
+  const name = args[0] ?? "";
+  const id = rollback
+    ? await change(context, name, (spec) => spec, { rollback: "previous" })
+    : await change(context, name, (spec) => updateSpec(spec, flags));
+  stdout.write(`${name}\n`);
+  if (!flags.bool("detach") && !flags.bool("quiet")) await waitConverged(context, id);
+  return 0;
+}
+
+async function logs({ args, client, flags, stdout, stderr }: CommandContext): Promise<number> {
+  const body = await client.stream("GET", `/services/${args[0]}/logs`, {
+    query: { ...logQuery(flags), details: flags.bool("raw") ? flags.bool("details") : true },
+  });
+  let rest = "";
+  await copyLogs(body, false, {
+    write: (stream, data) => {
+      const out = stream === "stderr" ? stderr : stdout;
+      if (flags.bool("raw")) return void out.write(data);
+      rest += data.toString();
+      const lines = rest.split("\n");
+      rest = lines.pop() ?? "";
+      for (const line of lines) out.write(`${prefixed(line)}\n`);
+    },
+  });
+  return 0;
+}
+
+/** Turns the context labels that swarm logs carry into `task@node | line`. */
+function prefixed(line: string): string {
+  const match =
+    /^(\S+ )?com\.docker\.swarm\.node\.id=(\w+),com\.docker\.swarm\.service\.id=(\w+),com\.docker\.swarm\.task\.id=(\w+)\S* ?(.*)$/.exec(
+      line,
+    );
+  if (match === null) return line;
+  const [, time = "", node = "", , task = "", text = ""] = match;
+  return `${time}${task.slice(0, 12)}@${node.slice(0, 12)}    | ${text}`;
+}
+
+export const COMMANDS: readonly Command[] = [
+  {
+    path: ["service", "create"],
+    usage: "[OPTIONS] IMAGE [COMMAND] [ARG...]",
+    summary: "Create a new service",
+    flags: CREATE_FLAGS,
+    minArgs: 1,
+    maxArgs: undefined,
+    flagsFirst: true,
+    run: create,
+  },
+  {
+    path: ["service", "ls"],
+    aliases: ["list"],
+    usage: "[OPTIONS]",
+    summary: "List services",
+    flags: [FILTER_FLAG, FORMAT_FLAG, QUIET_FLAG],
+    minArgs: 0,
+    maxArgs: 0,
+    run: list,
+  },
+  {
+    path: ["service", "ps"],
+    usage: "[OPTIONS] SERVICE [SERVICE...]",
+    summary: "List the tasks of one or more services",
+    flags: [FILTER_FLAG, FORMAT_FLAG, QUIET_FLAG, NO_TRUNC_FLAG],
+    minArgs: 1,
+    maxArgs: undefined,
+    run: async (context) => {
+      const found = await Promise.all(
+        context.args.map((name) => context.client.get<ServiceObject>(`/services/${name}`)),
+      );
+      return listTasks(
+        context,
+        found.map(({ ID }) => `service=${ID}`),
+      );
+    },
+  },
+  {
+    path: ["service", "inspect"],
+    usage: "[OPTIONS] SERVICE [SERVICE...]",
+    summary: "Show a service in full",
+    flags: [{ ...FORMAT_FLAG, short: "f" }],
+    minArgs: 1,
+    maxArgs: undefined,
+    run: (context) => inspectAll(context, "service", ["/services/{}"]),
+  },
+  {
+    path: ["service", "scale"],
+    usage: "SERVICE=REPLICAS [SERVICE=REPLICAS...]",
+    summary: "Scale one or multiple replicated services",
+    flags: [{ name: "detach", short: "d", kind: "bool", usage: "Exit immediately" }],
+    minArgs: 1,
+    maxArgs: undefined,
+    run: scale,
+  },
+  {
+    path: ["service", "update"],
+    usage: "[OPTIONS] SERVICE",
+    summary: "Update a service",
+    flags: UPDATE_FLAGS,
+    minArgs: 1,
+    maxArgs: 1,
+    run: (context) => update(context, context.flags.bool("rollback")),
+  },
+  {
+    path: ["service", "rollback"],
+    usage: "[OPTIONS] SERVICE",
+    summary: "Revert changes to a service's configuration",
+    flags: [
+      { name: "detach", short: "d", kind: "bool", usage: "Exit immediately" },
+      { name: "quiet", short: "q", kind: "bool", usage: "Suppress progress output" },
+    ],
+    minArgs: 1,
+    maxArgs: 1,
+    run: (context) => update(context, true),
+  },
+  {
+    path: ["service", "rm"],
+    aliases: ["remove"],
+    usage: "SERVICE [SERVICE...]",
+    summary: "Remove one or more services",
+    flags: [],
+    minArgs: 1,
+    maxArgs: undefined,
+    run: (context) =>
+      forEachArg(context, async (name) => {
+        await context.client.delete(`/services/${name}`);
+        return name;
+      }),
+  },
+  {
+    path: ["service", "logs"],
+    usage: "[OPTIONS] SERVICE|TASK",
+    summary: "Fetch the logs of a service or task",
+    flags: [...LOG_FLAGS, { name: "raw", kind: "bool", usage: "Do not neatly format logs" }],
+    minArgs: 1,
+    maxArgs: 1,
+    run: logs,
+  },
+];

@@ -1,0 +1,68 @@
+/**
+ * Waiting for a service as docker does: progress per slot until all wanted tasks of the newest spec
+ * run, then stable for the monitor period. On a terminal the lines are redrawn; elsewhere a line is
+ * printed when the count changes.
+ */
+
+import { SECOND } from "#base/duration.ts";
+import { EngineError } from "#base/error.ts";
+import { type CommandContext, filtersQuery } from "../command.ts";
+import type { NodeObject, ServiceObject, TaskObject } from "../swarm/types.ts";
+
+const POLL_MS = 200;
+
+export async function waitConverged(
+  { client, stdout }: CommandContext,
+  serviceId: string,
+): Promise<void> {
+  let stableSince: number | undefined;
+  let shown = "";
+  for (;;) {
+    const service = await client.get<ServiceObject>(`/services/${serviceId}`);
+    const monitorMs = (service.Spec.UpdateConfig?.Monitor ?? 5 * SECOND) / 1e6;
+    stopped(service);
+    const tasks = await client.get<readonly TaskObject[]>("/tasks", {
+      filters: filtersQuery([`service=${service.ID}`, "_up-to-date=true", "desired-state=running"]),
+    });
+    const wanted = await wantedTasks(client, service);
+    const running = tasks.filter((task) => task.Status.State === "running").length;
+    const updating = service.UpdateStatus?.State === "updating";
+    const line = `overall progress: ${running} out of ${wanted} tasks`;
+    if (line !== shown) {
+      stdout.write(shown !== "" && stdout.isTTY === true ? `\x1b[1A\x1b[2K${line}\n` : `${line}\n`);
+      const problem = tasks.find((task) => (task.Status.Err ?? "") !== "");
+      if (problem !== undefined) stdout.write(`${problem.Status.Err}\n`);
+      shown = line;
+    }
+    const now = performance.now();
+    if (running < wanted || updating) stableSince = undefined;
+    else stableSince ??= now;
+    if (stableSince !== undefined && now - stableSince >= monitorMs) {
+      stdout.write(`verify: Service ${service.ID} converged\n`);
+      return;
+    }
+    await new Promise((resolve) => setTimeout(resolve, POLL_MS));
+  }
+}
+
+function stopped(service: ServiceObject): void {
+  const status = service.UpdateStatus;
+  if (status?.State === "paused") {
+    throw new EngineError("failed-precondition", `service update paused: ${status.Message}`);
+  }
+  if (status?.State === "rollback_paused") {
+    throw new EngineError("failed-precondition", `service rollback paused: ${status.Message}`);
+  }
+}
+
+async function wantedTasks(
+  client: CommandContext["client"],
+  service: ServiceObject,
+): Promise<number> {
+  if (service.Spec.Mode.Replicated !== undefined) return service.Spec.Mode.Replicated.Replicas ?? 1;
+  if (service.ServiceStatus !== undefined) return service.ServiceStatus.DesiredTasks;
+  const nodes = await client.get<readonly NodeObject[]>("/nodes");
+  return nodes.filter(
+    (node) => node.Status.State === "ready" && node.Spec.Availability === "active",
+  ).length;
+}
