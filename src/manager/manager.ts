@@ -1,0 +1,300 @@
+/**
+ * One manager: the RPC servers (mutual TLS for other nodes, a unix socket for this machine, calls
+ * without a socket for this process), the services behind one check and one proxy, and the scope of
+ * what runs only while this manager leads. The scope is one: if a loop of it fails, all of them end
+ * and another manager takes over.
+ *
+ * The raft node, and the parts that the composition root adds, are handed in; this file owns the
+ * certificate authority, authorization, forwarding and roles.
+ */
+
+import { mkdir } from "node:fs/promises";
+import { dirname } from "node:path";
+import type { DescService } from "@bufbuild/protobuf";
+import { messageOf } from "#base/error.ts";
+import type { Clock, Log, Random } from "#base/ports.ts";
+import type { RpcChannel } from "#platform/grpc/client.ts";
+import { createRpcServer, type RpcHandlers, type RpcServer } from "#platform/grpc/server.ts";
+import { CA, NodeCA } from "#wire/gen/swarmkit/ca_pb.js";
+import { Health, HealthCheckResponse_ServingStatus } from "#wire/gen/swarmkit/health_pb.js";
+import { createAuthorize } from "./authz/authorize.ts";
+import type { ClusterIdentity } from "./authz/caller.ts";
+import { findCluster } from "./ca/cluster.ts";
+import { createExternalCa } from "./ca/external-ca.ts";
+import { createCaServices } from "./ca/service.ts";
+import { runCaSigner } from "./ca/signer.ts";
+import { type NewCluster, writeNewCluster } from "./manager-bootstrap.ts";
+import { createManagerChannel } from "./manager-channel.ts";
+import type {
+  ManagerIdentity,
+  ManagerPart,
+  Membership,
+  PartContext,
+  Registrar,
+} from "./manager-ports.ts";
+import { createLeaderProxy } from "./proxy.ts";
+import { runRoleManager } from "./role-manager.ts";
+import type { ClusterState } from "./state.ts";
+
+/** The raft node, once it has its place in the group. */
+export interface StartedRaft {
+  readonly state: ClusterState;
+  readonly membership: Membership;
+  register(services: Registrar): void;
+  /**
+   * Starts to take part: joins the group where it must. By now the server listens, because the
+   * leader asks a new member whether it is well before it takes it in.
+   */
+  run(): Promise<void>;
+  /** Resolves when the group has removed this member. */
+  readonly removed: Promise<void>;
+  close(): Promise<void>;
+}
+
+export interface ManagerOptions {
+  readonly identity: ManagerIdentity;
+  readonly openRaft: (context: {
+    readonly channelTo: PartContext["channelTo"];
+  }) => Promise<StartedRaft>;
+  /** Connections to other managers, shared; the caller owns them. */
+  readonly channelTo: (address: string) => RpcChannel;
+  readonly parts: (context: PartContext) => readonly ManagerPart[];
+  readonly listenHost: string;
+  readonly listenPort: number;
+  /** "host:port" under which other nodes reach this manager. */
+  readonly advertiseAddr: () => string;
+  /** Unix socket for tools on this machine; its directory's mode is its guard. */
+  readonly controlSocket: string;
+  /** What the first leader of a new swarm writes; absent when the swarm exists. */
+  readonly newCluster?: NewCluster | undefined;
+  readonly clock: Clock;
+  readonly random: Random;
+  readonly log: Log;
+}
+
+export interface Manager {
+  readonly state: ClusterState;
+  readonly membership: Membership;
+  /** All services of the cluster, as this node's own caller. */
+  readonly channel: RpcChannel;
+  /** The port that is listened on. */
+  readonly port: number;
+  /** Resolves when the raft group has removed this member: stop, and forget the raft log. */
+  readonly removed: Promise<void>;
+  /** Resolves when the cluster object is there to be read. */
+  clusterReady(signal: AbortSignal): Promise<void>;
+  close(): Promise<void>;
+}
+
+export async function startManager(options: ManagerOptions): Promise<Manager> {
+  const raft = await options.openRaft({ channelTo: options.channelTo });
+  const manager = new RunningManager(options, raft);
+  try {
+    await manager.start();
+  } catch (error) {
+    await manager.close();
+    throw error;
+  }
+  return manager;
+}
+
+class RunningManager implements Manager {
+  readonly #options: ManagerOptions;
+  readonly #raft: StartedRaft;
+  readonly #cluster: ClusterIdentity;
+  readonly #server: RpcServer;
+  readonly #handlers = new Map<string, unknown>();
+  readonly #closing = new AbortController();
+  readonly #parts: readonly ManagerPart[];
+  readonly #stops: (() => void)[] = [];
+  readonly channel: RpcChannel;
+  port = 0;
+
+  constructor(options: ManagerOptions, raft: StartedRaft) {
+    this.#options = options;
+    this.#raft = raft;
+    const { identity } = options;
+    this.#cluster = {
+      clusterId: identity.clusterId,
+      removed: (nodeId) => isRemoved(raft.state, nodeId),
+    };
+    this.#server = createRpcServer(createAuthorize(this.#cluster));
+    this.channel = createManagerChannel(
+      { handlersOf: <S extends DescService>(service: S) => this.#handlersOf(service) },
+      () => identity.peer,
+      this.#closing.signal,
+    );
+    const context: PartContext = {
+      state: raft.state,
+      membership: raft.membership,
+      identity,
+      channelTo: options.channelTo,
+    };
+    this.#parts = [...this.#ownParts(), ...options.parts(context)];
+  }
+
+  get state(): ClusterState {
+    return this.#raft.state;
+  }
+
+  get membership(): Membership {
+    return this.#raft.membership;
+  }
+
+  get removed(): Promise<void> {
+    return this.#raft.removed;
+  }
+
+  async start(): Promise<void> {
+    const { identity, controlSocket, listenHost, listenPort } = this.#options;
+    this.#registerAll();
+    this.#raft.state.onLeadership((signal) => this.#lead(signal));
+    await mkdir(dirname(controlSocket), { recursive: true, mode: 0o700 });
+    await this.#server.listenUnix(controlSocket);
+    this.port = await this.#server.listenTls(listenHost, listenPort, identity.tls());
+    this.#stops.push(identity.onChange(() => this.#server.setTls(identity.tls())));
+    void this.#dropRemovedPeers();
+    await this.#raft.run();
+  }
+
+  async clusterReady(signal: AbortSignal): Promise<void> {
+    const { view, batches } = this.#raft.state.viewAndWatch({ signal });
+    if (findCluster(view) !== undefined) return;
+    for await (const batch of batches) {
+      if (batch.changes.some((change) => change.kind === "cluster")) return;
+    }
+    throw signal.reason;
+  }
+
+  async close(): Promise<void> {
+    this.#closing.abort();
+    for (const stop of this.#stops) stop();
+    // First nobody new comes in; then raft ends the reign and with it the leader's loops.
+    await this.#server.close();
+    await this.#raft.close();
+    for (const part of this.#parts) await part.close?.();
+  }
+
+  #ownParts(): readonly ManagerPart[] {
+    const { identity, clock, random, log } = this.#options;
+    const { state, membership } = this.#raft;
+    const ca = createCaServices({
+      state,
+      cluster: this.#cluster,
+      trustedRoot: () => identity.rootCert,
+      clock,
+      random,
+      log,
+    });
+    const externalCa = createExternalCa(() => identity.tls());
+    return [
+      {
+        name: "ca",
+        register: (services) => {
+          services.add(CA, ca.ca);
+          services.add(NodeCA, ca.nodeCa);
+        },
+        lead: (signal) => runCaSigner({ state, externalCa, clock, random, log }, signal),
+      },
+      {
+        name: "roles",
+        lead: (signal) =>
+          runRoleManager({ state, membership, nodeId: identity.nodeId, clock, log }, signal),
+      },
+      {
+        name: "health",
+        register: (services) =>
+          services.add(Health, {
+            check: () => ({ status: HealthCheckResponse_ServingStatus.SERVING }),
+          }),
+      },
+    ];
+  }
+
+  #registerAll(): void {
+    const { identity, clock, channelTo, advertiseAddr } = this.#options;
+    const proxy = createLeaderProxy({
+      state: this.#raft.state,
+      cluster: this.#cluster,
+      self: () => identity.peer,
+      selfAddress: advertiseAddr,
+      channelTo,
+      clock,
+    });
+    const registrar: Registrar = {
+      add: (service, handlers) => {
+        const wrapped = proxy.wrap(service, handlers);
+        this.#handlers.set(service.typeName, wrapped);
+        this.#server.add(service, wrapped);
+      },
+    };
+    this.#raft.register(registrar);
+    for (const part of this.#parts) part.register?.(registrar);
+  }
+
+  #handlersOf<S extends DescService>(service: S): RpcHandlers<S> | undefined {
+    return this.#handlers.get(service.typeName) as RpcHandlers<S> | undefined;
+  }
+
+  /** One reign: everything that only the leader does, until one of it fails or the reign ends. */
+  async #lead(signal: AbortSignal): Promise<void> {
+    const { log } = this.#options;
+    await this.#writeNewCluster();
+    const scope = new AbortController();
+    const end = () => scope.abort(signal.reason);
+    if (signal.aborted) end();
+    signal.addEventListener("abort", end, { once: true });
+    const loops = this.#parts.map(async (part) => {
+      try {
+        await part.lead?.(scope.signal);
+      } catch (error) {
+        if (scope.signal.aborted) return;
+        log.error("a loop of the leader failed; leadership is given up", {
+          part: part.name,
+          reason: messageOf(error),
+        });
+        scope.abort(error);
+        throw error;
+      }
+    });
+    const results = await Promise.allSettled(loops);
+    signal.removeEventListener("abort", end);
+    const failed = results.find((result) => result.status === "rejected");
+    if (failed !== undefined) throw failed.reason;
+  }
+
+  async #writeNewCluster(): Promise<void> {
+    const { newCluster, identity, random, log } = this.#options;
+    if (newCluster === undefined) return;
+    await this.#raft.state.update("leader", (tx) => {
+      if (findCluster(tx) !== undefined) return;
+      const { nodeId, clusterId } = identity;
+      const first = { nodeId, clusterId, certificate: identity.tls().cert };
+      writeNewCluster(tx, newCluster, first, random);
+      log.info("new swarm", { cluster: clusterId });
+    });
+  }
+
+  /** A removed node loses its connections at once, not only its right to the next call. */
+  async #dropRemovedPeers(): Promise<void> {
+    const { state } = this.#raft;
+    try {
+      for await (const batch of state.watch({ signal: this.#closing.signal })) {
+        for (const change of batch.changes) {
+          if (change.kind === "node" && change.action === "delete") {
+            this.#server.dropPeer(change.object.id);
+          }
+        }
+      }
+    } catch (error) {
+      if (this.#closing.signal.aborted) return;
+      this.#options.log.error("removed nodes are not watched any more", {
+        reason: messageOf(error),
+      });
+    }
+  }
+}
+
+function isRemoved(state: ClusterState, nodeId: string): boolean {
+  return findCluster(state.view())?.blacklistedCertificates[nodeId] !== undefined;
+}
