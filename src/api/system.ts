@@ -1,0 +1,286 @@
+/**
+ * `/_ping`, `/version`, `/info`, `/auth`, `/system/df`: what every client asks first. The answers are
+ * complete enough for the docker command line, compose and the SDKs, and true: what skep does not
+ * have is absent or false.
+ */
+
+import { EngineError } from "#base/error.ts";
+import type {
+  ContainerService,
+  ImageService,
+  NetworkService,
+  VolumeService,
+} from "#engine/ports.ts";
+import type { AuthConfig } from "#wire/docker/images.ts";
+import type { ClusterPort } from "./cluster-port.ts";
+import type { ApiRequest, ApiResponse, Routes } from "./route.ts";
+
+export const API_VERSION = "1.47";
+export const MIN_API_VERSION = "1.24";
+
+/** What the composition root knows of the host and the program. */
+export interface HostFacts {
+  readonly id: string;
+  readonly name: string;
+  readonly version: string;
+  readonly commit: string;
+  readonly buildTime: string;
+  readonly goArch: string;
+  readonly kernelVersion: string;
+  readonly operatingSystem: string;
+  readonly osVersion: string;
+  readonly cpus: number;
+  readonly memoryBytes: number;
+  readonly dataRoot: string;
+  readonly debug: boolean;
+  readonly storageDriver: string;
+  readonly cgroupDriver: string;
+  readonly cgroupVersion: "1" | "2";
+  readonly labels: readonly string[];
+  readonly loggingDriver: string;
+  readonly containerdVersion: string;
+  readonly runcVersion: string;
+  readonly insecureRegistries: readonly string[];
+  readonly mirrors: readonly string[];
+  readonly initBinary: string;
+}
+
+export interface SystemServices {
+  readonly facts: HostFacts;
+  readonly containers: ContainerService;
+  readonly images: ImageService;
+  readonly networks: NetworkService;
+  readonly volumes: VolumeService;
+  readonly cluster: ClusterPort;
+  /** The cluster's own part of `/info`, on a manager; undefined elsewhere or when out of reach. */
+  readonly clusterInfo: () => Promise<ClusterSummary | undefined>;
+  /** Checks credentials with their registry; throws `unauthenticated`. */
+  readonly login: (
+    auth: AuthConfig,
+  ) => Promise<{ readonly status: string; readonly token: string }>;
+}
+
+export interface ClusterSummary {
+  readonly nodes: number;
+  readonly managers: number;
+  /** ClusterInfo of the Engine API. */
+  readonly cluster: unknown;
+}
+
+export function systemRoutes(services: SystemServices): Routes {
+  const ping = (request: ApiRequest, response: ApiResponse) => {
+    const headers = {
+      "Api-Version": API_VERSION,
+      "Docker-Experimental": "false",
+      "Builder-Version": "1",
+      Ostype: "linux",
+      Swarm: swarmHeader(services.cluster),
+      "Cache-Control": "no-cache, no-store, must-revalidate",
+      Pragma: "no-cache",
+    };
+    if (request.method === "HEAD") response.empty(200, headers);
+    else response.text(200, "OK", headers);
+  };
+  return [
+    { method: "GET", path: "/_ping", handler: ping },
+    { method: "HEAD", path: "/_ping", handler: ping },
+    {
+      method: "GET",
+      path: "/version",
+      handler: (_request, response) => response.json(200, versionOf(services.facts)),
+    },
+    {
+      method: "GET",
+      path: "/info",
+      handler: async (request, response) => response.json(200, await info(services, request)),
+    },
+    {
+      method: "POST",
+      path: "/auth",
+      handler: async (request, response) => {
+        const auth = await request.json<AuthConfig>();
+        if (auth === undefined) throw new EngineError("invalid-argument", "no credentials given");
+        const { status, token } = await services.login(auth);
+        response.json(200, { Status: status, IdentityToken: token });
+      },
+    },
+    {
+      method: "GET",
+      path: "/system/df",
+      handler: async (_request, response) => response.json(200, await diskUsage(services)),
+    },
+  ];
+}
+
+function swarmHeader(cluster: ClusterPort): string {
+  const { state, controlAvailable } = cluster.info();
+  return state === "active" ? `active/${controlAvailable ? "manager" : "worker"}` : state;
+}
+
+function versionOf(facts: HostFacts) {
+  const details = {
+    ApiVersion: API_VERSION,
+    Arch: facts.goArch,
+    BuildTime: facts.buildTime,
+    Experimental: "false",
+    GitCommit: facts.commit,
+    GoVersion: `node ${facts.osVersion}`,
+    KernelVersion: facts.kernelVersion,
+    MinAPIVersion: MIN_API_VERSION,
+    Os: "linux",
+  };
+  return {
+    Platform: { Name: "skep" },
+    Components: [
+      { Name: "Engine", Version: facts.version, Details: details },
+      { Name: "containerd", Version: facts.containerdVersion, Details: {} },
+      { Name: "runc", Version: facts.runcVersion, Details: {} },
+    ],
+    Version: facts.version,
+    ApiVersion: API_VERSION,
+    MinAPIVersion: MIN_API_VERSION,
+    GitCommit: facts.commit,
+    GoVersion: details.GoVersion,
+    Os: "linux",
+    Arch: facts.goArch,
+    KernelVersion: facts.kernelVersion,
+    BuildTime: facts.buildTime,
+  };
+}
+
+async function info(services: SystemServices, _request: ApiRequest) {
+  const { facts } = services;
+  const [containers, images, swarm] = await Promise.all([
+    services.containers.list({ all: true, filters: new Map() }),
+    services.images.list({ filters: new Map() }),
+    swarmInfo(services),
+  ]);
+  const inState = (state: string) => containers.filter(({ State }) => State === state).length;
+  return {
+    ID: facts.id,
+    Containers: containers.length,
+    ContainersRunning: inState("running"),
+    ContainersPaused: inState("paused"),
+    ContainersStopped: containers.length - inState("running") - inState("paused"),
+    Images: images.length,
+    Driver: facts.storageDriver,
+    DriverStatus: [["Backing Filesystem", "containerd snapshots"]],
+    Plugins: {
+      Volume: ["local"],
+      Network: ["bridge", "host", "null", "overlay"],
+      Authorization: null,
+      Log: ["json-file"],
+    },
+    MemoryLimit: true,
+    SwapLimit: true,
+    CpuCfsPeriod: true,
+    CpuCfsQuota: true,
+    CPUShares: true,
+    CPUSet: true,
+    PidsLimit: true,
+    IPv4Forwarding: true,
+    BridgeNfIptables: false,
+    BridgeNfIp6tables: false,
+    Debug: facts.debug,
+    NFd: 0,
+    OomKillDisable: facts.cgroupVersion === "1",
+    NGoroutines: 0,
+    SystemTime: new Date().toISOString(),
+    LoggingDriver: facts.loggingDriver,
+    CgroupDriver: facts.cgroupDriver,
+    CgroupVersion: facts.cgroupVersion,
+    NEventsListener: 0,
+    KernelVersion: facts.kernelVersion,
+    OperatingSystem: facts.operatingSystem,
+    OSVersion: facts.osVersion,
+    OSType: "linux",
+    Architecture: facts.goArch === "amd64" ? "x86_64" : "aarch64",
+    IndexServerAddress: "https://index.docker.io/v1/",
+    RegistryConfig: registryConfig(facts),
+    NCPU: facts.cpus,
+    MemTotal: facts.memoryBytes,
+    GenericResources: null,
+    DockerRootDir: facts.dataRoot,
+    HttpProxy: "",
+    HttpsProxy: "",
+    NoProxy: "",
+    Name: facts.name,
+    Labels: facts.labels,
+    ExperimentalBuild: false,
+    ServerVersion: facts.version,
+    Runtimes: { runc: { path: "runc" } },
+    DefaultRuntime: "runc",
+    Swarm: swarm,
+    LiveRestoreEnabled: true,
+    Isolation: "",
+    InitBinary: facts.initBinary,
+    ContainerdCommit: { ID: facts.containerdVersion, Expected: facts.containerdVersion },
+    RuncCommit: { ID: facts.runcVersion, Expected: facts.runcVersion },
+    InitCommit: { ID: "", Expected: "" },
+    SecurityOptions: [],
+    Warnings: swarm.warnings ?? null,
+  };
+}
+
+const TWO_MANAGERS =
+  "WARNING: Running Swarm in a two-manager configuration. This configuration provides\n         no fault tolerance, and poses a high risk to lose control over the cluster.\n         Refer to https://docs.docker.com/engine/swarm/admin_guide/ to configure the\n         Swarm for fault-tolerance.";
+
+async function swarmInfo({ cluster, clusterInfo }: SystemServices) {
+  const local = cluster.info();
+  const summary = local.controlAvailable ? await clusterInfo() : undefined;
+  return {
+    NodeID: local.nodeId,
+    NodeAddr: local.nodeAddr,
+    LocalNodeState: local.state,
+    ControlAvailable: local.controlAvailable,
+    Error: local.error,
+    RemoteManagers:
+      local.remoteManagers.length === 0
+        ? null
+        : local.remoteManagers.map(({ nodeId, addr }) => ({ NodeID: nodeId, Addr: addr })),
+    ...(summary === undefined
+      ? {}
+      : { Nodes: summary.nodes, Managers: summary.managers, Cluster: summary.cluster }),
+    ...(summary?.managers === 2 ? { warnings: [TWO_MANAGERS] } : {}),
+  };
+}
+
+function registryConfig(facts: HostFacts) {
+  const entry = (name: string, secure: boolean, mirrors: readonly string[]) => ({
+    Name: name,
+    Mirrors: mirrors,
+    Secure: secure,
+    Official: name === "docker.io",
+  });
+  return {
+    AllowNondistributableArtifactsCIDRs: null,
+    AllowNondistributableArtifactsHostnames: null,
+    InsecureRegistryCIDRs: [
+      "127.0.0.0/8",
+      ...facts.insecureRegistries.filter((r) => r.includes("/")),
+    ],
+    IndexConfigs: Object.fromEntries([
+      ["docker.io", entry("docker.io", true, facts.mirrors)],
+      ...facts.insecureRegistries
+        .filter((registry) => !registry.includes("/"))
+        .map((registry) => [registry, entry(registry, false, [])] as const),
+    ]),
+    Mirrors: facts.mirrors,
+  };
+}
+
+async function diskUsage(services: SystemServices) {
+  const [images, containers, volumes] = await Promise.all([
+    services.images.list({ all: true, filters: new Map() }),
+    services.containers.list({ all: true, size: true, filters: new Map() }),
+    services.volumes.list(new Map()),
+  ]);
+  return {
+    LayersSize: images.reduce((sum, image) => sum + image.Size, 0),
+    Images: images,
+    Containers: containers,
+    Volumes: volumes,
+    BuildCache: [],
+    BuilderSize: 0,
+  };
+}
