@@ -33,6 +33,8 @@ export interface MountRequest {
     readonly Propagation?: string;
     readonly NonRecursive?: boolean;
     readonly CreateMountpoint?: boolean;
+    readonly ReadOnlyNonRecursive?: boolean;
+    readonly ReadOnlyForceRecursive?: boolean;
   };
   readonly VolumeOptions?: {
     readonly NoCopy?: boolean;
@@ -40,7 +42,11 @@ export interface MountRequest {
     readonly DriverConfig?: { readonly Name?: string; readonly Options?: StringMap };
     readonly Subpath?: string;
   };
-  readonly TmpfsOptions?: { readonly SizeBytes?: number; readonly Mode?: number };
+  readonly TmpfsOptions?: {
+    readonly SizeBytes?: number;
+    readonly Mode?: number;
+    readonly Options?: readonly (readonly string[])[];
+  };
 }
 
 export interface Ulimit {
@@ -52,6 +58,31 @@ export interface Ulimit {
 export interface RestartPolicy {
   readonly Name?: "" | "no" | "always" | "unless-stopped" | "on-failure";
   readonly MaximumRetryCount?: number;
+}
+
+export interface DeviceMapping {
+  readonly PathOnHost: string;
+  readonly PathInContainer: string;
+  readonly CgroupPermissions: string;
+}
+
+export interface WeightDevice {
+  readonly Path: string;
+  readonly Weight: number;
+}
+
+/** Bytes or operations per second on one block device. */
+export interface ThrottleDevice {
+  readonly Path: string;
+  readonly Rate: number;
+}
+
+export interface DeviceRequest {
+  readonly Driver?: string;
+  readonly Count?: number;
+  readonly DeviceIDs?: readonly string[] | null;
+  readonly Capabilities?: readonly (readonly string[])[] | null;
+  readonly Options?: StringMap | null;
 }
 
 export interface HostConfig {
@@ -99,16 +130,31 @@ export interface HostConfig {
   readonly OomScoreAdj?: number;
   readonly PidsLimit?: number | null;
   readonly BlkioWeight?: number;
-  readonly Devices?:
-    | readonly {
-        readonly PathOnHost: string;
-        readonly PathInContainer: string;
-        readonly CgroupPermissions: string;
-      }[]
-    | null;
+  readonly BlkioWeightDevice?: readonly WeightDevice[] | null;
+  readonly BlkioDeviceReadBps?: readonly ThrottleDevice[] | null;
+  readonly BlkioDeviceWriteBps?: readonly ThrottleDevice[] | null;
+  readonly BlkioDeviceReadIOps?: readonly ThrottleDevice[] | null;
+  readonly BlkioDeviceWriteIOps?: readonly ThrottleDevice[] | null;
+  /** Microseconds; only kernels with real-time group scheduling have it. */
+  readonly CpuRealtimePeriod?: number;
+  readonly CpuRealtimeRuntime?: number;
+  readonly KernelMemory?: number;
+  readonly KernelMemoryTCP?: number;
+  readonly Devices?: readonly DeviceMapping[] | null;
+  readonly DeviceRequests?: readonly DeviceRequest[] | null;
   readonly DeviceCgroupRules?: readonly string[] | null;
   readonly Ulimits?: readonly Ulimit[] | null;
   readonly Annotations?: StringMap | null;
+  /** Legacy links, "container:alias"; refused, networks serve names. */
+  readonly Links?: readonly string[] | null;
+  /** Volume driver of Binds that name no driver. */
+  readonly VolumeDriver?: string;
+  readonly StorageOpt?: StringMap | null;
+  readonly ContainerIDFile?: string;
+  readonly Cgroup?: string;
+  readonly Isolation?: string;
+  /** [height, width] that the terminal is made with. */
+  readonly ConsoleSize?: readonly number[] | null;
   readonly MaskedPaths?: readonly string[] | null;
   readonly ReadonlyPaths?: readonly string[] | null;
 }
@@ -137,6 +183,8 @@ export interface ContainerConfig {
   readonly Healthcheck?: HealthConfig | null;
   readonly NetworkDisabled?: boolean;
   readonly MacAddress?: string;
+  readonly OnBuild?: readonly string[] | null;
+  readonly Shell?: readonly string[] | null;
 }
 
 export interface NetworkingConfig {
@@ -252,4 +300,87 @@ export interface ContainerSummary {
   readonly HostConfig: { readonly NetworkMode: string };
   readonly NetworkSettings: { readonly Networks: Readonly<Record<string, EndpointSettings>> };
   readonly Mounts: readonly MountPoint[];
+}
+
+/** Answer of `POST /containers/create`. */
+export interface ContainerCreateResponse {
+  readonly Id: string;
+  readonly Warnings: readonly string[];
+}
+
+/** One answer of `POST /containers/{id}/wait`. */
+export interface ContainerWaitResponse {
+  readonly StatusCode: number;
+  readonly Error?: { readonly Message: string };
+}
+
+/** `GET /containers/{id}/top`. */
+export interface ContainerTop {
+  readonly Titles: readonly string[];
+  readonly Processes: readonly (readonly string[])[];
+}
+
+/** Body of `POST /containers/{id}/update`: the resources of HostConfig, and the restart policy. */
+export interface ContainerUpdateBody extends HostConfig {}
+
+export interface ContainersPruneReport {
+  readonly ContainersDeleted: readonly string[] | null;
+  readonly SpaceReclaimed: number;
+}
+
+export interface CpuStats {
+  readonly cpu_usage: {
+    /** Nanoseconds, as all CPU times here. */
+    readonly total_usage: number;
+    readonly percpu_usage?: readonly number[];
+    readonly usage_in_kernelmode: number;
+    readonly usage_in_usermode: number;
+  };
+  readonly system_cpu_usage: number;
+  readonly online_cpus: number;
+  readonly throttling_data: {
+    readonly periods: number;
+    readonly throttled_periods: number;
+    readonly throttled_time: number;
+  };
+}
+
+export interface NetworkStats {
+  readonly rx_bytes: number;
+  readonly rx_packets: number;
+  readonly rx_errors: number;
+  readonly rx_dropped: number;
+  readonly tx_bytes: number;
+  readonly tx_packets: number;
+  readonly tx_errors: number;
+  readonly tx_dropped: number;
+}
+
+export interface BlkioEntry {
+  readonly major: number;
+  readonly minor: number;
+  readonly op: string;
+  readonly value: number;
+}
+
+/** One sample of `GET /containers/{id}/stats`; zero times and empty objects when it does not run. */
+export interface ContainerStats {
+  readonly read: string;
+  readonly preread: string;
+  readonly pids_stats: { readonly current?: number; readonly limit?: number };
+  readonly blkio_stats: Readonly<Record<string, readonly BlkioEntry[] | null>>;
+  readonly num_procs: number;
+  readonly storage_stats: Readonly<Record<string, never>>;
+  readonly cpu_stats: CpuStats;
+  readonly precpu_stats: CpuStats;
+  readonly memory_stats: {
+    readonly usage?: number;
+    readonly max_usage?: number;
+    readonly failcnt?: number;
+    readonly limit?: number;
+    readonly stats?: Readonly<Record<string, number>>;
+  };
+  readonly name: string;
+  readonly id: string;
+  readonly networks?: Readonly<Record<string, NetworkStats>>;
 }

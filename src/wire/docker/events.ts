@@ -1,6 +1,10 @@
 /** The Engine API's event stream: one JSON object per line of `GET /events`. */
 
 export interface EngineEvent {
+  /** Action, actor and image again under their names before API 1.22; containers and images only. */
+  readonly status?: string;
+  readonly id?: string;
+  readonly from?: string;
   /** "container", "image", "network", "volume", "daemon", "service", "node", "secret", "config". */
   readonly Type: string;
   readonly Action: string;
