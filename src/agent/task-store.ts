@@ -67,10 +67,10 @@ export async function openTaskStore(directory: string, log: Log): Promise<TaskSt
       for (const task of tasks) known.add(task.id);
       return tasks;
     },
-    putTask: (task) => {
+    putTask: async (task) => {
       checkId(task.id);
       known.add(task.id);
-      return put(`${task.id}.task`, frame(toBinary(TaskSchema, task)), true);
+      await put(`${task.id}.task`, frame(toBinary(TaskSchema, task)), true);
     },
     putStatus: async (taskId, status) => {
       if (!known.has(taskId)) return;

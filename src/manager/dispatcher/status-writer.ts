@@ -101,8 +101,8 @@ export class StatusWriter {
   async #run(): Promise<void> {
     if (this.#writing) return;
     this.#writing = true;
-    // What comes in this turn of the event loop goes together.
-    await Promise.resolve();
+    // What all connections bring in this turn of the event loop goes together.
+    await new Promise((resolve) => setImmediate(resolve));
     while (this.#waiting.size > 0) {
       const batch = [...this.#waiting.values()];
       const written = this.#written;

@@ -1,0 +1,197 @@
+import { create, type MessageInitShape } from "@bufbuild/protobuf";
+import { afterEach, beforeEach, expect, test } from "vitest";
+import type { RpcContext } from "#platform/grpc/server.ts";
+import { silentLog } from "#platform/log.ts";
+import { realClock, realRandom } from "#platform/real-ports.ts";
+import { turn } from "#platform/testing/manual-clock.ts";
+import {
+  ListenSubscriptionsRequestSchema,
+  type LogSelectorSchema,
+  type PublishLogsMessage,
+  PublishLogsMessageSchema,
+  type SubscribeLogsMessage,
+  SubscribeLogsRequestSchema,
+  type SubscriptionMessage,
+} from "#wire/gen/swarmkit/logbroker_pb.js";
+import { TaskSchema } from "#wire/gen/swarmkit/objects_pb.js";
+import { TaskState } from "#wire/gen/swarmkit/types_pb.js";
+import { createLocalState, type LocalState } from "../raft/local-state.ts";
+import { createLogBroker, type LogBrokerServer } from "./broker.ts";
+
+let state: LocalState;
+let broker: LogBrokerServer;
+let calls: AbortController;
+
+beforeEach(async () => {
+  state = createLocalState({ clock: realClock, random: realRandom, nodeId: "m1" });
+  broker = createLogBroker({ state, random: realRandom, log: silentLog, nodeId: "m1" });
+  calls = new AbortController();
+  state.onLeadership((signal) => broker.lead(signal));
+  await turn();
+});
+
+afterEach(async () => {
+  calls.abort();
+  await state.stop();
+  expect(state.failure()).toBeUndefined();
+});
+
+function context(nodeId: string, signal = calls.signal): RpcContext {
+  const peer = { nodeId, role: "swarm-worker", clusterId: "c" };
+  return { peer, peerAddress: "", signal, metadata: {}, path: "", local: false };
+}
+
+function listen(nodeId: string, signal = calls.signal): AsyncIterator<SubscriptionMessage> {
+  const request = create(ListenSubscriptionsRequestSchema);
+  const stream = broker.logBroker.listenSubscriptions(request, context(nodeId, signal));
+  return stream[Symbol.asyncIterator]() as AsyncIterator<SubscriptionMessage>;
+}
+
+function subscribe(
+  selector: MessageInitShape<typeof LogSelectorSchema>,
+  follow = false,
+  signal = calls.signal,
+): AsyncIterator<SubscribeLogsMessage> {
+  const request = create(SubscribeLogsRequestSchema, { selector, options: { follow } });
+  const stream = broker.logs.subscribeLogs(request, context("m1", signal));
+  return stream[Symbol.asyncIterator]() as AsyncIterator<SubscribeLogsMessage>;
+}
+
+async function publish(nodeId: string, id: string, lines: readonly string[], from = nodeId) {
+  async function* messages(): AsyncGenerator<PublishLogsMessage> {
+    for (const line of lines) {
+      yield create(PublishLogsMessageSchema, {
+        subscriptionId: id,
+        messages: [{ context: { nodeId: from }, data: new TextEncoder().encode(line) }],
+      });
+    }
+    yield create(PublishLogsMessageSchema, { subscriptionId: id, close: true });
+  }
+  await broker.logBroker.publishLogs(messages(), context(nodeId));
+}
+
+function task(id: string, nodeId: string, taskState = TaskState.RUNNING): Promise<void> {
+  return state.update("scheduler", (tx) => {
+    const old = tx.get("task", id);
+    const next = create(TaskSchema, { id, serviceId: "svc", nodeId, status: { state: taskState } });
+    if (old === undefined) tx.create("task", next);
+    else tx.update("task", { ...next, meta: old.meta });
+  });
+}
+
+const text = (message: SubscribeLogsMessage) =>
+  message.messages.map(({ data }) => new TextDecoder().decode(data)).join("");
+
+async function rest(stream: AsyncIterator<SubscribeLogsMessage>): Promise<string[]> {
+  const lines: string[] = [];
+  for (let next = await stream.next(); !next.done; next = await stream.next()) {
+    lines.push(text(next.value));
+  }
+  return lines.sort();
+}
+
+test("lines of all nodes come back, and the stream ends when all have finished", async () => {
+  await task("t1", "n1");
+  await task("t2", "n2");
+  const nodes = [listen("n1"), listen("n2")];
+  const told = nodes.map((node) => node.next());
+  const collected = rest(subscribe({ serviceIds: ["svc"] }));
+  for (const [at, message] of (await Promise.all(told)).entries()) {
+    const { id, selector } = message.value as SubscriptionMessage;
+    expect(selector?.serviceIds).toEqual(["svc"]);
+    await publish(`n${at + 1}`, id, [`a${at}`, `b${at}`]);
+  }
+  expect(await collected).toEqual(["a0", "a1", "b0", "b1"]);
+  // Both nodes hear that it is over.
+  const closing = await Promise.all(nodes.map((node) => node.next()));
+  expect(closing.map(({ value }) => (value as SubscriptionMessage).close)).toEqual([true, true]);
+});
+
+test("what could not be had is said at the end", async () => {
+  await task("t1", "n1");
+  await task("t2", "");
+  const stream = subscribe({ serviceIds: ["svc"], taskIds: ["t2"] });
+  await expect(stream.next()).rejects.toThrow(
+    "warning: incomplete log stream. some logs could not be retrieved for the following reasons: " +
+      "node n1 is not available, task t2 has not been scheduled",
+  );
+});
+
+test("a node lost in the middle is named, and what it sent is kept", async () => {
+  await task("t1", "n1");
+  const away = new AbortController();
+  const node = listen("n1", away.signal);
+  const told = node.next();
+  const stream = subscribe({ taskIds: ["t1"] });
+  const next = stream.next();
+  const { id } = (await told).value as SubscriptionMessage;
+  async function* half(): AsyncGenerator<PublishLogsMessage> {
+    yield create(PublishLogsMessageSchema, {
+      subscriptionId: id,
+      messages: [{ context: { nodeId: "n1" }, data: new TextEncoder().encode("x") }],
+    });
+    throw new Error("connection lost");
+  }
+  await expect(broker.logBroker.publishLogs(half(), context("n1"))).rejects.toThrow();
+  expect(text((await next).value as SubscribeLogsMessage)).toBe("x");
+  await expect(stream.next()).rejects.toThrow("connection lost");
+  away.abort();
+});
+
+test("following takes in tasks that are placed later, and stops when the client goes", async () => {
+  const node = listen("n2");
+  const told = node.next();
+  const client = new AbortController();
+  const stream = subscribe({ serviceIds: ["svc"] }, true, client.signal);
+  const next = stream.next();
+  await task("t1", "");
+  await task("t1", "n2", TaskState.ASSIGNED);
+  const { id } = (await told).value as SubscriptionMessage;
+  await publish("n2", id, ["hello"]);
+  expect(text((await next).value as SubscribeLogsMessage)).toBe("hello");
+  const closing = node.next();
+  const end = stream.next();
+  client.abort(new Error("gone"));
+  await expect(end).rejects.toThrow("gone");
+  expect(((await closing).value as SubscriptionMessage).close).toBe(true);
+});
+
+test("a client that does not read holds its nodes back", async () => {
+  await task("t1", "n1");
+  const node = listen("n1");
+  const told = node.next();
+  const stream = subscribe({ taskIds: ["t1"] });
+  const first = stream.next();
+  const { id } = (await told).value as SubscriptionMessage;
+  let sent = 0;
+  async function* many(): AsyncGenerator<PublishLogsMessage> {
+    for (; sent < 500; sent += 1) {
+      yield create(PublishLogsMessageSchema, {
+        subscriptionId: id,
+        messages: [{ context: { nodeId: "n1" }, data: new Uint8Array(1) }],
+      });
+    }
+  }
+  const publishing = broker.logBroker.publishLogs(many(), context("n1"));
+  await first;
+  await turn();
+  expect(sent).toBeLessThan(100);
+  let got = 1;
+  while (!(await stream.next()).done) got += 1;
+  await publishing;
+  expect(got).toBe(500);
+});
+
+test("nodes cannot speak for others or into what they were not asked", async () => {
+  await task("t1", "n1");
+  const told = listen("n1").next();
+  const stream = subscribe({ taskIds: ["t1"] });
+  const next = stream.next();
+  const { id } = (await told).value as SubscriptionMessage;
+  await expect(publish("n2", id, ["x"])).rejects.toMatchObject({ code: "not-found" });
+  await expect(publish("n1", id, ["x"], "n2")).rejects.toThrow(
+    "invalid NodeID: expected=n1;received=n2",
+  );
+  await expect(next).rejects.toThrow("incomplete log stream");
+  await expect(subscribe({}).next()).rejects.toThrow("log selector must not be empty");
+});
