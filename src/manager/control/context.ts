@@ -1,0 +1,43 @@
+/**
+ * What the Control service stands on. Every RPC is a function of (context, request): reads go
+ * through a linearizable view, writes are one transaction of the actor "api". What is not in the
+ * store (raft membership, certificates, plugins) is asked through small ports, so that the rules
+ * here can be tested without any of it.
+ */
+
+import { newId } from "#base/ids.ts";
+import type { Clock, Random } from "#base/ports.ts";
+import type { ReadView, Tx } from "#store/types.ts";
+import type { Node, Service, Task } from "#wire/gen/swarmkit/objects_pb.js";
+import type { Membership } from "../manager-ports.ts";
+import type { ClusterState } from "../state.ts";
+import type { RootAuthority } from "./root-ca.ts";
+
+/** Network and IPAM drivers that are not built in. */
+export interface DriverPlugins {
+  has(name: string, type: "NetworkDriver" | "IpamDriver"): boolean;
+}
+
+export interface ControlContext {
+  readonly state: ClusterState;
+  readonly clock: Clock;
+  readonly random: Random;
+  readonly members: Pick<Membership, "list" | "canRemove">;
+  readonly authority: RootAuthority;
+  readonly plugins: DriverPlugins;
+  /** Whether an update would replace the task; the rule of the updater. */
+  isTaskDirty(service: Service, task: Task, node: Node | undefined): boolean;
+}
+
+/** The state that holds everything acknowledged before the call. */
+export function read(context: ControlContext): Promise<ReadView> {
+  return context.state.linearizable();
+}
+
+export function write<T>(context: ControlContext, change: (tx: Tx) => T): Promise<T> {
+  return context.state.update("api", change);
+}
+
+export function freshId(context: ControlContext): string {
+  return newId(context.random);
+}

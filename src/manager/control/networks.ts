@@ -1,0 +1,209 @@
+/**
+ * Networks of the whole swarm. One of them, the ingress network, carries the published ports; it
+ * exists at most once. A network that anything is attached to stays.
+ */
+
+import { create } from "@bufbuild/protobuf";
+import ipaddr from "ipaddr.js";
+import { EngineError, isErrorCode } from "#base/error.ts";
+import type { Tx } from "#store/types.ts";
+import {
+  type CreateNetworkRequest,
+  type CreateNetworkResponse,
+  CreateNetworkResponseSchema,
+  type GetNetworkRequest,
+  type GetNetworkResponse,
+  GetNetworkResponseSchema,
+  type ListNetworksRequest,
+  type ListNetworksResponse,
+  ListNetworksResponseSchema,
+  type RemoveNetworkRequest,
+  type RemoveNetworkResponse,
+  RemoveNetworkResponseSchema,
+} from "#wire/gen/swarmkit/control_pb.js";
+import { type Network, NetworkSchema } from "#wire/gen/swarmkit/objects_pb.js";
+import type { NetworkSpec } from "#wire/gen/swarmkit/specs_pb.js";
+import { type Driver, type IPAMConfig, TaskState } from "#wire/gen/swarmkit/types_pb.js";
+import { type ControlContext, freshId, read, write } from "./context.ts";
+import { hasLabels, hasOnePrefix, oneOf } from "./filters.ts";
+import { checkDnsName } from "./names.ts";
+import { ingressNetwork, isIngress, needsIngress } from "./ports.ts";
+import {
+  alreadyExists,
+  invalid,
+  notFound,
+  precondition,
+  requiredId,
+  unimplemented,
+} from "./refusal.ts";
+
+/** Marks the swarm's stand-ins for each node's own `host` and `bridge` networks. */
+export const PREDEFINED_LABEL = "com.docker.swarm.predefined";
+const BUILT_IN_DRIVERS = ["overlay", "bridge", "host", "macvlan", "ipvlan", "null"];
+const BUILT_IN_IPAM = "default";
+
+export async function createNetwork(
+  context: ControlContext,
+  request: CreateNetworkRequest,
+): Promise<CreateNetworkResponse> {
+  const { spec } = request;
+  checkNetworkSpec(context, spec);
+  const network = create(NetworkSchema, { id: freshId(context), spec });
+  return write(context, (tx) => {
+    const present = spec.ingress ? ingressNetwork(tx) : undefined;
+    if (present !== undefined) {
+      throw alreadyExists(`ingress network (${present.id}) is already present`);
+    }
+    insert(tx, network);
+    return create(CreateNetworkResponseSchema, { network: tx.get("network", network.id) });
+  });
+}
+
+export async function getNetwork(
+  context: ControlContext,
+  request: GetNetworkRequest,
+): Promise<GetNetworkResponse> {
+  const id = requiredId(request.networkId);
+  const network = (await read(context)).get("network", id);
+  if (network === undefined) throw notFound(`network ${id} not found`);
+  return create(GetNetworkResponseSchema, { network });
+}
+
+export async function listNetworks(
+  context: ControlContext,
+  request: ListNetworksRequest,
+): Promise<ListNetworksResponse> {
+  const view = await read(context);
+  const { filters } = request;
+  const networks: Network[] = [];
+  for (const network of view.all("network")) {
+    const name = network.spec?.annotations?.name ?? "";
+    const keep =
+      filters === undefined ||
+      (oneOf(name, filters.names) &&
+        hasOnePrefix(name, filters.namePrefixes) &&
+        hasOnePrefix(network.id, filters.idPrefixes) &&
+        hasLabels(network.spec?.annotations?.labels, filters.labels));
+    if (keep) networks.push(network);
+  }
+  return create(ListNetworksResponseSchema, { networks });
+}
+
+export async function removeNetwork(
+  context: ControlContext,
+  request: RemoveNetworkRequest,
+): Promise<RemoveNetworkResponse> {
+  const id = requiredId(request.networkId);
+  return write(context, (tx) => {
+    const network = tx.get("network", id);
+    if (network === undefined) throw notFound(`network ${id} not found`);
+    const annotations = network.spec?.annotations;
+    if (annotations?.labels[PREDEFINED_LABEL] === "true") {
+      const name = annotations.name;
+      throw precondition(
+        `network ${id} (${name}) is a swarm predefined network and cannot be removed`,
+      );
+    }
+    if (isIngress(network)) refuseIngressInUse(tx);
+    else refuseInUse(tx, id);
+    tx.delete("network", id);
+    return create(RemoveNetworkResponseSchema);
+  });
+}
+
+function refuseIngressInUse(tx: Tx): void {
+  for (const service of tx.all("service")) {
+    if (!needsIngress(service.spec)) continue;
+    throw precondition(
+      `ingress network cannot be removed because service ${service.id} depends on it`,
+    );
+  }
+}
+
+function refuseInUse(tx: Tx, id: string): void {
+  for (const service of tx.find("service", "network", id)) {
+    throw precondition(`network ${id} is in use by service ${service.id}`);
+  }
+  for (const task of tx.find("task", "network", id)) {
+    const state = task.status?.state ?? TaskState.NEW;
+    if (task.desiredState > TaskState.RUNNING || state > TaskState.RUNNING) continue;
+    throw precondition(`network ${id} is in use by task ${task.id}`);
+  }
+}
+
+function insert(tx: Tx, network: Network): void {
+  try {
+    tx.create("network", network);
+  } catch (error) {
+    if (!isErrorCode(error, "already-exists")) throw error;
+    const name = network.spec?.annotations?.name ?? "";
+    throw alreadyExists(`network with name ${name} already exists`);
+  }
+}
+
+function checkNetworkSpec(
+  context: ControlContext,
+  spec: NetworkSpec | undefined,
+): asserts spec is NetworkSpec {
+  if (spec === undefined) throw invalid();
+  if (spec.attachable && spec.ingress) throw invalid("ingress network cannot be attachable");
+  checkDnsName(spec.annotations);
+  if (PREDEFINED_LABEL in (spec.annotations?.labels ?? {})) {
+    throw new EngineError(
+      "permission-denied",
+      `label ${PREDEFINED_LABEL} is for internally created predefined networks and cannot be applied by users`,
+    );
+  }
+  if (spec.ingress) {
+    if (spec.driverConfig !== undefined && spec.driverConfig.name !== "overlay") {
+      throw unimplemented("only overlay driver is currently supported for ingress network");
+    }
+  } else {
+    checkDriver(context, spec.driverConfig, "NetworkDriver", BUILT_IN_DRIVERS);
+  }
+  if (spec.ipam === undefined) return;
+  checkDriver(context, spec.ipam.driver, "IpamDriver", [BUILT_IN_IPAM]);
+  for (const pool of spec.ipam.configs) checkPool(pool);
+}
+
+function checkDriver(
+  context: ControlContext,
+  driver: Driver | undefined,
+  type: "NetworkDriver" | "IpamDriver",
+  builtIn: readonly string[],
+): void {
+  if (driver === undefined) return;
+  const { name } = driver;
+  if (name === "") throw invalid("driver name: if driver is specified name is required");
+  if (builtIn.includes(name) || context.plugins.has(name, type)) return;
+  throw invalid(`error during lookup of plugin ${name}`);
+}
+
+function checkPool(pool: IPAMConfig): void {
+  const { subnet, range, gateway } = pool;
+  if (!ipaddr.isValidCIDR(subnet)) throw invalid(`ipam configuration: invalid subnet ${subnet}`);
+  if (range !== "") {
+    const base = range.slice(0, range.indexOf("/"));
+    if (!ipaddr.isValidCIDR(range)) throw invalid(`ipam configuration: invalid range ${range}`);
+    if (!contains(subnet, base)) {
+      throw invalid(`ipam configuration: subnet ${subnet} does not contain range ${range}`);
+    }
+  }
+  if (gateway !== "") {
+    if (!isAddress(gateway)) throw invalid(`ipam configuration: invalid gateway ${gateway}`);
+    if (!contains(subnet, gateway)) {
+      throw invalid(`ipam configuration: subnet ${subnet} does not contain gateway ${gateway}`);
+    }
+  }
+}
+
+/** Four decimal parts or IPv6: ipaddr.js also reads "1" and "0x7f.1" as addresses. */
+function isAddress(text: string): boolean {
+  return ipaddr.IPv4.isValidFourPartDecimal(text) || ipaddr.IPv6.isValid(text);
+}
+
+function contains(subnet: string, address: string): boolean {
+  const ip = ipaddr.parse(address);
+  const [base, bits] = ipaddr.parseCIDR(subnet);
+  return ip.kind() === base.kind() && ip.match([base, bits] as never);
+}
