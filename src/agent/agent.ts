@@ -103,6 +103,9 @@ class SessionKeeper implements Agent {
   #leaving = false;
   #node: Node | undefined;
   #keysSeen = "";
+  /** How often `refresh` was called, now and when the node was last described. */
+  #refreshes = 0;
+  #refreshesSeen = 0;
   #describeNow: Deferred<void> = deferred();
 
   constructor(options: AgentOptions, worker: Worker, reporter: Reporter) {
@@ -124,6 +127,7 @@ class SessionKeeper implements Agent {
   }
 
   refresh(): void {
+    this.#refreshes += 1;
     const earlier = this.#describeNow;
     this.#describeNow = deferred();
     earlier.resolve();
@@ -172,7 +176,9 @@ class SessionKeeper implements Agent {
           log,
           describePeriodMs: this.#options.describePeriodMs ?? DESCRIBE_PERIOD_MS,
           describe: () => this.#describe(),
-          describeEarlier: () => this.#describeNow.promise,
+          describeEarlier: async () => {
+            if (this.#refreshesSeen === this.#refreshes) await this.#describeNow.promise;
+          },
           onRegistered: (sessionId, send) => {
             this.#sessionId = sessionId;
             this.#backoffMs = 0;
@@ -201,6 +207,7 @@ class SessionKeeper implements Agent {
   }
 
   async #describe(): Promise<NodeDescription> {
+    this.#refreshesSeen = this.#refreshes;
     const description = await this.#options.executor.describe();
     const tlsInfo = this.#options.tlsInfo?.();
     return tlsInfo === undefined ? description : { ...description, tlsInfo };
