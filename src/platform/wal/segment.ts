@@ -1,0 +1,77 @@
+/**
+ * A segment: one preallocated file of the log, named by its sequence number.
+ *
+ *   magic "skepwal1" · sequence u64 · end of the segment before it u64 · key id 8 · crc32 u32 · zeros
+ *
+ * The header is 64 bytes and never changes. Segments get their name only when the header is on
+ * disk, so one without a valid header is damaged; and because each tells where the one before it
+ * ended, a record lost at the end of any but the newest is noticed.
+ */
+
+import { open } from "node:fs/promises";
+import { crc32 } from "node:zlib";
+import { writeFully } from "./files.ts";
+import { KEY_ID_BYTES } from "./key-ring.ts";
+
+const MAGIC = Buffer.from("skepwal1");
+const SEQUENCE_AT = 8;
+const PREVIOUS_END_AT = 16;
+const KEY_AT = 24;
+const CRC_AT = KEY_AT + KEY_ID_BYTES;
+/** Also where the first frame begins. */
+export const SEGMENT_HEADER_BYTES = 64;
+
+export interface SegmentHeader {
+  readonly sequence: number;
+  /** Where the frames of the segment before this one end; 0 for the first one. */
+  readonly previousEnd: number;
+  readonly keyId: string;
+}
+
+export function segmentName(sequence: number): string {
+  return `${sequence.toString(16).padStart(16, "0")}.wal`;
+}
+
+export function sequenceOf(name: string): number | undefined {
+  const match = /^([0-9a-f]{16})\.wal$/.exec(name);
+  return match?.[1] === undefined ? undefined : Number.parseInt(match[1], 16);
+}
+
+export function encodeHeader(header: SegmentHeader): Buffer {
+  const bytes = Buffer.alloc(SEGMENT_HEADER_BYTES);
+  bytes.set(MAGIC);
+  bytes.writeBigUInt64LE(BigInt(header.sequence), SEQUENCE_AT);
+  bytes.writeBigUInt64LE(BigInt(header.previousEnd), PREVIOUS_END_AT);
+  bytes.write(header.keyId, KEY_AT, "hex");
+  bytes.writeUInt32LE(crc32(bytes.subarray(0, CRC_AT)), CRC_AT);
+  return bytes;
+}
+
+export function decodeHeader(bytes: Buffer): SegmentHeader | undefined {
+  if (bytes.length < SEGMENT_HEADER_BYTES) return undefined;
+  if (bytes.compare(MAGIC, 0, MAGIC.length, 0, MAGIC.length) !== 0) return undefined;
+  if (bytes.readUInt32LE(CRC_AT) !== crc32(bytes.subarray(0, CRC_AT))) return undefined;
+  return {
+    sequence: Number(bytes.readBigUInt64LE(SEQUENCE_AT)),
+    previousEnd: Number(bytes.readBigUInt64LE(PREVIOUS_END_AT)),
+    keyId: bytes.toString("hex", KEY_AT, KEY_AT + KEY_ID_BYTES),
+  };
+}
+
+const ZEROS = Buffer.alloc(1024 * 1024);
+
+/**
+ * Fills a file with zeros to its full size, so that later writes change neither its length nor its
+ * blocks and an fdatasync flushes the data alone.
+ */
+export async function preallocate(path: string, size: number): Promise<void> {
+  const handle = await open(path, "w", 0o600);
+  try {
+    for (let offset = 0; offset < size; offset += ZEROS.length) {
+      await writeFully(handle, ZEROS.subarray(0, Math.min(ZEROS.length, size - offset)), offset);
+    }
+    await handle.sync();
+  } finally {
+    await handle.close();
+  }
+}
