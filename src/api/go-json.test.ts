@@ -1,0 +1,53 @@
+import fc from "fast-check";
+import { expect, test } from "vitest";
+import { EngineError } from "#base/error.ts";
+import { parseGoJson } from "./go-json.ts";
+
+test.each([
+  ["an empty body is absent", "", undefined],
+  ["null is absent", "null", undefined],
+  [
+    "names match without case",
+    '{"image":"a","HOSTCONFIG":{"binds":["x"]}}',
+    {
+      Image: "a",
+      HostConfig: { Binds: ["x"] },
+    },
+  ],
+  ["null fields are absent", '{"Cmd":null,"HostConfig":{"Init":null}}', { HostConfig: {} }],
+  ["user's keys stay", '{"Labels":{"image":"x","env":"y"}}', { Labels: { image: "x", env: "y" } }],
+  [
+    "fields below user's keys are fields",
+    '{"EndpointsConfig":{"name":{"ipamconfig":{"ipv4address":"1"}}}}',
+    {
+      EndpointsConfig: { name: { IPAMConfig: { IPv4Address: "1" } } },
+    },
+  ],
+  ["unknown fields stay", '{"whatIsThis":[1,{"tty":true}]}', { whatIsThis: [1, { Tty: true }] }],
+])("%s", (_what, text, expected) => {
+  expect(parseGoJson(text)).toEqual(expected);
+});
+
+test("any text is a value or an invalid-argument", () => {
+  fc.assert(
+    fc.property(fc.oneof(fc.string(), fc.json()), (text) => {
+      try {
+        parseGoJson(text);
+      } catch (error) {
+        expect(error).toBeInstanceOf(EngineError);
+        expect((error as EngineError).code).toBe("invalid-argument");
+      }
+    }),
+  );
+});
+
+test("a body nested too deep is refused, not a stack overflow", () => {
+  const deep = `${'{"a":'.repeat(10_000)}1${"}".repeat(10_000)}`;
+  expect(() => parseGoJson(deep)).toThrow(/nested too deep/);
+});
+
+test("__proto__ is a name like any other", () => {
+  const value = parseGoJson('{"Labels":{"__proto__":"x"}}') as { Labels: object };
+  expect(Object.keys(value.Labels)).toEqual(["__proto__"]);
+  expect(({} as { polluted?: string }).polluted).toBeUndefined();
+});

@@ -1,0 +1,42 @@
+/**
+ * Taking a connection over from the HTTP server, for attach, exec and interactive streams. There is
+ * deliberately no 'upgrade' listener on the server: with one, Node 20 to 24 hand the request's body
+ * over in `head` and Node 26 on `req`; without one, the request is an ordinary one on all of them,
+ * and the socket can be taken after its body was read.
+ *
+ * Clients send nothing before they have read the 101 (or 200) line; bytes in the same packet as the
+ * request would be lost to the HTTP parser.
+ */
+
+import type { IncomingMessage, ServerResponse } from "node:http";
+import type { Duplex } from "node:stream";
+
+export interface HijackHeaders {
+  readonly contentType: string;
+  readonly headers: Readonly<Record<string, string>>;
+}
+
+/** Answers 101 when the client asked for an upgrade, else 200, and hands the raw socket over. */
+export function hijackConnection(
+  request: IncomingMessage,
+  response: ServerResponse,
+  head: HijackHeaders,
+): Duplex {
+  const socket = request.socket;
+  response.detachSocket(socket);
+  // The server's own listeners would parse user bytes as requests and end a half-closed socket.
+  for (const event of ["data", "end", "error", "timeout", "drain"]) {
+    socket.removeAllListeners(event);
+  }
+  socket.on("error", () => socket.destroy());
+  socket.setTimeout(0);
+  socket.setNoDelay(true);
+  const upgrade = request.headers.upgrade !== undefined;
+  const lines = upgrade
+    ? ["HTTP/1.1 101 UPGRADED", "Connection: Upgrade", "Upgrade: tcp"]
+    : ["HTTP/1.1 200 OK"];
+  lines.push(`Content-Type: ${head.contentType}`);
+  for (const [name, value] of Object.entries(head.headers)) lines.push(`${name}: ${value}`);
+  socket.write(`${lines.join("\r\n")}\r\n\r\n`);
+  return socket;
+}

@@ -1,0 +1,218 @@
+import { mkdtemp, rm, stat } from "node:fs/promises";
+import { request as httpRequest, type IncomingMessage } from "node:http";
+import { connect } from "node:net";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterEach, beforeEach, expect, test } from "vitest";
+import { EngineError } from "#base/error.ts";
+import { deferred } from "#platform/async.ts";
+import { silentLog } from "#platform/log.ts";
+import type { Route } from "./route.ts";
+import { type ApiServer, createApiServer } from "./server.ts";
+
+let folder: string;
+let server: ApiServer;
+let socketPath: string;
+
+beforeEach(async () => {
+  folder = await mkdtemp(join(tmpdir(), "skep-api-"));
+  socketPath = join(folder, "s.sock");
+});
+
+afterEach(async () => {
+  await server.close(50);
+  await rm(folder, { recursive: true });
+});
+
+async function serve(...routes: Route[]): Promise<void> {
+  server = createApiServer({ routes, log: silentLog });
+  await server.listenUnix(socketPath);
+}
+
+interface Answer {
+  readonly status: number;
+  readonly headers: IncomingMessage["headers"];
+  readonly body: string;
+}
+
+async function call(method: string, path: string, body?: string, type?: string): Promise<Answer> {
+  const headers = type === undefined ? {} : { "content-type": type };
+  const request = httpRequest({ socketPath, method, path, headers });
+  const response = await new Promise<IncomingMessage>((resolve, reject) => {
+    request.once("error", reject);
+    request.once("response", resolve);
+    request.end(body);
+  });
+  const chunks: Buffer[] = [];
+  for await (const chunk of response) chunks.push(chunk as Buffer);
+  const text = Buffer.concat(chunks).toString();
+  return { status: response.statusCode ?? 0, headers: response.headers, body: text };
+}
+
+const echo: Route = {
+  method: "GET",
+  path: "/containers/{id}/json",
+  handler: (request, response) =>
+    response.json(200, {
+      id: request.params.id,
+      minor: request.version.minor,
+      size: request.flag("size"),
+      filters: Object.fromEntries(request.filters()),
+    }),
+};
+
+test("versions: prefix, none, too old, too new", async () => {
+  await serve(echo);
+  expect(JSON.parse((await call("GET", "/v1.41/containers/a/json")).body).minor).toBe(41);
+  const plain = await call("GET", "/containers/a%2Fb/json?size=1");
+  expect(JSON.parse(plain.body)).toMatchObject({ id: "a/b", minor: 47, size: true });
+  expect(plain.headers).toMatchObject({ "api-version": "1.47", ostype: "linux" });
+  const old = await call("GET", "/v1.10/containers/a/json");
+  expect(old.status).toBe(400);
+  expect(JSON.parse(old.body).message).toBe(
+    "client version 1.10 is too old. Minimum supported API version is 1.24, please upgrade your client to a newer version",
+  );
+  expect((await call("GET", "/v1.99/containers/a/json")).body).toContain("is too new");
+  expect(await call("POST", "/containers/a/json")).toMatchObject({
+    status: 404,
+    body: '{"message":"page not found"}\n',
+  });
+});
+
+test("filters in both forms, and refused when malformed", async () => {
+  await serve(echo);
+  const ask = (filters: string) =>
+    call("GET", `/containers/a/json?filters=${encodeURIComponent(filters)}`);
+  expect(JSON.parse((await ask('{"name":["a","b"]}')).body).filters).toEqual({ name: ["a", "b"] });
+  expect(JSON.parse((await ask('{"name":{"a":true,"b":false}}')).body).filters).toEqual({
+    name: ["a"],
+  });
+  expect((await ask("{")).status).toBe(400);
+  expect((await ask('{"name":3}')).status).toBe(400);
+});
+
+test("names with slashes match in the middle of a path", async () => {
+  const reply =
+    (what: string): Route["handler"] =>
+    (request, response) =>
+      response.text(200, `${what}:${request.params.name}`);
+  await serve(
+    { method: "GET", path: "/images/{name:.*}/json", handler: reply("inspect") },
+    { method: "GET", path: "/images/json", handler: reply("list") },
+  );
+  expect((await call("GET", "/images/lib/busybox:1/json")).body).toBe("inspect:lib/busybox:1");
+  expect((await call("GET", "/images/json")).body).toBe("list:undefined");
+});
+
+test("errors: code to status and message; a bug is 500; malformed bodies are 400", async () => {
+  await serve(
+    {
+      method: "POST",
+      path: "/fail/{code}",
+      handler: (request) => {
+        throw new EngineError(request.params.code as "conflict", "no way");
+      },
+    },
+    {
+      method: "POST",
+      path: "/body",
+      handler: async (request, response) => response.json(200, (await request.json()) ?? "none"),
+    },
+    { method: "GET", path: "/silent", handler: () => undefined },
+  );
+  expect(await call("POST", "/fail/conflict")).toMatchObject({
+    status: 409,
+    body: '{"message":"no way"}\n',
+  });
+  expect(await call("POST", "/fail/not-modified")).toMatchObject({ status: 304, body: "" });
+  expect((await call("POST", "/body")).body).toBe('"none"\n');
+  expect((await call("POST", "/body", "{", "application/json")).status).toBe(400);
+  expect((await call("POST", "/body", "{}", "text/plain")).status).toBe(400);
+  expect((await call("GET", "/silent")).status).toBe(500);
+});
+
+test("a streaming route hears that its client went away", async () => {
+  const gone = deferred();
+  await serve({
+    method: "GET",
+    path: "/events",
+    handler: async (request, response) => {
+      const out = response.stream(200, "application/json");
+      out.write("{}\n");
+      await new Promise<void>((resolve) => {
+        request.signal.addEventListener("abort", () => resolve());
+      });
+      gone.resolve();
+    },
+  });
+  const request = httpRequest({ socketPath, path: "/events" });
+  request.end();
+  request.on("error", () => undefined);
+  const response = await new Promise<IncomingMessage>((resolve) => request.on("response", resolve));
+  await new Promise((resolve) => response.once("data", resolve));
+  request.destroy();
+  await gone.promise;
+});
+
+test("hijack: upgrade with a JSON body, raw bytes both ways, half-close kept", async () => {
+  await serve({
+    method: "POST",
+    path: "/exec/{id}/start",
+    handler: async (request, response) => {
+      const body = await request.json<{ Tty: boolean }>();
+      const { socket } = response.hijack("application/vnd.docker.raw-stream");
+      socket.write(`tty=${body?.Tty};`);
+      let input = "";
+      socket.on("data", (chunk: Buffer) => {
+        input += chunk.toString();
+      });
+      socket.on("end", () => socket.end(`got ${input}`));
+    },
+  });
+  const talk = (upgrade: string) =>
+    new Promise<string>((resolve) => {
+      const socket = connect({ path: socketPath, allowHalfOpen: true });
+      let output = "";
+      let sent = false;
+      socket.write(
+        `POST /v1.47/exec/x/start HTTP/1.1\r\nHost: d\r\n${upgrade}Content-Type: application/json\r\nContent-Length: 12\r\n\r\n{"Tty":true}`,
+      );
+      socket.on("data", (chunk: Buffer) => {
+        output += chunk.toString();
+        if (!sent && output.includes("tty=true;")) {
+          sent = true;
+          socket.end("GET / HTTP/1.1\r\n\r\n");
+        }
+      });
+      socket.on("end", () => resolve(output));
+    });
+  const upgraded = await talk("Connection: Upgrade\r\nUpgrade: tcp\r\n");
+  expect(upgraded).toMatch(/^HTTP\/1.1 101 UPGRADED\r\n/);
+  expect(upgraded).toMatch(/got GET \/ HTTP\/1.1\r\n\r\n$/);
+  expect(await talk("")).toMatch(/^HTTP\/1.1 200 OK\r\n/);
+});
+
+test("the socket has its mode, and a second engine on it is refused", async () => {
+  await serve(echo);
+  expect((await stat(socketPath)).mode & 0o777).toBe(0o660);
+  const second = createApiServer({ routes: [], log: silentLog });
+  await expect(second.listenUnix(socketPath)).rejects.toThrow(/another process serves/);
+});
+
+test("close cuts what is still streaming", async () => {
+  await serve({
+    method: "GET",
+    path: "/events",
+    handler: (_request, response) => void response.stream(200, "text/plain").write("x"),
+  });
+  const request = httpRequest({ socketPath, path: "/events" });
+  request.end();
+  const ended = new Promise((resolve) => {
+    request.on("error", resolve);
+    request.on("close", resolve);
+    request.on("response", (response) => response.resume());
+  });
+  await new Promise((resolve) => request.once("response", resolve));
+  await server.close(20);
+  await ended;
+});
