@@ -158,6 +158,11 @@ export class RawNode {
     for (const m of steps) step(this.#raft, m);
   }
 
+  /** Last index of the log; what a leader proposes next comes right after it. */
+  get lastIndex(): number {
+    return this.#raft.log.lastIndex();
+  }
+
   basicStatus(): BasicStatus {
     const { id, hardState, softState, log, leadTransferee } = this.#raft;
     return { id, hardState, softState, applied: log.applied, leadTransferee };
