@@ -13,10 +13,12 @@ import { dirname } from "node:path";
 import type { DescService } from "@bufbuild/protobuf";
 import { messageOf } from "#base/error.ts";
 import type { Clock, Log, Random } from "#base/ports.ts";
+import { MANAGER_OU } from "#pki/profile.ts";
 import type { RpcChannel } from "#platform/grpc/client.ts";
 import { createRpcServer, type RpcHandlers, type RpcServer } from "#platform/grpc/server.ts";
 import { CA, NodeCA } from "#wire/gen/swarmkit/ca_pb.js";
 import { Health, HealthCheckResponse_ServingStatus } from "#wire/gen/swarmkit/health_pb.js";
+import type { Cluster } from "#wire/gen/swarmkit/objects_pb.js";
 import { createAuthorize } from "./authz/authorize.ts";
 import type { ClusterIdentity } from "./authz/caller.ts";
 import { findCluster } from "./ca/cluster.ts";
@@ -45,7 +47,7 @@ export interface StartedRaft {
    * Starts to take part: joins the group where it must. By now the server listens, because the
    * leader asks a new member whether it is well before it takes it in.
    */
-  run(): Promise<void>;
+  run(signal: AbortSignal): Promise<void>;
   /** Resolves when the group has removed this member. */
   readonly removed: Promise<void>;
   close(): Promise<void>;
@@ -67,6 +69,8 @@ export interface ManagerOptions {
   readonly controlSocket: string;
   /** What the first leader of a new swarm writes; absent when the swarm exists. */
   readonly newCluster?: NewCluster | undefined;
+  /** Ends a start that waits for the others. */
+  readonly signal: AbortSignal;
   readonly clock: Clock;
   readonly random: Random;
   readonly log: Log;
@@ -83,7 +87,16 @@ export interface Manager {
   readonly removed: Promise<void>;
   /** Resolves when the cluster object is there to be read. */
   clusterReady(signal: AbortSignal): Promise<void>;
+  /** How managers are to lock: now, and after each change. Ends with the signal. */
+  lock(signal: AbortSignal): AsyncIterable<Lock>;
   close(): Promise<void>;
+}
+
+export interface Lock {
+  /** Undefined when managers do not lock. */
+  readonly unlockKey: Uint8Array | undefined;
+  /** Version of the cluster object that says so. */
+  readonly version: bigint;
 }
 
 export async function startManager(options: ManagerOptions): Promise<Manager> {
@@ -154,7 +167,7 @@ class RunningManager implements Manager {
     this.port = await this.#server.listenTls(listenHost, listenPort, identity.tls());
     this.#stops.push(identity.onChange(() => this.#server.setTls(identity.tls())));
     void this.#dropRemovedPeers();
-    await this.#raft.run();
+    await this.#raft.run(this.#options.signal);
   }
 
   async clusterReady(signal: AbortSignal): Promise<void> {
@@ -164,6 +177,21 @@ class RunningManager implements Manager {
       if (batch.changes.some((change) => change.kind === "cluster")) return;
     }
     throw signal.reason;
+  }
+
+  async *lock(signal: AbortSignal): AsyncIterable<Lock> {
+    const { view, batches } = this.#raft.state.viewAndWatch({ signal });
+    let last = lockOf(findCluster(view));
+    if (last !== undefined) yield last;
+    for await (const batch of batches) {
+      for (const change of batch.changes) {
+        if (change.kind !== "cluster" || change.action === "delete") continue;
+        const next = lockOf(change.object);
+        if (next === undefined || (last !== undefined && sameLock(last, next))) continue;
+        last = next;
+        yield next;
+      }
+    }
   }
 
   async close(): Promise<void> {
@@ -297,4 +325,19 @@ class RunningManager implements Manager {
 
 function isRemoved(state: ClusterState, nodeId: string): boolean {
   return findCluster(state.view())?.blacklistedCertificates[nodeId] !== undefined;
+}
+
+function lockOf(cluster: Cluster | undefined): Lock | undefined {
+  if (cluster === undefined) return undefined;
+  const locks = cluster.spec?.encryptionConfig?.autoLockManagers === true;
+  const key = cluster.unlockKeys.find(({ subsystem }) => subsystem === MANAGER_OU);
+  return {
+    unlockKey: locks ? key?.key : undefined,
+    version: cluster.meta?.version?.index ?? 0n,
+  };
+}
+
+function sameLock(a: Lock, b: Lock): boolean {
+  if (a.unlockKey === undefined || b.unlockKey === undefined) return a.unlockKey === b.unlockKey;
+  return Buffer.from(a.unlockKey).equals(b.unlockKey);
 }

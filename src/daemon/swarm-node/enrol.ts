@@ -1,0 +1,168 @@
+/**
+ * How a node gets its certificates: the root, downloaded and recognised by the digest in the join
+ * token; its first certificate, for that token; the next ones, for the certificate or at least the
+ * key that it has. The private key never leaves the node.
+ */
+
+import type { KeyObject } from "node:crypto";
+import { EngineError, isErrorCode } from "#base/error.ts";
+import { toHex } from "#base/ids.ts";
+import type { Clock } from "#base/ports.ts";
+import { parseJoinToken } from "#pki/join-token.ts";
+import { sleep } from "#platform/async.ts";
+import type { RpcChannel } from "#platform/grpc/client.ts";
+import { digestOfPem, readCertificate, verifyChain } from "#platform/x509/certificate.ts";
+import { createRequest, generateKey, readPrivateKey } from "#platform/x509/issue.ts";
+import { CA, NodeCA } from "#wire/gen/swarmkit/ca_pb.js";
+import { NodeSpec_Availability } from "#wire/gen/swarmkit/specs_pb.js";
+import { IssuanceStatus_State } from "#wire/gen/swarmkit/types_pb.js";
+import { anonymousChannel, blindChannel } from "./channels.ts";
+import { badRequest, remoteError } from "./errors.ts";
+import type { Credentials, NodeIdentity } from "./identity.ts";
+import { newRaftKey } from "./key-file.ts";
+
+const CALL_TIMEOUT_MS = 5_000;
+const RETRY_MS = 1_000;
+/** A manager may be starting or just demoted; after this many failures the error is shown. */
+const DOWNLOAD_ATTEMPTS = 5;
+
+export interface JoinOptions {
+  readonly address: string;
+  readonly token: string;
+  readonly availability: NodeSpec_Availability;
+  readonly clock: Clock;
+  /** Told once: the node waits for an operator to accept it. */
+  readonly onPending?: () => void;
+}
+
+/** Ends with the node's first credentials; rejects with docker's words when it is not let in. */
+export async function joinCluster(options: JoinOptions, signal: AbortSignal): Promise<Credentials> {
+  const rootCert = await downloadRoot(options, signal);
+  const key = generateKey();
+  const channel = anonymousChannel(options.address, rootCert);
+  try {
+    const csr = await createRequest(key, "");
+    const nodeCert = await requestCertificate(
+      channel,
+      { csr, token: options.token, availability: options.availability },
+      options,
+      signal,
+    );
+    verifyChain(nodeCert, rootCert, options.clock.nowMs());
+    return {
+      rootCert,
+      nodeCert,
+      key: { privateKey: pemOf(key), raftKey: newRaftKey(), lockVersion: 0n },
+    };
+  } catch (error) {
+    throw error instanceof EngineError && error.cause !== undefined ? remoteError(error) : error;
+  } finally {
+    channel.close();
+  }
+}
+
+/** A root that nobody vouches for but the digest in the token; without a token, nobody at all. */
+async function downloadRoot(options: JoinOptions, signal: AbortSignal): Promise<string> {
+  const token = options.token === "" ? undefined : parseJoinToken(options.token);
+  if (token?.ok === false) throw badRequest(token.error);
+  if (token?.value.fips) {
+    throw badRequest("node is not FIPS-enabled but cluster requires FIPS");
+  }
+  const channel = blindChannel(options.address);
+  try {
+    const rootCert = await attempt(channel, options.clock, signal);
+    const digest = toHex(digestOfPem(rootCert));
+    if (token !== undefined && digest !== token.value.rootDigest) {
+      throw badRequest(`remote CA does not match fingerprint. Expected: ${token.value.rootDigest}`);
+    }
+    // Refuses what is no certificate.
+    readCertificate(rootCert);
+    return rootCert;
+  } finally {
+    channel.close();
+  }
+}
+
+async function attempt(channel: RpcChannel, clock: Clock, signal: AbortSignal): Promise<string> {
+  for (let attempts = 1; ; attempts += 1) {
+    try {
+      const options = { timeoutMs: CALL_TIMEOUT_MS, signal };
+      const answer = await channel.client(CA).getRootCACertificate({}, options);
+      return Buffer.from(answer.certificate).toString("utf8");
+    } catch (error) {
+      if (signal.aborted) throw signal.reason;
+      if (attempts >= DOWNLOAD_ATTEMPTS) throw remoteError(EngineError.from(error));
+    }
+    await sleep(clock, RETRY_MS, signal);
+  }
+}
+
+/**
+ * A new certificate for the node that we are: over a connection that shows our certificate, or, if
+ * that has expired, by the key in it.
+ */
+export async function renewIdentity(
+  identity: NodeIdentity,
+  channel: RpcChannel,
+  clock: Clock,
+  signal: AbortSignal,
+): Promise<void> {
+  const expired = identity.expired(clock);
+  const key = expired ? readPrivateKey(identity.nodeKey.privateKey) : generateKey();
+  const csr = await createRequest(key, identity.nodeId);
+  const nodeCert = await requestCertificate(
+    channel,
+    { csr, token: "", availability: NodeSpec_Availability.ACTIVE },
+    { clock },
+    signal,
+  );
+  await identity.renew(nodeCert, pemOf(key));
+}
+
+interface Request {
+  readonly csr: string;
+  readonly token: string;
+  readonly availability: NodeSpec_Availability;
+}
+
+async function requestCertificate(
+  channel: RpcChannel,
+  request: Request,
+  options: Pick<JoinOptions, "clock" | "onPending">,
+  signal: AbortSignal,
+): Promise<string> {
+  const client = channel.client(NodeCA);
+  const { nodeId } = await client.issueNodeCertificate(
+    { ...request, csr: Buffer.from(request.csr) },
+    { timeoutMs: CALL_TIMEOUT_MS, signal },
+  );
+  for (let waits = 0; ; waits += 1) {
+    try {
+      const options = { timeoutMs: CALL_TIMEOUT_MS, signal };
+      const { status, certificate } = await client.nodeCertificateStatus({ nodeId }, options);
+      if (status?.state === IssuanceStatus_State.FAILED) {
+        throw new EngineError("failed-precondition", status.err);
+      }
+      if (certificate?.certificate.length) {
+        return Buffer.from(certificate.certificate).toString("utf8");
+      }
+    } catch (error) {
+      if (signal.aborted) throw signal.reason;
+      const temporary = isErrorCode(
+        error,
+        "deadline-exceeded",
+        "unavailable",
+        "aborted",
+        "unknown",
+        "not-found",
+      );
+      if (!temporary) throw error;
+      if (waits === 0) options.onPending?.();
+    }
+    await sleep(options.clock, RETRY_MS, signal);
+  }
+}
+
+function pemOf(key: KeyObject): string {
+  return key.export({ type: "pkcs8", format: "pem" }) as string;
+}

@@ -1,0 +1,383 @@
+/**
+ * One run of a node in a swarm: its identity, an agent always, and a manager while its certificate
+ * says so. Started from nothing (a new swarm, or a token) or from what is on disk. It ends when it is
+ * stopped or when something of it fails; whoever started it decides whether to start another.
+ *
+ * The role follows the cluster: a session tells the role that the cluster settled on, the renewer
+ * gets a certificate that shows it, and the certificate starts or stops the manager.
+ */
+
+import { rm } from "node:fs/promises";
+import { type Agent, type Connector, startAgent } from "#agent/agent.ts";
+import type { Executor } from "#agent/executor.ts";
+import { EngineError, messageOf } from "#base/error.ts";
+import type { Clock, Log, Random } from "#base/ports.ts";
+import type { Manager } from "#manager/manager.ts";
+import { deferred } from "#platform/async.ts";
+import type { RpcChannel } from "#platform/grpc/client.ts";
+import type { SessionMessage } from "#wire/gen/swarmkit/dispatcher_pb.js";
+import type { NodeSpec_Availability } from "#wire/gen/swarmkit/specs_pb.js";
+import { IssuanceStatus_State, NodeRole } from "#wire/gen/swarmkit/types_pb.js";
+import { Changes } from "./changes.ts";
+import { anonymousChannel, managerChannel, SharedChannels } from "./channels.ts";
+import { joinCluster, renewIdentity } from "./enrol.ts";
+import { loadIdentity, NodeIdentity } from "./identity.ts";
+import { LockedKeyError } from "./key-file.ts";
+import { KnownManagers } from "./managers.ts";
+import type { NewSwarm } from "./new-swarm.ts";
+import { createNewSwarm } from "./new-swarm.ts";
+import type { SwarmPaths } from "./paths.ts";
+import { Renewer } from "./renewer.ts";
+
+/** How the first credentials come about, when there are none on disk. */
+export type Origin =
+  | { readonly kind: "new"; readonly swarm: NewSwarm }
+  | {
+      readonly kind: "join";
+      readonly address: string;
+      readonly token: string;
+      readonly availability: NodeSpec_Availability;
+    }
+  | { readonly kind: "disk"; readonly forceNewCluster?: boolean };
+
+export interface ManagerStart {
+  readonly identity: NodeIdentity;
+  readonly newSwarm: NewSwarm | undefined;
+  /** A manager to ask for a place in the raft group; undefined when there is none to ask. */
+  readonly joinAddress: string | undefined;
+  readonly forceNewCluster: boolean;
+  /** Aborted when the node stops while the manager is still starting. */
+  readonly signal: AbortSignal;
+  readonly channelTo: (address: string) => RpcChannel;
+}
+
+export interface SwarmNodeOptions {
+  readonly paths: SwarmPaths;
+  readonly origin: Origin;
+  readonly unlockKey?: Uint8Array | undefined;
+  readonly createExecutor: () => Executor;
+  readonly startManager: (start: ManagerStart) => Promise<Manager>;
+  readonly onChange: () => void;
+  readonly clock: Clock;
+  readonly random: Random;
+  readonly log: Log;
+}
+
+/** A demoted manager may be out of the raft group before its certificate says so. */
+const ROLE_CHANGE_WAIT_MS = 16_000;
+/** How long the agent of a manager waits for its own manager before it asks another. */
+const OWN_MANAGER_WAIT_MS = 5_000;
+
+export class SwarmNode {
+  readonly #options: SwarmNodeOptions;
+  readonly #stopping = new AbortController();
+  readonly #ready = deferred();
+  readonly #done: Promise<void>;
+  /** Rung whenever manager, role or the list of managers changed. */
+  readonly #changes = new Changes();
+  #identity: NodeIdentity | undefined;
+  #known: KnownManagers | undefined;
+  #channels: SharedChannels | undefined;
+  #renewer: Renewer | undefined;
+  #manager: Manager | undefined;
+  #agent: Agent | undefined;
+  #pending = false;
+
+  constructor(options: SwarmNodeOptions) {
+    this.#options = options;
+    this.#ready.promise.catch(() => undefined);
+    this.#done = this.#run();
+    this.#done.catch((error: unknown) => this.#ready.reject(error));
+  }
+
+  /** Resolves with the first session, and the manager where this is one; rejects with why not. */
+  get ready(): Promise<void> {
+    return this.#ready.promise;
+  }
+
+  /** Resolves after `stop`; rejects when the node failed. Nothing of it runs any more then. */
+  get done(): Promise<void> {
+    return this.#done;
+  }
+
+  get identity(): NodeIdentity | undefined {
+    return this.#identity;
+  }
+
+  /** Set while a manager runs and can be asked. */
+  get manager(): Manager | undefined {
+    return this.#manager;
+  }
+
+  /** True while the node waits for an operator to accept it. */
+  get pending(): boolean {
+    return this.#pending;
+  }
+
+  get knownManagers(): KnownManagers | undefined {
+    return this.#known;
+  }
+
+  /** Removes this node's tasks from the host before it leaves the swarm. */
+  async removeTasks(signal: AbortSignal): Promise<void> {
+    await this.#agent?.leave(signal);
+  }
+
+  /** A connection to some manager for a call of this node. */
+  anyManager(): RpcChannel {
+    if (this.#manager !== undefined) return this.#manager.channel;
+    const remote = this.#known?.pick(this.#options.random);
+    if (remote === undefined || this.#channels === undefined) {
+      throw new EngineError("unavailable", "no manager of the swarm is known");
+    }
+    return this.#channels.to(remote.addr);
+  }
+
+  async stop(): Promise<void> {
+    this.#stopping.abort(new EngineError("cancelled", "the node is stopping"));
+    await this.#done.catch(() => undefined);
+  }
+
+  async #run(): Promise<void> {
+    const { paths, origin, clock, random, log } = this.#options;
+    const signal = this.#stopping.signal;
+    try {
+      const told = origin.kind === "join" ? [origin.address] : [];
+      this.#known = await KnownManagers.open(paths.managers, log, told);
+      const identity = await this.#credentials(signal);
+      this.#identity = identity;
+      this.#channels = new SharedChannels(() => identity.tls(), clock);
+      const renew = (attempt: AbortSignal) => this.#renew(identity, attempt);
+      this.#renewer = new Renewer({ identity, renew, clock, random, log });
+      identity.onChange(() => {
+        this.#channels?.renew();
+        this.#agent?.refresh();
+        this.#notify();
+      });
+      this.#notify();
+      await this.#together([
+        (scope) => this.#superviseManager(identity, scope),
+        (scope) => this.#runAgent(identity, scope),
+        (scope) => this.#renewer?.run(scope) ?? Promise.resolve(),
+      ]);
+    } catch (error) {
+      if (!signal.aborted) throw error;
+    } finally {
+      this.#channels?.close();
+      await this.#known?.saved();
+      this.#notify();
+    }
+  }
+
+  /** From disk if they are there; they are also there when an earlier attempt to join got so far. */
+  async #credentials(signal: AbortSignal): Promise<NodeIdentity> {
+    const { paths, origin, unlockKey, clock, random, log } = this.#options;
+    const loaded = await loadIdentity(paths, unlockKey);
+    if (loaded.kind === "locked") throw new LockedKeyError();
+    if (loaded.kind === "found") return loaded.identity;
+    if (origin.kind === "disk") {
+      throw new EngineError("data-loss", `no certificate of this node in ${paths.certificates}`);
+    }
+    if (origin.kind === "new") {
+      const credentials = await createNewSwarm(origin.swarm, clock, random);
+      const identity = new NodeIdentity(paths, credentials, origin.swarm.unlockKey);
+      await identity.save();
+      return identity;
+    }
+    const onPending = () => {
+      this.#pending = true;
+      log.info("waiting to be accepted into the swarm", { manager: origin.address });
+      this.#options.onChange();
+    };
+    const credentials = await joinCluster({ ...origin, clock, onPending }, signal);
+    this.#pending = false;
+    const identity = new NodeIdentity(paths, credentials);
+    await identity.save();
+    return identity;
+  }
+
+  async #renew(identity: NodeIdentity, signal: AbortSignal): Promise<void> {
+    const { clock, random } = this.#options;
+    if (this.#manager !== undefined) {
+      return renewIdentity(identity, this.#manager.channel, clock, signal);
+    }
+    const remote = this.#known?.pick(random, [identity.nodeId]) ?? this.#known?.pick(random);
+    if (remote === undefined) throw new EngineError("unavailable", "no manager is known");
+    const channel = identity.expired(clock)
+      ? anonymousChannel(remote.addr, identity.tls().ca)
+      : managerChannel(remote.addr, identity.tls());
+    try {
+      await renewIdentity(identity, channel, clock, signal);
+    } finally {
+      channel.close();
+    }
+  }
+
+  async #runAgent(identity: NodeIdentity, signal: AbortSignal): Promise<void> {
+    const { paths, createExecutor, clock, random, log } = this.#options;
+    const agent = await startAgent({
+      executor: createExecutor(),
+      connector: this.#connector(identity),
+      clock,
+      random,
+      log: log.child({ part: "agent" }),
+      dataDir: paths.root,
+      tlsInfo: () => identity.tlsInfo(),
+      onSessionMessage: (message) => this.#onSessionMessage(identity, message),
+    });
+    this.#agent = agent;
+    try {
+      let session = false;
+      void agent.ready.then(() => {
+        session = true;
+        return this.#changes.notify();
+      });
+      const ready = () =>
+        session && (identity.role !== NodeRole.MANAGER || this.#manager !== undefined);
+      if (await this.#changes.until(ready, signal)) this.#ready.resolve();
+      await this.#changes.until(() => false, signal);
+    } finally {
+      this.#agent = undefined;
+      await agent.close();
+    }
+  }
+
+  #connector(identity: NodeIdentity): Connector {
+    const { random, clock } = this.#options;
+    return {
+      pick: async (signal) => {
+        const settled = () => identity.role !== NodeRole.MANAGER || this.#manager !== undefined;
+        await this.#changes.within(OWN_MANAGER_WAIT_MS, settled, clock, signal);
+        if (this.#manager !== undefined) {
+          const channel = this.#manager.channel;
+          return { nodeId: identity.nodeId, addr: "this manager", channel };
+        }
+        const remote = this.#known?.pick(random, [identity.nodeId]);
+        if (remote === undefined) throw new EngineError("unavailable", "no manager is known");
+        return { ...remote, channel: managerChannel(remote.addr, identity.tls()) };
+      },
+      observe: ({ nodeId, addr }, success) => {
+        if (nodeId !== identity.nodeId) this.#known?.observe({ nodeId, addr }, success);
+      },
+    };
+  }
+
+  async #onSessionMessage(identity: NodeIdentity, message: SessionMessage): Promise<void> {
+    const managers = message.managers.flatMap(({ peer, weight }) =>
+      peer === undefined ? [] : [{ nodeId: peer.nodeId, addr: peer.addr, weight: Number(weight) }],
+    );
+    this.#known?.replace(managers);
+    this.#options.onChange();
+    const { node } = message;
+    if (node !== undefined) {
+      this.#renewer?.expectRole(node.role);
+      if (node.certificate?.status?.state === IssuanceStatus_State.ROTATE) this.#renewer?.request();
+    }
+    if (message.RootCA.length > 0) {
+      await identity.trust(Buffer.from(message.RootCA).toString("utf8")).catch((error: unknown) => {
+        this.#options.log.warn("root of the cluster not taken over", { reason: messageOf(error) });
+      });
+    }
+  }
+
+  /** Starts a manager when the node becomes one, stops it when it is none any more. */
+  async #superviseManager(identity: NodeIdentity, signal: AbortSignal): Promise<void> {
+    const isManager = () => identity.role === NodeRole.MANAGER;
+    for (let first = true; await this.#changes.until(isManager, signal); first = false) {
+      await this.#runManager(identity, first, signal);
+      if (!signal.aborted) await this.#awaitWorkerRole(identity, signal);
+    }
+  }
+
+  async #runManager(identity: NodeIdentity, first: boolean, signal: AbortSignal): Promise<void> {
+    const { origin, paths, log } = this.#options;
+    const known = this.#known?.pick(this.#options.random, [identity.nodeId]);
+    const manager = await this.#options.startManager({
+      identity,
+      newSwarm: first && origin.kind === "new" ? origin.swarm : undefined,
+      joinAddress: known?.addr,
+      forceNewCluster: first && origin.kind === "disk" && origin.forceNewCluster === true,
+      signal,
+      channelTo: (address) => this.#channelTo(address),
+    });
+    const stopFollowing = new AbortController();
+    let removed = false;
+    const over = () => removed || identity.role !== NodeRole.MANAGER;
+    try {
+      if (origin.kind === "new" && first) await manager.clusterReady(signal);
+      this.#manager = manager;
+      this.#notify();
+      void this.#followLock(identity, manager, stopFollowing.signal);
+      void manager.removed.then(() => {
+        removed = true;
+        return this.#notify();
+      });
+      await this.#changes.until(over, signal);
+    } finally {
+      stopFollowing.abort();
+      this.#manager = undefined;
+      this.#notify();
+      await manager.close();
+    }
+    if (over()) {
+      log.info("no longer a manager; the raft log is deleted");
+      await rm(paths.raft, { recursive: true, force: true });
+    }
+  }
+
+  /**
+   * Out of the raft group, but still with a manager's certificate: waits for the new one, and asks
+   * for it once. If it says manager still, the node was promoted again.
+   */
+  async #awaitWorkerRole(identity: NodeIdentity, signal: AbortSignal): Promise<void> {
+    const { clock } = this.#options;
+    const demoted = () => identity.role !== NodeRole.MANAGER;
+    if (await this.#changes.within(ROLE_CHANGE_WAIT_MS, demoted, clock, signal)) return;
+    if (signal.aborted) return;
+    this.#renewer?.request();
+    if (await this.#changes.within(ROLE_CHANGE_WAIT_MS, demoted, clock, signal)) return;
+    this.#options.log.warn("failed to get worker role after manager stop, restarting manager");
+  }
+
+  /** The key file of a manager is locked exactly when, and with the key that, the cluster says. */
+  async #followLock(identity: NodeIdentity, manager: Manager, signal: AbortSignal): Promise<void> {
+    try {
+      for await (const lock of manager.lock(signal)) {
+        await identity.setLock(lock.unlockKey, lock.version);
+      }
+    } catch (error) {
+      if (signal.aborted) return;
+      this.#options.log.error("autolock is not followed any more", { reason: messageOf(error) });
+    }
+  }
+
+  #channelTo(address: string): RpcChannel {
+    if (this.#channels === undefined) throw new EngineError("cancelled", "the node is stopping");
+    return this.#channels.to(address);
+  }
+
+  #notify(): void {
+    this.#changes.notify();
+    this.#options.onChange();
+  }
+
+  /** Runs all until one fails or the node is stopped, then waits for all of them to end. */
+  async #together(parts: readonly ((scope: AbortSignal) => Promise<void>)[]): Promise<void> {
+    const scope = new AbortController();
+    const stop = () => scope.abort(this.#stopping.signal.reason);
+    if (this.#stopping.signal.aborted) stop();
+    this.#stopping.signal.addEventListener("abort", stop, { once: true });
+    const results = await Promise.allSettled(
+      parts.map(async (part) => {
+        try {
+          await part(scope.signal);
+        } catch (error) {
+          scope.abort(error);
+          throw error;
+        }
+      }),
+    );
+    const failed = results.find((result) => result.status === "rejected");
+    if (failed !== undefined) throw failed.reason;
+  }
+}

@@ -1,0 +1,429 @@
+/**
+ * This engine's part in a swarm, behind the API's `ClusterPort`: founding, joining, leaving,
+ * unlocking, and the clients for the cluster's services. One change at a time.
+ */
+
+import type { DescService } from "@bufbuild/protobuf";
+import type { Executor } from "#agent/executor.ts";
+import type { ClusterPort, InitRequest, JoinRequest, LocalSwarmInfo } from "#api/cluster-port.ts";
+import { EngineError, messageOf } from "#base/error.ts";
+import type { Clock, Log, Random } from "#base/ports.ts";
+import type { Manager } from "#manager/manager.ts";
+import { formatUnlockKey, parseUnlockKey, UNLOCK_KEY_BYTES } from "#pki/unlock-key.ts";
+import { KeyedLock } from "#platform/async.ts";
+import type { RpcClient } from "#platform/grpc/client.ts";
+import { CA } from "#wire/gen/swarmkit/ca_pb.js";
+import { Control } from "#wire/gen/swarmkit/control_pb.js";
+import { Logs } from "#wire/gen/swarmkit/logbroker_pb.js";
+import { ResourceAllocator } from "#wire/gen/swarmkit/resource_pb.js";
+import { NodeRole, RaftMemberStatus_Reachability } from "#wire/gen/swarmkit/types_pb.js";
+import { Watch } from "#wire/gen/swarmkit/watch_pb.js";
+import {
+  checkAddressPool,
+  DEFAULT_PORT,
+  dataPathPort,
+  formatHostPort,
+  type HostAddresses,
+  isUnspecified,
+  localAddress,
+  resolveAdvertiseAddr,
+  resolveDataPathAddr,
+  resolveListenAddr,
+  splitHostPort,
+} from "./addresses.ts";
+import {
+  badRequest,
+  invalidUnlockKey,
+  leaveRefusal,
+  type ManagerCounts,
+  notLocked,
+  refusal,
+} from "./errors.ts";
+import { addressTowards } from "./host-addresses.ts";
+import { LockedKeyError } from "./key-file.ts";
+import { checkSpec, newSwarm } from "./new-swarm.ts";
+import { type ManagerStart, type Origin, SwarmNode } from "./node.ts";
+import { clearSwarm, type SwarmPaths, swarmPaths } from "./paths.ts";
+import { NodeRunner } from "./runner.ts";
+import { loadStartState, type StartState, saveStartState } from "./start-state.ts";
+
+/** What `join` waits for before it says that it goes on in the background. */
+const JOIN_TIMEOUT_MS = 20_000;
+/** How long the tasks of a leaving node may take to be removed. */
+const LEAVE_TASKS_TIMEOUT_MS = 20_000;
+const STATS_TIMEOUT_MS = 5_000;
+
+export interface SwarmOptions {
+  readonly dataRoot: string;
+  readonly hostAddresses: () => HostAddresses;
+  readonly createExecutor: () => Executor;
+  readonly startManager: (start: ManagerStart, addresses: ManagerAddresses) => Promise<Manager>;
+  /** The node has left: what the engine keeps of the swarm may go. */
+  readonly onLeave?: () => Promise<void>;
+  readonly joinTimeoutMs?: number;
+  readonly clock: Clock;
+  readonly random: Random;
+  readonly log: Log;
+}
+
+/** Where a manager of this node listens and how others reach it. */
+export interface ManagerAddresses {
+  readonly listenHost: string;
+  readonly listenPort: number;
+  /** "host:port". */
+  readonly advertise: string;
+}
+
+/** The port, with what the composition root needs besides. */
+export interface Swarm extends ClusterPort {
+  /** Takes up the swarm that this node was in; does not wait until it is active. */
+  start(): Promise<void>;
+  /** The address that the data path uses; empty when not in a swarm. */
+  dataPathAddr(): string;
+  /** The manager of this node, while there is one. */
+  manager(): Manager | undefined;
+  close(): Promise<void>;
+}
+
+export function createSwarm(options: SwarmOptions): Swarm {
+  return new NodeSwarm(options);
+}
+
+class NodeSwarm implements Swarm {
+  readonly #options: SwarmOptions;
+  readonly #paths: SwarmPaths;
+  readonly #lock = new KeyedLock();
+  readonly #listeners = new Set<() => void>();
+  #runner: NodeRunner | undefined;
+
+  constructor(options: SwarmOptions) {
+    this.#options = options;
+    this.#paths = swarmPaths(options.dataRoot);
+  }
+
+  async start(): Promise<void> {
+    await this.#exclusively(async () => {
+      const start = await loadStartState(this.#paths);
+      if (start !== undefined) this.#run(start, { kind: "disk" });
+    });
+  }
+
+  info(): LocalSwarmInfo {
+    const runner = this.#runner;
+    const node = runner?.node;
+    return {
+      state: runner?.state ?? "inactive",
+      nodeId: node?.identity?.nodeId ?? "",
+      nodeAddr: runner === undefined ? "" : nodeAddr(runner.start),
+      controlAvailable: runner?.state === "active" && node?.manager !== undefined,
+      error: runner?.error ?? "",
+      remoteManagers: (node?.knownManagers?.list() ?? []).map(({ nodeId, addr }) => ({
+        nodeId,
+        addr,
+      })),
+    };
+  }
+
+  localNodeId(): string {
+    return this.#runner?.node?.identity?.nodeId ?? "";
+  }
+
+  dataPathAddr(): string {
+    const start = this.#runner?.start;
+    if (start === undefined) return "";
+    return start.dataPathAddr === "" ? nodeAddr(start) : start.dataPathAddr;
+  }
+
+  manager(): Manager | undefined {
+    return this.#runner?.node?.manager;
+  }
+
+  async init(request: InitRequest): Promise<string> {
+    return this.#exclusively(async () => {
+      const running = this.#runner;
+      if (running !== undefined && !request.forceNewCluster) throw refusal("exists");
+      if (running !== undefined && running.node?.manager === undefined) throw refusal("worker");
+      checkSpec(request.spec);
+      const start = this.#initState(request);
+      checkAddressPool(request.defaultAddrPool, request.subnetSize);
+      if (running !== undefined) await running.stop();
+      const origin: Origin =
+        running === undefined
+          ? await this.#founding(request)
+          : { kind: "disk", forceNewCluster: true };
+      if (running === undefined) await clearSwarm(this.#paths);
+      await saveStartState(this.#paths, start);
+      const runner = this.#run(start, origin);
+      await this.#settled(runner, () => running === undefined);
+      return this.localNodeId();
+    });
+  }
+
+  async join(request: JoinRequest): Promise<void> {
+    return this.#exclusively(async () => {
+      if (this.#runner !== undefined) throw refusal("exists");
+      const start = await this.#joinState(request);
+      await clearSwarm(this.#paths);
+      await saveStartState(this.#paths, start);
+      const runner = this.#run(start, {
+        kind: "join",
+        address: start.remoteAddr,
+        token: request.joinToken,
+        availability: request.availability,
+      });
+      let answered = false;
+      const settled = this.#settled(runner, () => !answered);
+      const { clock, joinTimeoutMs = JOIN_TIMEOUT_MS } = this.#options;
+      await new Promise<void>((resolve, reject) => {
+        const timer = clock.setTimer(joinTimeoutMs, () => {
+          answered = true;
+          reject(refusal("joinTimeout"));
+        });
+        settled.then(resolve, reject).finally(() => timer.cancel());
+      });
+    });
+  }
+
+  async leave(force: boolean): Promise<void> {
+    return this.#exclusively(async () => {
+      const runner = this.#runner;
+      if (runner === undefined) throw refusal("noSwarm");
+      if (runner.state === "locked" && !force) throw refusal("leaveLocked");
+      const node = runner.node;
+      if (node?.identity?.role === NodeRole.MANAGER && !force) {
+        const active = runner.state === "active" && node.manager !== undefined;
+        throw leaveRefusal(active ? await this.#managerCounts() : undefined, active);
+      }
+      await node
+        ?.removeTasks(AbortSignal.timeout(LEAVE_TASKS_TIMEOUT_MS))
+        .catch((error: unknown) => {
+          this.#options.log.error("tasks of the leaving node not removed", {
+            reason: messageOf(error),
+          });
+        });
+      await runner.stop();
+      this.#runner = undefined;
+      await clearSwarm(this.#paths);
+      await this.#options.onLeave?.();
+      this.#notify();
+    });
+  }
+
+  async unlock(key: string): Promise<void> {
+    return this.#exclusively(async () => {
+      const runner = this.#runner;
+      if (runner?.state !== "locked") {
+        if (this.info().controlAvailable) throw notLocked();
+        throw this.#noManager();
+      }
+      const parsed = parseUnlockKey(key);
+      if (!parsed.ok) throw badRequest(parsed.error);
+      await runner.stop();
+      const unlocked = this.#run(runner.start, { kind: "disk" }, parsed.value);
+      try {
+        await unlocked.ready;
+      } catch (error) {
+        if (error instanceof LockedKeyError) throw invalidUnlockKey();
+        throw new EngineError(
+          "internal",
+          `swarm component could not be started: ${messageOf(error)}`,
+        );
+      }
+    });
+  }
+
+  async unlockKey(): Promise<string> {
+    const { unlockKey } = await this.#client(CA).getUnlockKey({});
+    return unlockKey.length === 0 ? "" : formatUnlockKey(unlockKey);
+  }
+
+  control(): RpcClient<typeof Control> {
+    return this.#client(Control);
+  }
+
+  logs(): RpcClient<typeof Logs> {
+    return this.#client(Logs);
+  }
+
+  watch(): RpcClient<typeof Watch> {
+    return this.#client(Watch);
+  }
+
+  resources(): RpcClient<typeof ResourceAllocator> {
+    const runner = this.#runner;
+    if (runner?.node === undefined || runner.state !== "active") throw refusal("noSwarm");
+    return runner.node.anyManager().client(ResourceAllocator);
+  }
+
+  onChange(listener: () => void): () => void {
+    this.#listeners.add(listener);
+    return () => this.#listeners.delete(listener);
+  }
+
+  async close(): Promise<void> {
+    // Not behind the lock: a join that hangs is ended by this.
+    await this.#runner?.stop();
+    await this.#exclusively(() => this.#runner?.stop() ?? Promise.resolve());
+  }
+
+  #exclusively<T>(work: () => Promise<T>): Promise<T> {
+    return this.#lock.run("swarm", work);
+  }
+
+  #client<S extends DescService>(service: S): RpcClient<S> {
+    const runner = this.#runner;
+    const manager = runner?.node?.manager;
+    if (runner?.state !== "active" || manager === undefined) throw this.#noManager();
+    return manager.channel.client(service);
+  }
+
+  #noManager(): EngineError {
+    const runner = this.#runner;
+    if (runner?.state === "locked") return refusal("locked");
+    if (runner?.node === undefined) return refusal("notInit");
+    return refusal(runner.node.identity?.role === NodeRole.MANAGER ? "preparing" : "worker");
+  }
+
+  #run(start: StartState, origin: Origin, unlockKey?: Uint8Array): NodeRunner {
+    const { createExecutor, startManager, clock, random, log } = this.#options;
+    const runner: NodeRunner = new NodeRunner({
+      start,
+      origin,
+      createNode: (from, onChange) =>
+        new SwarmNode({
+          paths: this.#paths,
+          origin: from,
+          unlockKey,
+          createExecutor,
+          startManager: (manager) => startManager(manager, managerAddresses(start)),
+          onChange,
+          clock,
+          random,
+          log,
+        }),
+      onChange: () => this.#notify(),
+      clock,
+      log,
+    });
+    this.#runner = runner;
+    this.#notify();
+    return runner;
+  }
+
+  /** A first attempt that fails leaves nothing behind, as long as somebody is there to be told. */
+  async #settled(runner: NodeRunner, forget: () => boolean): Promise<void> {
+    try {
+      await runner.ready;
+    } catch (error) {
+      if (this.#runner === runner && forget()) {
+        await runner.stop();
+        this.#runner = undefined;
+        await clearSwarm(this.#paths);
+        this.#notify();
+      }
+      throw error;
+    }
+  }
+
+  async #founding(request: InitRequest): Promise<Origin> {
+    const { clock, random } = this.#options;
+    const swarm = await newSwarm(
+      this.#paths,
+      {
+        spec: request.spec,
+        defaultAddressPool: request.defaultAddrPool,
+        subnetSize: request.subnetSize || 24,
+        vxlanPort: dataPathPort(request.dataPathPort),
+        availability: request.availability,
+        unlockKey: request.autoLockManagers
+          ? new Uint8Array(random.bytes(UNLOCK_KEY_BYTES))
+          : undefined,
+      },
+      clock,
+      random,
+    );
+    return { kind: "new", swarm };
+  }
+
+  #initState(request: InitRequest): StartState {
+    const machine = this.#options.hostAddresses();
+    const listen = resolveListenAddr(request.listenAddr, machine);
+    const advertise = resolveAdvertiseAddr(request.advertiseAddr, listen.port, machine);
+    return {
+      localAddr: localAddress(listen.host, advertise.host, machine),
+      remoteAddr: "",
+      listenAddr: formatHostPort(listen),
+      advertiseAddr: formatHostPort(advertise),
+      dataPathAddr: resolveDataPathAddr(request.dataPathAddr, machine),
+      dataPathPort: dataPathPort(request.dataPathPort),
+    };
+  }
+
+  async #joinState(request: JoinRequest): Promise<StartState> {
+    const machine = this.#options.hostAddresses();
+    const [remote] = request.remoteAddrs;
+    if (remote === undefined || remote === "") {
+      throw badRequest("at least 1 RemoteAddr is required to join");
+    }
+    const target = splitHostPort(remote);
+    if (target === undefined || target.host === "") {
+      throw badRequest(`invalid remoteAddr ${JSON.stringify(remote)}: invalid address`);
+    }
+    const remoteAddr = formatHostPort({ host: target.host, port: target.port ?? DEFAULT_PORT });
+    const listen = resolveListenAddr(request.listenAddr, machine);
+    const local = isUnspecified(listen.host) ? await addressTowards(remoteAddr) : listen.host;
+    const advertise =
+      request.advertiseAddr === ""
+        ? ""
+        : formatHostPort(resolveAdvertiseAddr(request.advertiseAddr, listen.port, machine));
+    return {
+      localAddr: local,
+      remoteAddr,
+      listenAddr: formatHostPort(listen),
+      advertiseAddr: advertise,
+      dataPathAddr: resolveDataPathAddr(request.dataPathAddr, machine),
+      dataPathPort: 0,
+    };
+  }
+
+  async #managerCounts(): Promise<ManagerCounts | undefined> {
+    try {
+      const { nodes } = await this.control().listNodes({}, { timeoutMs: STATS_TIMEOUT_MS });
+      const managers = nodes.filter((node) => node.managerStatus !== undefined);
+      const { REACHABLE, UNREACHABLE } = RaftMemberStatus_Reachability;
+      const reachable = managers.filter((node) => node.managerStatus?.reachability === REACHABLE);
+      const unreachable = managers.filter(
+        (node) => node.managerStatus?.reachability === UNREACHABLE,
+      );
+      return {
+        self: reachable.some((node) => node.id === this.localNodeId()),
+        reachable: reachable.length,
+        unreachable: unreachable.length,
+      };
+    } catch {
+      return undefined;
+    }
+  }
+
+  #notify(): void {
+    for (const listener of this.#listeners) listener();
+  }
+}
+
+function nodeAddr(start: StartState): string {
+  const advertised = splitHostPort(start.advertiseAddr)?.host ?? "";
+  return advertised === "" ? start.localAddr : advertised;
+}
+
+function managerAddresses(start: StartState): ManagerAddresses {
+  const listen = splitHostPort(start.listenAddr);
+  const listenPort = listen?.port ?? DEFAULT_PORT;
+  return {
+    listenHost: listen?.host ?? "0.0.0.0",
+    listenPort,
+    advertise:
+      start.advertiseAddr === ""
+        ? formatHostPort({ host: start.localAddr, port: listenPort })
+        : start.advertiseAddr,
+  };
+}
