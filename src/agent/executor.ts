@@ -10,12 +10,7 @@
  * agent tries again, and cancellation through the signal, which never changes a state.
  */
 
-import { EngineError } from "#base/error.ts";
-import type {
-  LogMessage,
-  LogSubscriptionOptions,
-  SubscriptionMessage,
-} from "#wire/gen/swarmkit/logbroker_pb.js";
+import type { LogMessage, LogSubscriptionOptions } from "#wire/gen/swarmkit/logbroker_pb.js";
 import type { Config, Node, Secret, Task } from "#wire/gen/swarmkit/objects_pb.js";
 import type {
   ContainerStatus,
@@ -59,7 +54,7 @@ export interface Controller {
   prepare(signal: AbortSignal): Promise<void>;
   /** Starts, and waits until healthy where there is a health check. */
   start(signal: AbortSignal): Promise<void>;
-  /** Resolves when the task has exited with 0; rejects with a `TaskExitError` otherwise. */
+  /** Resolves when the task has exited with 0; rejects with a `TaskExitError` (model/) otherwise. */
   wait(signal: AbortSignal): Promise<void>;
   /** Stops gracefully; success when there is nothing to stop. */
   shutdown(signal: AbortSignal): Promise<void>;
@@ -75,27 +70,5 @@ export interface Controller {
   logs(options: LogSubscriptionOptions, signal: AbortSignal): AsyncIterable<LogMessage>;
 }
 
-/** The task's process ended with a code that is not zero. */
-export class TaskExitError extends EngineError {
-  readonly exitCode: number;
-
-  /** `detail` says why, where that is known ("dockerexec: unhealthy container"). */
-  constructor(exitCode: number, detail?: string) {
-    const suffix = detail === undefined || detail === "" ? "" : `: ${detail}`;
-    super("unknown", `task: non-zero exit (${exitCode})${suffix}`, { retryable: false });
-    this.exitCode = exitCode;
-  }
-}
-
 /** Where statuses go once they are safe on disk. */
 export type StatusListener = (taskId: string, status: TaskStatus) => void;
-
-/** How the worker answers one log subscription. */
-export interface LogPublisher {
-  /** Sends all batches, then a close message; resolves when the manager has taken them. */
-  publish(
-    subscription: SubscriptionMessage,
-    batches: AsyncIterable<readonly LogMessage[]>,
-    signal: AbortSignal,
-  ): Promise<void>;
-}

@@ -14,6 +14,7 @@ import { EngineError, messageOf } from "#base/error.ts";
 import { invariant } from "#base/invariant.ts";
 import type { Clock, Log } from "#base/ports.ts";
 import { sameAssignment } from "#model/stable-task.ts";
+import { TaskExitError } from "#model/task-exit.ts";
 import { type Deferred, deferred, sleep } from "#platform/async.ts";
 import type { Task } from "#wire/gen/swarmkit/objects_pb.js";
 import {
@@ -23,7 +24,7 @@ import {
   TaskStatusSchema,
 } from "#wire/gen/swarmkit/types_pb.js";
 import { hasContainer, nextStep, type Step, stateAfterFailure } from "./do-step.ts";
-import { type Controller, TaskExitError } from "./executor.ts";
+import type { Controller } from "./executor.ts";
 import type { Limiter } from "./limiter.ts";
 
 export interface TaskManagerOptions {

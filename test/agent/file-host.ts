@@ -6,8 +6,9 @@
 import { appendFile, mkdir, readdir, readFile, rename, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { create } from "@bufbuild/protobuf";
-import { type Controller, type Executor, TaskExitError } from "#agent/executor.ts";
+import type { Controller, Executor } from "#agent/executor.ts";
 import { EngineError } from "#base/error.ts";
+import { TaskExitError } from "#model/task-exit.ts";
 import { sleep } from "#platform/async.ts";
 import { realClock } from "#platform/real-ports.ts";
 import { LogMessageSchema } from "#wire/gen/swarmkit/logbroker_pb.js";

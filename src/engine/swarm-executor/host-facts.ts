@@ -1,0 +1,27 @@
+/** The machine's own facts for the node description; the engine adds version, labels and plugins. */
+
+import { cpus, hostname, machine, totalmem } from "node:os";
+import type { HostFacts } from "./ports.ts";
+
+export type EngineFacts = Pick<
+  HostFacts,
+  "engineVersion" | "engineLabels" | "plugins" | "genericResources"
+>;
+
+/** What every engine brings along. */
+export const BUILTIN_PLUGINS: HostFacts["plugins"] = [
+  ...["bridge", "host", "macvlan", "null", "overlay"].map((name) => ({ type: "Network", name })),
+  { type: "Volume", name: "local" },
+  ...["json-file", "local", "none"].map((name) => ({ type: "Log", name })),
+];
+
+export async function readHostFacts(engine: EngineFacts): Promise<HostFacts> {
+  return {
+    hostname: hostname(),
+    architecture: machine(),
+    os: "linux",
+    cpus: cpus().length,
+    memoryBytes: totalmem(),
+    ...engine,
+  };
+}

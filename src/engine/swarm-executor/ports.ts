@@ -1,0 +1,57 @@
+/** What the executor needs of the host beside its containers, images, networks and volumes. */
+
+import type { Node, Task } from "#wire/gen/swarmkit/objects_pb.js";
+import type { ContainerSpec } from "#wire/gen/swarmkit/specs_pb.js";
+import type {
+  EncryptionKey,
+  GenericResource,
+  PluginDescription,
+} from "#wire/gen/swarmkit/types_pb.js";
+
+/** The facts of the host that a scheduler places by. */
+export interface HostFacts {
+  readonly hostname: string;
+  /** As `uname -m` says: "x86_64", "aarch64". */
+  readonly architecture: string;
+  readonly os: string;
+  readonly cpus: number;
+  readonly memoryBytes: number;
+  readonly engineVersion: string;
+  readonly engineLabels: Readonly<Record<string, string>>;
+  readonly plugins: readonly Pick<PluginDescription, "type" | "name">[];
+  readonly genericResources?: readonly GenericResource[];
+}
+
+/**
+ * A task's part in the swarm's networks. The data path knows services and endpoints from the
+ * managers; the executor tells it when this task's endpoint may be used.
+ */
+export interface TaskNetworks {
+  /** Makes the networks that the task is attached to exist on this host. */
+  ensure(task: Task, signal: AbortSignal): Promise<void>;
+  /** The container runs and is healthy: traffic may come. Repeated after a restart. */
+  activate(task: Task, containerId: string): Promise<void>;
+  /** Resolves when traffic has been led elsewhere; only then is the container stopped. */
+  deactivate(task: Task, signal: AbortSignal): Promise<void>;
+  /** The task has gone from this host. */
+  release(task: Task): Promise<void>;
+  /** This node's own record: addresses of its load balancers, ingress. */
+  configure?(node: Node): Promise<void>;
+  setKeys?(keys: readonly EncryptionKey[]): Promise<void>;
+}
+
+/** Containers that are not the swarm's, on networks that are: `docker run --network overlay`. */
+export interface TaskAttachments {
+  /** The container of the task's attachment spec may use the networks of the task. */
+  attach(task: Task, signal: AbortSignal): Promise<void>;
+  /** Resolves when the container has left. */
+  detached(task: Task, signal: AbortSignal): Promise<void>;
+  /** Takes the container off the networks. */
+  detach(task: Task): Promise<void>;
+}
+
+/** A task with its container spec expanded for this node. */
+export interface ContainerTask {
+  readonly task: Task;
+  readonly spec: ContainerSpec;
+}
