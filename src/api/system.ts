@@ -67,14 +67,12 @@ export interface ClusterSummary {
   readonly cluster: unknown;
 }
 
-export function systemRoutes(services: SystemServices): Routes {
+/** What answers before any service of the host is there: `/_ping` and `/version`. */
+export function helloRoutes(facts: HostFacts, swarmState: () => string): Routes {
   const ping = (request: ApiRequest, response: ApiResponse) => {
     const headers = {
-      "Api-Version": API_VERSION,
-      "Docker-Experimental": "false",
       "Builder-Version": "1",
-      Ostype: "linux",
-      Swarm: swarmHeader(services.cluster),
+      Swarm: swarmState(),
       "Cache-Control": "no-cache, no-store, must-revalidate",
       Pragma: "no-cache",
     };
@@ -87,8 +85,14 @@ export function systemRoutes(services: SystemServices): Routes {
     {
       method: "GET",
       path: "/version",
-      handler: (_request, response) => response.json(200, versionOf(services.facts)),
+      handler: (_request, response) => response.json(200, versionOf(facts)),
     },
+  ];
+}
+
+export function systemRoutes(services: SystemServices): Routes {
+  return [
+    ...helloRoutes(services.facts, () => swarmHeader(services.cluster)),
     {
       method: "GET",
       path: "/info",
