@@ -19,6 +19,14 @@ export interface PlanContext {
   random(bound: number): number;
   /** Asks for a turn at this wall-clock time (milliseconds), even if nothing changes. */
   wakeAt(timeMs: number): void;
+  /** The same transaction for writes on behalf of another actor than the planner's own name. */
+  as(actor: string): Tx;
+  /**
+   * Whether the turn's transaction may grow further. Asked before each unit of work; when it says
+   * no, the rest stays queued in the planner, and `step` is called again in a turn that follows at
+   * once.
+   */
+  hasRoom(): boolean;
 }
 
 export interface Planner {
@@ -28,7 +36,9 @@ export interface Planner {
   start(context: PlanContext): void;
   /**
    * Reacts to what changed since its last call: committed changes of others (API, dispatcher) and
-   * the uncommitted ones of planners in this same turn, its own included. Must converge.
+   * the uncommitted ones of planners in this same turn, its own included. The changes of one object
+   * form a chain: `old` is the very value that the planner was told of before. Called at least once
+   * in every turn, maybe without changes. Must converge.
    */
   step(context: PlanContext, changes: readonly Change[]): void;
 }

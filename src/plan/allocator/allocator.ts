@@ -1,0 +1,298 @@
+/**
+ * The allocator gives networks their subnets, services their ports and virtual addresses, tasks and
+ * nodes their addresses, and so moves tasks from NEW to PENDING. What is in use is derived from the
+ * objects of the store alone; it is told of each change of one and counts along.
+ *
+ * What cannot be had now is remembered under what it waits for, says so on the task, and is tried
+ * again when that changes, never by polling.
+ */
+
+import { create } from "@bufbuild/protobuf";
+import type { Result } from "#base/result.ts";
+import { DEFAULT_ADDRESS_POOL, DEFAULT_SUBNET_SIZE } from "#model/defaults.ts";
+import { isWanted, stateOf } from "#model/task.ts";
+import { timestampOf } from "#model/time.ts";
+import type { Change, Tx } from "#store/types.ts";
+import type { Network, Node, Service, Task } from "#wire/gen/swarmkit/objects_pb.js";
+import { TaskState, TaskStatusSchema } from "#wire/gen/swarmkit/types_pb.js";
+import { type Delta, deltaOf } from "../delta.ts";
+import type { PlanContext, Planner } from "../planner.ts";
+import { isAllocated, NetworkTable } from "./network-table.ts";
+import { NodeAttachments } from "./node-attachments.ts";
+import { PortSpace } from "./port-space.ts";
+import { needsIngress, ServiceEndpoints, virtualNetworks } from "./service-endpoint.ts";
+import { SubnetSpace } from "./subnet-space.ts";
+import { attachTask, heldBy, occupyAddresses, releaseAddresses } from "./task-networks.ts";
+import { type WaiterKind, WaitingRoom } from "./waiting-room.ts";
+
+const PENDING_MESSAGE = "pending task scheduling";
+/** Marked ingress networks before the spec had a field for it. */
+const INTERNAL_LABEL = "com.docker.swarm.internal";
+/** What may be waited for besides a network (by id or name) and a service (by id). */
+const SUBNETS = " subnets";
+const ENDPOINTS = " endpoints";
+
+export class Allocator implements Planner {
+  readonly name = "allocator";
+  readonly #ports = new PortSpace();
+  #table = new NetworkTable(new SubnetSpace(DEFAULT_ADDRESS_POOL, DEFAULT_SUBNET_SIZE));
+  #endpoints = new ServiceEndpoints(this.#ports, this.#table);
+  #attachments = new NodeAttachments(this.#table);
+  readonly #queues: Record<WaiterKind, Set<string>> = {
+    network: new Set(),
+    service: new Set(),
+    task: new Set(),
+    node: new Set(),
+  };
+  readonly #waiting = new WaitingRoom();
+  /** Per service whether its endpoint is complete, or why not. */
+  readonly #outcomes = new Map<string, Result<true>>();
+  /** Services that need the routing mesh. */
+  readonly #publishing = new Set<string>();
+  #ingressId: string | undefined;
+  #allNodes = true;
+
+  /** What is in use, for checks that nothing leaks. */
+  usage() {
+    return { ...this.#table.usage(), ports: this.#ports.used, waiting: this.#waiting.size };
+  }
+
+  start(context: PlanContext): void {
+    const { tx } = context;
+    const [cluster] = tx.all("cluster");
+    const pools = cluster?.defaultAddressPool ?? [];
+    const size = cluster?.subnetSize ?? 0;
+    const subnets = new SubnetSpace(
+      pools.length > 0 ? pools : DEFAULT_ADDRESS_POOL,
+      size > 0 ? size : DEFAULT_SUBNET_SIZE,
+    );
+    this.#table = new NetworkTable(subnets);
+    this.#endpoints = new ServiceEndpoints(this.#ports, this.#table);
+    this.#attachments = new NodeAttachments(this.#table);
+    // What is held is counted before anything new is given out.
+    for (const after of tx.all("network")) this.#onNetwork({ before: undefined, after });
+    for (const after of tx.all("service")) this.#onService({ before: undefined, after });
+    for (const after of tx.all("task")) this.#onTask({ before: undefined, after });
+    for (const after of tx.all("node")) this.#onNode({ before: undefined, after });
+    this.#work(context);
+  }
+
+  step(context: PlanContext, changes: readonly Change[]): void {
+    for (const change of changes) {
+      if (change.kind === "task") this.#onTask(deltaOf(change));
+      else if (change.kind === "service") this.#onService(deltaOf(change));
+      else if (change.kind === "node") this.#onNode(deltaOf(change));
+      else if (change.kind === "network") this.#onNetwork(deltaOf(change));
+    }
+    this.#work(context);
+  }
+
+  #onNetwork({ before, after }: Delta<Network>): void {
+    const network = after ?? before;
+    if (network === undefined) return;
+    if (isIngress(network)) {
+      this.#ingressId = after?.id;
+      for (const id of this.#publishing) this.#queues.service.add(id);
+      this.#allNodes = true;
+    }
+    if (after === undefined) {
+      this.#queues.network.delete(network.id);
+      this.#waiting.leave(network.id);
+      this.#table.remove(network.id);
+      this.#call(SUBNETS);
+    } else if (isAllocated(after)) {
+      this.#table.restore(after);
+    } else if (isIngress(after)) {
+      // The first subnet of the pool is the ingress network's, when it can be.
+      this.#queues.network = new Set([after.id, ...this.#queues.network]);
+    } else {
+      this.#queues.network.add(after.id);
+    }
+    this.#call(network.id);
+    this.#call(network.spec?.annotations?.name ?? network.id);
+    this.#call(ENDPOINTS);
+  }
+
+  #onService({ before, after }: Delta<Service>): void {
+    const id = (after ?? before)?.id ?? "";
+    if (after !== undefined && before?.endpoint !== after.endpoint) this.#endpoints.restore(after);
+    if (before !== undefined && this.#endpoints.letGo(id, before.endpoint, after?.endpoint)) {
+      for (const { networkId } of before.endpoint?.virtualIps ?? []) this.#roomIn(networkId);
+      this.#call(ENDPOINTS);
+    }
+    const published = this.#publishing.size > 0;
+    if (after !== undefined && needsIngress(after.spec)) this.#publishing.add(id);
+    else this.#publishing.delete(id);
+    if (published !== this.#publishing.size > 0) this.#allNodes = true;
+    if (after === undefined) {
+      this.#outcomes.delete(id);
+      this.#queues.service.delete(id);
+      this.#waiting.leave(id);
+    } else if (before?.spec !== after.spec || before?.endpoint !== after.endpoint) {
+      this.#queues.service.add(id);
+    }
+  }
+
+  #onTask({ before, after }: Delta<Task>): void {
+    const held = heldBy(before);
+    const holds = heldBy(after);
+    if (held !== holds) {
+      const kept = new Set(holds);
+      const given = held.filter((one) => !kept.has(one));
+      const freed = releaseAddresses(this.#table, given);
+      occupyAddresses(this.#table, holds);
+      for (const networkId of freed) this.#roomIn(networkId);
+    }
+    if (this.#attachments.countTask(before, after)) {
+      for (const task of [before, after]) {
+        if (task !== undefined && task.nodeId !== "") this.#queues.node.add(task.nodeId);
+      }
+    }
+    const id = (after ?? before)?.id ?? "";
+    if (after === undefined || !needsAllocation(after)) {
+      this.#queues.task.delete(id);
+      this.#waiting.leave(id);
+    } else if (before === undefined) {
+      this.#queues.task.add(id);
+    }
+  }
+
+  #onNode({ before, after }: Delta<Node>): void {
+    if (before !== undefined) {
+      for (const networkId of this.#attachments.letGo(before, after)) this.#roomIn(networkId);
+    }
+    if (after === undefined) {
+      this.#queues.node.delete(before?.id ?? "");
+      this.#waiting.leave(before?.id ?? "");
+      return;
+    }
+    if (before?.attachments !== after.attachments) this.#attachments.restore(after);
+    if (before === undefined) this.#queues.node.add(after.id);
+  }
+
+  /** An address came free: one of those who wait for it may go on. */
+  #roomIn(networkId: string): void {
+    this.#call(networkId, 1);
+    this.#call(ENDPOINTS);
+  }
+
+  #call(key: string, count = Number.POSITIVE_INFINITY): void {
+    for (const { kind, id } of this.#waiting.call(key, count)) this.#queues[kind].add(id);
+  }
+
+  #work(context: PlanContext): void {
+    this.#drain(context, "network", (id) => this.#allocateNetwork(context.tx, id));
+    this.#drain(context, "service", (id) => this.#allocateService(context.tx, id));
+    this.#drain(context, "task", (id) => this.#allocateTask(context, id));
+    if (this.#allNodes && context.hasRoom()) {
+      this.#allNodes = false;
+      for (const node of context.tx.all("node")) this.#queues.node.add(node.id);
+    }
+    // Nodes come last, so that tasks have what there is where addresses are scarce.
+    this.#drain(context, "node", (id) => this.#attachNode(context.tx, id));
+  }
+
+  #drain(context: PlanContext, kind: WaiterKind, handle: (id: string) => void): void {
+    for (const id of this.#queues[kind]) {
+      if (!context.hasRoom()) return;
+      this.#queues[kind].delete(id);
+      handle(id);
+    }
+  }
+
+  #allocateNetwork(tx: Tx, id: string): void {
+    const network = tx.get("network", id);
+    if (network === undefined || isAllocated(network)) return;
+    const allocated = this.#table.allocate(network);
+    if (allocated.ok) tx.update("network", allocated.value);
+    else this.#waiting.join({ kind: "network", id }, SUBNETS);
+  }
+
+  #allocateService(tx: Tx, id: string): void {
+    const service = tx.get("service", id);
+    if (service === undefined) return;
+    const networks = virtualNetworks(service.spec, this.#ingressOf(tx), (target) =>
+      networkOf(tx, target),
+    );
+    const endpoint = networks.ok
+      ? this.#endpoints.allocate({
+          service,
+          networkIds: networks.value.filter((networkId) => this.#table.hasAddresses(networkId)),
+          nameOf: (other) => tx.get("service", other)?.spec?.annotations?.name ?? other,
+        })
+      : networks;
+    this.#outcomes.set(id, endpoint.ok ? { ok: true, value: true } : endpoint);
+    if (!endpoint.ok) this.#waiting.join({ kind: "service", id }, ENDPOINTS);
+    else if (endpoint.value !== service.endpoint) {
+      tx.update("service", { ...service, endpoint: endpoint.value });
+    }
+    this.#call(id);
+  }
+
+  #allocateTask({ tx, nowMs }: PlanContext, id: string): void {
+    const task = tx.get("task", id);
+    if (task === undefined || !needsAllocation(task)) return;
+    const service = task.serviceId === "" ? undefined : tx.get("service", task.serviceId);
+    if (task.serviceId !== "") {
+      const outcome = this.#outcomes.get(task.serviceId);
+      if (service === undefined || outcome?.ok !== true) {
+        this.#waiting.join({ kind: "task", id }, task.serviceId);
+        if (outcome?.ok === false) noteError(tx, task, outcome.error);
+        return;
+      }
+    }
+    const attached = attachTask(task, {
+      service,
+      ingress: this.#ingressOf(tx),
+      find: (target) => networkOf(tx, target),
+      table: this.#table,
+    });
+    if (!attached.ok) {
+      this.#waiting.join({ kind: "task", id }, attached.error.networkId);
+      noteError(tx, task, attached.error.reason);
+      return;
+    }
+    const status = create(TaskStatusSchema, {
+      timestamp: timestampOf(nowMs),
+      state: TaskState.PENDING,
+      message: PENDING_MESSAGE,
+    });
+    const endpoint = service?.endpoint ?? task.endpoint;
+    tx.update("task", { ...task, networks: attached.value, endpoint, status });
+  }
+
+  #attachNode(tx: Tx, id: string): void {
+    const node = tx.get("node", id);
+    if (node === undefined) return;
+    const ingress = this.#publishing.size > 0 ? this.#ingressOf(tx) : undefined;
+    const attached = this.#attachments.attach(node, {
+      ingress: ingress !== undefined && isAllocated(ingress) ? ingress : undefined,
+      find: (networkId) => tx.get("network", networkId),
+    });
+    if (attached.node !== node) tx.update("node", attached.node);
+    if (attached.full !== undefined) this.#waiting.join({ kind: "node", id }, attached.full);
+  }
+
+  #ingressOf(tx: Tx): Network | undefined {
+    return this.#ingressId === undefined ? undefined : tx.get("network", this.#ingressId);
+  }
+}
+
+function needsAllocation(task: Task): boolean {
+  return stateOf(task) === TaskState.NEW && isWanted(task);
+}
+
+function isIngress({ spec }: Network): boolean {
+  return spec?.ingress === true || spec?.annotations?.labels[INTERNAL_LABEL] !== undefined;
+}
+
+function networkOf(tx: Tx, target: string): Network | undefined {
+  return tx.get("network", target) ?? tx.byName("network", target);
+}
+
+/** Says on the task what it waits for; once, not at each try. */
+function noteError(tx: Tx, task: Task, reason: string): void {
+  if (task.status?.err === reason) return;
+  const status = { ...(task.status ?? create(TaskStatusSchema)), err: reason };
+  tx.update("task", { ...task, status });
+}

@@ -1,0 +1,273 @@
+/**
+ * Networks as the allocator knows them: their subnets, identifiers and addresses in use. All of it
+ * is derived from objects of the store (networks, the virtual addresses of services, the attachments
+ * of tasks and nodes), so nothing can leak: what no object holds is free.
+ *
+ * A network that was removed while tasks still hold its addresses lingers: its subnet and identifiers
+ * are not used again before the last of them let go.
+ */
+
+import { create } from "@bufbuild/protobuf";
+import { err, ok, type Result } from "#base/result.ts";
+import { VNI_FIRST, VNI_LAST } from "#model/defaults.ts";
+import { parsePrefix } from "#model/ip.ts";
+import type { Network } from "#wire/gen/swarmkit/objects_pb.js";
+import {
+  DriverSchema,
+  IPAMConfig_AddressFamily as Family,
+  type IPAMConfig,
+  IPAMConfigSchema,
+  IPAMOptionsSchema,
+} from "#wire/gen/swarmkit/types_pb.js";
+import { AddressPool } from "./address-pool.ts";
+import { NumberPool } from "./number-pool.ts";
+import type { SubnetSpace } from "./subnet-space.ts";
+
+const VNI_OPTION = "com.docker.network.driver.overlay.vxlanid_list";
+const SERIAL_OPTION = "com.docker.network.ipam.serial";
+/** Drivers whose networks exist on each node by itself; managers give them no addresses. */
+const NODE_LOCAL_DRIVERS = new Set(["bridge", "host", "ipvlan", "macvlan", "null", "none"]);
+
+interface Entry {
+  readonly id: string;
+  readonly subnets: readonly string[];
+  readonly pools: readonly AddressPool[];
+  readonly vnis: readonly number[];
+  /** Addresses in use that are not the pools' own (gateways, reserved ones). */
+  held: number;
+  removed: boolean;
+}
+
+export class NetworkTable {
+  readonly #subnets: SubnetSpace;
+  readonly #vnis = new NumberPool(VNI_FIRST, VNI_LAST);
+  readonly #entries = new Map<string, Entry>();
+
+  constructor(subnets: SubnetSpace) {
+    this.#subnets = subnets;
+  }
+
+  /** Subnets, identifiers and addresses in use, for checks that nothing leaks. */
+  usage(): { readonly subnets: number; readonly vnis: number; readonly addresses: number } {
+    let addresses = 0;
+    for (const entry of this.#entries.values()) addresses += entry.held;
+    return { subnets: this.#subnets.used, vnis: this.#vnis.used, addresses };
+  }
+
+  /** Whether the network is there, or lingers. */
+  knows(networkId: string): boolean {
+    return this.#entries.has(networkId);
+  }
+
+  has(networkId: string): boolean {
+    return this.#entries.get(networkId)?.removed === false;
+  }
+
+  /** Takes over a network that was allocated before. */
+  restore(network: Network): void {
+    if (this.has(network.id)) return;
+    if (isNodeLocal(network)) {
+      this.#add(network.id, [], []);
+      return;
+    }
+    const configs = network.ipam?.configs ?? [];
+    for (const { subnet } of configs) this.#subnets.occupy(subnet);
+    const vnis = vnisIn(network.driverState?.options[VNI_OPTION]);
+    for (const vni of vnis) this.#vnis.take(vni);
+    this.#add(network.id, configs, vnis);
+  }
+
+  /** Gives a new network its subnets and identifiers, or says why it cannot have them. */
+  allocate(network: Network): Result<Network> {
+    const spec = network.spec;
+    const name = driverOf(network);
+    const options = spec?.driverConfig?.options ?? {};
+    if (isNodeLocal(network)) {
+      this.#add(network.id, [], []);
+      return ok({ ...network, driverState: create(DriverSchema, { name, options }) });
+    }
+    const configs = this.#allocateSubnets(network);
+    if (!configs.ok) return configs;
+    const vnis = this.#allocateVnis(name, options[VNI_OPTION], configs.value.length);
+    if (!vnis.ok) {
+      for (const { subnet } of configs.value) this.#subnets.release(subnet);
+      return vnis;
+    }
+    const entry = this.#add(network.id, configs.value, vnis.value);
+    const ipamDriver = spec?.ipam?.driver;
+    return ok({
+      ...network,
+      driverState: create(DriverSchema, {
+        name,
+        options:
+          vnis.value.length === 0 ? options : { ...options, [VNI_OPTION]: vnis.value.join(",") },
+      }),
+      ipam: create(IPAMOptionsSchema, {
+        driver: create(DriverSchema, {
+          name: ipamDriver?.name ? ipamDriver.name : "default",
+          options: { ...ipamDriver?.options, [SERIAL_OPTION]: "true" },
+        }),
+        configs: configs.value.map((config, at) =>
+          create(IPAMConfigSchema, { ...config, gateway: entry.pools[at]?.gateway ?? "" }),
+        ),
+      }),
+    });
+  }
+
+  remove(networkId: string): void {
+    const entry = this.#entries.get(networkId);
+    if (entry === undefined) return;
+    entry.removed = true;
+    this.#forgetIfFree(entry);
+  }
+
+  /** Whether its members get addresses from here. */
+  hasAddresses(networkId: string): boolean {
+    return (this.#entries.get(networkId)?.pools.length ?? 0) > 0;
+  }
+
+  /** One address of each family that the network has, or undefined when it is full. */
+  takeAddresses(networkId: string): string[] | undefined {
+    const entry = this.#entries.get(networkId);
+    if (entry === undefined || entry.removed) return undefined;
+    const addresses: string[] = [];
+    for (const family of familiesOf(entry)) {
+      const address = takeFirst(entry.pools.filter(({ subnet }) => subnet.family === family));
+      if (address === undefined) {
+        for (const taken of addresses) release(entry, taken);
+        return undefined;
+      }
+      addresses.push(address);
+    }
+    entry.held += addresses.length;
+    return addresses;
+  }
+
+  /** One IPv4 address. */
+  takeAddress(networkId: string): string | undefined {
+    const entry = this.#entries.get(networkId);
+    if (entry === undefined || entry.removed) return undefined;
+    const address = takeFirst(entry.pools.filter(({ subnet }) => subnet.family === 4));
+    if (address !== undefined) entry.held += 1;
+    return address;
+  }
+
+  /** Takes this very address: its stored form, or undefined when somebody has it. */
+  occupy(networkId: string, address: string): string | undefined {
+    const entry = this.#entries.get(networkId);
+    const pool = entry?.pools.find((one) => one.contains(address));
+    if (entry === undefined || pool?.occupy(address) !== true) return undefined;
+    entry.held += 1;
+    return pool.normal(address);
+  }
+
+  /** Lets an address go; false if nobody had it. */
+  release(networkId: string, address: string): boolean {
+    const entry = this.#entries.get(networkId);
+    if (entry === undefined || !release(entry, address)) return false;
+    entry.held -= 1;
+    this.#forgetIfFree(entry);
+    return true;
+  }
+
+  #add(id: string, configs: readonly IPAMConfig[], vnis: readonly number[]): Entry {
+    const pools = configs.flatMap((config) => {
+      const subnet = parsePrefix(config.subnet);
+      return subnet === undefined ? [] : [new AddressPool(subnet, config)];
+    });
+    const subnets = configs.map(({ subnet }) => subnet);
+    const entry = { id, subnets, pools, vnis, held: 0, removed: false };
+    this.#entries.set(id, entry);
+    return entry;
+  }
+
+  #forgetIfFree(entry: Entry): void {
+    if (!entry.removed || entry.held > 0) return;
+    for (const subnet of entry.subnets) this.#subnets.release(subnet);
+    for (const vni of entry.vnis) this.#vnis.release(vni);
+    this.#entries.delete(entry.id);
+  }
+
+  #allocateSubnets({ spec }: Network): Result<readonly IPAMConfig[]> {
+    const given = spec?.ipam?.configs ?? [];
+    const asked = given.length > 0 ? given : [create(IPAMConfigSchema, { family: Family.IPV4 })];
+    const configs: IPAMConfig[] = [];
+    for (const config of asked) {
+      const subnet = config.subnet === "" ? this.#subnets.cut() : config.subnet;
+      const taken = subnet !== undefined && (config.subnet === "" || this.#subnets.occupy(subnet));
+      if (!taken) {
+        for (const { subnet } of configs) this.#subnets.release(subnet);
+        return err(
+          subnet === undefined
+            ? "could not find an available, non-overlapping IPv4 address pool among the defaults to assign to the network"
+            : "invalid pool request: Pool overlaps with other one on this address space",
+        );
+      }
+      configs.push({ ...config, subnet });
+    }
+    return ok(configs);
+  }
+
+  #allocateVnis(driver: string, wanted: string | undefined, count: number): Result<number[]> {
+    if (driver !== "overlay") return ok([]);
+    const vnis: number[] = [];
+    const given = vnisIn(wanted);
+    for (let at = 0; at < count; at++) {
+      const own = given[at];
+      const vni = own === undefined ? this.#vnis.takeLowest() : own;
+      if (vni === undefined || (own !== undefined && !this.#takeOwnVni(own))) {
+        for (const taken of vnis) this.#vnis.release(taken);
+        return err(
+          vni === undefined
+            ? "no VXLAN network identifier is free"
+            : `requested VXLAN network identifier ${vni} is already in use`,
+        );
+      }
+      vnis.push(vni);
+    }
+    return ok(vnis);
+  }
+
+  /** Identifiers below the managed range are the user's own responsibility. */
+  #takeOwnVni(vni: number): boolean {
+    return !this.#vnis.contains(vni) || this.#vnis.take(vni);
+  }
+}
+
+/** The name of the driver that a network was made with. */
+export function driverOf(network: Network): string {
+  const name = network.spec?.driverConfig?.name ?? "";
+  return name === "" ? "overlay" : name;
+}
+
+export function isNodeLocal(network: Network): boolean {
+  return NODE_LOCAL_DRIVERS.has(driverOf(network));
+}
+
+/** Whether the network has been given what it needs. */
+export function isAllocated(network: Network): boolean {
+  return network.driverState !== undefined;
+}
+
+function vnisIn(list: string | undefined): number[] {
+  return (list ?? "")
+    .split(",")
+    .map((text) => Number(text.trim()))
+    .filter((vni) => Number.isInteger(vni) && vni > 0 && vni <= VNI_LAST);
+}
+
+function familiesOf(entry: Entry): Set<4 | 6> {
+  return new Set(entry.pools.map(({ subnet }) => subnet.family));
+}
+
+function takeFirst(pools: readonly AddressPool[]): string | undefined {
+  for (const pool of pools) {
+    const address = pool.takeNext();
+    if (address !== undefined) return address;
+  }
+  return undefined;
+}
+
+function release(entry: Entry, address: string): boolean {
+  return entry.pools.some((pool) => pool.contains(address) && pool.release(address));
+}

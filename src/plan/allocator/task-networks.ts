@@ -1,0 +1,138 @@
+/**
+ * The networks of a task: which it must be attached to, and the addresses that it holds there. A
+ * task holds its addresses from when they were given to it until its node said that it has stopped.
+ */
+
+import { create } from "@bufbuild/protobuf";
+import { err, ok, type Result } from "#base/result.ts";
+import { isTerminal } from "#model/task.ts";
+import {
+  type Network,
+  type NetworkAttachment,
+  NetworkAttachmentSchema,
+  type Service,
+  type Task,
+} from "#wire/gen/swarmkit/objects_pb.js";
+import {
+  type NetworkAttachmentConfig,
+  NetworkAttachmentConfigSchema,
+} from "#wire/gen/swarmkit/types_pb.js";
+import { isAllocated, isNodeLocal, type NetworkTable } from "./network-table.ts";
+import { needsIngress } from "./service-endpoint.ts";
+
+/** Why a task cannot be attached now, and the network whose change may help. */
+export interface Refusal {
+  readonly reason: string;
+  readonly networkId: string;
+}
+
+export interface AttachOptions {
+  readonly service: Service | undefined;
+  readonly ingress: Network | undefined;
+  /** The network of that id or name. */
+  readonly find: (target: string) => Network | undefined;
+  readonly table: NetworkTable;
+}
+
+/** The attachments of a task with fresh addresses; nothing is taken unless all could be. */
+export function attachTask(
+  task: Task,
+  options: AttachOptions,
+): Result<NetworkAttachment[], Refusal> {
+  const attachments: NetworkAttachment[] = [];
+  const fail = (reason: string, networkId: string) => {
+    releaseAddresses(options.table, attachments);
+    return err({ reason, networkId });
+  };
+  for (const config of wantedBy(task, options)) {
+    const network = options.find(config.target);
+    if (network === undefined) return fail(`network ${config.target} not found`, config.target);
+    if (!isAllocated(network)) {
+      return fail(`network ${nameOf(network)} is not allocated yet`, network.id);
+    }
+    const addresses = addressesFor(task, config, network, options.table);
+    if (!addresses.ok) return fail(addresses.error, network.id);
+    const attachment = create(NetworkAttachmentSchema, {
+      addresses: addresses.value,
+      aliases: config.aliases,
+      driverAttachmentOpts: config.driverAttachmentOpts,
+    });
+    // Shared, not copied: a message is a value, and a thousand tasks hold the same one.
+    attachment.network = network;
+    attachments.push(attachment);
+  }
+  return ok(attachments);
+}
+
+/** Attachments whose addresses the task holds now. */
+export function heldBy(task: Task | undefined): readonly NetworkAttachment[] {
+  return task === undefined || isTerminal(task) ? [] : task.networks;
+}
+
+export function releaseAddresses(
+  table: NetworkTable,
+  attachments: readonly NetworkAttachment[],
+): string[] {
+  const freed: string[] = [];
+  for (const { network, addresses } of attachments) {
+    if (network === undefined) continue;
+    for (const address of addresses) {
+      if (table.release(network.id, address)) freed.push(network.id);
+    }
+  }
+  return freed;
+}
+
+export function occupyAddresses(
+  table: NetworkTable,
+  attachments: readonly NetworkAttachment[],
+): void {
+  for (const { network, addresses } of attachments) {
+    if (network === undefined) continue;
+    // The network may be gone from the store while tasks still hold its addresses.
+    const gone = addresses.length > 0 && !table.knows(network.id);
+    if (gone) table.restore(network);
+    for (const address of addresses) table.occupy(network.id, address);
+    if (gone) table.remove(network.id);
+  }
+}
+
+function wantedBy(task: Task, { service, ingress }: AttachOptions): NetworkAttachmentConfig[] {
+  const spec = service?.spec;
+  const own = task.spec?.networks ?? [];
+  const wanted = [...(own.length > 0 ? own : (spec?.networks ?? []))];
+  if (ingress !== undefined && needsIngress(spec)) {
+    wanted.unshift(create(NetworkAttachmentConfigSchema, { target: ingress.id }));
+  }
+  return wanted;
+}
+
+function addressesFor(
+  task: Task,
+  config: NetworkAttachmentConfig,
+  network: Network,
+  table: NetworkTable,
+): Result<string[]> {
+  if (isNodeLocal(network) || !table.hasAddresses(network.id)) return ok([]);
+  // Only a container that attaches by itself may choose; replicas would all choose the same.
+  const chosen = task.spec?.runtime.case === "attachment" ? config.addresses : [];
+  if (chosen.length === 0) {
+    const addresses = table.takeAddresses(network.id);
+    if (addresses !== undefined) return ok(addresses);
+    return err(`could not find an available IP in network ${nameOf(network)}`);
+  }
+  const addresses: string[] = [];
+  for (const address of chosen) {
+    const taken = table.occupy(network.id, address);
+    if (taken === undefined) {
+      for (const other of addresses) table.release(network.id, other);
+      return err(`address ${address} is not free in network ${nameOf(network)}`);
+    }
+    addresses.push(taken);
+  }
+  return ok(addresses);
+}
+
+function nameOf(network: Network): string {
+  return network.spec?.annotations?.name ?? network.id;
+}
