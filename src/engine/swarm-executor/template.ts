@@ -111,7 +111,7 @@ function unquote(quoted: string): Result<string> {
 
 function call(name: string, args: readonly Operand[], scope: TemplateScope): Result<string> {
   if (name === "index") return index(args);
-  const fn = scope.functions?.[name] ?? BUILTIN[name];
+  const fn = own(scope.functions ?? {}, name) ?? own(BUILTIN, name);
   if (fn === undefined) return err(`function ${JSON.stringify(name)} not defined`);
   const texts: string[] = [];
   for (const arg of args) {
@@ -120,6 +120,14 @@ function call(name: string, args: readonly Operand[], scope: TemplateScope): Res
     texts.push(value.value);
   }
   return fn(...texts);
+}
+
+/** The text is anybody's: "valueOf" must not find what every object inherits. */
+function own(
+  functions: Readonly<Record<string, TemplateFunction>>,
+  name: string,
+): TemplateFunction | undefined {
+  return Object.hasOwn(functions, name) ? functions[name] : undefined;
 }
 
 /** As Go's: a key that a map does not have gives the empty string. */
