@@ -29,6 +29,8 @@ export interface HostFacts {
   readonly kernelVersion: string;
   readonly operatingSystem: string;
   readonly osVersion: string;
+  /** Of Node.js. */
+  readonly runtimeVersion: string;
   readonly cpus: number;
   readonly memoryBytes: number;
   readonly dataRoot: string;
@@ -128,7 +130,7 @@ function versionOf(facts: HostFacts) {
     BuildTime: facts.buildTime,
     Experimental: "false",
     GitCommit: facts.commit,
-    GoVersion: `node ${facts.osVersion}`,
+    GoVersion: `node ${facts.runtimeVersion}`,
     KernelVersion: facts.kernelVersion,
     MinAPIVersion: MIN_API_VERSION,
     Os: "linux",

@@ -25,6 +25,7 @@ export async function readHostFacts(
     kernelVersion: release(),
     operatingSystem: prettyName(),
     osVersion: osVersion(),
+    runtimeVersion: process.version,
     cpus: cpus().length,
     memoryBytes: totalmem(),
     dataRoot: config.dataRoot,
