@@ -30,6 +30,7 @@ export function appliedTo(r: Raft, index: number, size: number): void {
 
 export function appliedSnapshot(r: Raft, { metadata: { index } }: Snapshot): void {
   r.log.unstable.stableSnapTo(index);
+  if (r.log.unstable.snapshot === undefined) r.overtakenMembership = undefined;
   appliedTo(r, index, 0);
 }
 

@@ -1,7 +1,7 @@
 /** What a candidate or pre-candidate does with messages: count votes, or give way to a leader. */
 
 import { describeState, hex } from "./describe.ts";
-import { campaign } from "./election.ts";
+import { campaign, learnCommit } from "./election.ts";
 import { handleFromLeader } from "./follower.ts";
 import type { Raft } from "./raft.ts";
 import { broadcastAppend } from "./replicate.ts";
@@ -39,6 +39,9 @@ function ignoreTimeoutNow(r: Raft, m: Message): void {
 }
 
 function countVote(r: Raft, m: Message): void {
+  const before = r.state;
+  learnCommit(r, m);
+  if (r.state !== before) return;
   const self = hex(r.id);
   const rejection = m.reject ? " rejection" : "";
   r.logger.info(`${self} received ${m.type}${rejection} from ${hex(m.from)} at term ${r.term}`);

@@ -1,11 +1,13 @@
 /** Elections: when to stand, whom to ask, whom to give a vote. */
 
 import { invariant } from "#base/invariant.ts";
+import { decodeCommitHint, encodeCommitHint } from "./commit-hint.ts";
 import { hex } from "./describe.ts";
 import type { EntryId } from "./entries.ts";
 import { isPromotable } from "./membership.ts";
+import { EMPTY_BYTES } from "./message.ts";
 import type { Raft } from "./raft.ts";
-import { becomeCandidate, becomePreCandidate } from "./roles.ts";
+import { becomeCandidate, becomeFollower, becomePreCandidate } from "./roles.ts";
 import { send } from "./send.ts";
 import { type Message, type MessageType, NONE } from "./types.ts";
 
@@ -70,7 +72,7 @@ export function rejectOldPreVote(r: Raft, m: Message): void {
   r.logger.info(
     `${describeVoter(r, r.log.lastEntryId())} rejected ${describeBallot(m)} at term ${r.term}`,
   );
-  send(r, { type: "MsgPreVoteResp", to: m.from, term: r.term, reject: true });
+  refuse(r, "MsgPreVoteResp", m);
 }
 
 /**
@@ -86,7 +88,7 @@ export function handleVoteRequest(r: Raft, m: Message): void {
   const type = voteResponseType(m.type);
   if (!canVote || !r.log.isUpToDate({ term: m.logTerm, index: m.index })) {
     r.logger.info(`${describeVoter(r, last)} rejected ${describeBallot(m)} at term ${r.term}`);
-    send(r, { type, to: m.from, term: r.term, reject: true });
+    refuse(r, type, m);
     return;
   }
   const asked = describeBallot(m).replace(" from ", " for ");
@@ -98,6 +100,26 @@ export function handleVoteRequest(r: Raft, m: Message): void {
     r.electionElapsed = 0;
     r.vote = m.from;
   }
+}
+
+function refuse(r: Raft, type: "MsgVoteResp" | "MsgPreVoteResp", m: Message): void {
+  // A voter could stand itself, with what it knows; one that is none can only tell.
+  const isVoter = r.tracker.config.voters.has(r.id);
+  const context = isVoter ? EMPTY_BYTES : encodeCommitHint(r.log.committedId());
+  send(r, { type, to: m.from, term: r.term, reject: true, context });
+}
+
+/** Takes over a commit index that came with a refusal, if we hold the entry that it names. */
+export function learnCommit(r: Raft, m: Message): void {
+  const hint = decodeCommitHint(m.context);
+  if (hint === undefined || !m.reject || hint.index <= r.log.committed) return;
+  if (!r.log.matchTerm(hint)) return;
+  r.log.commitTo(hint.index);
+  r.logger.info(
+    `${hex(r.id)} learned from ${hex(m.from)} that ${hint.term}/${hint.index} is committed`,
+  );
+  // The membership may be about to change: an election by the old one must not go on.
+  if (r.state !== "follower" && hasUnappliedConfChanges(r)) becomeFollower(r, r.term, NONE);
 }
 
 function voteResponseType(type: MessageType): "MsgVoteResp" | "MsgPreVoteResp" {

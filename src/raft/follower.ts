@@ -1,7 +1,7 @@
 /** What a follower does with messages; candidates share how a leader's words are taken in. */
 
 import { hex } from "./describe.ts";
-import { hup } from "./election.ts";
+import { hup, learnCommit } from "./election.ts";
 import { entryIdOf, isContiguous } from "./entries.ts";
 import { restoreSnapshot } from "./membership.ts";
 import type { Raft } from "./raft.ts";
@@ -13,6 +13,8 @@ const HANDLERS: Readonly<Partial<Record<MessageType, (r: Raft, m: Message) => vo
   MsgApp: followLeader,
   MsgHeartbeat: followLeader,
   MsgSnap: followLeader,
+  MsgVoteResp: learnCommit,
+  MsgPreVoteResp: learnCommit,
   MsgTransferLeader: (r, m) => forward(r, m, "leader transfer msg"),
   MsgReadIndex: (r, m) => forward(r, m, "index reading msg"),
   MsgReadIndexResp: acceptReadState,

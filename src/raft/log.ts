@@ -61,6 +61,10 @@ export class RaftLog {
     return { term, index };
   }
 
+  committedId(): EntryId {
+    return { term: this.termOrZero(this.#committed), index: this.#committed };
+  }
+
   /** Known for [firstIndex-1, lastIndex]: the entry before the first one is kept for matching. */
   term(index: number): number | OutOfLog {
     const unstable = this.unstable.maybeTerm(index);
@@ -144,13 +148,16 @@ export class RaftLog {
     this.#committed = index;
   }
 
-  /** The commit index that was stored; only at start. */
+  /**
+   * The commit index that was stored; only at start. It may lag behind the snapshot, which is stored
+   * on its own and covers committed entries alone. Ahead of the log it means that the disk lost some.
+   */
   loadCommitted(index: number): void {
     invariant(
-      index >= this.#committed && index <= this.lastIndex(),
-      `stored commit ${index} lies within [${this.#committed}, ${this.lastIndex()}]`,
+      index <= this.lastIndex(),
+      `stored commit ${index} is within ${this.lastIndex()} entries`,
     );
-    this.#committed = index;
+    this.#committed = Math.max(index, this.#committed);
   }
 
   hasNextCommittedEntries(allowUnstable: boolean): boolean {

@@ -19,10 +19,18 @@ import { confStateOf, describeConfig } from "./tracker/config.ts";
 import type { Membership } from "./tracker/tracker.ts";
 import { type ConfChange, type ConfState, NONE, type Snapshot } from "./types.ts";
 
-/** Applies a committed change. One that does not fit is a bug: every member would differ. */
+/**
+ * Applies a committed change. One that does not fit is a bug: every member would differ.
+ *
+ * A snapshot takes effect when it comes in, while the driver may still be applying entries before it.
+ * Their changes then go to the membership from before the snapshot, which lives on for them alone.
+ */
 export function applyConfChange(r: Raft, change: ConfChange): ConfState {
-  const next = changeOf(asV2(change), changeContext(r))(r.tracker);
-  return switchTo(r, mustFit(next));
+  const from = r.overtakenMembership ?? r.tracker;
+  const next = mustFit(changeOf(asV2(change), changeContext(r))(from));
+  if (r.overtakenMembership === undefined) return switchTo(r, next);
+  r.overtakenMembership = next;
+  return confStateOf(next.config);
 }
 
 /** The membership that storage knows at start. */
@@ -51,6 +59,8 @@ export function restoreSnapshot(r: Raft, snapshot: Snapshot): boolean {
     r.log.commitTo(index);
     return false;
   }
+  const { config, progress } = r.tracker;
+  r.overtakenMembership ??= { config, progress };
   r.log.restore(snapshot);
   loadMembership(r, confState);
   const now = r.log.lastEntryId();

@@ -15,7 +15,7 @@
 import type { RaftConfig } from "./config.ts";
 import { RaftLog } from "./log.ts";
 import { ReadOnly } from "./read-only.ts";
-import { ProgressTracker } from "./tracker/tracker.ts";
+import { type Membership, ProgressTracker } from "./tracker/tracker.ts";
 import {
   type HardState,
   type Message,
@@ -41,6 +41,9 @@ export class Raft {
   lead: NodeId = NONE;
   /** Whether the active membership has this node as a learner. */
   isLearner = false;
+
+  /** The membership of entries still being applied, while a newer snapshot waits to be stored. */
+  overtakenMembership: Membership | undefined;
 
   msgs: Message[] = [];
   msgsAfterAppend: Message[] = [];

@@ -178,7 +178,7 @@ export interface ReadState {
 
 /**
  * What the core wants done, in this order unless storage writes are asynchronous:
- *  1. store `snapshot`, `entries` and `hardState`; fsync if `mustSync`;
+ *  1. store `snapshot`, `entries` and `hardState`; fsync if `mustSync` or with a snapshot;
  *  2. only then send `messages`;
  *  3. apply `snapshot` and `committedEntries`, calling `applyConfChange` for membership entries;
  *  4. call `advance()`.
@@ -196,7 +196,10 @@ export interface Ready {
   readonly committedEntries: readonly Entry[];
   /** After a MsgSnap is delivered or lost, the driver must call `reportSnapshot`. */
   readonly messages: readonly Message[];
-  /** False when only the commit index moved: a lost write is then repaired by the leader. */
+  /**
+   * Whether `hardState` and `entries` must be synced: false when only the commit index moved. A
+   * `snapshot` must always be, since its receipt is acknowledged.
+   */
   readonly mustSync: boolean;
 }
 
@@ -236,6 +239,9 @@ export interface Storage {
   lastIndex(): number;
   /** First index that `entries` can still give; older ones live in the snapshot. */
   firstIndex(): number;
-  /** The latest snapshot, or word that it is still being made. */
+  /**
+   * The latest snapshot, or word that it is still being made. A new member refuses one that is older
+   * than the change that added it, so take one after each membership change.
+   */
   snapshot(): Snapshot | "temporarilyUnavailable";
 }
