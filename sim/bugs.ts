@@ -1,0 +1,73 @@
+/**
+ * Negative controls: bugs put in on purpose, to show that the checkers see them. Those of a driver
+ * are switches in `node.ts`; those of the core replace one of its methods while a run lasts.
+ */
+
+import { RaftLog } from "#raft/log.ts";
+import { MajorityConfig } from "#raft/quorum/majority.ts";
+
+export const BUGS = [
+  /** The driver sends and acknowledges before the disk has synced. */
+  "ackBeforeSync",
+  /** The driver stores the term but not whom it voted for. */
+  "voteNotStored",
+  /** The driver answers reads from its own state as long as it believes to lead. */
+  "staleRead",
+  /** A leader commits entries of earlier terms by counting copies: figure 8 of the paper. */
+  "commitOldTerm",
+  /** A follower appends whatever comes without looking at the entry before it. */
+  "appendUnmatched",
+  /** One copy less than a majority is enough to commit. */
+  "smallQuorum",
+  /** Faults do not end when the run says so: for the liveness check. */
+  "neverHeals",
+] as const;
+export type Bug = (typeof BUGS)[number];
+
+export function isBug(name: string): name is Bug {
+  return (BUGS as readonly string[]).includes(name);
+}
+
+/** Runs `body` with the core broken as asked, and mends it afterwards. */
+export function withBrokenCore<T>(bug: Bug | undefined, body: () => T): T {
+  if (bug === "commitOldTerm") {
+    return withMethod(RaftLog.prototype, "maybeCommit", commitAnyTerm, body);
+  }
+  if (bug === "appendUnmatched") {
+    return withMethod(RaftLog.prototype, "matchTerm", matchWhatExists, body);
+  }
+  if (bug === "smallQuorum") {
+    return withMethod(MajorityConfig.prototype, "committedIndex", commitByFewer, body);
+  }
+  return body();
+}
+
+function commitAnyTerm(this: RaftLog, at: { readonly index: number }): boolean {
+  if (at.index <= this.committed) return false;
+  this.commitTo(at.index);
+  return true;
+}
+
+function matchWhatExists(this: RaftLog, id: { readonly index: number }): boolean {
+  return typeof this.term(id.index) === "number";
+}
+
+function commitByFewer(this: MajorityConfig, acked: (id: number) => number | undefined): number {
+  const indexes = this.ids.map((id) => acked(id) ?? 0).sort((a, b) => b - a);
+  return indexes[Math.max(0, Math.floor(this.size / 2) - 1)] ?? Number.POSITIVE_INFINITY;
+}
+
+function withMethod<Owner extends object, Name extends keyof Owner, T>(
+  owner: Owner,
+  name: Name,
+  replacement: Owner[Name],
+  body: () => T,
+): T {
+  const original = owner[name];
+  owner[name] = replacement;
+  try {
+    return body();
+  } finally {
+    owner[name] = original;
+  }
+}

@@ -1,0 +1,82 @@
+/**
+ * For each bug put in on purpose: the conditions under which it does harm, and the laws that it may
+ * break. A test runs every one of them until a checker speaks up; if none does, the checkers are
+ * blind, however many clean runs there are.
+ */
+
+import type { Bug } from "./bugs.ts";
+import type { Law } from "./checker.ts";
+import type { Profile } from "./profile.ts";
+
+export interface Control {
+  readonly laws: readonly Law[];
+  /** Bends what the seed drew towards the harm. */
+  bend(drawn: Profile): Profile;
+}
+
+/** A committed entry is gone; which checker sees it first depends on who does what next. */
+const LOSS: readonly Law[] = ["leader completeness", "state-machine safety", "log matching"];
+
+export const CONTROLS: Readonly<Record<Bug, Control>> = {
+  ackBeforeSync: { laws: LOSS, bend: withManyCrashes },
+  voteNotStored: { laws: ["election safety"], bend: withContestedElections },
+  staleRead: { laws: ["linearizability"], bend: withPartitions },
+  commitOldTerm: { laws: LOSS, bend: withFigureEight },
+  appendUnmatched: { laws: LOSS, bend: withPartitions },
+  smallQuorum: { laws: LOSS, bend: withPartitions },
+  neverHeals: { laws: ["liveness"], bend: withPartitions },
+};
+
+function withManyCrashes(drawn: Profile): Profile {
+  return { ...drawn, nodes: 3, syncMs: [5, 200], crashEveryMs: 600, restartMs: [1, 500] };
+}
+
+/** Candidates that meet in the same term, and voters that crash between two of them. */
+function withContestedElections(drawn: Profile): Profile {
+  return {
+    ...drawn,
+    nodes: 5,
+    raft: { ...drawn.raft, preVote: false, checkQuorum: false },
+    latencyMs: [1, 30],
+    syncMs: [0, 2],
+    crashEveryMs: 200,
+    restartMs: [1, 50],
+    campaignEveryMs: 60,
+    membershipEveryMs: 0,
+  };
+}
+
+function withPartitions(drawn: Profile): Profile {
+  return { ...drawn, nodes: 3, partitionEveryMs: 1_000, membershipEveryMs: 0 };
+}
+
+/**
+ * Figure 8 of the Raft paper: leaders that fall after sending little, so that old entries reach a
+ * majority under a new leader before an entry of its own term does.
+ */
+function withFigureEight(drawn: Profile): Profile {
+  return {
+    ...drawn,
+    nodes: 5,
+    raft: {
+      ...drawn.raft,
+      maxSizePerMsg: 0,
+      maxInflightMsgs: 1,
+      preVote: false,
+      checkQuorum: false,
+    },
+    tickMs: 20,
+    latencyMs: [5, 30],
+    syncMs: [0, 2],
+    loss: 0.1,
+    lateness: 0,
+    crashEveryMs: 200,
+    restartMs: [50, 600],
+    partitionEveryMs: 0,
+    pauseEveryMs: 0,
+    stallEveryMs: 0,
+    campaignEveryMs: 0,
+    clientEveryMs: 30,
+    membershipEveryMs: 0,
+  };
+}
