@@ -18,8 +18,9 @@ export interface HealthPorts {
 /** `gone`: it no longer runs, or no longer exists. */
 export type Health = "healthy" | "unhealthy" | "gone";
 
-/** How often to look without an event. */
+/** How often to look without an event, and when events cannot be had. */
 const LOOK_MS = 5_000;
+const BLIND_LOOK_MS = 1_000;
 
 /** True when the container, or its image, has a health check that is not switched off. */
 export function hasHealthcheck(container: ContainerInspect): boolean {
@@ -38,18 +39,24 @@ export async function untilHealth(
   const both = AbortSignal.any([signal, done.signal]);
   let changed = false;
   let wake = (): void => undefined;
+  let lookMs = LOOK_MS;
   const listen = async (): Promise<void> => {
     const filters = new Map([
       ["type", ["container"]],
       ["container", [container]],
     ]);
     const events = ports.events.subscribe({ filters, signal: both })[Symbol.asyncIterator]();
-    while (!(await events.next()).done) {
-      changed = true;
+    try {
+      while (!(await events.next()).done) {
+        changed = true;
+        wake();
+      }
+    } finally {
+      // The bus ended, or lost us for reading slowly: the looks alone have to do.
+      lookMs = BLIND_LOOK_MS;
       wake();
     }
   };
-  // Without events (the bus ended, or lost us for reading slowly) the looks alone have to do.
   const listening = listen().catch(() => undefined);
   try {
     for (;;) {
@@ -60,7 +67,7 @@ export async function untilHealth(
       wake = () => pause.abort();
       if (!changed) {
         const either = AbortSignal.any([signal, pause.signal]);
-        await sleep(ports.clock, LOOK_MS, either).catch(() => undefined);
+        await sleep(ports.clock, lookMs, either).catch(() => undefined);
       }
       signal.throwIfAborted();
     }
