@@ -1,0 +1,89 @@
+/** Services as the API shows them. */
+
+import { create } from "@bufbuild/protobuf";
+import type { Timestamp } from "@bufbuild/protobuf/wkt";
+import type {
+  Service as ServiceJson,
+  ServiceStatus as StatusJson,
+  UpdateStatus as UpdateStatusJson,
+} from "#wire/docker/services.ts";
+import type { ListServiceStatusesResponse_ServiceStatus as ServiceStatus } from "#wire/gen/swarmkit/control_pb.js";
+import type { Endpoint, Service } from "#wire/gen/swarmkit/objects_pb.js";
+import { ServiceSpecSchema } from "#wire/gen/swarmkit/specs_pb.js";
+import {
+  type JobStatus,
+  UpdateStatus_UpdateState as UpdateState,
+  type UpdateStatus,
+} from "#wire/gen/swarmkit/types_pb.js";
+import { metaToJson } from "./common.ts";
+import { endpointToJson, portToJson, serviceSpecToJson } from "./service-spec.ts";
+import {
+  compact,
+  listOrNone,
+  numberOrNone,
+  textOrNone,
+  timeText,
+  uint64Number,
+} from "./write-json.ts";
+
+const UPDATE_STATES = {
+  [UpdateState.UNKNOWN]: undefined,
+  [UpdateState.UPDATING]: "updating",
+  [UpdateState.PAUSED]: "paused",
+  [UpdateState.COMPLETED]: "completed",
+  [UpdateState.ROLLBACK_STARTED]: "rollback_started",
+  [UpdateState.ROLLBACK_PAUSED]: "rollback_paused",
+  [UpdateState.ROLLBACK_COMPLETED]: "rollback_completed",
+} as const;
+
+export function serviceToJson(service: Service, status?: ServiceStatus): ServiceJson {
+  const { previousSpec, updateStatus, jobStatus } = service;
+  return compact({
+    ...metaToJson(service),
+    Spec: serviceSpecToJson(service.spec ?? create(ServiceSpecSchema)),
+    PreviousSpec: previousSpec && serviceSpecToJson(previousSpec),
+    Endpoint: endpointOfServiceToJson(service.endpoint),
+    UpdateStatus: updateStatus && updateStatusToJson(updateStatus),
+    ServiceStatus: status && statusToJson(status),
+    JobStatus: jobStatus && jobStatusToJson(jobStatus),
+  });
+}
+
+function endpointOfServiceToJson(endpoint: Endpoint | undefined): ServiceJson["Endpoint"] {
+  const vips = (endpoint?.virtualIps ?? []).map(({ networkId, addr }) =>
+    compact({ NetworkID: textOrNone(networkId), Addr: textOrNone(addr) }),
+  );
+  return compact({
+    Spec: endpoint?.spec === undefined ? {} : endpointToJson(endpoint.spec),
+    Ports: listOrNone((endpoint?.ports ?? []).map(portToJson)),
+    VirtualIPs: listOrNone(vips),
+  });
+}
+
+function updateStatusToJson(status: UpdateStatus): UpdateStatusJson {
+  return compact({
+    State: UPDATE_STATES[status.state],
+    StartedAt: timeOrNone(status.startedAt),
+    CompletedAt: timeOrNone(status.completedAt),
+    Message: textOrNone(status.message),
+  });
+}
+
+function timeOrNone(time: Timestamp | undefined): string | undefined {
+  return time === undefined || time.seconds === 0n ? undefined : timeText(time);
+}
+
+function statusToJson(status: ServiceStatus): StatusJson {
+  return {
+    RunningTasks: uint64Number(status.runningTasks),
+    DesiredTasks: uint64Number(status.desiredTasks),
+    CompletedTasks: uint64Number(status.completedTasks),
+  };
+}
+
+function jobStatusToJson(status: JobStatus) {
+  return {
+    JobIteration: compact({ Index: numberOrNone(status.jobIteration?.index ?? 0n) }),
+    LastExecution: timeText(status.lastExecution),
+  };
+}
