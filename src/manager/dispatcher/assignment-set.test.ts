@@ -103,7 +103,7 @@ test("a complete assignment and all increments give what a new complete one woul
           const before = state.view().index;
           await state.update("scheduler", (tx) => run(tx, op));
           if (set === undefined || state.view().index === before) continue;
-          const feed = state.watch({ signal: AbortSignal.timeout(1000), resumeFrom: before });
+          const feed = state.watch({ signal: new AbortController().signal, resumeFrom: before });
           for await (const batch of feed) {
             for (const change of batch.changes) set.apply(state.view(), change);
             break;

@@ -104,7 +104,16 @@ export class AssignmentSet {
     const news =
       known === undefined || state === TaskState.ASSIGNED || !sameAssignment(known, task);
     if (news) this.#push("task", task.id, { case: "task", value: task }, Action.UPDATE);
+    else this.#refresh(task);
     if (state > TaskState.RUNNING) this.#release(task.id);
+  }
+
+  /** What still waits must not tell of a task as live whose secrets are withdrawn meanwhile. */
+  #refresh(task: Task): void {
+    const key = `task/${task.id}`;
+    if (!this.#pending.has(key)) return;
+    const assignment = create(AssignmentSchema, { item: { case: "task", value: task } });
+    this.#pending.set(key, create(AssignmentChangeSchema, { assignment, action: Action.UPDATE }));
   }
 
   #dropTask(taskId: string): void {
