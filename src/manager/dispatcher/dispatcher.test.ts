@@ -327,6 +327,23 @@ describe("assignments", () => {
     expect(increment.changes.map(({ assignment }) => assignment?.item.value?.id)).toEqual(["t3"]);
   });
 
+  test("what was committed before the stream began is not told again, nor undone", async () => {
+    const { id } = await register("n1");
+    const committed = [assign({ id: "t1" }), assign({ id: "t2" })];
+    committed.push(state.update("reaper", (tx) => tx.delete("task", "t1")));
+    // No turn in between: the dispatcher has not yet read of any of this.
+    const stream = assignments("n1", id);
+    const complete = stream.next();
+    const next = stream.next();
+    await Promise.all(committed);
+    const ids = ({ changes }: AssignmentsMessage) =>
+      changes.map(({ assignment }) => assignment?.item.value?.id);
+    expect(ids((await complete).value as AssignmentsMessage)).toEqual(["t2"]);
+    await turn();
+    await assign({ id: "t3" });
+    expect(ids((await next).value as AssignmentsMessage)).toEqual(["t3"]);
+  });
+
   test("a burst goes out in messages of at most a hundred changes", async () => {
     const { id } = await register("n1");
     const stream = assignments("n1", id);
