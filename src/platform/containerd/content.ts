@@ -108,11 +108,12 @@ async function writeBlob(
   try {
     return await session.run(content);
   } catch (error) {
-    if (isErrorCode(error, "already-exists") && write.digest !== undefined) {
-      const existing = await info(write.digest);
-      if (existing !== undefined) return existing;
-    }
-    throw error;
+    const digest = write.digest ?? session.digest;
+    if (!isErrorCode(error, "already-exists") || digest === undefined) throw error;
+    await write.lease?.hold("content", digest);
+    const existing = await info(digest);
+    if (existing === undefined) throw error;
+    return existing;
   }
 }
 
@@ -125,6 +126,8 @@ class WriteSession {
   /** What the source threw: the call's own error then only says that we gave up. */
   #failure: { readonly error: unknown } | undefined;
   #over = false;
+  /** Of the bytes written so far, as containerd reckons it. */
+  digest: string | undefined;
 
   constructor(write: BlobWrite) {
     this.#write = write;
@@ -141,6 +144,7 @@ class WriteSession {
       for await (const response of content.write(this.#requests(), options)) {
         const offset = Number(response.offset);
         if (response.action === WriteAction.STAT) this.#start.resolve(offset);
+        if (response.action === WriteAction.WRITE) this.digest = response.digest;
         if (response.action === WriteAction.COMMIT) {
           return { digest: response.digest, size: offset, labels: this.#write.labels ?? {} };
         }

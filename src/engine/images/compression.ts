@@ -1,0 +1,80 @@
+/** How a stream is packed, told by its first bytes; and the stream unpacked where we can. */
+
+import { Readable } from "node:stream";
+import { createGunzip } from "node:zlib";
+import { EngineError } from "#base/error.ts";
+import { MEDIA } from "#wire/oci.ts";
+
+export type Compression = "none" | "gzip" | "zstd" | "xz" | "bzip2";
+
+const MAGIC: readonly (readonly [Compression, readonly number[]])[] = [
+  ["gzip", [0x1f, 0x8b]],
+  ["zstd", [0x28, 0xb5, 0x2f, 0xfd]],
+  ["xz", [0xfd, 0x37, 0x7a, 0x58, 0x5a]],
+  ["bzip2", [0x42, 0x5a, 0x68]],
+];
+const MAGIC_BYTES = 5;
+
+export function compressionOf(head: Uint8Array): Compression {
+  const found = MAGIC.find(([, magic]) => magic.every((byte, at) => head[at] === byte));
+  return found?.[0] ?? "none";
+}
+
+/** Reads the first bytes without losing them. */
+export async function sniff(
+  source: AsyncIterable<Uint8Array>,
+): Promise<{ readonly compression: Compression; readonly bytes: AsyncIterable<Uint8Array> }> {
+  const iterator = source[Symbol.asyncIterator]();
+  const held: Uint8Array[] = [];
+  let size = 0;
+  while (size < MAGIC_BYTES) {
+    const next = await iterator.next();
+    if (next.done === true) break;
+    held.push(next.value);
+    size += next.value.length;
+  }
+  async function* replay(): AsyncGenerator<Uint8Array> {
+    try {
+      yield* held;
+      yield* { [Symbol.asyncIterator]: () => iterator };
+    } finally {
+      await iterator.return?.();
+    }
+  }
+  return { compression: compressionOf(Buffer.concat(held)), bytes: replay() };
+}
+
+/** The media type of a layer that is stored as it came. */
+export function layerTypeOf(compression: Compression): string {
+  switch (compression) {
+    case "none":
+      return MEDIA.ociLayer;
+    case "gzip":
+      return MEDIA.dockerLayerGzip;
+    case "zstd":
+      return MEDIA.ociLayerZstd;
+    case "xz":
+    case "bzip2":
+      throw new EngineError(
+        "invalid-argument",
+        `a layer packed with ${compression} is not supported: unpack it first`,
+      );
+  }
+}
+
+/** The plain bytes of an archive; only gzip is undone here. */
+export async function plainArchive(archive: Readable): Promise<Readable> {
+  const { compression, bytes } = await sniff(archive);
+  if (compression !== "none" && compression !== "gzip") {
+    throw new EngineError(
+      "invalid-argument",
+      `an archive packed with ${compression} is not supported: unpack it first`,
+    );
+  }
+  const source = Readable.from(bytes, { objectMode: false });
+  if (compression === "none") return source;
+  const gunzip = createGunzip();
+  source.on("error", (error) => gunzip.destroy(error));
+  gunzip.on("close", () => source.destroy());
+  return source.pipe(gunzip);
+}
