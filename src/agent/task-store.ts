@@ -6,18 +6,29 @@
  *   <id>.status   the newest status (changes with every step)
  *
  * Every write goes to a temporary file and is renamed, so that a killed process leaves the old or
- * the new file and nothing in between. Only assignments and final statuses are synced as well: a
- * status lost to a power cut makes the agent repeat a step, which every controller answers with
- * "already done". A file with a bad checksum (a power cut again) is dropped; the manager has the
- * task and sends it anew.
+ * the new file and nothing in between. Only assignments and final statuses are synced as well (a
+ * completed job must not run again); another status lost to a power cut makes the agent repeat a
+ * step, which every controller answers with "already done". A file with a bad checksum (a power cut
+ * again) is dropped; the manager has the task and sends it anew.
  */
 
-import { mkdir, open, readdir, readFile, rename, rm, unlink } from "node:fs/promises";
+import {
+  type FileHandle,
+  mkdir,
+  open,
+  readdir,
+  readFile,
+  rename,
+  rm,
+  unlink,
+  writeFile,
+} from "node:fs/promises";
 import { join } from "node:path";
 import { crc32 } from "node:zlib";
 import { fromBinary, toBinary } from "@bufbuild/protobuf";
 import { EngineError, messageOf } from "#base/error.ts";
 import type { Log } from "#base/ports.ts";
+import { type Deferred, deferred } from "#platform/async.ts";
 import { type Task, TaskSchema } from "#wire/gen/swarmkit/objects_pb.js";
 import { type TaskStatus, TaskStatusSchema } from "#wire/gen/swarmkit/types_pb.js";
 import { isFinal } from "./do-step.ts";
@@ -47,6 +58,7 @@ export async function openTaskStore(directory: string, log: Log): Promise<TaskSt
   await mkdir(directory, { recursive: true, mode: 0o700 });
   const known = new Set<string>();
   const slots = new Map<string, FileSlot>();
+  const syncer = new Syncer(directory);
   let closed = false;
 
   const put = (name: string, bytes: Uint8Array, sync: boolean): Promise<void> => {
@@ -54,7 +66,7 @@ export async function openTaskStore(directory: string, log: Log): Promise<TaskSt
     const slot = slots.get(name) ?? { next: undefined, writing: undefined };
     slots.set(name, slot);
     slot.next = { bytes, sync: sync || slot.next?.sync === true };
-    slot.writing ??= drain(directory, name, slot).finally(() => {
+    slot.writing ??= drain(directory, name, slot, syncer).finally(() => {
       slot.writing = undefined;
       slots.delete(name);
     });
@@ -97,33 +109,77 @@ export async function openTaskStore(directory: string, log: Log): Promise<TaskSt
 }
 
 /** Writes the newest content of a file until no newer one has come; what was overtaken is skipped. */
-async function drain(directory: string, name: string, slot: FileSlot): Promise<void> {
+async function drain(
+  directory: string,
+  name: string,
+  slot: FileSlot,
+  syncer: Syncer,
+): Promise<void> {
   while (slot.next !== undefined) {
     const { bytes, sync } = slot.next;
     slot.next = undefined;
-    await replaceFile(join(directory, name), bytes, sync);
-    if (sync) await syncDirectory(directory);
+    const path = join(directory, name);
+    await writeFile(`${path}.tmp`, bytes, { mode: 0o600 });
+    await rename(`${path}.tmp`, path);
+    if (sync) await syncer.sync(name);
   }
 }
 
-async function replaceFile(path: string, bytes: Uint8Array, sync: boolean): Promise<void> {
-  const temporary = `${path}.tmp`;
-  const file = await open(temporary, "w", 0o600);
-  try {
-    await file.writeFile(bytes);
-    if (sync) await file.datasync();
-  } finally {
-    await file.close();
+/**
+ * Syncs files one after another, and their directory once for all that wait: a burst of assignments
+ * must not occupy the threads that the statuses of running tasks are written with.
+ */
+class Syncer {
+  readonly #directory: string;
+  #waiting = new Set<string>();
+  #synced: Deferred<void> = deferred();
+  #syncing = false;
+
+  constructor(directory: string) {
+    this.#directory = directory;
   }
-  await rename(temporary, path);
+
+  /** Resolves when the file, as it is now, will survive a power cut. */
+  sync(name: string): Promise<void> {
+    this.#waiting.add(name);
+    const { promise } = this.#synced;
+    void this.#run();
+    return promise;
+  }
+
+  async #run(): Promise<void> {
+    if (this.#syncing) return;
+    this.#syncing = true;
+    while (this.#waiting.size > 0) {
+      const names = this.#waiting;
+      const synced = this.#synced;
+      this.#waiting = new Set();
+      this.#synced = deferred();
+      try {
+        for (const name of names) await syncPath(join(this.#directory, name));
+        await syncPath(this.#directory);
+        synced.resolve();
+      } catch (error) {
+        synced.reject(error);
+      }
+    }
+    this.#syncing = false;
+  }
 }
 
-async function syncDirectory(path: string): Promise<void> {
-  const directory = await open(path, "r");
+/** A file that was deleted meanwhile needs no sync. */
+async function syncPath(path: string): Promise<void> {
+  let handle: FileHandle;
   try {
-    await directory.sync();
+    handle = await open(path, "r");
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === "ENOENT") return;
+    throw error;
+  }
+  try {
+    await handle.sync();
   } finally {
-    await directory.close();
+    await handle.close();
   }
 }
 
