@@ -144,6 +144,18 @@ describe("liveness", () => {
     expect(state.view().get("node", "n1")?.description?.hostname).toBe("host-1");
   });
 
+  test("a manager's own agent, which comes by no network, has the manager's address", async () => {
+    await state.update("membership", (tx) => {
+      const { managerStatus } = create(NodeSchema, { managerStatus: { addr: "[fd00::1]:2377" } });
+      tx.create("node", create(NodeSchema, { id: "m1", managerStatus }));
+    });
+    await turn();
+    const local = { ...context("m1"), peer: undefined, peerAddress: "unix", local: true };
+    const request = create(SessionRequestSchema, { description: { hostname: "m1" } });
+    await iterate(dispatcher.handlers.session(request, local)).next();
+    expect(nodeState("m1")).toMatchObject({ state: NodeState.READY, addr: "fd00::1" });
+  });
+
   test("three periods without a heartbeat and it is down; registering brings it back", async () => {
     const { id, stream } = await register("n1");
     await clock.advance(PERIOD_MS);

@@ -112,7 +112,7 @@ class Server {
   async *session(request: SessionRequest, context: RpcContext): AsyncGenerator<SessionMessage> {
     const reign = this.reign();
     const nodeId = this.caller(context);
-    const addr = addressOf(context);
+    const addr = addressOf(context) || this.#ownAddress(reign, nodeId);
     const session = await reign.register(nodeId, request.sessionId, request.description, addr);
     const signal = AbortSignal.any([session.signal, context.signal]);
     const listener = reign.listen(nodeId);
@@ -199,6 +199,11 @@ class Server {
     return {};
   }
 
+  /** A manager's own agent comes by no network; its address is the one that it is known by. */
+  #ownAddress(reign: Reign, nodeId: string): string {
+    return hostOf(reign.managers.find((manager) => manager.nodeId === nodeId)?.addr ?? "");
+  }
+
   #message(reign: Reign, session: NodeSession): SessionMessage {
     const view = this.#options.state.view();
     return sessionMessage(view, session.nodeId, session.id, reign.managers);
@@ -206,12 +211,14 @@ class Server {
 }
 
 /** The caller's IP address; empty for the local socket, which has none. */
-function addressOf(context: RpcContext): string {
-  const address = context.peerAddress;
+function addressOf({ local, peerAddress }: RpcContext): string {
+  return local ? "" : hostOf(peerAddress);
+}
+
+/** Of "host:port" or "[v6]:port"; IPv4 in IPv6's clothes is shown as what it is. */
+function hostOf(address: string): string {
   const colon = address.lastIndexOf(":");
   if (colon < 0) return "";
-  return address
-    .slice(0, colon)
-    .replace(/^\[(.*)\]$/, "$1")
-    .replace(/^::ffff:(?=\d+\.)/, "");
+  const host = address.slice(0, colon).replace(/^\[(.*)\]$/, "$1");
+  return host.replace(/^::ffff:(?=\d+\.)/, "");
 }
