@@ -6,6 +6,7 @@
 import { create } from "@bufbuild/protobuf";
 import { DurationSchema } from "@bufbuild/protobuf/wkt";
 import { EngineError } from "#base/error.ts";
+import { msOfTimestamp } from "#model/time.ts";
 import { generateJoinToken } from "#pki/join-token.ts";
 import {
   BLACKLIST_GRACE_MS,
@@ -46,7 +47,6 @@ import { hasLabels, hasOnePrefix, oneOf } from "./filters.ts";
 import { invalid, notFound, required, requiredId } from "./refusal.ts";
 import { nextRootCa } from "./root-ca.ts";
 import { isNegative, nanoseconds } from "./task-spec.ts";
-import { millisecondsOf } from "./time.ts";
 
 const CLUSTER_NAME = "default";
 const DEFAULT_POOL = "10.0.0.0/8";
@@ -131,8 +131,7 @@ export async function updateCluster(
 /** Forgets removed nodes whose certificates ended long ago by themselves. */
 export function withoutExpired(cluster: Cluster, nowMs: number): Cluster {
   const kept = Object.entries(cluster.blacklistedCertificates).filter(
-    ([, { expiry }]) =>
-      expiry === undefined || millisecondsOf(expiry) >= nowMs - BLACKLIST_GRACE_MS,
+    ([, { expiry }]) => (msOfTimestamp(expiry) ?? nowMs) >= nowMs - BLACKLIST_GRACE_MS,
   );
   return { ...cluster, blacklistedCertificates: Object.fromEntries(kept) };
 }

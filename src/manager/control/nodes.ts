@@ -6,6 +6,7 @@
 import { X509Certificate } from "node:crypto";
 import { create } from "@bufbuild/protobuf";
 import { EngineError } from "#base/error.ts";
+import { timestampOf } from "#model/time.ts";
 import type { Tx } from "#store/types.ts";
 import {
   type GetNodeRequest,
@@ -37,7 +38,6 @@ import { withoutExpired } from "./clusters.ts";
 import { type ControlContext, read, write } from "./context.ts";
 import { hasLabels, hasOnePrefix, oneOf } from "./filters.ts";
 import { notFound, precondition, required, requiredId } from "./refusal.ts";
-import { timestampOf } from "./time.ts";
 
 export async function getNode(
   context: ControlContext,

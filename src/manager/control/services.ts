@@ -6,6 +6,7 @@
 
 import { create, equals } from "@bufbuild/protobuf";
 import { isErrorCode } from "#base/error.ts";
+import { timestampOf } from "#model/time.ts";
 import type { ReadView, Tx } from "#store/types.ts";
 import {
   type CreateServiceRequest,
@@ -55,7 +56,6 @@ import {
   unimplemented,
 } from "./refusal.ts";
 import { checkServiceSpec, isJob } from "./service-spec.ts";
-import { timestampOf } from "./time.ts";
 
 export async function createService(
   context: ControlContext,

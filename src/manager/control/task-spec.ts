@@ -1,6 +1,7 @@
 /** What a task template must fulfil before a service may have it, and what each refusal says. */
 
 import type { Duration } from "@bufbuild/protobuf/wkt";
+import { parseConstraints } from "#model/constraint.ts";
 import type { ContainerSpec, GenericRuntimeSpec, TaskSpec } from "#wire/gen/swarmkit/specs_pb.js";
 import type {
   HealthConfig,
@@ -16,9 +17,6 @@ import { invalid, unimplemented } from "./refusal.ts";
 const MIN_NANO_CPUS = 1_000_000n;
 const MIN_MEMORY_BYTES = 4n * 1024n * 1024n;
 const MIN_HEALTH_DURATION_NS = 1_000_000n;
-const CONSTRAINT_KEY = /^[a-z_][a-z0-9\-_.]+$/i;
-const CONSTRAINT_VALUE = /^[a-z0-9:\-_\s.*()?+[\]\\^$|/]+$/i;
-const CONSTRAINT_OPERATORS = ["==", "!="];
 const RESERVED_RUNTIMES = ["container", "attachment"];
 const MIN_RUNTIME_NAME = 3;
 
@@ -77,18 +75,8 @@ function checkRestart(policy: RestartPolicy | undefined): void {
 }
 
 function checkPlacement(placement: Placement | undefined): void {
-  for (const expression of placement?.constraints ?? []) {
-    const operator = CONSTRAINT_OPERATORS.find((candidate) => expression.includes(candidate));
-    if (operator === undefined) {
-      const known = CONSTRAINT_OPERATORS.join(", ");
-      throw invalid(`constraint expected one operator from ${known}`);
-    }
-    const at = expression.indexOf(operator);
-    const key = expression.slice(0, at).trim();
-    const value = expression.slice(at + operator.length).trim();
-    if (!CONSTRAINT_KEY.test(key)) throw invalid(`key '${key}' is invalid`);
-    if (!CONSTRAINT_VALUE.test(value)) throw invalid(`value '${value}' is invalid`);
-  }
+  const parsed = parseConstraints(placement?.constraints ?? []);
+  if (!parsed.ok) throw invalid(parsed.error);
 }
 
 function checkContainer(spec: ContainerSpec): void {

@@ -112,7 +112,7 @@ export async function aCluster(
       create(ClusterSchema, {
         id: "cluster1",
         spec: { annotations: { name: "default" } },
-        rootCa: { joinTokens: { worker: "w", manager: "m" } },
+        rootCa: { caKey: new Uint8Array([1]), joinTokens: { worker: "w", manager: "m" } },
         ...changes,
       } as MessageInitShape<typeof ClusterSchema>),
     ),
