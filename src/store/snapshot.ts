@@ -5,7 +5,7 @@ import { type StoreSnapshot, StoreSnapshotSchema } from "#wire/gen/swarmkit/snap
 import { changeOf, versionOf } from "./actions.ts";
 import { KINDS, type Stored } from "./kinds.ts";
 import { Draft, emptyState, type State } from "./tables.ts";
-import type { Change, Kind, ReadView } from "./types.ts";
+import type { Change, Kind, ObjectTypes, ReadView } from "./types.ts";
 
 /** The snapshot's field of each kind. */
 const FIELDS = {
@@ -23,18 +23,24 @@ const FIELDS = {
 
 /** Shares the objects of the view: encode it, do not keep or change it. */
 export function storeSnapshotOf(view: ReadView): StoreSnapshot {
-  return create(StoreSnapshotSchema, {
-    nodes: [...view.all("node")],
-    services: [...view.all("service")],
-    tasks: [...view.all("task")],
-    networks: [...view.all("network")],
-    clusters: [...view.all("cluster")],
-    secrets: [...view.all("secret")],
-    configs: [...view.all("config")],
-    extensions: [...view.all("extension")],
-    resources: [...view.all("resource")],
-    volumes: [...view.all("volume")],
-  });
+  const snapshot = create(StoreSnapshotSchema);
+  for (const kind of KINDS) fill(snapshot, kind, [...view.all(kind)]);
+  return snapshot;
+}
+
+/** A part of a snapshot: some objects of one kind. Encoded parts, joined, are the whole. */
+export function storeSnapshotPart<K extends Kind>(
+  kind: K,
+  objects: readonly ObjectTypes[K][],
+): StoreSnapshot {
+  const snapshot = create(StoreSnapshotSchema);
+  fill(snapshot, kind, objects);
+  return snapshot;
+}
+
+function fill(snapshot: StoreSnapshot, kind: Kind, objects: readonly Stored[]): void {
+  // The field of a kind holds objects of that kind, which is what the callers pass.
+  (snapshot as unknown as Record<string, readonly Stored[]>)[FIELDS[kind]] = objects;
 }
 
 export function stateOfSnapshot(snapshot: StoreSnapshot): State {

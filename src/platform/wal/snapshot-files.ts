@@ -35,6 +35,7 @@ export interface SnapshotFiles {
   load(name: SnapshotName): Promise<Uint8Array>;
   /** Deletes all but the `keep` newest. */
   prune(keep: number): Promise<void>;
+  discard(names: readonly SnapshotName[]): Promise<void>;
 }
 
 export async function openSnapshotFiles(
@@ -50,8 +51,13 @@ export async function openSnapshotFiles(
     const names = (await readdir(dir)).map(parseName).filter((name) => name !== undefined);
     return names.toSorted((a, b) => b.index - a.index || b.term - a.term);
   };
+  const discard = async (names: readonly SnapshotName[]) => {
+    for (const name of names) await unlink(pathOf(name));
+    if (names.length > 0) await syncDirectory(dir);
+  };
   return {
     list,
+    discard,
     save: async (name, pieces) => {
       const { id, key } = keys.current();
       const sealed = sealer.seal(key, pieces, associated(name));
@@ -59,10 +65,7 @@ export async function openSnapshotFiles(
       await writeDurably(pathOf(name), [header, ...sealed.pieces]);
     },
     load: async (name) => decode(pathOf(name), await readFile(pathOf(name)), name, keys),
-    prune: async (keep) => {
-      for (const name of (await list()).slice(keep)) await unlink(pathOf(name));
-      await syncDirectory(dir);
-    },
+    prune: async (keep) => discard((await list()).slice(keep)),
   };
 }
 

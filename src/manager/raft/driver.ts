@@ -1,0 +1,506 @@
+/**
+ * Drives the consensus core: feeds it ticks, messages and proposals, and carries out what it asks
+ * for. Storage writes are asynchronous: while one fdatasync is under way, messages flow and further
+ * entries gather for the next one; an acknowledgement goes out only after its entries are on disk.
+ *
+ * Invariants: the core is touched by this class alone, synchronously; proposals that gather are
+ * handed to it before anything else, so that each gets the index that it was promised; entries are
+ * applied in order, each once. An exception in here is a bug or a broken disk: the node stops.
+ */
+
+import { fromBinary } from "@bufbuild/protobuf";
+import { EngineError } from "#base/error.ts";
+import { invariant } from "#base/invariant.ts";
+import type { Clock, Log, Random, Timer } from "#base/ports.ts";
+import {
+  type ConfChange,
+  decodeConfChange,
+  EMPTY_BYTES,
+  type Entry,
+  type HardState,
+  type MemoryStorage,
+  type Message,
+  NONE,
+  type NodeId,
+  RAFT_DEFAULTS,
+  type RaftLogger,
+  RawNode,
+  type Ready,
+  type Snapshot,
+  type Status,
+} from "#raft/index.ts";
+import type { Store } from "#store/store.ts";
+import { InternalRaftRequestSchema } from "#wire/gen/swarmkit/raft_pb.js";
+import type { Disk } from "./disk.ts";
+import type { Members } from "./members.ts";
+import { notLeading, notProposed, outcomeUnknown, Proposals } from "./proposals.ts";
+import { Reads } from "./reads.ts";
+import { decodeSnapshot } from "./snapshot-data.ts";
+
+/** Work is interrupted after this long for timers and sockets, milliseconds. */
+const SLICE_MS = 20;
+/** Bytes under way to one follower. */
+const INFLIGHT_MAX_BYTES = 64 * 1024 * 1024;
+
+export interface DriverEvents {
+  send(m: Message): void;
+  /** The store has advanced. */
+  applied(): void;
+  /** Leadership, the leader or the term may have changed. */
+  roleChanged(): void;
+  /** This member was removed from the group by a committed entry. */
+  removedSelf(): void;
+  /** Nothing can go on. */
+  failed(error: unknown): void;
+  ticked(): void;
+}
+
+export interface DriverOptions {
+  readonly id: NodeId;
+  readonly storage: MemoryStorage;
+  /** Index that the store has when the driver starts. */
+  readonly applied: number;
+  readonly disk: Disk;
+  readonly store: Store;
+  readonly members: Members;
+  readonly clock: Clock;
+  readonly random: Random;
+  readonly log: Log;
+  readonly tickMs: number;
+  readonly electionTick: number;
+  readonly events: DriverEvents;
+}
+
+export class Driver {
+  readonly #options: DriverOptions;
+  readonly #core: RawNode;
+  readonly #proposals = new Proposals();
+  readonly #reads: Reads;
+  readonly #heard = new Map<NodeId, number>();
+  /** Proposals of this turn, not yet handed to the core. */
+  #gathering: Uint8Array[] = [];
+  /** Storage work that waits behind the installation of a snapshot. */
+  #behindSnapshot: Message[] | undefined;
+  /** Writes under way. */
+  #writing = 0;
+  #lastWrite: Promise<void> = Promise.resolve();
+  #lead: NodeId = NONE;
+  #leads = false;
+  /** Term of the newest Ready. */
+  #roleTerm = 0;
+  #appliedTerm = 0;
+  #appliedBytes = 0;
+  #scheduled = false;
+  #stopped = false;
+  #timer: Timer | undefined;
+  /** Those who wait until an index is applied. */
+  #applying: { readonly index: number; readonly resolve: () => void }[] = [];
+
+  constructor(options: DriverOptions) {
+    this.#options = options;
+    const { id, storage, applied, random, log, electionTick } = options;
+    this.#core = new RawNode({
+      ...RAFT_DEFAULTS,
+      id,
+      storage,
+      applied,
+      random: (bound) => random.int(bound),
+      logger: coreLogger(log),
+      electionTick,
+      asyncStorageWrites: true,
+      maxInflightBytes: INFLIGHT_MAX_BYTES,
+      disableProposalForwarding: true,
+    });
+    this.#reads = new Reads(
+      (context) => this.#act(() => this.#core.readIndex(context)),
+      random.bytes(8),
+    );
+    const term = storage.term(applied);
+    this.#appliedTerm = typeof term === "number" ? term : 0;
+  }
+
+  /** Begins to tick. `bootstrap` makes this member the first one of a new group. */
+  start(bootstrap?: Uint8Array): void {
+    const { id } = this.#options;
+    if (bootstrap !== undefined) this.#core.bootstrap([{ id, context: bootstrap }]);
+    this.#armTick();
+    this.#schedule();
+  }
+
+  /** Stands for election at once, unless it does already: for when nobody else could. */
+  campaign(): void {
+    if (this.#core.basicStatus().softState.raftState !== "follower") return;
+    this.#act(() => this.#core.campaign());
+  }
+
+  get leads(): boolean {
+    return this.#leads;
+  }
+
+  /** The leader as far as known, or `NONE`. */
+  get leadId(): NodeId {
+    return this.#lead;
+  }
+
+  get term(): number {
+    return this.#core.basicStatus().hardState.term;
+  }
+
+  /** True once this leader has applied an entry of its own term, and with it all earlier ones. */
+  get caughtUp(): boolean {
+    return this.#leads && this.#appliedTerm === this.term;
+  }
+
+  get pending(): number {
+    return this.#proposals.size;
+  }
+
+  /** Payload bytes applied since this was last reset. */
+  get appliedBytes(): number {
+    return this.#appliedBytes;
+  }
+
+  resetAppliedBytes(): void {
+    this.#appliedBytes = 0;
+  }
+
+  status(): Status {
+    return this.#core.status();
+  }
+
+  /** Milliseconds (monotonic) at which the member was last heard. */
+  lastHeardMs(id: NodeId): number | undefined {
+    return this.#heard.get(id);
+  }
+
+  /** The index of the entry that `propose` would make now. */
+  get nextIndex(): number {
+    return this.#core.lastIndex + this.#gathering.length + 1;
+  }
+
+  /** Proposes an entry at `nextIndex`; resolves when it is committed and applied here. */
+  propose(data: Uint8Array): Promise<void> {
+    if (this.#stopped) return Promise.reject(notLeading());
+    const done = this.#proposals.add(this.nextIndex, this.term);
+    this.#gathering.push(data);
+    this.#schedule();
+    return done;
+  }
+
+  /** Proposes a change of membership; one at a time, others are refused. */
+  async proposeChange(change: ConfChange): Promise<void> {
+    if (this.#stopped || !this.#leads) throw notLeading();
+    this.#flush();
+    const index = this.#core.lastIndex + 1;
+    const dropped = this.#core.proposeConfChange(change);
+    if (dropped !== undefined) throw notProposed(dropped);
+    const done = this.#proposals.add(index, this.term);
+    this.#schedule();
+    await done;
+  }
+
+  /** Resolves when all that is proposed is committed; rejects when that is lost. */
+  drained(): Promise<void> {
+    return this.#proposals.drained();
+  }
+
+  /** Resolves once the store contains everything acknowledged before the call. */
+  async readBarrier(): Promise<void> {
+    if (this.#stopped) throw notLeading();
+    const index = await this.#reads.index();
+    await this.#appliedTo(index);
+  }
+
+  step(m: Message): void {
+    const { clock, members } = this.#options;
+    if (members.get(m.from) !== undefined) this.#heard.set(m.from, clock.monotonicMs());
+    this.#act(() => this.#core.step(m));
+  }
+
+  reportUnreachable(id: NodeId): void {
+    this.#act(() => this.#core.reportUnreachable(id));
+  }
+
+  reportSnapshot(id: NodeId, status: "finish" | "failure"): void {
+    this.#act(() => this.#core.reportSnapshot(id, status));
+  }
+
+  transferTo(id: NodeId): void {
+    this.#act(() => this.#core.transferLeader(id));
+  }
+
+  /** Takes no more part; what waits is told so. Resolves when writes under way have ended. */
+  async stop(): Promise<void> {
+    this.#halt();
+    await this.#lastWrite;
+  }
+
+  #halt(): void {
+    if (this.#stopped) return;
+    this.#stopped = true;
+    this.#timer?.cancel();
+    this.#leads = false;
+    this.#lead = NONE;
+    this.#giveUp(outcomeUnknown());
+    this.#reads.fail(new EngineError("unavailable", "this manager is shutting down"));
+    for (const { resolve } of this.#applying) resolve();
+    this.#applying = [];
+  }
+
+  #fail(error: unknown): void {
+    if (this.#stopped) return;
+    this.#halt();
+    this.#options.events.failed(error);
+  }
+
+  #armTick(): void {
+    this.#timer = this.#options.clock.setTimer(this.#options.tickMs, () => {
+      if (this.#stopped) return;
+      // One tick however late it comes: a process that was held up must not think that the others
+      // were silent meanwhile.
+      this.#armTick();
+      this.#act(() => this.#core.tick());
+      this.#reads.tick();
+      this.#options.events.ticked();
+    });
+  }
+
+  /** Touches the core, behind the proposals that came before. */
+  #act(touch: () => void): void {
+    if (this.#stopped) return;
+    try {
+      this.#flush();
+      touch();
+    } catch (error) {
+      this.#fail(error);
+    }
+    this.#schedule();
+  }
+
+  #flush(): void {
+    const batch = this.#gathering;
+    if (batch.length === 0) return;
+    this.#gathering = [];
+    const first = this.#core.lastIndex + 1;
+    const dropped = this.#core.proposeBatch(batch);
+    if (dropped !== undefined) {
+      this.#giveUp(notProposed("the leader is handing over or has too much to do"), first);
+      return;
+    }
+    invariant(this.#core.lastIndex === first + batch.length - 1, "proposals keep their index");
+  }
+
+  /** Forgets the proposals from `index` on, and what the store holds of them. */
+  #giveUp(error: EngineError, index = 0): void {
+    if (index === 0) this.#gathering = [];
+    this.#options.store.dropHead(index);
+    this.#proposals.fail(error, index);
+  }
+
+  #schedule(): void {
+    if (this.#scheduled || this.#stopped) return;
+    this.#scheduled = true;
+    queueMicrotask(() => this.#pump());
+  }
+
+  #pump(): void {
+    this.#scheduled = false;
+    const { clock } = this.#options;
+    const start = clock.monotonicMs();
+    try {
+      this.#flush();
+      while (!this.#stopped && this.#core.hasReady()) {
+        this.#carryOut(this.#core.ready());
+        if (clock.monotonicMs() - start > SLICE_MS) {
+          this.#scheduled = true;
+          setImmediate(() => this.#pump());
+          return;
+        }
+      }
+    } catch (error) {
+      this.#fail(error);
+    }
+  }
+
+  #carryOut(ready: Ready): void {
+    for (const { requestCtx, index } of ready.readStates) this.#reads.answer(requestCtx, index);
+    for (const m of ready.messages) {
+      if (m.type === "MsgStorageAppend") this.#persist(m);
+      else if (m.type === "MsgStorageApply") this.#apply(m);
+      else this.#options.events.send(m);
+      if (this.#stopped) return;
+    }
+    if (ready.softState !== undefined || ready.hardState !== undefined) this.#checkRole(ready);
+  }
+
+  #checkRole({ softState, hardState }: Ready): void {
+    const led = this.#leads;
+    if (softState !== undefined) {
+      const isNew = softState.lead !== this.#lead;
+      this.#lead = softState.lead;
+      this.#leads = softState.raftState === "leader";
+      if (isNew && this.#lead !== NONE) this.#reads.retry();
+    }
+    // What is in flight belongs to one term: none of it survives the end of the reign.
+    const isNewTerm = hardState !== undefined && hardState.term !== this.#roleTerm;
+    if (led && (!this.#leads || isNewTerm)) this.#giveUp(outcomeUnknown());
+    this.#roleTerm = hardState?.term ?? this.#roleTerm;
+    this.#options.events.roleChanged();
+  }
+
+  /** Stores entries, hard state and snapshot; then delivers the answers that wait for it. */
+  #persist(m: Message): void {
+    if (this.#behindSnapshot !== undefined) {
+      this.#behindSnapshot.push(m);
+    } else if (m.snapshot !== undefined && m.snapshot.metadata.index > 0) {
+      this.#behindSnapshot = [];
+      this.#track(this.#install(m, m.snapshot));
+    } else {
+      const { disk } = this.#options;
+      const hardState = hardStateOf(m);
+      const mustWrite = disk.mustWrite(m.entries, hardState);
+      const written = disk.append(m.entries, hardState);
+      if (!mustWrite && this.#writing === 0) this.#persisted(m, hardState);
+      else this.#track(this.#afterWrite(m, hardState, written));
+    }
+  }
+
+  async #afterWrite(
+    m: Message,
+    hardState: HardState | undefined,
+    written: Promise<void>,
+  ): Promise<void> {
+    // Answers keep the order of the writes, also those that had nothing to write.
+    const before = this.#lastWrite;
+    await written;
+    await before;
+    this.#persisted(m, hardState);
+  }
+
+  #track(work: Promise<void>): void {
+    this.#writing += 1;
+    this.#lastWrite = this.#settle(work);
+  }
+
+  async #settle(work: Promise<void>): Promise<void> {
+    try {
+      await work;
+    } catch (error) {
+      this.#fail(error);
+    } finally {
+      this.#writing -= 1;
+      this.#schedule();
+    }
+  }
+
+  #persisted(m: Message, hardState: HardState | undefined): void {
+    if (this.#stopped) return;
+    const { storage } = this.#options;
+    storage.append(m.entries);
+    if (hardState !== undefined) storage.setHardState(hardState);
+    this.#deliver(m.responses);
+  }
+
+  #deliver(responses: readonly Message[]): void {
+    const { id, events } = this.#options;
+    for (const response of responses) {
+      if (response.to === id) this.#act(() => this.#core.step(response));
+      else events.send(response);
+    }
+  }
+
+  /** Puts a snapshot from the leader in the place of log and store. */
+  async #install(m: Message, snapshot: Snapshot): Promise<void> {
+    const { disk, storage, store, members, events, log } = this.#options;
+    const { metadata, data } = snapshot;
+    const decoded = decodeSnapshot(data);
+    const hardState = hardStateOf(m);
+    await this.#lastWrite;
+    await disk.append([], hardState);
+    await disk.saveSnapshot(metadata, [data], { replaces: true, keepOld: 0 });
+    await disk.append(m.entries, hardState);
+    if (this.#stopped) return;
+    storage.applySnapshot({ metadata, data: EMPTY_BYTES });
+    this.#giveUp(outcomeUnknown());
+    if (decoded.store !== undefined) store.restore(decoded.store, metadata.index);
+    members.restore(decoded.membership, metadata.confState);
+    this.#appliedTerm = metadata.term;
+    log.info("restored the store from a snapshot", { index: metadata.index });
+    events.applied();
+    this.#wakeReaders();
+    const waiting = this.#behindSnapshot ?? [];
+    this.#behindSnapshot = undefined;
+    this.#persisted(m, hardState);
+    for (const next of waiting) this.#persist(next);
+  }
+
+  #apply(m: Message): void {
+    for (const entry of m.entries) {
+      this.#applyEntry(entry);
+      if (this.#stopped) return;
+    }
+    this.#options.events.applied();
+    this.#wakeReaders();
+    this.#deliver(m.responses);
+    this.#options.events.roleChanged();
+  }
+
+  #applyEntry(entry: Entry): void {
+    const { store } = this.#options;
+    const { index, term } = entry;
+    const whose = this.#proposals.match(index, term);
+    if (whose === "overwritten") this.#giveUp(outcomeUnknown());
+    this.#appliedTerm = term;
+    this.#appliedBytes += entry.data.length;
+    if (entry.type !== "normal") this.#applyChange(entry);
+    else if (entry.data.length === 0) store.skip(index);
+    else if (whose === "mine") store.commitHead(index);
+    else store.apply(fromBinary(InternalRaftRequestSchema, entry.data).action, index);
+    if (whose !== "mine") return;
+    // The core puts an empty entry in the place of a membership change that may not be made now.
+    if (entry.type === "normal" && entry.data.length === 0) {
+      this.#proposals.rejectOldest(notProposed("another change of membership is under way"));
+    } else {
+      this.#proposals.resolveOldest();
+    }
+  }
+
+  #applyChange(entry: Entry): void {
+    const { id, members, store, events } = this.#options;
+    const change = decodeConfChange(entry);
+    if (!change.ok) throw new EngineError("data-loss", `a membership entry: ${change.error}`);
+    const wasMember = members.isVoter(id) || members.isLearner(id);
+    const confState = this.#core.applyConfChange(change.value);
+    members.apply(change.value, confState);
+    store.skip(entry.index);
+    if (wasMember && members.isRemoved(id)) events.removedSelf();
+  }
+
+  #appliedTo(index: number): Promise<void> {
+    if (this.#options.store.view().index >= index) return Promise.resolve();
+    return new Promise((resolve) => this.#applying.push({ index, resolve }));
+  }
+
+  #wakeReaders(): void {
+    const { index } = this.#options.store.view();
+    const waiting = this.#applying;
+    if (waiting.length === 0) return;
+    this.#applying = waiting.filter((one) => one.index > index);
+    for (const one of waiting) if (one.index <= index) one.resolve();
+  }
+}
+
+function hardStateOf(m: Message): HardState | undefined {
+  const { term, vote, commit } = m;
+  return term === 0 && vote === NONE && commit === 0 ? undefined : { term, vote, commit };
+}
+
+/** The core speaks of every step of an election; only its warnings are for operators. */
+function coreLogger(log: Log): RaftLogger {
+  return {
+    debug: (text) => log.debug(text),
+    info: (text) => log.debug(text),
+    warn: (text) => log.warn(text),
+    error: (text) => log.error(text),
+  };
+}

@@ -1,0 +1,234 @@
+/**
+ * The way to one other member. Messages wait in a bounded queue, appends that follow on each other
+ * are joined, and a few calls are under way at once. Raft repairs what is lost, so a failed call
+ * drops what waits, tells the core, and the next message tries again.
+ *
+ * Snapshots go their own way: streamed in chunks, one at a time, while everything else flows on.
+ */
+
+import { crc32 } from "node:zlib";
+import { type EngineError, isErrorCode, messageOf } from "#base/error.ts";
+import type { Clock, Log } from "#base/ports.ts";
+import type { RpcChannel } from "#platform/grpc/client.ts";
+import {
+  entriesSize,
+  type Message,
+  type NodeId,
+  type SnapshotMetadata,
+  type SnapshotStatus,
+} from "#raft/index.ts";
+import type { Message as MessagePb } from "#wire/gen/raft/raftpb_pb.js";
+import { Raft } from "#wire/gen/swarmkit/raft_pb.js";
+import { toRaftpb } from "./raftpb.ts";
+
+const QUEUE_MAX_MESSAGES = 4_096;
+const QUEUE_MAX_BYTES = 64 * 1024 * 1024;
+/** Joined appends grow to this size, bytes; one entry may exceed it. */
+const JOINED_MAX_BYTES = 1024 * 1024;
+const CALLS_MAX = 4;
+const CALL_TIMEOUT_MS = 2_000;
+/** Slowest line that a large message must get through on, bytes per millisecond. */
+const SLOWEST_LINE = 100;
+const CHUNK_BYTES = 1024 * 1024;
+/** A snapshot stream of which no chunk gets through for this long is given up. */
+const CHUNK_TIMEOUT_MS = 10_000;
+/** The receiver has the whole snapshot and stores it. */
+const STORE_TIMEOUT_MS = 120_000;
+
+export interface PeerEvents {
+  unreachable(id: NodeId): void;
+  snapshotDone(id: NodeId, status: SnapshotStatus): void;
+  /** The peer says that this member was removed from the group. */
+  removed(): void;
+}
+
+export interface PeerOptions {
+  readonly id: NodeId;
+  /** The channel to the peer's present address, which may change; undefined if none is known. */
+  readonly channel: () => RpcChannel | undefined;
+  readonly loadSnapshot: (metadata: SnapshotMetadata) => Promise<Uint8Array>;
+  readonly events: PeerEvents;
+  readonly clock: Clock;
+  readonly log: Log;
+}
+
+export class Peer {
+  readonly #options: PeerOptions;
+  readonly #closing = new AbortController();
+  #queue: Message[] = [];
+  #bytes = 0;
+  #calls = 0;
+  #sendsSnapshot = false;
+  #failing = false;
+
+  constructor(options: PeerOptions) {
+    this.#options = options;
+  }
+
+  send(m: Message): void {
+    if (this.#closing.signal.aborted) return;
+    if (m.type === "MsgSnap") {
+      void this.#sendSnapshot(m);
+      return;
+    }
+    const size = entriesSize(m.entries);
+    if (this.#queue.length >= QUEUE_MAX_MESSAGES || this.#bytes + size > QUEUE_MAX_BYTES) {
+      this.#options.events.unreachable(this.#options.id);
+      return;
+    }
+    const last = this.#queue.at(-1);
+    const joined = last === undefined ? undefined : join(last, m);
+    if (joined === undefined) this.#queue.push(m);
+    else this.#queue[this.#queue.length - 1] = joined;
+    this.#bytes += size;
+    this.#pump();
+  }
+
+  close(): void {
+    this.#closing.abort();
+    this.#queue = [];
+  }
+
+  #pump(): void {
+    while (this.#calls < CALLS_MAX) {
+      const m = this.#queue.shift();
+      if (m === undefined) return;
+      this.#bytes -= entriesSize(m.entries);
+      void this.#call(m);
+    }
+  }
+
+  async #call(m: Message): Promise<void> {
+    const { id, channel, events, log } = this.#options;
+    this.#calls += 1;
+    try {
+      const client = channel()?.client(Raft);
+      if (client === undefined) throw new Error("its address is not known");
+      const timeoutMs = CALL_TIMEOUT_MS + entriesSize(m.entries) / SLOWEST_LINE;
+      const { signal } = this.#closing;
+      await client.processRaftMessage({ message: toRaftpb(m) }, { timeoutMs, signal });
+      this.#failing = false;
+    } catch (error) {
+      if (this.#closing.signal.aborted) return;
+      if (!this.#failing) log.info("raft member is not reachable", describe(id, error));
+      this.#failing = true;
+      this.#queue = [];
+      this.#bytes = 0;
+      this.#judge(error);
+      events.unreachable(id);
+    } finally {
+      this.#calls -= 1;
+      this.#pump();
+    }
+  }
+
+  async #sendSnapshot(m: Message): Promise<void> {
+    const { id, channel, events, loadSnapshot, log } = this.#options;
+    const { snapshot } = m;
+    if (this.#sendsSnapshot || snapshot === undefined) {
+      events.snapshotDone(id, "failure");
+      return;
+    }
+    this.#sendsSnapshot = true;
+    const watchdog = new Watchdog(this.#options.clock, this.#closing.signal);
+    try {
+      const client = channel()?.client(Raft);
+      if (client === undefined) throw new Error("its address is not known");
+      const data = await loadSnapshot(snapshot.metadata);
+      log.info("sending a snapshot", { member: hexId(id), index: snapshot.metadata.index });
+      const chunks = chunksOf(m, data, watchdog);
+      await client.streamRaftMessage(chunks, { signal: watchdog.signal });
+      events.snapshotDone(id, "finish");
+    } catch (error) {
+      if (this.#closing.signal.aborted) return;
+      log.warn("a snapshot was not delivered", describe(id, error));
+      this.#judge(error);
+      events.snapshotDone(id, "failure");
+    } finally {
+      watchdog.stop();
+      this.#sendsSnapshot = false;
+    }
+  }
+
+  #judge(error: unknown): void {
+    // Of the raft service, only a member that was removed gets this answer.
+    if (isErrorCode(error, "not-found")) this.#options.events.removed();
+  }
+}
+
+/** Two messages as one, if the second is an append that goes on where the first ends. */
+function join(a: Message, b: Message): Message | undefined {
+  if (a.type !== "MsgApp" || b.type !== "MsgApp" || a.term !== b.term) return undefined;
+  if (a.entries.length === 0 || b.entries.length === 0) return undefined;
+  const last = a.entries.at(-1);
+  if (last === undefined || b.index !== last.index || b.logTerm !== last.term) return undefined;
+  const entries = [...a.entries, ...b.entries];
+  if (entriesSize(entries) > JOINED_MAX_BYTES) return undefined;
+  return { ...a, entries, commit: Math.max(a.commit, b.commit) };
+}
+
+/** Snapshot data in pieces; each message repeats the metadata, as SwarmKit's managers expect. */
+async function* chunksOf(
+  m: Message,
+  data: Uint8Array,
+  watchdog: Watchdog,
+): AsyncGenerator<{ message: MessagePb }> {
+  const metadata = m.snapshot?.metadata;
+  if (metadata === undefined) return;
+  const context = snapshotChecksum(data);
+  let from = 0;
+  do {
+    watchdog.expect(CHUNK_TIMEOUT_MS);
+    const piece = data.subarray(from, from + CHUNK_BYTES);
+    from += piece.length;
+    yield { message: toRaftpb({ ...m, context, snapshot: { metadata, data: piece } }) };
+  } while (from < data.length);
+  watchdog.expect(STORE_TIMEOUT_MS);
+}
+
+/** Length and CRC of snapshot data; travels in the message's context, which MsgSnap leaves free. */
+export function snapshotChecksum(data: Uint8Array): Uint8Array {
+  const bytes = Buffer.alloc(12);
+  bytes.writeBigUInt64LE(BigInt(data.length));
+  bytes.writeUInt32LE(crc32(data), 8);
+  return bytes;
+}
+
+/** Aborts when something expected does not happen in time, or with its parent. */
+class Watchdog {
+  readonly #clock: Clock;
+  readonly #controller = new AbortController();
+  readonly #parent: AbortSignal;
+  readonly #abort = () => this.#controller.abort();
+  #timer: { cancel(): void } | undefined;
+
+  constructor(clock: Clock, parent: AbortSignal) {
+    this.#clock = clock;
+    this.#parent = parent;
+    parent.addEventListener("abort", this.#abort, { once: true });
+  }
+
+  get signal(): AbortSignal {
+    return this.#controller.signal;
+  }
+
+  expect(withinMs: number): void {
+    this.#timer?.cancel();
+    this.#timer = this.#clock.setTimer(withinMs, this.#abort);
+  }
+
+  stop(): void {
+    this.#timer?.cancel();
+    this.#parent.removeEventListener("abort", this.#abort);
+  }
+}
+
+export function hexId(id: NodeId): string {
+  return id.toString(16);
+}
+
+function describe(id: NodeId, error: unknown): { member: string; reason: string; code?: string } {
+  const code = (error as Partial<EngineError>).code;
+  const facts = { member: hexId(id), reason: messageOf(error) };
+  return code === undefined ? facts : { ...facts, code };
+}

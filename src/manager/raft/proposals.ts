@@ -1,0 +1,76 @@
+/**
+ * Who waits for which entry. A leader knows the index of an entry when it proposes it, and a
+ * committed entry of the same index and term is that very entry; with another term it is somebody
+ * else's, which means that this one, and all that were proposed after it, are lost.
+ */
+
+import { EngineError } from "#base/error.ts";
+import { invariant } from "#base/invariant.ts";
+import { type Deferred, deferred } from "#platform/async.ts";
+
+interface Waiting {
+  readonly index: number;
+  readonly term: number;
+  readonly outcome: Deferred<void>;
+}
+
+export class Proposals {
+  #waiting: Waiting[] = [];
+
+  get size(): number {
+    return this.#waiting.length;
+  }
+
+  /** Resolves when the entry is committed and applied here; rejects when that is not certain. */
+  add(index: number, term: number): Promise<void> {
+    invariant(index > (this.#waiting.at(-1)?.index ?? 0), "proposals come in order");
+    const outcome = deferred();
+    this.#waiting.push({ index, term, outcome });
+    // Whoever looks at it through `drained` only may come too late.
+    outcome.promise.catch(() => undefined);
+    return outcome.promise;
+  }
+
+  /** Resolves with the newest proposal; at once if none is under way. */
+  drained(): Promise<void> {
+    return this.#waiting.at(-1)?.outcome.promise ?? Promise.resolve();
+  }
+
+  /** Whether the entry is the oldest proposal, or `overwritten` if it took that one's place. */
+  match(index: number, term: number): "mine" | "overwritten" | "foreign" {
+    const oldest = this.#waiting[0];
+    if (oldest === undefined || oldest.index > index) return "foreign";
+    return oldest.index === index && oldest.term === term ? "mine" : "overwritten";
+  }
+
+  /** The oldest proposal is applied. */
+  resolveOldest(): void {
+    this.#waiting.shift()?.outcome.resolve();
+  }
+
+  /** The entry of the oldest proposal is committed as nothing. */
+  rejectOldest(error: EngineError): void {
+    this.#waiting.shift()?.outcome.reject(error);
+  }
+
+  /** Gives up the proposals from `index` on. */
+  fail(error: EngineError, index = 0): void {
+    const lost = this.#waiting.filter((one) => one.index >= index);
+    this.#waiting = this.#waiting.filter((one) => one.index < index);
+    for (const { outcome } of lost) outcome.reject(error);
+  }
+}
+
+export function notLeading(): EngineError {
+  return new EngineError("unavailable", "this manager is not the leader of the swarm");
+}
+
+export function outcomeUnknown(): EngineError {
+  const message =
+    "leadership was lost while the change was on its way; it may or may not have taken effect";
+  return new EngineError("unavailable", message);
+}
+
+export function notProposed(why: string): EngineError {
+  return new EngineError("unavailable", `the change was not made: ${why}; try again`);
+}

@@ -1,0 +1,91 @@
+/**
+ * From what is on disk to a member that can start: the core's storage, the store and the members as
+ * the newest snapshot has them, with the entries after it to be applied again.
+ */
+
+import { EngineError } from "#base/error.ts";
+import { must } from "#base/invariant.ts";
+import {
+  type ConfState,
+  decodeConfChange,
+  EMPTY_BYTES,
+  EMPTY_CONF_STATE,
+  type Entry,
+  encodeConfChange,
+  MemoryStorage,
+  type NodeId,
+} from "#raft/index.ts";
+import { createStore, type Store } from "#store/store.ts";
+import type { Disk, Loaded } from "./disk.ts";
+import { encodeMember, type KnownMember, Members } from "./members.ts";
+import { decodeSnapshot } from "./snapshot-data.ts";
+
+export interface Recovered {
+  readonly storage: MemoryStorage;
+  readonly store: Store;
+  readonly members: Members;
+  /** Index that the store is at. */
+  readonly applied: number;
+}
+
+export function recover({ snapshot, entries, hardState }: Loaded): Recovered {
+  const storage = new MemoryStorage();
+  const store = createStore();
+  const members = new Members();
+  if (snapshot !== undefined) {
+    const { metadata, data } = snapshot;
+    const decoded = decodeSnapshot(data);
+    storage.applySnapshot({ metadata, data: EMPTY_BYTES });
+    if (decoded.store !== undefined) store.restore(decoded.store, metadata.index);
+    members.restore(decoded.membership, metadata.confState);
+  }
+  storage.append(entries);
+  storage.setHardState(hardState);
+  return { storage, store, members, applied: store.view().index };
+}
+
+/**
+ * The log of a member that is to go on alone, after the majority of its group was lost for good:
+ * what is committed, then entries that make it the only voter. What was not committed is dropped:
+ * nobody was told that it was stored. The others, should they come back, must join anew.
+ */
+export async function forceNewCluster(
+  disk: Disk,
+  loaded: Loaded,
+  self: KnownMember,
+): Promise<Loaded> {
+  const committed = loaded.entries.filter(({ index }) => index <= loaded.hardState.commit);
+  const { term } = loaded.hardState;
+  const others = membersOf(loaded.snapshot?.metadata.confState ?? EMPTY_CONF_STATE, committed);
+  others.delete(self.raftId);
+  const added: Entry[] = [];
+  const lastIndex = committed.at(-1)?.index ?? loaded.snapshot?.metadata.index ?? 0;
+  const append = (type: "addNode" | "removeNode", nodeId: NodeId, context: Uint8Array) => {
+    const change = encodeConfChange({ version: 1, id: 0n, type, nodeId, context });
+    added.push({ term, index: lastIndex + added.length + 1, ...change });
+  };
+  // First this one, which may have been a learner: a group is never without a voter.
+  append("addNode", self.raftId, encodeMember(self));
+  for (const id of others) append("removeNode", id, EMPTY_BYTES);
+  const commit = must(added.at(-1), "an entry that adds this member").index;
+  const hardState = { ...loaded.hardState, commit };
+  await disk.append(added, hardState);
+  return { ...loaded, entries: [...committed, ...added], hardState };
+}
+
+/** The raft ids that a membership comes to after the changes among the entries. */
+function membersOf(confState: ConfState, entries: readonly Entry[]): Set<NodeId> {
+  const { voters, learners, votersOutgoing } = confState;
+  const ids = new Set([...voters, ...learners, ...votersOutgoing]);
+  for (const entry of entries) {
+    if (entry.type === "normal") continue;
+    const change = decodeConfChange(entry);
+    if (!change.ok) throw new EngineError("data-loss", `a membership entry: ${change.error}`);
+    const singles = change.value.version === 1 ? [change.value] : change.value.changes;
+    for (const { type, nodeId } of singles) {
+      if (type === "removeNode") ids.delete(nodeId);
+      else ids.add(nodeId);
+    }
+  }
+  return ids;
+}

@@ -1,0 +1,105 @@
+/**
+ * Keeps the log short: when enough was applied since the last snapshot, stores one and lets the
+ * entries before it go, but for some that followers a little behind may still need.
+ */
+
+import { messageOf } from "#base/error.ts";
+import type { Log } from "#base/ports.ts";
+import { EMPTY_BYTES, type MemoryStorage } from "#raft/index.ts";
+import type { Store } from "#store/store.ts";
+import type { Disk } from "./disk.ts";
+import type { Members } from "./members.ts";
+import { encodeSnapshot } from "./snapshot-data.ts";
+
+/** Entries applied between snapshots, where the cluster's spec does not say otherwise. */
+export const SNAPSHOT_EVERY = 10_000;
+/** Entries kept behind a snapshot, where the cluster's spec does not say otherwise. */
+export const KEEP_ENTRIES = 500;
+/** Payload after which a snapshot is due whatever the number of entries: it is held in memory. */
+const SNAPSHOT_BYTES = 128 * 1024 * 1024;
+
+export interface SnapshotterOptions {
+  readonly storage: MemoryStorage;
+  readonly disk: Disk;
+  readonly store: Store;
+  readonly members: Members;
+  readonly log: Log;
+  /** Overrides the cluster's spec, for tests. */
+  readonly every?: number | undefined;
+  readonly keepEntries?: number | undefined;
+  readonly failed: (error: unknown) => void;
+}
+
+export class Snapshotter {
+  readonly #options: SnapshotterOptions;
+  #last: number;
+  #running: Promise<void> | undefined;
+
+  constructor(options: SnapshotterOptions, last: number) {
+    this.#options = options;
+    this.#last = last;
+  }
+
+  /** Looks whether a snapshot is due; true if one was begun. */
+  consider(appliedBytes: number): boolean {
+    const { store } = this.#options;
+    const { index } = store.view();
+    // A snapshot of the leader came in between.
+    this.#last = Math.max(this.#last, this.#options.storage.snapshot().metadata.index);
+    const since = index - this.#last;
+    if (this.#running !== undefined || since === 0) return false;
+    if (since < this.#every() && appliedBytes < SNAPSHOT_BYTES) return false;
+    this.#last = index;
+    this.#running = this.#take(index).finally(() => {
+      this.#running = undefined;
+    });
+    return true;
+  }
+
+  /** Resolves when nothing is under way. */
+  async idle(): Promise<void> {
+    await this.#running;
+  }
+
+  async #take(index: number): Promise<void> {
+    const { storage, disk, store, members, log, failed } = this.#options;
+    const term = storage.term(index);
+    if (typeof term !== "number") return;
+    const view = store.view();
+    const { confState } = members;
+    try {
+      const data = await encodeSnapshot(members.snapshot(), view);
+      // While this was encoded the leader may have put a newer one in place.
+      if (storage.snapshot().metadata.index >= index) return;
+      await disk.saveSnapshot({ confState, index, term }, data, {
+        replaces: false,
+        keepOld: this.#keepOld(),
+      });
+      if (storage.createSnapshot(index, confState, EMPTY_BYTES) === undefined) return;
+      storage.compact(Math.max(index - this.#keepEntries(), 0));
+      log.info("snapshot of the store", { index });
+    } catch (error) {
+      log.error("the snapshot of the store failed", { reason: messageOf(error) });
+      failed(error);
+    }
+  }
+
+  #every(): number {
+    const interval = Number(this.#spec()?.snapshotInterval ?? 0n);
+    return this.#options.every ?? (interval > 0 ? interval : SNAPSHOT_EVERY);
+  }
+
+  #keepEntries(): number {
+    const slow = this.#spec()?.logEntriesForSlowFollowers;
+    return this.#options.keepEntries ?? (slow === undefined ? KEEP_ENTRIES : Number(slow));
+  }
+
+  #keepOld(): number {
+    return Number(this.#spec()?.keepOldSnapshots ?? 0n);
+  }
+
+  #spec() {
+    for (const cluster of this.#options.store.view().all("cluster")) return cluster.spec?.raft;
+    return undefined;
+  }
+}

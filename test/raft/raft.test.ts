@@ -1,0 +1,329 @@
+/** Members over real sockets and disks: what is acknowledged stays, whoever dies. */
+
+import { afterEach, beforeEach, expect, test } from "vitest";
+import type { RaftNodeOptions } from "#manager/raft/node.ts";
+import { RaftMemberStatus_Reachability as Reachability } from "#wire/gen/swarmkit/types_pb.js";
+import { eventually, service, TestCluster, type TestMember, write } from "./cluster.ts";
+
+let cluster: TestCluster;
+beforeEach(async () => {
+  cluster = await TestCluster.make();
+});
+afterEach(async () => {
+  await cluster.stop();
+});
+
+async function three(options: Partial<RaftNodeOptions> = {}): Promise<TestMember[]> {
+  const a = await cluster.start("a", options);
+  await cluster.leader();
+  const b = await cluster.start("b", { joins: ["a"], ...options });
+  const c = await cluster.start("c", { joins: ["a"], ...options });
+  for (const member of [a, b, c]) {
+    await eventually(10_000, "three voters", () => member.node.status().voters.length === 3);
+  }
+  return [a, b, c];
+}
+
+function has(member: TestMember, id: string): boolean {
+  return member.node.state.view().get("service", id) !== undefined;
+}
+
+/** The same objects, in the same versions. */
+function sameState(members: readonly TestMember[]): boolean {
+  const [first, ...others] = members.map(({ node }) => {
+    const view = node.state.view();
+    return JSON.stringify(
+      [...view.all("service")].map((one) => [one.id, `${one.meta?.version?.index}`]),
+    );
+  });
+  return others.every((other) => other === first);
+}
+
+test("a single member leads at once, and its state survives a crash", async () => {
+  const a = await cluster.start("a");
+  await write(cluster, "s1");
+  expect(a.node.state.leader()).toEqual({ nodeId: "a", addr: "a:1" });
+  await a.kill();
+  const again = await cluster.start("a");
+  await cluster.leader();
+  expect(has(again, "s1")).toBe(true);
+  expect(again.failure()).toBeUndefined();
+});
+
+test("an update is replicated to all, with the same version everywhere", async () => {
+  const members = await three();
+  for (let i = 0; i < 20; i++) await write(cluster, `s${i}`);
+  await eventually(5_000, "replication", () => members.every((member) => has(member, "s19")));
+  expect(sameState(members)).toBe(true);
+  const follower = members.find(({ node }) => !node.state.isLeader());
+  await expect(follower?.node.state.update("api", () => 1)).rejects.toMatchObject({
+    code: "unavailable",
+  });
+});
+
+test("a follower's linearizable read sees what was acknowledged just before", async () => {
+  const members = await three();
+  for (let i = 0; i < 10; i++) {
+    await write(cluster, `s${i}`);
+    const views = await Promise.all(members.map(({ node }) => node.state.linearizable()));
+    for (const view of views) expect(view.get("service", `s${i}`)).toBeDefined();
+  }
+});
+
+test("many transactions at once: each sees those before it, and watchers see each once", async () => {
+  const members = await three();
+  const leader = await cluster.leader();
+  const watched: number[] = [];
+  const abort = new AbortController();
+  const other = members.find((member) => member !== leader) ?? leader;
+  const watching = (async () => {
+    for await (const batch of other.node.state.watch({ signal: abort.signal })) {
+      for (const change of batch.changes) {
+        if (change.kind === "service" && change.action === "update") watched.push(batch.index);
+      }
+    }
+  })();
+  await leader.node.state.update("api", (tx) => tx.create("service", service("counter")));
+  const counts = await Promise.all(
+    Array.from({ length: 200 }, () =>
+      leader.node.state.update("api", (tx) => {
+        const before = tx.get("service", "counter");
+        if (before === undefined) throw new Error("gone");
+        const count = Number(before.spec?.annotations?.labels["n"] ?? "0") + 1;
+        const annotations = { ...before.spec?.annotations, labels: { n: `${count}` } };
+        tx.update("service", { ...before, spec: { ...before.spec, annotations } } as never);
+        return count;
+      }),
+    ),
+  );
+  expect(counts).toEqual(Array.from({ length: 200 }, (_, i) => i + 1));
+  await eventually(5_000, "all updates at the watcher", () => watched.length >= 200);
+  expect(new Set(watched).size).toBe(200);
+  abort.abort();
+  await watching;
+});
+
+test("the leader is killed: the next write is accepted within 3 s, and nothing is lost", async () => {
+  const members = await three();
+  for (let i = 0; i < 10; i++) await write(cluster, `s${i}`);
+  const leader = await cluster.leader();
+  await leader.kill();
+  const start = performance.now();
+  await write(cluster, "after");
+  expect(performance.now() - start).toBeLessThan(3_000);
+  const rest = members.filter((member) => member !== leader);
+  await eventually(5_000, "replication", () => rest.every((member) => has(member, "after")));
+  for (const member of rest) for (let i = 0; i < 10; i++) expect(has(member, `s${i}`)).toBe(true);
+  // The dead one comes back with its old disk and catches up.
+  const again = await cluster.start(leader.name);
+  await eventually(5_000, "catching up", () => has(again, "after"));
+  expect(sameState([again, ...rest])).toBe(true);
+});
+
+test("a leader that stops hands over: the next write waits for no election", async () => {
+  await three();
+  const leader = await cluster.leader();
+  await leader.close();
+  const start = performance.now();
+  await write(cluster, "after");
+  expect(performance.now() - start).toBeLessThan(900);
+});
+
+test("all members crash at once and come back: no acknowledged write is lost", async () => {
+  const names = ["a", "b", "c"];
+  await three();
+  const acknowledged: string[] = [];
+  const enough = new AbortController();
+  const writers = [0, 1, 2, 3].map(async (writer) => {
+    for (let i = 0; !enough.signal.aborted; i++) {
+      const id = `w${writer}-${i}`;
+      const leader = await cluster.leader();
+      await leader.node.state
+        .update("api", (tx) => tx.create("service", service(id)))
+        .then(
+          () => acknowledged.push(id),
+          () => undefined,
+        );
+    }
+  });
+  await eventually(20_000, "some writes", () => acknowledged.length > 300);
+  enough.abort();
+  const crashed = cluster.members();
+  await Promise.all(crashed.map((member) => member.kill()));
+  const kept = [...acknowledged];
+  const back = await Promise.all(names.map((name) => cluster.start(name)));
+  await write(cluster, "after");
+  await Promise.all(writers);
+  await eventually(5_000, "replication", () => back.every((member) => has(member, "after")));
+  for (const member of back) {
+    expect(kept.filter((id) => !has(member, id))).toEqual([]);
+  }
+  expect(sameState(back)).toBe(true);
+});
+
+test("a member that lagged behind the log gets a snapshot, and keeps it over a restart", async () => {
+  const options = { snapshotEvery: 50, keepEntries: 5 };
+  const members = await three(options);
+  const leader = await cluster.leader();
+  const lagging = members.find((member) => member !== leader);
+  if (lagging === undefined) throw new Error("nobody follows");
+  await lagging.kill();
+  for (let i = 0; i < 200; i++) await write(cluster, `s${i}`);
+  const { applied } = lagging.node.status();
+  await eventually(5_000, "a shorter log", () => leader.node.status().firstIndex > applied + 1);
+  const again = await cluster.start(lagging.name, options);
+  await eventually(10_000, "the snapshot", () => has(again, "s199"));
+  expect(again.node.status().voters).toHaveLength(3);
+  await write(cluster, "more");
+  await eventually(5_000, "replication", () => has(again, "more"));
+  await again.kill();
+  const third = await cluster.start(lagging.name, options);
+  await eventually(5_000, "its own disk", () => has(third, "more"));
+  expect(sameState([third, await cluster.leader()])).toBe(true);
+});
+
+test("a member that was cut off does not disturb the others, and what it took in is refused", async () => {
+  await three();
+  const leader = await cluster.leader();
+  cluster.cut(leader.name, true);
+  const lost = leader.node.state.update("api", (tx) => tx.create("service", service("lost")));
+  const outcome = expect(lost).rejects.toMatchObject({ code: "unavailable" });
+  const next = await cluster.leader(10_000, leader.name);
+  await next.node.state.update("api", (tx) => tx.create("service", service("kept")));
+  await outcome;
+  await expect(leader.node.state.linearizable()).rejects.toMatchObject({ code: "unavailable" });
+  const term = next.node.status().term;
+  cluster.cut(leader.name, false);
+  await eventually(5_000, "healing", () => has(leader, "kept"));
+  expect(has(leader, "lost")).toBe(false);
+  expect(leader.node.state.isLeader()).toBe(false);
+  expect(next.node.status().term).toBe(term);
+  // The name is free again: nothing of the lost transaction is held.
+  await write(cluster, "lost");
+});
+
+test("a removed member learns it, and the rest go on", async () => {
+  const members = await three();
+  const leader = await cluster.leader();
+  const gone = members.find((member) => member !== leader);
+  if (gone === undefined) throw new Error("nobody follows");
+  await leader.node.membership.remove(gone.name);
+  await gone.node.removed;
+  await gone.close();
+  expect(leader.node.status().voters).not.toContain(gone.name);
+  await write(cluster, "after");
+  // It comes back as somebody new.
+  await cluster.forget(gone.name);
+  const again = await cluster.start(gone.name, { joins: [leader.name] });
+  await eventually(10_000, "the vote", () => again.node.status().voters.includes(gone.name));
+  expect(again.node.status().raftId).not.toBe(gone.node.status().raftId);
+});
+
+test("a member removed while it was away is told when it comes back", async () => {
+  const members = await three();
+  const leader = await cluster.leader();
+  const gone = members.find((member) => member !== leader);
+  if (gone === undefined) throw new Error("nobody follows");
+  await gone.kill();
+  await eventually(5_000, "silence", () => {
+    const list = leader.node.membership.list();
+    return list.some(
+      ({ nodeId, reachability }) =>
+        nodeId === gone.name && reachability === Reachability.UNREACHABLE,
+    );
+  });
+  await leader.node.membership.remove(gone.name);
+  const again = await cluster.start(gone.name);
+  await again.node.removed;
+});
+
+test("a removal that would leave no quorum is refused", async () => {
+  const members = await three();
+  const leader = await cluster.leader();
+  const [dead, alive] = members.filter((member) => member !== leader);
+  await dead?.kill();
+  const name = alive?.name ?? "";
+  await eventually(5_000, "silence", () => !leader.node.membership.canRemove(name));
+  await expect(leader.node.membership.remove(name)).rejects.toMatchObject({
+    code: "failed-precondition",
+  });
+  expect(leader.node.membership.canRemove(dead?.name ?? "")).toBe(true);
+});
+
+test("a joiner that dies before it caught up never counts", async () => {
+  const a = await cluster.start("a");
+  await cluster.leader();
+  const b = await cluster.start("b", { joins: ["a"] });
+  const learning = b.node.status().raftId;
+  await b.kill();
+  await write(cluster, "s1");
+  // Without its disk it is somebody else, and the old one is gone.
+  await cluster.forget("b");
+  const again = await cluster.start("b", { joins: ["a"] });
+  await eventually(10_000, "the vote", () => a.node.status().voters.length === 2);
+  expect(again.node.status().raftId).not.toBe(learning);
+  expect(a.node.membership.list()).toHaveLength(2);
+});
+
+test("leadership functions run on one member at a time and follow the leader", async () => {
+  const members = await three();
+  const leading = new Set<string>();
+  let most = 0;
+  for (const { name, node } of members) {
+    node.state.onLeadership(async (signal) => {
+      leading.add(name);
+      most = Math.max(most, leading.size);
+      await new Promise<void>((resolve) => {
+        signal.addEventListener("abort", () => resolve(), { once: true });
+      });
+      leading.delete(name);
+    });
+  }
+  const first = await cluster.leader();
+  await eventually(5_000, "the first reign", () => leading.has(first.name));
+  await first.node.membership.transferLeadership();
+  const second = await cluster.leader(5_000, first.name);
+  await eventually(5_000, "the second reign", () => leading.has(second.name));
+  expect(most).toBe(1);
+});
+
+test("a leader whose work fails gives way to another", async () => {
+  const members = await three();
+  const first = await cluster.leader();
+  first.node.state.onLeadership(async () => {
+    throw new Error("a bug in a planner");
+  });
+  const second = await cluster.leader(5_000, first.name);
+  expect(members).toContain(second);
+  await write(cluster, "after");
+});
+
+test("after the majority is lost, one member can go on alone with all that was committed", async () => {
+  const members = await three();
+  for (let i = 0; i < 10; i++) await write(cluster, `s${i}`);
+  const follower = members.find(({ node }) => !node.state.isLeader());
+  const name = follower?.name ?? "";
+  await eventually(5_000, "replication", () => follower !== undefined && has(follower, "s9"));
+  await Promise.all(members.map((member) => member.close()));
+  const alone = await cluster.start(name, { forceNewCluster: true });
+  await write(cluster, "after");
+  expect(alone.node.status().voters).toEqual([name]);
+  for (let i = 0; i < 10; i++) expect(has(alone, `s${i}`)).toBe(true);
+  const joined = await cluster.start("d", { joins: [name] });
+  await eventually(10_000, "the vote", () => joined.node.status().voters.length === 2);
+  await eventually(5_000, "replication", () => has(joined, "after"));
+});
+
+test("a member that comes back under another address is found there", async () => {
+  const members = await three();
+  const leader = await cluster.leader();
+  const moved = members.find((member) => member !== leader);
+  const name = moved?.name ?? "";
+  await moved?.kill();
+  await write(cluster, "meanwhile");
+  const again = await cluster.start(name, { addr: () => `${name}:2` });
+  await eventually(10_000, "the new address", () =>
+    leader.node.membership.list().some(({ addr }) => addr === `${name}:2`),
+  );
+  await eventually(5_000, "catching up", () => has(again, "meanwhile"));
+});
