@@ -230,7 +230,11 @@ class SessionKeeper implements Agent {
         log.error("configuring network keys failed", { reason: messageOf(error) });
       });
     }
-    await this.#options.onSessionMessage?.(message);
+    try {
+      await this.#options.onSessionMessage?.(message);
+    } catch (error) {
+      log.error("taking in what the manager says failed", { reason: messageOf(error) });
+    }
   }
 }
 

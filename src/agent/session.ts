@@ -10,7 +10,7 @@
 
 import { equals } from "@bufbuild/protobuf";
 import { durationMs } from "@bufbuild/protobuf/wkt";
-import { EngineError, isErrorCode } from "#base/error.ts";
+import { EngineError, isErrorCode, messageOf } from "#base/error.ts";
 import type { Clock, Log } from "#base/ports.ts";
 import { type Deferred, deferred, sleep } from "#platform/async.ts";
 import type { RpcChannel } from "#platform/grpc/client.ts";
@@ -138,8 +138,9 @@ class Session {
     const request = { description, sessionId: this.#id };
     for await (const message of this.#dispatcher.session(request, { signal })) {
       this.#id = message.sessionId;
-      await this.#options.onMessage(message);
+      // Registered already: what the node makes of the message may take longer than a call may.
       first.resolve(message);
+      await this.#options.onMessage(message);
     }
     throw new EngineError("unavailable", "the manager closed the session");
   }
@@ -208,7 +209,8 @@ class Session {
       signal.removeEventListener("abort", stop);
       pause.abort();
       signal.throwIfAborted();
-      const description = await this.#options.describe();
+      const description = await this.#describeAgain();
+      if (description === undefined) continue;
       if (
         this.#described !== undefined &&
         equals(NodeDescriptionSchema, description, this.#described)
@@ -217,6 +219,18 @@ class Session {
       }
       this.#options.log.info("the node description has changed");
       await this.#register(description, failed);
+    }
+  }
+
+  /** Undefined when the host cannot say: what was told before stands. */
+  async #describeAgain(): Promise<NodeDescription | undefined> {
+    try {
+      return await this.#options.describe();
+    } catch (error) {
+      this.#options.log.warn("the node description is not available", {
+        reason: messageOf(error),
+      });
+      return undefined;
     }
   }
 }

@@ -170,7 +170,7 @@ test("secrets and configs are files with their owner and mode, and go with the t
   });
   await shell(
     "t1",
-    "stat -c '%a %u %g' /run/secrets/key; cat /run/secrets/key /etc/app.conf; echo; echo x > /run/secrets/key || echo readonly",
+    "exec 2>&1; stat -c '%a %u %g' /run/secrets/key; cat /run/secrets/key /etc/app.conf; echo; echo x > /run/secrets/key || echo readonly",
     {
       secrets: [
         {
