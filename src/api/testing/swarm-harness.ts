@@ -24,10 +24,12 @@ import { NetworkSchema } from "#wire/gen/swarmkit/objects_pb.js";
 import type { ClusterPort } from "../cluster-port.ts";
 import { configRoutes } from "../configs.ts";
 import { nodeRoutes } from "../nodes.ts";
+import type { ApiResponse } from "../route.ts";
 import { secretRoutes } from "../secrets.ts";
 import { createApiServer } from "../server.ts";
 import { serviceRoutes } from "../services.ts";
-import { swarmRoutes } from "../swarm.ts";
+import { readClusterSummary, swarmRoutes } from "../swarm.ts";
+import { swarmNetworks } from "../swarm-networks.ts";
 import { taskRoutes } from "../tasks.ts";
 
 export interface Answer {
@@ -102,6 +104,16 @@ export async function swarmHarness(): Promise<Harness> {
     routes: [
       { method: "GET", path: "/_ping", handler: (_, response) => response.text(200, "OK") },
       { method: "HEAD", path: "/_ping", handler: (_, response) => response.empty(200) },
+      { method: "GET", path: "/info", handler: (_, response) => showInfo(port, response) },
+      {
+        method: "GET",
+        path: "/networks/{id}",
+        handler: async (request, response) => {
+          const found = await swarmNetworks(port).inspect(request.params["id"] ?? "", false);
+          if (found === undefined) throw new EngineError("not-found", "network not found");
+          response.json(200, found);
+        },
+      },
       ...swarmRoutes(port),
       ...nodeRoutes(port),
       ...serviceRoutes(port, host),
@@ -126,6 +138,19 @@ export async function swarmHarness(): Promise<Harness> {
       await rm(folder, { recursive: true });
     },
   };
+}
+
+/** As much of `/info` as docker's command line asks for before it speaks of the swarm. */
+async function showInfo(port: ClusterPort, response: ApiResponse): Promise<void> {
+  const { state, nodeId, controlAvailable } = port.info();
+  const summary = await readClusterSummary(port);
+  const Swarm = {
+    NodeID: nodeId,
+    LocalNodeState: state,
+    ControlAvailable: controlAvailable,
+    Cluster: summary?.cluster,
+  };
+  response.json(200, { Swarm });
 }
 
 function portOver(channel: ReturnType<typeof openChannel>): Harness["port"] {
