@@ -95,8 +95,8 @@ class Pull {
     const { report, signal } = this.#ports;
     const reference = this.#reference;
     const wanted = reference.digest ?? must(reference.tag, "a tag or digest to pull");
-    report({ status: `Pulling from ${reference.path}`, id: wanted });
     const root = await this.#repository.manifest(wanted, signal);
+    report({ status: `Pulling from ${reference.path}`, id: wanted });
     const resolved = await this.#resolve(root, platform);
     const before = await this.#context.records.get(recordName(reference));
     await this.#fetchLayers(resolved);
@@ -256,10 +256,12 @@ class Pull {
       try {
         await write();
       } catch (error) {
-        if (signal.aborted || !isErrorCode(error, "failed-precondition", "data-loss")) throw error;
+        if (signal.aborted || !isErrorCode(error, "failed-precondition")) throw error;
         // What an earlier attempt left may be the wrong part: once more from the start.
         await content.abort(ref);
-        await write();
+        await write().catch((again: unknown) => {
+          throw isErrorCode(again, "failed-precondition") ? unverified(layer.digest, again) : again;
+        });
       }
     });
     report(stateMessage("Verifying Checksum", id));
@@ -274,6 +276,11 @@ async function firstFailure(one: Promise<void>, all: readonly Promise<void>[]): 
 
 function joinSignals(outer: AbortSignal | undefined, inner: AbortSignal): AbortSignal {
   return outer === undefined ? inner : AbortSignal.any([outer, inner]);
+}
+
+function unverified(digest: string, cause: unknown): EngineError {
+  const message = `filesystem layer verification failed for digest ${digest}`;
+  return new EngineError("data-loss", message, { cause });
 }
 
 function noPlatform(platform: Platform): EngineError {

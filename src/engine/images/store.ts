@@ -11,6 +11,7 @@ import { KeyedLock, Semaphore } from "#platform/async.ts";
 import type { Containerd } from "#platform/containerd/client.ts";
 import { createContentStore } from "#platform/containerd/content.ts";
 import { clearLeases } from "#platform/containerd/leases.ts";
+import { pullError } from "#platform/registry/errors.ts";
 import { createRegistry } from "#platform/registry/registry.ts";
 import type {
   AuthConfig,
@@ -19,7 +20,7 @@ import type {
   ImageDeleteItem,
   ImagesPruneReport,
 } from "#wire/docker/images.ts";
-import { canonicalReference, familiarReference } from "#wire/oci.ts";
+import { canonicalReference, familiarName, familiarReference } from "#wire/oci.ts";
 import type { EventBus, Filters, ImageService, RunnableImage } from "../ports.ts";
 import {
   assignNames,
@@ -66,6 +67,8 @@ export interface ImageStoreOptions {
 export interface ImageStore extends ImageService {
   /** The snapshotter that chain ids are found in. */
   readonly snapshotter: string;
+  /** Every tag that the repository has at its registry. */
+  remoteTags(repository: string, auth?: AuthConfig): Promise<readonly string[]>;
   history(reference: string): Promise<readonly HistoryItem[]>;
   tag(reference: string, repository: string, tag: string): Promise<void>;
   remove(reference: string, options: { force: boolean }): Promise<readonly ImageDeleteItem[]>;
@@ -176,6 +179,17 @@ class ContainerdImages implements ImageStore {
 
   load(archive: Readable, report: Report): Promise<void> {
     return loadImages(this.#context, archive, report);
+  }
+
+  async remoteTags(repository: string, auth?: AuthConfig): Promise<readonly string[]> {
+    const reference = readReference(repository);
+    try {
+      return await this.#context.registry.use(reference, { purpose: "pull", auth }, (remote) =>
+        remote.tags(),
+      );
+    } catch (error) {
+      throw pullError(error, familiarName(reference), familiarReference(reference));
+    }
   }
 
   history(reference: string) {

@@ -10,7 +10,13 @@ import { EngineError, isErrorCode } from "#base/error.ts";
 import type { Clock } from "#base/ports.ts";
 import { sleep } from "#platform/async.ts";
 import type { AuthConfig } from "#wire/docker/images.ts";
-import { ACCEPTED_MANIFESTS, type Descriptor, isDigest, MANIFEST_MAX_BYTES } from "#wire/oci.ts";
+import {
+  ACCEPTED_MANIFESTS,
+  type Descriptor,
+  isDigest,
+  isTag,
+  MANIFEST_MAX_BYTES,
+} from "#wire/oci.ts";
 import { Authorizer } from "./auth.ts";
 import { type Endpoint, readCertificates } from "./endpoints.ts";
 import { RegistryError, readRefusal } from "./errors.ts";
@@ -41,6 +47,7 @@ export interface RemoteManifest {
 }
 
 const ATTEMPTS = 5;
+const TAGS_MAX = 10_000;
 const BACKOFF_MS = 250;
 
 /** Opens a repository: `/v2/` answered, and the way to authorize is known. */
@@ -138,6 +145,24 @@ export class Repository {
     return { digest, mediaType, size: bytes.length, text: bytes.toString("utf8") };
   }
 
+  /** Every tag, following the registry's pages. */
+  async tags(signal?: AbortSignal): Promise<readonly string[]> {
+    const found: string[] = [];
+    let url: string | undefined = this.#url("tags/list");
+    while (url !== undefined && found.length < TAGS_MAX) {
+      const page: HttpResponse = await this.#authorized({ method: "GET", url, signal });
+      if (page.status !== 200) throw await readRefusal(page, "name-unknown");
+      const body = await readBody(page.body, MANIFEST_MAX_BYTES);
+      const { tags } = JSON.parse(body.toString("utf8")) as { tags?: unknown };
+      if (Array.isArray(tags)) found.push(...tags.filter((tag) => typeof tag === "string"));
+      const next: string | undefined = /<([^>]+)>\s*;\s*rel="?next"?/.exec(
+        page.header("link") ?? "",
+      )?.[1];
+      url = next === undefined ? undefined : new URL(next, page.url).href;
+    }
+    return found.filter(isTag);
+  }
+
   /** The bytes from `offset` to the end; a broken connection is taken up where it broke. */
   async *blob(
     descriptor: Descriptor,
@@ -174,7 +199,10 @@ export class Repository {
       signal,
     });
     if (response.status === 206) return transient(response.body);
-    if (response.status === 200) return transient(skipBytes(response.body, position));
+    if (response.status === 200) {
+      checkLength(descriptor, response);
+      return transient(skipBytes(response.body, position));
+    }
     throw await readRefusal(response, "blob-unknown");
   }
 
@@ -312,6 +340,16 @@ export class Repository {
       await sleep(this.#clock, BACKOFF_MS * 2 ** failures);
     }
   }
+}
+
+function checkLength(descriptor: Descriptor, response: HttpResponse): void {
+  const length = Number(response.header("content-length") ?? descriptor.size);
+  if (length === descriptor.size) return;
+  response.body.destroy();
+  throw new EngineError(
+    "data-loss",
+    `${descriptor.digest} at the registry has ${length} bytes, the manifest says ${descriptor.size}`,
+  );
 }
 
 function locationOf(response: HttpResponse): string {

@@ -1,0 +1,28 @@
+/**
+ * A stream of JSON progress messages. Until the first one is sent, a failure is an HTTP status;
+ * after that it is the last message of the stream.
+ */
+
+import { messageOf } from "#base/error.ts";
+import type { ProgressMessage } from "#engine/ports.ts";
+import type { ApiResponse } from "./route.ts";
+
+export async function streamProgress(
+  response: ApiResponse,
+  work: (report: (message: ProgressMessage) => void) => Promise<void>,
+): Promise<void> {
+  let stream: ReturnType<ApiResponse["stream"]> | undefined;
+  const report = (message: ProgressMessage) => {
+    stream ??= response.stream(200, "application/json");
+    if (!stream.destroyed) stream.write(`${JSON.stringify(message)}\r\n`);
+  };
+  try {
+    await work(report);
+  } catch (error) {
+    if (stream === undefined) throw error;
+    const message = messageOf(error);
+    report({ errorDetail: { message }, error: message });
+  }
+  stream ??= response.stream(200, "application/json");
+  stream.end();
+}

@@ -1,0 +1,16 @@
+/** The credentials that clients send along for a registry: X-Registry-Auth, base64url of JSON. */
+
+import type { AuthConfig } from "#wire/docker/images.ts";
+import type { ApiRequest } from "./route.ts";
+
+/** Undefined when absent or unreadable: many images need none, and docker is as lenient. */
+export function registryAuth(request: ApiRequest): AuthConfig | undefined {
+  const header = request.header("x-registry-auth");
+  if (header === undefined || header === "") return undefined;
+  try {
+    const value: unknown = JSON.parse(Buffer.from(header, "base64url").toString("utf8"));
+    return typeof value === "object" && value !== null ? value : undefined;
+  } catch {
+    return undefined;
+  }
+}
