@@ -1,0 +1,92 @@
+import { existsSync } from "node:fs";
+import { mkdir, mkdtemp, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterEach, beforeEach, expect, test } from "vitest";
+import { silentLog } from "#platform/log.ts";
+import { realClock, realRandom } from "#platform/real-ports.ts";
+import { type LocalVolumes, openVolumes } from "./volumes.ts";
+
+let root: string;
+let volumes: LocalVolumes;
+
+function open(): Promise<LocalVolumes> {
+  return openVolumes({
+    root,
+    events: undefined,
+    clock: realClock,
+    random: realRandom,
+    log: silentLog,
+  });
+}
+
+beforeEach(async () => {
+  root = await mkdtemp(join(tmpdir(), "skep-volumes-"));
+  volumes = await open();
+});
+
+afterEach(() => rm(root, { recursive: true }));
+
+test("a volume, its labels and its data survive a restart", async () => {
+  const made = await volumes.create({ name: "data", labels: { a: "1" } });
+  await writeFile(join(made.Mountpoint, "file"), "x");
+  volumes = await open();
+  const found = await volumes.inspect("data");
+  expect(found).toEqual(made);
+  expect(existsSync(join(found.Mountpoint, "file"))).toBe(true);
+});
+
+test("creating it again answers the same volume", async () => {
+  const first = await volumes.create({ name: "data", labels: { a: "1" } });
+  expect(await volumes.create({ name: "data" })).toEqual(first);
+});
+
+test("a used volume is not removed; a released one is, with its data", async () => {
+  await volumes.create({ name: "data" });
+  const path = await volumes.mount("data", "c1");
+  await expect(volumes.remove("data", {})).rejects.toMatchObject({
+    code: "conflict",
+    message: "remove data: volume is in use - [c1]",
+  });
+  await volumes.release("data", "c1");
+  await volumes.remove("data", {});
+  expect(existsSync(path)).toBe(false);
+  await expect(volumes.inspect("data")).rejects.toMatchObject({ code: "not-found" });
+});
+
+test.each([
+  ["/abs", {}, /includes invalid characters/],
+  ["../up", {}, /includes invalid characters/],
+  ["data", { color: "red" }, /invalid option: "color"/],
+  ["data", { type: "tmpfs" }, /missing required option: "device"/],
+])("%s with %j is refused and changes nothing", async (name, driverOpts, message) => {
+  await expect(volumes.create({ name, driverOpts })).rejects.toThrow(message);
+  expect(await volumes.list(new Map())).toEqual([]);
+});
+
+test("filters: dangling, label, name; an unknown one is refused", async () => {
+  await volumes.create({ name: "one", labels: { k: "v" } });
+  await volumes.create({ name: "two" });
+  await volumes.mount("two", "c");
+  const names = async (filters: [string, string[]][]) =>
+    (await volumes.list(new Map(filters))).map(({ Name }) => Name);
+  expect(await names([["dangling", ["true"]]])).toEqual(["one"]);
+  expect(await names([["label", ["k=v"]]])).toEqual(["one"]);
+  expect(await names([["name", ["tw"]]])).toEqual(["two"]);
+  await expect(names([["nope", ["x"]]])).rejects.toThrow("invalid filter 'nope'");
+});
+
+test("prune takes anonymous volumes that nobody uses, and with all=true the named ones too", async () => {
+  const anonymous = await volumes.create({});
+  await volumes.create({ name: "named" });
+  await volumes.create({ name: "used" });
+  await volumes.mount("used", "c");
+  expect(await volumes.prune(new Map())).toEqual([anonymous.Name]);
+  expect(await volumes.prune(new Map([["all", ["true"]]]))).toEqual(["named"]);
+});
+
+test("what a crash left half made is removed at the next start", async () => {
+  await mkdir(join(root, "half/_data"), { recursive: true });
+  volumes = await open();
+  expect(existsSync(join(root, "half"))).toBe(false);
+});
