@@ -1,0 +1,115 @@
+/**
+ * Why a task is where it is: what it waits for, and for one without a node what each node lacks.
+ * Made from a view when somebody asks, not kept.
+ */
+
+import { holdsNode, isTerminal, isWanted, stateOf, taskName } from "#model/task.ts";
+import type { ReadView } from "#store/types.ts";
+import type { Task } from "#wire/gen/swarmkit/objects_pb.js";
+import { TaskState } from "#wire/gen/swarmkit/types_pb.js";
+import { createdMs, startMs } from "./orchestrator/slot.ts";
+import { demandOf, FILTERS, Refusals, refusalOf } from "./scheduler/filters.ts";
+import { NodeInfo } from "./scheduler/node-info.ts";
+
+export interface NodeVerdict {
+  readonly nodeId: string;
+  readonly hostname: string;
+  /** The first filter that refuses the node; absent if it would take the task. */
+  readonly refusedBy?: string;
+}
+
+export interface TaskExplanation {
+  readonly taskId: string;
+  readonly name: string;
+  readonly state: string;
+  readonly desiredState: string;
+  /** One sentence: what it waits for, or that it waits for nothing. */
+  readonly summary: string;
+  readonly error: string;
+  /** Filters that refuse nodes, the one that refuses most first. */
+  readonly refusals: readonly {
+    readonly filter: string;
+    readonly nodes: number;
+    readonly text: string;
+  }[];
+  readonly nodes: readonly NodeVerdict[];
+}
+
+export function explainTask(view: ReadView, taskId: string): TaskExplanation | undefined {
+  const task = view.get("task", taskId);
+  if (task === undefined) return undefined;
+  const waitsForNode = stateOf(task) === TaskState.PENDING && isWanted(task);
+  const { refusals, nodes } = waitsForNode
+    ? verdicts(view, task)
+    : { refusals: new Refusals(), nodes: [] };
+  return {
+    taskId,
+    name: taskName(task),
+    state: TaskState[stateOf(task)].toLowerCase(),
+    desiredState: TaskState[task.desiredState].toLowerCase(),
+    summary: summaryOf(view, task, refusals, nodes),
+    error: task.status?.err ?? "",
+    refusals: refusals.reasons(),
+    nodes,
+  };
+}
+
+function verdicts(view: ReadView, task: Task) {
+  const demand = demandOf(task);
+  const refusals = new Refusals();
+  const nodes: NodeVerdict[] = [];
+  for (const node of view.all("node")) {
+    if (task.nodeId !== "" && task.nodeId !== node.id) continue;
+    const info = new NodeInfo(node);
+    for (const other of view.find("task", "node", node.id)) {
+      if (holdsNode(other)) info.count(other, 1);
+    }
+    const refusal = refusalOf(info, demand);
+    if (refusal >= 0) refusals.add(info, refusal);
+    const filter = FILTERS[refusal];
+    const hostname = node.description?.hostname ?? "";
+    nodes.push({
+      nodeId: node.id,
+      hostname,
+      ...(filter === undefined ? {} : { refusedBy: filter.name }),
+    });
+  }
+  return { refusals, nodes };
+}
+
+function summaryOf(
+  view: ReadView,
+  task: Task,
+  refusals: Refusals,
+  nodes: readonly NodeVerdict[],
+): string {
+  if (isTerminal(task)) return "it has ended";
+  if (!isWanted(task)) return "it is being stopped";
+  const state = stateOf(task);
+  if (state === TaskState.NEW) {
+    const reason = task.status?.err ?? "";
+    return `it waits for the allocator${reason === "" ? "" : `: ${reason}`}`;
+  }
+  if (state === TaskState.PENDING) {
+    return nodes.some(({ refusedBy }) => refusedBy === undefined)
+      ? "it is about to be given a node"
+      : refusals.text();
+  }
+  if (task.desiredState === TaskState.READY && state >= TaskState.READY) {
+    return waitSummary(view, task);
+  }
+  return state < task.desiredState ? "it waits for its node" : "it is as it shall be";
+}
+
+function waitSummary(view: ReadView, task: Task): string {
+  const tasks = new Map<string, Task>();
+  for (const other of view.find("task", "service", task.serviceId)) {
+    const sameSlot = other.slot === task.slot && (task.slot !== 0n || other.nodeId === task.nodeId);
+    if (sameSlot) tasks.set(other.id, other);
+  }
+  const slot = { key: "", number: task.slot, nodeId: task.nodeId, tasks };
+  const atMs = startMs(slot, task, (nodeId) => view.get("node", nodeId));
+  if (!Number.isFinite(atMs)) return "it is ready and waits for the task that it replaces to stop";
+  const seconds = Math.round((atMs - createdMs(task)) / 1000);
+  return `it is ready and starts ${seconds} s after it was created`;
+}

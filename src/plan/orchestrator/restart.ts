@@ -1,0 +1,96 @@
+/**
+ * The restart supervisor: ends wanted tasks that do their work no more, puts successors in their
+ * place as far as the restart policy allows, and starts those when their time has come. A successor
+ * gets ready at once, whatever the delay, so that an image is there when it is needed.
+ */
+
+import { losesTasks } from "#model/node.ts";
+import { isTerminal, isWanted } from "#model/task.ts";
+import type { Service, Task } from "#wire/gen/swarmkit/objects_pb.js";
+import { TaskState, UpdateStatus_UpdateState as UpdateState } from "#wire/gen/swarmkit/types_pb.js";
+import type { Desk } from "./desk.ts";
+import { isBroken, mayRestart, type Slot, startMs, wantedOf } from "./slot.ts";
+
+/** Replaces what is broken in a slot of a service that is no job. */
+export function replaceBroken(desk: Desk, service: Service, slot: Slot): void {
+  const wanted = wantedOf(slot);
+  const broken = wanted.filter((task) => isBroken(task, desk.nodeOf));
+  const sound = wanted.filter((task) => !broken.includes(task));
+  for (const task of broken) {
+    const successor = broken.indexOf(task) === 0 && needsSuccessor(desk, service, task, sound);
+    if (!replace(desk, slot, task, successor ? specFor(desk, service, task) : undefined)) return;
+  }
+}
+
+/**
+ * Ends a task, and with a service makes its successor if the policy allows. False if it is too
+ * early: a successor that failed while it waited for its delay is not tried again before that.
+ */
+export function replace(
+  desk: Desk,
+  slot: Slot,
+  task: Task,
+  service: Service | undefined,
+  isJob = false,
+): boolean {
+  const again = service !== undefined && mayRestart(slot, task, isJob);
+  if (again && task.desiredState === TaskState.READY && isTerminal(task)) {
+    const atMs = startMs(slot, task, desk.nodeOf);
+    if (Number.isFinite(atMs) && atMs > desk.nowMs) {
+      desk.wake(slot.key, atMs);
+      return false;
+    }
+  }
+  desk.want("restart", task, TaskState.SHUTDOWN);
+  if (again) desk.spawn("restart", service, slot, TaskState.READY);
+  return true;
+}
+
+/** Starts the tasks of a slot that were only to get ready, or comes back when they may. */
+export function startReady(desk: Desk, slot: Slot, goal: TaskState): void {
+  for (const task of slot.tasks.values()) {
+    if (task.desiredState !== TaskState.READY || isTerminal(task)) continue;
+    const atMs = startMs(slot, task, desk.nodeOf);
+    if (atMs <= desk.nowMs) desk.want("restart", task, goal);
+    else desk.wake(slot.key, atMs);
+  }
+}
+
+function needsSuccessor(desk: Desk, service: Service, task: Task, sound: readonly Task[]): boolean {
+  if (slotNodeIsLost(desk, task)) return false;
+  if (sound.length === 0) return true;
+  const isDirty = (one: Task) => desk.entry.dirtiness?.isDirty(one, desk.nodeOf(one.nodeId));
+  // A new task failed beside the old one that it was to replace: it is tried again, unless the
+  // update has given up; the old one goes on meanwhile.
+  return !isPaused(service) && sound.every(isDirty) && isDirty(task) !== true;
+}
+
+/** A task that is bound to its node has nowhere else to go. */
+function slotNodeIsLost(desk: Desk, task: Task): boolean {
+  return task.slot === 0n && losesTasks(desk.nodeOf(task.nodeId));
+}
+
+/** While an update is paused, tasks of the old version are replaced by their like. */
+function specFor(desk: Desk, service: Service, task: Task): Service {
+  const isDirty = desk.entry.dirtiness?.isDirty(task, desk.nodeOf(task.nodeId)) === true;
+  if (!isDirty || !isPaused(service) || service.spec === undefined) return service;
+  const spec = { ...service.spec, task: task.spec, endpoint: task.endpoint?.spec };
+  return { ...service, spec, specVersion: task.specVersion };
+}
+
+export function isPaused({ updateStatus }: Service): boolean {
+  const state = updateStatus?.state;
+  return state === UpdateState.PAUSED || state === UpdateState.ROLLBACK_PAUSED;
+}
+
+/** Of several tasks that all are what the service asks for, all but the furthest are ended. */
+export function endDuplicates(desk: Desk, slot: Slot, tasks: readonly Task[]): void {
+  if (tasks.length < 2) return;
+  const [, ...rest] = [...tasks].filter(isWanted).sort(furthestFirst);
+  for (const task of rest) desk.want("restart", task, TaskState.SHUTDOWN);
+  desk.entry.dirtySlots.add(slot.key);
+}
+
+export function furthestFirst(a: Task, b: Task): number {
+  return (b.status?.state ?? 0) - (a.status?.state ?? 0) || b.desiredState - a.desiredState;
+}

@@ -1,0 +1,128 @@
+/**
+ * Looking at a slot: which of its tasks shall run, which cannot, whether and when one that stopped
+ * may be tried again. All of it follows from the stored tasks and the time, so that a new leader
+ * goes on exactly where the old one was.
+ */
+
+import { restartRulesOf } from "#model/defaults.ts";
+import { isDown, isDrained, losesTasks } from "#model/node.ts";
+import { endedByItself, holdsNode, isTerminal, isWanted, stateOf } from "#model/task.ts";
+import { msOfTimestamp } from "#model/time.ts";
+import type { Node, Task } from "#wire/gen/swarmkit/objects_pb.js";
+import {
+  RestartPolicy_RestartCondition as Condition,
+  TaskState,
+} from "#wire/gen/swarmkit/types_pb.js";
+
+/** How long a successor waits for its predecessor to stop before it starts all the same. */
+const STOP_WAIT_MS = 60_000;
+/** A task that lived shorter than this, and twice its restart delay, failed quickly. */
+const QUICK_MS = 10_000;
+/** So many quick failures in a row are answered with the plain delay, docker's; then it doubles. */
+const PLAIN_DELAYS = 3;
+const BACKOFF_MAX = 8;
+
+export interface Slot {
+  readonly key: string;
+  /** 0n where the slot is a node. */
+  readonly number: bigint;
+  readonly nodeId: string;
+  readonly tasks: Map<string, Task>;
+}
+
+export type NodeLookup = (nodeId: string) => Node | undefined;
+
+export function createdMs(task: Task): number {
+  return msOfTimestamp(task.meta?.createdAt) ?? 0;
+}
+
+/** When the status was written, by the clock of a manager where there is one. */
+export function statusMs(task: Task): number {
+  return msOfTimestamp(task.status?.appliedAt) ?? msOfTimestamp(task.status?.timestamp) ?? 0;
+}
+
+/** All tasks of a slot, the oldest first. */
+export function historyOf(slot: Slot): Task[] {
+  const tasks = [...slot.tasks.values()];
+  if (tasks.length < 2) return tasks;
+  return tasks.sort(
+    (a, b) => createdMs(a) - createdMs(b) || b.desiredState - a.desiredState || compare(a.id, b.id),
+  );
+}
+
+export function wantedOf(slot: Slot): Task[] {
+  return historyOf(slot).filter(isWanted);
+}
+
+/** A wanted task that does its work no more: it stopped, or its node cannot keep it. */
+export function isBroken(task: Task, nodeOf: NodeLookup): boolean {
+  if (!isWanted(task)) return false;
+  if (isTerminal(task)) return true;
+  return task.nodeId !== "" && losesTasks(nodeOf(task.nodeId));
+}
+
+/** Whether its restart policy lets a stopped task have a successor. */
+export function mayRestart(slot: Slot, task: Task, isJob = false): boolean {
+  const rules = restartRulesOf(task.spec);
+  const completed = stateOf(task) === TaskState.COMPLETE;
+  if (rules.condition === Condition.NONE) return false;
+  if (completed && (isJob || rules.condition === Condition.ON_FAILURE)) return false;
+  if (rules.maxAttempts === 0) return true;
+  const same = historyOf(slot).filter((other) => sameVersion(other, task));
+  // Of the tasks that are kept, all but the first are restarts; the reaper keeps enough of them.
+  const restarts = same.slice(1);
+  if (rules.windowMs === 0) return restarts.length < rules.maxAttempts;
+  const since = statusMs(task) - rules.windowMs;
+  return restarts.filter((other) => createdMs(other) > since).length < rules.maxAttempts;
+}
+
+/** Nothing runs here and nothing shall, by the restart policy: the slot is done, not empty. */
+export function isHeld(slot: Slot): boolean {
+  const newest = historyOf(slot).at(-1);
+  if (newest === undefined || newest.desiredState !== TaskState.SHUTDOWN) return false;
+  const none = restartRulesOf(newest.spec).condition === Condition.NONE;
+  return (none || endedByItself(newest)) && !mayRestart(slot, newest);
+}
+
+/**
+ * When a task that is only to get ready may start: when its predecessor has stopped, and if that one
+ * ended by itself, after the restart delay. Infinity while a predecessor is still meant to run.
+ */
+export function startMs(slot: Slot, task: Task, nodeOf: NodeLookup): number {
+  const history = historyOf(slot);
+  const earlier = history.slice(0, history.indexOf(task));
+  let atMs = createdMs(task) + delayBefore(task, earlier, nodeOf);
+  for (const other of earlier) {
+    if (!holdsNode(other) || isLost(nodeOf(other.nodeId))) continue;
+    if (isWanted(other)) return Number.POSITIVE_INFINITY;
+    const toldMs = msOfTimestamp(other.meta?.updatedAt) ?? createdMs(other);
+    atMs = Math.max(atMs, toldMs + STOP_WAIT_MS);
+  }
+  return atMs;
+}
+
+function delayBefore(task: Task, earlier: readonly Task[], nodeOf: NodeLookup): number {
+  const last = earlier.at(-1);
+  if (last === undefined || !endedByItself(last) || !sameVersion(last, task)) return 0;
+  if (isDrained(nodeOf(last.nodeId))) return 0;
+  const { delayMs } = restartRulesOf(task.spec);
+  let quick = 0;
+  for (const other of [...earlier].reverse()) {
+    const isQuick = statusMs(other) - createdMs(other) < 2 * delayMs + QUICK_MS;
+    if (!endedByItself(other) || !sameVersion(other, task) || !isQuick) break;
+    quick += 1;
+  }
+  return delayMs * Math.min(2 ** Math.max(0, quick - PLAIN_DELAYS), BACKOFF_MAX);
+}
+
+function isLost(node: Node | undefined): boolean {
+  return node === undefined || isDown(node);
+}
+
+export function sameVersion(a: Task, b: Task): boolean {
+  return a.specVersion?.index === b.specVersion?.index;
+}
+
+function compare(a: string, b: string): number {
+  return a < b ? -1 : a > b ? 1 : 0;
+}

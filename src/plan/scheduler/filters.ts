@@ -1,0 +1,141 @@
+/**
+ * The filters that a node must pass to be given a task, in order; the first that refuses is the
+ * reason. Their sentences are SwarmKit's, which users know from `docker service ps`.
+ */
+
+import { nodeMatches } from "#model/constraint.ts";
+import { takesTasks } from "#model/node.ts";
+import type { Task } from "#wire/gen/swarmkit/objects_pb.js";
+import type { Platform } from "#wire/gen/swarmkit/types_pb.js";
+import { hostPortsOf, type Needs, needsOf, networkDriversOf } from "./needs.ts";
+import type { NodeInfo } from "./node-info.ts";
+
+/** What tasks of one service and spec have in common. */
+export interface Demand {
+  readonly serviceId: string;
+  readonly needs: Needs;
+  readonly hostPorts: readonly string[];
+  readonly networkDrivers: readonly string[];
+}
+
+export function demandOf(task: Task): Demand {
+  return {
+    serviceId: task.serviceId,
+    needs: needsOf(task.spec),
+    hostPorts: hostPortsOf(task),
+    networkDrivers: networkDriversOf(task),
+  };
+}
+
+interface Filter {
+  readonly name: string;
+  readonly passes: (info: NodeInfo, demand: Demand) => boolean;
+  readonly explain: (nodes: number) => string;
+}
+
+const on = (nodes: number) => (nodes === 1 ? "1 node" : `${nodes} nodes`);
+
+export const FILTERS: readonly Filter[] = [
+  {
+    name: "ready",
+    passes: ({ node }) => takesTasks(node),
+    explain: (nodes) => `${on(nodes)} not available for new tasks`,
+  },
+  {
+    name: "resources",
+    passes: (info, { needs }) => info.fits(needs),
+    explain: (nodes) => `insufficient resources on ${on(nodes)}`,
+  },
+  {
+    name: "plugins",
+    passes: hasPlugins,
+    explain: (nodes) => `missing plugin on ${on(nodes)}`,
+  },
+  {
+    name: "constraints",
+    passes: ({ node }, { needs }) => nodeMatches(needs.constraints, node),
+    explain: (nodes) => `scheduling constraints not satisfied on ${on(nodes)}`,
+  },
+  {
+    name: "platform",
+    passes: runsPlatform,
+    explain: (nodes) => `unsupported platform on ${on(nodes)}`,
+  },
+  {
+    name: "host ports",
+    passes: (info, { hostPorts }) => !hostPorts.some((port) => info.usesPort(port)),
+    explain: (nodes) => `host-mode port already in use on ${on(nodes)}`,
+  },
+  {
+    name: "max replicas",
+    passes: (info, { needs, serviceId }) =>
+      needs.maxReplicas === 0 || info.countOf(serviceId) < needs.maxReplicas,
+    explain: () => "max replicas per node limit exceed",
+  },
+];
+
+/** The index of the first filter that refuses the node; -1 when all let it pass. */
+export function refusalOf(info: NodeInfo, demand: Demand): number {
+  return FILTERS.findIndex((filter) => !filter.passes(info, demand));
+}
+
+/** Which filter refused each node. */
+export class Refusals {
+  readonly #filters = new Map<NodeInfo, number>();
+
+  add(info: NodeInfo, filter: number): void {
+    this.#filters.set(info, filter);
+  }
+
+  /** Per filter that refused any, the one that refused most first. */
+  reasons(): readonly { readonly filter: string; readonly nodes: number; readonly text: string }[] {
+    const counts = FILTERS.map(() => 0);
+    for (const filter of this.#filters.values()) counts[filter] = (counts[filter] ?? 0) + 1;
+    return FILTERS.map((filter, at) => ({ filter, nodes: counts[at] ?? 0 }))
+      .filter(({ nodes }) => nodes > 0)
+      .sort((a, b) => b.nodes - a.nodes)
+      .map(({ filter, nodes }) => ({ filter: filter.name, nodes, text: filter.explain(nodes) }));
+  }
+
+  /** The error of a task that found no node. */
+  text(): string {
+    const reasons = this.reasons().map(({ text }) => text);
+    return reasons.length === 0 ? "no suitable node" : `no suitable node (${reasons.join("; ")})`;
+  }
+}
+
+function hasPlugins({ node }: NodeInfo, { needs, networkDrivers }: Demand): boolean {
+  const plugins = node.description?.engine?.plugins;
+  if (plugins === undefined || plugins.length === 0) return true;
+  // A node that reports no plugin of a type does not report that type.
+  const has = (type: string, name: string) =>
+    !plugins.some((plugin) => plugin.type === type) ||
+    plugins.some((plugin) => plugin.type === type && isNamed(plugin.name, name));
+  const log = needs.logDriver;
+  return (
+    needs.volumeDrivers.every((name) => has("Volume", name)) &&
+    networkDrivers.every((name) => has("Network", name)) &&
+    (log === "" || log === "none" || has("Log", log))
+  );
+}
+
+function isNamed(plugin: string, name: string): boolean {
+  return plugin === name || plugin === `${name}:latest` || `${plugin}:latest` === name;
+}
+
+function runsPlatform({ node }: NodeInfo, { needs }: Demand): boolean {
+  if (needs.platforms.length === 0) return true;
+  const actual = node.description?.platform;
+  return actual !== undefined && needs.platforms.some((wanted) => platformsAgree(wanted, actual));
+}
+
+function platformsAgree(wanted: Platform, actual: Platform): boolean {
+  const arch = architecture(wanted.architecture);
+  if (arch !== "" && arch !== architecture(actual.architecture)) return false;
+  return wanted.os === "" || wanted.os === actual.os;
+}
+
+function architecture(name: string): string {
+  if (name === "x86_64") return "amd64";
+  return name === "aarch64" ? "arm64" : name;
+}
