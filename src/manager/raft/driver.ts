@@ -31,6 +31,7 @@ import {
 } from "#raft/index.ts";
 import type { Store } from "#store/store.ts";
 import { InternalRaftRequestSchema } from "#wire/gen/swarmkit/raft_pb.js";
+import { AppliedWaiters } from "./applied-waiters.ts";
 import type { Disk } from "./disk.ts";
 import type { Members } from "./members.ts";
 import { notLeading, notProposed, outcomeUnknown, Proposals } from "./proposals.ts";
@@ -93,8 +94,7 @@ export class Driver {
   #scheduled = false;
   #stopped = false;
   #timer: Timer | undefined;
-  /** Those who wait until an index is applied. */
-  #applying: { readonly index: number; readonly resolve: () => void }[] = [];
+  readonly #applying = new AppliedWaiters();
 
   constructor(options: DriverOptions) {
     this.#options = options;
@@ -208,7 +208,8 @@ export class Driver {
   async readBarrier(): Promise<void> {
     if (this.#stopped) throw notLeading();
     const index = await this.#reads.index();
-    await this.#appliedTo(index);
+    if (this.#options.store.view().index < index) await this.#applying.wait(index);
+    if (this.#stopped) throw notLeading();
   }
 
   step(m: Message): void {
@@ -243,8 +244,7 @@ export class Driver {
     this.#lead = NONE;
     this.#giveUp(outcomeUnknown());
     this.#reads.fail(new EngineError("unavailable", "this manager is shutting down"));
-    for (const { resolve } of this.#applying) resolve();
-    this.#applying = [];
+    this.#applying.reached(Number.MAX_SAFE_INTEGER);
   }
 
   #fail(error: unknown): void {
@@ -427,7 +427,7 @@ export class Driver {
     this.#appliedTerm = metadata.term;
     log.info("restored the store from a snapshot", { index: metadata.index });
     events.applied();
-    this.#wakeReaders();
+    this.#applying.reached(this.#options.store.view().index);
     const waiting = this.#behindSnapshot ?? [];
     this.#behindSnapshot = undefined;
     this.#persisted(m, hardState);
@@ -440,7 +440,7 @@ export class Driver {
       if (this.#stopped) return;
     }
     this.#options.events.applied();
-    this.#wakeReaders();
+    this.#applying.reached(this.#options.store.view().index);
     this.#deliver(m.responses);
     this.#options.events.roleChanged();
   }
@@ -474,19 +474,6 @@ export class Driver {
     members.apply(change.value, confState);
     store.skip(entry.index);
     if (wasMember && members.isRemoved(id)) events.removedSelf();
-  }
-
-  #appliedTo(index: number): Promise<void> {
-    if (this.#options.store.view().index >= index) return Promise.resolve();
-    return new Promise((resolve) => this.#applying.push({ index, resolve }));
-  }
-
-  #wakeReaders(): void {
-    const { index } = this.#options.store.view();
-    const waiting = this.#applying;
-    if (waiting.length === 0) return;
-    this.#applying = waiting.filter((one) => one.index > index);
-    for (const one of waiting) if (one.index <= index) one.resolve();
   }
 }
 

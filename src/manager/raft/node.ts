@@ -20,13 +20,14 @@ import { Raft, RaftMembership } from "#wire/gen/swarmkit/raft_pb.js";
 import { RaftMemberStatus_Reachability as Reachability } from "#wire/gen/swarmkit/types_pb.js";
 import type { Member, Membership, Registrar } from "../manager-ports.ts";
 import type { Actor, ClusterState } from "../state.ts";
-import { Admission, returningRequest } from "./admission.ts";
+import { Admission } from "./admission.ts";
 import { ChangeFeed } from "./change-feed.ts";
 import { type Disk, type Loaded, openDisk } from "./disk.ts";
 import { Driver } from "./driver.ts";
 import { createRaftService } from "./inbox.ts";
+import { announceAddress, joinGroup } from "./joining.ts";
 import { Leadership } from "./leadership.ts";
-import { encodeMember, freshRaftId, type KnownMember, knownMember } from "./members.ts";
+import { encodeMember, freshRaftId, type KnownMember } from "./members.ts";
 import { Peers } from "./peers.ts";
 import { notLeading } from "./proposals.ts";
 import { createRaftState } from "./raft-state.ts";
@@ -35,8 +36,6 @@ import { Snapshotter } from "./snapshotter.ts";
 
 const TICK_MS = 100;
 const ELECTION_TICKS = 10;
-const JOIN_TIMEOUT_MS = 25_000;
-const JOIN_RETRY_MS = 500;
 /** Pause before a reign that failed is begun again where nobody else can lead. */
 const REIGN_RETRY_MS = 1_000;
 
@@ -240,22 +239,26 @@ class RunningNode implements RaftNode {
   }
 
   async run(): Promise<void> {
+    this.#closing.signal.throwIfAborted();
     const { members } = this.#recovered;
     const known = this.#loaded.self;
     if (known !== undefined) {
       this.#start(known);
-      void this.#announceAddress(known);
+      void this.#tellAddress(known);
       return;
     }
     const { nodeId, join, random } = this.#options;
     if (join === undefined) {
       const self = { raftId: freshRaftId(random), nodeId, addr: this.#options.addr() };
       await this.#disk.identify(self);
+      this.#closing.signal.throwIfAborted();
       this.#start(self, encodeMember(self));
       return;
     }
-    const joined = await this.#join(join);
+    const request = { addrs: join, nodeId, addr: this.#options.addr() };
+    const joined = await joinGroup(request, this.#options, this.#closing.signal);
     await this.#disk.identify(joined.self);
+    this.#closing.signal.throwIfAborted();
     members.learn(joined.members);
     this.#start(joined.self);
   }
@@ -444,71 +447,16 @@ class RunningNode implements RaftNode {
     });
   }
 
-  /** Asks the given managers, one after another, until one takes this one in. */
-  async #join(
-    addrs: () => readonly string[],
-  ): Promise<{ self: KnownMember; members: readonly KnownMember[] }> {
-    const { nodeId, channelTo, clock, log } = this.#options;
-    const addr = this.#options.addr();
-    const deadline = clock.monotonicMs() + JOIN_TIMEOUT_MS;
-    for (;;) {
-      let last: unknown = new EngineError("unavailable", "no manager is known to join");
-      for (const manager of addrs()) {
-        try {
-          const client = channelTo(manager).client(RaftMembership);
-          const options = { timeoutMs: JOIN_TIMEOUT_MS, signal: this.#closing.signal };
-          const answer = await client.join({ addr }, options);
-          const members = answer.members.map(knownMember);
-          const raftId = Number(answer.raftId);
-          const self = members.find((member) => member.raftId === raftId);
-          return { self: self ?? { raftId, nodeId, addr }, members };
-        } catch (error) {
-          last = error;
-          log.info("a manager did not take this one in", { manager, reason: messageOf(error) });
-        }
-      }
-      if (this.#closing.signal.aborted || clock.monotonicMs() >= deadline) throw last;
-      await sleep(clock, JOIN_RETRY_MS, this.#closing.signal);
-    }
-  }
-
-  /** Tells the group when this member came back under another address. */
-  async #announceAddress(known: KnownMember): Promise<void> {
-    const { addr: addrNow, channelTo, clock, log } = this.#options;
-    const addr = addrNow();
-    const { members } = this.#recovered;
-    const { signal } = this.#closing;
-    const isKnown = () => members.get(known.raftId)?.addr === addr;
-    if (known.addr === addr) return;
-    while (!signal.aborted && !isKnown()) {
-      try {
-        await this.#announceOnce({ ...known, addr }, channelTo);
-        if (isKnown()) await this.#disk.identify({ ...known, addr });
-      } catch (error) {
-        log.debug("the new address is not known yet", { reason: messageOf(error) });
-      }
-      await sleep(clock, JOIN_RETRY_MS, signal).catch(() => undefined);
-    }
-  }
-
-  async #announceOnce(self: KnownMember, channelTo: (addr: string) => RpcChannel): Promise<void> {
-    if (this.#leadership.leads) {
-      await this.#requireAdmission().updateAddress(self);
-      return;
-    }
-    const request = returningRequest(self.addr, self.raftId);
-    const others = this.#recovered.members.list().filter(({ raftId }) => raftId !== self.raftId);
-    let last: unknown;
-    for (const { addr } of others) {
-      try {
-        const options = { timeoutMs: JOIN_TIMEOUT_MS, signal: this.#closing.signal };
-        await channelTo(addr).client(RaftMembership).join(request, options);
-        return;
-      } catch (error) {
-        last = error;
-      }
-    }
-    if (last !== undefined) throw last;
+  async #tellAddress(known: KnownMember): Promise<void> {
+    const moved = { ...known, addr: this.#options.addr() };
+    if (known.addr === moved.addr) return;
+    const told = await announceAddress(moved, this.#options, {
+      members: this.#recovered.members,
+      tellAsLeader: () =>
+        this.#leadership.leads ? this.#requireAdmission().updateAddress(moved) : undefined,
+      signal: this.#closing.signal,
+    });
+    if (told) await this.#disk.identify(moved).catch(this.#options.onFatal);
   }
 
   #requireAdmission(): Admission {
