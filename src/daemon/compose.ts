@@ -5,9 +5,15 @@
  */
 
 import { join } from "node:path";
+import { distributionRoutes } from "#api/distribution.ts";
+import { imageRoutes } from "#api/images.ts";
 import type { Routes } from "#api/route.ts";
 import { helloRoutes } from "#api/system.ts";
+import { volumeRoutes } from "#api/volumes.ts";
 import type { Clock, Log, Random } from "#base/ports.ts";
+import { VERSION } from "#cli/version.ts";
+import { openImageStore } from "#engine/images/store.ts";
+import { openVolumes } from "#engine/volumes/volumes.ts";
 import { type Containerd, connectContainerd } from "#platform/containerd/client.ts";
 import { type ContainerdServer, startContainerd } from "#platform/containerd/server.ts";
 import type { DaemonConfig } from "./config.ts";
@@ -28,12 +34,34 @@ export interface ComposedEngine {
 }
 
 export async function composeEngine(context: EngineContext): Promise<ComposedEngine> {
-  const { config, random } = context;
+  const { config, clock, random, log } = context;
   const { containerd, own } = await openContainerd(context);
   const { version } = await containerd.version.version({});
   const facts = await readHostFacts(config, random, version);
+  const images = await openImageStore({
+    containerd,
+    snapshotter: config.snapshotter,
+    registry: config.registry,
+    certFolders: ["/etc/skep/certs.d", "/etc/docker/certs.d"],
+    userAgent: `skep/${VERSION}`,
+    clock,
+    random,
+    log: log.child({ part: "images" }),
+  });
+  const volumes = await openVolumes({
+    root: join(config.dataRoot, "volumes"),
+    events: undefined,
+    clock,
+    random,
+    log: log.child({ part: "volumes" }),
+  });
   return {
-    routes: helloRoutes(facts, () => "inactive"),
+    routes: [
+      ...helloRoutes(facts, () => "inactive"),
+      ...imageRoutes(images),
+      ...distributionRoutes(images),
+      ...volumeRoutes(volumes),
+    ],
     close: async () => {
       containerd.close();
       own?.close();
