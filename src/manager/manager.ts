@@ -47,7 +47,7 @@ export interface StartedRaft {
    * Starts to take part: joins the group where it must. By now the server listens, because the
    * leader asks a new member whether it is well before it takes it in.
    */
-  run(signal: AbortSignal): Promise<void>;
+  run(): Promise<void>;
   /** Resolves when the group has removed this member. */
   readonly removed: Promise<void>;
   close(): Promise<void>;
@@ -167,7 +167,7 @@ class RunningManager implements Manager {
     this.port = await this.#server.listenTls(listenHost, listenPort, identity.tls());
     this.#stops.push(identity.onChange(() => this.#server.setTls(identity.tls())));
     void this.#dropRemovedPeers();
-    await this.#raft.run(this.#options.signal);
+    await this.#takePart();
   }
 
   async clusterReady(signal: AbortSignal): Promise<void> {
@@ -197,10 +197,23 @@ class RunningManager implements Manager {
   async close(): Promise<void> {
     this.#closing.abort();
     for (const stop of this.#stops) stop();
-    // First nobody new comes in; then raft ends the reign and with it the leader's loops.
-    await this.#server.close();
+    // Raft first: to hand leadership over it must still be heard, and answered.
     await this.#raft.close();
+    await this.#server.close();
     for (const part of this.#parts) await part.close?.();
+  }
+
+  /** May wait long for the others; the signal ends the wait. */
+  async #takePart(): Promise<void> {
+    const { signal } = this.#options;
+    const stop = () => void this.#raft.close();
+    if (signal.aborted) stop();
+    signal.addEventListener("abort", stop, { once: true });
+    try {
+      await this.#raft.run();
+    } finally {
+      signal.removeEventListener("abort", stop);
+    }
   }
 
   #ownParts(): readonly ManagerPart[] {

@@ -60,7 +60,8 @@ export function nextRoleSteps(
       steps.push({ kind: "set-role", nodeId: node.id, role: wanted });
     }
   }
-  for (const nodeId of memberIds) {
+  // Without any node the store is not the swarm's yet; nobody was deleted.
+  for (const nodeId of known.size === 0 ? [] : memberIds) {
     if (known.has(nodeId)) continue;
     evict(nodeId);
     handOver ||= nodeId === self;

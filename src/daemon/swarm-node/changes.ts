@@ -24,8 +24,8 @@ export class Changes {
         if (condition()) finish(true);
       };
       const stop = () => finish(false);
-      if (condition()) return resolve(true);
       if (signal.aborted) return resolve(false);
+      if (condition()) return resolve(true);
       this.#waiting.add(check);
       signal.addEventListener("abort", stop, { once: true });
     });

@@ -22,11 +22,15 @@ export class KnownManagers {
     this.#remotes = new Remotes(initial);
   }
 
-  /** Those on disk; or, when the node was told where to join, those alone. */
-  static async open(path: string, log: Log, told: readonly string[]): Promise<KnownManagers> {
-    const initial =
-      told.length > 0 ? told.map((addr) => ({ nodeId: "", addr })) : await load(path, log);
-    return new KnownManagers(path, log, initial);
+  /** Those on disk; where there are none, or `fresh` says not to look, the one it was told of. */
+  static async open(
+    path: string,
+    log: Log,
+    start: { readonly told: string; readonly fresh: boolean },
+  ): Promise<KnownManagers> {
+    const stored = start.fresh ? [] : await load(path, log);
+    const told = start.told === "" ? [] : [{ nodeId: "", addr: start.told }];
+    return new KnownManagers(path, log, stored.length > 0 ? stored : told);
   }
 
   list(): readonly Remote[] {
@@ -38,7 +42,9 @@ export class KnownManagers {
   }
 
   observe(remote: Remote, success: boolean): void {
-    this.#remotes.observe(remote, success ? OBSERVATION_WEIGHT : -OBSERVATION_WEIGHT);
+    // One that was told by address only has been given its id meanwhile, or will be.
+    const known = this.#remotes.list().find(({ addr }) => addr === remote.addr) ?? remote;
+    this.#remotes.observe(known, success ? OBSERVATION_WEIGHT : -OBSERVATION_WEIGHT);
     this.#save();
   }
 

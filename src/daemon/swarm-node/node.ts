@@ -38,13 +38,18 @@ export type Origin =
       readonly token: string;
       readonly availability: NodeSpec_Availability;
     }
-  | { readonly kind: "disk"; readonly forceNewCluster?: boolean };
+  | {
+      readonly kind: "disk";
+      /** The manager that let the node in, in case no other became known before it stopped. */
+      readonly address: string;
+      readonly forceNewCluster?: boolean;
+    };
 
 export interface ManagerStart {
   readonly identity: NodeIdentity;
   readonly newSwarm: NewSwarm | undefined;
-  /** A manager to ask for a place in the raft group; undefined when there is none to ask. */
-  readonly joinAddress: string | undefined;
+  /** Managers to ask for a place in the raft group; undefined for the founder of a swarm. */
+  readonly join: (() => readonly string[]) | undefined;
   readonly forceNewCluster: boolean;
   /** Aborted when the node stops while the manager is still starting. */
   readonly signal: AbortSignal;
@@ -82,6 +87,10 @@ export class SwarmNode {
   #manager: Manager | undefined;
   #agent: Agent | undefined;
   #pending = false;
+  /** Removed from the raft group, or demoted: until when a manager of this node is not to be waited for. */
+  #betweenManagers = false;
+  /** The cluster said, after this node's manager was removed, that it shall be a manager. */
+  #promotedAgain = false;
 
   constructor(options: SwarmNodeOptions) {
     this.#options = options;
@@ -142,8 +151,9 @@ export class SwarmNode {
     const { paths, origin, clock, random, log } = this.#options;
     const signal = this.#stopping.signal;
     try {
-      const told = origin.kind === "join" ? [origin.address] : [];
-      this.#known = await KnownManagers.open(paths.managers, log, told);
+      const told = origin.kind === "new" ? "" : origin.address;
+      const fresh = origin.kind === "join";
+      this.#known = await KnownManagers.open(paths.managers, log, { told, fresh });
       const identity = await this.#credentials(signal);
       this.#identity = identity;
       this.#channels = new SharedChannels(() => identity.tls(), clock);
@@ -272,6 +282,12 @@ export class SwarmNode {
     if (node !== undefined) {
       this.#renewer?.expectRole(node.role);
       if (node.certificate?.status?.state === IssuanceStatus_State.ROTATE) this.#renewer?.request();
+      // A demotion changes the wish before it removes the member, and the role after it.
+      const { MANAGER } = NodeRole;
+      if (this.#betweenManagers && node.role === MANAGER && node.spec?.desiredRole === MANAGER) {
+        this.#promotedAgain = true;
+        this.#changes.notify();
+      }
     }
     if (message.RootCA.length > 0) {
       await identity.trust(Buffer.from(message.RootCA).toString("utf8")).catch((error: unknown) => {
@@ -285,17 +301,23 @@ export class SwarmNode {
     const isManager = () => identity.role === NodeRole.MANAGER;
     for (let first = true; await this.#changes.until(isManager, signal); first = false) {
       await this.#runManager(identity, first, signal);
+      this.#betweenManagers = true;
+      this.#promotedAgain = false;
       if (!signal.aborted) await this.#awaitWorkerRole(identity, signal);
+      this.#betweenManagers = false;
     }
   }
 
   async #runManager(identity: NodeIdentity, first: boolean, signal: AbortSignal): Promise<void> {
     const { origin, paths, log } = this.#options;
-    const known = this.#known?.pick(this.#options.random, [identity.nodeId]);
+    const others = () =>
+      (this.#known?.list() ?? [])
+        .filter(({ nodeId }) => nodeId !== identity.nodeId)
+        .map(({ addr }) => addr);
     const manager = await this.#options.startManager({
       identity,
       newSwarm: first && origin.kind === "new" ? origin.swarm : undefined,
-      joinAddress: known?.addr,
+      join: others().length > 0 ? others : undefined,
       forceNewCluster: first && origin.kind === "disk" && origin.forceNewCluster === true,
       signal,
       channelTo: (address) => this.#channelTo(address),
@@ -327,11 +349,11 @@ export class SwarmNode {
 
   /**
    * Out of the raft group, but still with a manager's certificate: waits for the new one, and asks
-   * for it once. If it says manager still, the node was promoted again.
+   * for it once. If it says manager still, or a session says so, the node was promoted again.
    */
   async #awaitWorkerRole(identity: NodeIdentity, signal: AbortSignal): Promise<void> {
     const { clock } = this.#options;
-    const demoted = () => identity.role !== NodeRole.MANAGER;
+    const demoted = () => identity.role !== NodeRole.MANAGER || this.#promotedAgain;
     if (await this.#changes.within(ROLE_CHANGE_WAIT_MS, demoted, clock, signal)) return;
     if (signal.aborted) return;
     this.#renewer?.request();

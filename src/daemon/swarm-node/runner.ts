@@ -102,7 +102,7 @@ export class NodeRunner {
         return;
       }
       // Whatever an earlier attempt was asked to do, it has done or left on the disk.
-      origin = { kind: "disk" };
+      origin = { kind: "disk", address: this.start.remoteAddr };
       await sleep(clock, backoffMs, signal).catch(() => undefined);
       backoffMs = Math.min(backoffMs * 2, BACKOFF_MAX_MS);
     }

@@ -104,7 +104,7 @@ class NodeSwarm implements Swarm {
   async start(): Promise<void> {
     await this.#exclusively(async () => {
       const start = await loadStartState(this.#paths);
-      if (start !== undefined) this.#run(start, { kind: "disk" });
+      if (start !== undefined) this.#run(start, { kind: "disk", address: start.remoteAddr });
     });
   }
 
@@ -150,7 +150,7 @@ class NodeSwarm implements Swarm {
       const origin: Origin =
         running === undefined
           ? await this.#founding(request)
-          : { kind: "disk", forceNewCluster: true };
+          : { kind: "disk", address: "", forceNewCluster: true };
       if (running === undefined) await clearSwarm(this.#paths);
       await saveStartState(this.#paths, start);
       const runner = this.#run(start, origin);
@@ -219,7 +219,11 @@ class NodeSwarm implements Swarm {
       const parsed = parseUnlockKey(key);
       if (!parsed.ok) throw badRequest(parsed.error);
       await runner.stop();
-      const unlocked = this.#run(runner.start, { kind: "disk" }, parsed.value);
+      const unlocked = this.#run(
+        runner.start,
+        { kind: "disk", address: runner.start.remoteAddr },
+        parsed.value,
+      );
       try {
         await unlocked.ready;
       } catch (error) {

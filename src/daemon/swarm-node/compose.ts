@@ -1,0 +1,122 @@
+/**
+ * Puts a manager together: the raft node under it, and on top of it the dispatcher, the log broker,
+ * the Control service and the loops that plan. The one place that knows all of them.
+ */
+
+import type { Clock, Log, Random } from "#base/ports.ts";
+import type { ControlContext, DriverPlugins } from "#manager/control/context.ts";
+import { createExternalAuthorities } from "#manager/control/external-authorities.ts";
+import { controlPart } from "#manager/control/service.ts";
+import { createDispatcher } from "#manager/dispatcher/dispatcher.ts";
+import { createLogBroker } from "#manager/logbroker/broker.ts";
+import { type Manager, type StartedRaft, startManager } from "#manager/manager.ts";
+import type { ManagerPart, PartContext } from "#manager/manager-ports.ts";
+import { openRaftNode } from "#manager/raft/node.ts";
+import { resourceAllocatorPart } from "#manager/resource-allocator.ts";
+import { dataKey, keyRing } from "#platform/wal/key-ring.ts";
+import { Dispatcher } from "#wire/gen/swarmkit/dispatcher_pb.js";
+import { LogBroker, Logs } from "#wire/gen/swarmkit/logbroker_pb.js";
+import type { ManagerStart } from "./node.ts";
+import { swarmPaths } from "./paths.ts";
+import type { ManagerAddresses } from "./swarm.ts";
+
+export interface ComposeOptions {
+  readonly dataRoot: string;
+  /** Loops on the leader that are not the manager's own: the reconciler. */
+  readonly plan: (context: PartContext) => readonly ManagerPart[];
+  readonly isTaskDirty: ControlContext["isTaskDirty"];
+  readonly plugins: DriverPlugins;
+  readonly controlSocket: string;
+  /** The disk failed or an invariant broke: log it and end the process. */
+  readonly onFatal: (error: unknown) => void;
+  readonly clock: Clock;
+  readonly random: Random;
+  readonly log: Log;
+}
+
+/** What `SwarmOptions.startManager` wants. */
+export function composeManager(
+  options: ComposeOptions,
+): (start: ManagerStart, addresses: ManagerAddresses) => Promise<Manager> {
+  const { clock, random, log } = options;
+  return (start, addresses) =>
+    startManager({
+      identity: start.identity,
+      openRaft: () => openRaft(options, start, addresses),
+      channelTo: start.channelTo,
+      parts: (context) => [...ownParts(options, context), ...options.plan(context)],
+      listenHost: addresses.listenHost,
+      listenPort: addresses.listenPort,
+      advertiseAddr: () => addresses.advertise,
+      controlSocket: options.controlSocket,
+      newCluster: start.newSwarm,
+      signal: start.signal,
+      clock,
+      random,
+      log: log.child({ part: "manager" }),
+    });
+}
+
+function openRaft(
+  options: ComposeOptions,
+  start: ManagerStart,
+  addresses: ManagerAddresses,
+): Promise<StartedRaft> {
+  const { onFatal, clock, random, log } = options;
+  return openRaftNode({
+    dir: swarmPaths(options.dataRoot).raft,
+    keys: keyRing([dataKey(start.identity.nodeKey.raftKey)]),
+    nodeId: start.identity.nodeId,
+    addr: () => addresses.advertise,
+    channelTo: start.channelTo,
+    join: start.join,
+    forceNewCluster: start.forceNewCluster,
+    onFatal,
+    clock,
+    random,
+    log: log.child({ part: "raft" }),
+  });
+}
+
+function ownParts(options: ComposeOptions, context: PartContext): readonly ManagerPart[] {
+  const { clock, random, log, isTaskDirty, plugins } = options;
+  const { state, membership, identity } = context;
+  const { nodeId } = identity;
+  const dispatcher = createDispatcher({
+    state,
+    nodeId,
+    managers: () => membership.list().map(({ nodeId: id, addr }) => ({ nodeId: id, addr })),
+    clock,
+    random,
+    log: log.child({ part: "dispatcher" }),
+  });
+  const stopFollowing = membership.onChange(() => dispatcher.managersChanged());
+  const broker = createLogBroker({ state, random, nodeId, log: log.child({ part: "logbroker" }) });
+  const external = createExternalAuthorities(() => identity.tls());
+  return [
+    {
+      name: "dispatcher",
+      register: (services) => services.add(Dispatcher, dispatcher.handlers),
+      lead: (signal) => dispatcher.lead(signal),
+      close: async () => stopFollowing(),
+    },
+    {
+      name: "logbroker",
+      register: (services) => {
+        services.add(Logs, broker.logs);
+        services.add(LogBroker, broker.logBroker);
+      },
+      lead: (signal) => broker.lead(signal),
+    },
+    resourceAllocatorPart({ state, clock, random }),
+    controlPart({
+      state,
+      clock,
+      random,
+      members: membership,
+      authority: { clock, random, external },
+      plugins,
+      isTaskDirty,
+    }),
+  ];
+}

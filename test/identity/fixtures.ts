@@ -1,0 +1,157 @@
+/** Nodes of a swarm in this process: real certificates, sockets and stores, tasks that only pretend. */
+
+import { mkdtemp, rm } from "node:fs/promises";
+import { createServer } from "node:net";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { create } from "@bufbuild/protobuf";
+import type { Executor } from "#agent/executor.ts";
+import type { InitRequest, JoinRequest } from "#api/cluster-port.ts";
+import type { Log } from "#base/ports.ts";
+import { composeManager } from "#daemon/swarm-node/compose.ts";
+import { createSwarm, type Swarm } from "#daemon/swarm-node/swarm.ts";
+import { createLog, silentLog } from "#platform/log.ts";
+import { realClock, realRandom } from "#platform/real-ports.ts";
+import { ClusterSpecSchema, NodeSpec_Availability } from "#wire/gen/swarmkit/specs_pb.js";
+import { NodeDescriptionSchema } from "#wire/gen/swarmkit/types_pb.js";
+
+export interface TestNode {
+  readonly name: string;
+  readonly swarm: Swarm;
+  /** "127.0.0.1:port" of its manager, should it become one. */
+  readonly address: string;
+  readonly dataRoot: string;
+  init(more?: Partial<InitRequest>): Promise<string>;
+  join(manager: TestNode, token: string, more?: Partial<JoinRequest>): Promise<void>;
+  /** Ends the engine and starts another on the same disk. */
+  restart(): Promise<TestNode>;
+  stop(): Promise<void>;
+}
+
+export class TestCluster {
+  readonly #nodes: TestNode[] = [];
+  readonly #directories: string[] = [];
+
+  async node(name: string): Promise<TestNode> {
+    const dataRoot = await mkdtemp(join(tmpdir(), `skep-identity-${name}-`));
+    this.#directories.push(dataRoot);
+    return this.#start(name, dataRoot, await freePort());
+  }
+
+  async close(): Promise<void> {
+    await Promise.all(this.#nodes.map((node) => node.stop()));
+    for (const directory of this.#directories)
+      await rm(directory, { recursive: true, force: true });
+  }
+
+  async #start(name: string, dataRoot: string, port: number): Promise<TestNode> {
+    const log: Log = !process.env["SKEP_TEST_LOG"] ? silentLog : createLog("debug").child({ name });
+    const address = `127.0.0.1:${port}`;
+    const swarm = createSwarm({
+      dataRoot,
+      hostAddresses: () => ({
+        interfaces: { lo: [{ address: "127.0.0.1", internal: true }] },
+        devices: new Set(),
+        ownSubnets: [],
+        defaultAdvertiseAddr: "",
+      }),
+      createExecutor: () => idleExecutor(name),
+      startManager: composeManager({
+        dataRoot,
+        onFatal: (error) => {
+          throw error;
+        },
+        plan: () => [],
+        isTaskDirty: () => true,
+        plugins: { has: () => false },
+        controlSocket: join(dataRoot, "run", "control.sock"),
+        clock: realClock,
+        random: realRandom,
+        log,
+      }),
+      joinTimeoutMs: 20_000,
+      clock: realClock,
+      random: realRandom,
+      log,
+    });
+    await swarm.start();
+    const node: TestNode = {
+      name,
+      swarm,
+      address,
+      dataRoot,
+      init: (more) =>
+        swarm.init({
+          listenAddr: address,
+          advertiseAddr: address,
+          dataPathAddr: "",
+          dataPathPort: 0,
+          defaultAddrPool: [],
+          subnetSize: 0,
+          forceNewCluster: false,
+          spec: create(ClusterSpecSchema),
+          autoLockManagers: false,
+          availability: NodeSpec_Availability.ACTIVE,
+          ...more,
+        }),
+      join: (manager, joinToken, more) =>
+        swarm.join({
+          listenAddr: address,
+          advertiseAddr: "",
+          dataPathAddr: "",
+          remoteAddrs: [manager.address],
+          joinToken,
+          availability: NodeSpec_Availability.ACTIVE,
+          ...more,
+        }),
+      restart: async () => {
+        await node.stop();
+        return this.#start(name, dataRoot, port);
+      },
+      stop: () => swarm.close(),
+    };
+    this.#nodes.push(node);
+    return node;
+  }
+}
+
+/** The cluster's own facts, as its control API shows them. */
+export async function clusterOf(node: TestNode) {
+  const { clusters } = await node.swarm.control().listClusters({});
+  const [cluster] = clusters;
+  if (cluster?.rootCa?.joinTokens === undefined) throw new Error("no cluster");
+  return {
+    cluster,
+    worker: cluster.rootCa.joinTokens.worker,
+    manager: cluster.rootCa.joinTokens.manager,
+  };
+}
+
+export async function nodesOf(node: TestNode) {
+  const { nodes } = await node.swarm.control().listNodes({});
+  return new Map(nodes.map((each) => [each.id, each]));
+}
+
+function idleExecutor(hostname: string): Executor {
+  return {
+    describe: async () =>
+      create(NodeDescriptionSchema, {
+        hostname,
+        platform: { os: "linux", architecture: "x86_64" },
+      }),
+    configure: async () => undefined,
+    controller: () => {
+      throw new Error("this node runs no tasks");
+    },
+  };
+}
+
+/** A port that nobody listens on at this moment. */
+async function freePort(): Promise<number> {
+  const server = createServer();
+  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
+  const address = server.address();
+  await new Promise<void>((resolve) => server.close(() => resolve()));
+  if (address === null || typeof address === "string") throw new Error("no port");
+  return address.port;
+}
