@@ -66,7 +66,6 @@ test("bad input is refused and changes nothing", async () => {
   const bodies: readonly [string, string, number, RegExp][] = [
     ["/volumes/create", "{not json", 400, /invalid/],
     ["/volumes/create", '{"Name":"../up"}', 400, /invalid characters/],
-    ["/volumes/create", `{"Name":"${"x".repeat(17 * 1024 * 1024)}"}`, 400, /larger than/],
     ["/nosuch", "{}", 404, /page not found/],
     ["/v1.12/volumes/create", "{}", 400, /too old/],
     ["/v9.99/volumes/create", "{}", 400, /too new/],
@@ -75,6 +74,14 @@ test("bad input is refused and changes nothing", async () => {
     const answer = await engine.http("POST", path, body);
     expect(answer, path).toMatchObject({ status, text: expect.stringMatching(message) });
   }
+  expect(JSON.parse((await engine.http("GET", "/volumes")).text)).toMatchObject({ Volumes: [] });
+});
+
+test("a body past the limit is refused, or its connection cut, and changes nothing", async () => {
+  const body = `{"Name":"${"x".repeat(17 * 1024 * 1024)}"}`;
+  // The answer comes while the body is still on its way: its sender may see only the cut.
+  const answer = await engine.http("POST", "/volumes/create", body).catch(() => undefined);
+  if (answer !== undefined) expect(answer).toMatchObject({ status: 400 });
   expect(JSON.parse((await engine.http("GET", "/volumes")).text)).toMatchObject({ Volumes: [] });
 });
 
