@@ -70,7 +70,6 @@ export class TestCluster {
     const server = await this.#serve(name, node);
     const close = async (graceful: boolean) => {
       this.#members.delete(name);
-      if (!graceful) await server.close();
       await (graceful ? node.close() : node.kill());
       await server.close();
       for (const channel of channels.values()) channel.close();

@@ -1,5 +1,6 @@
 /** Members over real sockets and disks: what is acknowledged stays, whoever dies. */
 
+import type { FileHandle } from "node:fs/promises";
 import { afterEach, beforeEach, expect, test } from "vitest";
 import type { RaftNodeOptions } from "#manager/raft/node.ts";
 import { RaftMemberStatus_Reachability as Reachability } from "#wire/gen/swarmkit/types_pb.js";
@@ -159,6 +160,31 @@ test("all members crash at once and come back: no acknowledged write is lost", a
     expect(kept.filter((id) => !has(member, id))).toEqual([]);
   }
   expect(sameState(back)).toBe(true);
+});
+
+test("nothing is acknowledged that a majority does not have on disk", async () => {
+  const gate = new Gate();
+  await cluster.start("a");
+  await cluster.leader();
+  const sync = gate.sync;
+  const b = await cluster.start("b", { joins: ["a"], sync });
+  await cluster.start("c", { joins: ["a"], sync });
+  await eventually(10_000, "three voters", () => b.node.status().voters.length === 3);
+  const leader = await cluster.leader();
+  expect(leader.name).toBe("a");
+  gate.close();
+  let acknowledged = false;
+  const update = (async () => {
+    await leader.node.state.update("api", (tx) => tx.create("service", service("s1")));
+    acknowledged = true;
+  })();
+  // Both followers are in the middle of their fdatasync: what could be told has been told.
+  await gate.reached(2);
+  await new Promise((resolve) => setTimeout(resolve, 300));
+  expect(acknowledged).toBe(false);
+  expect(leader.node.state.view().get("service", "s1")).toBeUndefined();
+  gate.open();
+  await update;
 });
 
 test("a member that lagged behind the log gets a snapshot, and keeps it over a restart", async () => {
@@ -327,3 +353,26 @@ test("a member that comes back under another address is found there", async () =
   );
   await eventually(5_000, "catching up", () => has(again, "meanwhile"));
 });
+
+/** Holds up fdatasync while closed. */
+class Gate {
+  #held: (() => void)[] | undefined;
+
+  readonly sync = async (handle: FileHandle): Promise<void> => {
+    if (this.#held !== undefined) await new Promise<void>((resolve) => this.#held?.push(resolve));
+    await handle.datasync();
+  };
+
+  close(): void {
+    this.#held = [];
+  }
+
+  open(): void {
+    for (const go of this.#held ?? []) go();
+    this.#held = undefined;
+  }
+
+  async reached(count: number): Promise<void> {
+    await eventually(5_000, "a sync", () => (this.#held?.length ?? 0) >= count);
+  }
+}

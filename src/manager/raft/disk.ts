@@ -6,6 +6,7 @@
  * holds identity, hard state and mark.
  */
 
+import type { FileHandle } from "node:fs/promises";
 import { join } from "node:path";
 import { fromBinary, toBinary } from "@bufbuild/protobuf";
 import { EngineError } from "#base/error.ts";
@@ -39,6 +40,8 @@ export interface DiskOptions {
   readonly segmentBytes?: number | undefined;
   /** The disk failed; the process must stop. */
   readonly onFailure: (error: EngineError) => void;
+  /** Makes written data durable; other than fdatasync only in tests. */
+  readonly sync?: ((handle: FileHandle) => Promise<void>) | undefined;
 }
 
 export interface SaveOptions {
@@ -58,15 +61,16 @@ export interface Loaded {
 }
 
 export async function openDisk(options: DiskOptions): Promise<{ disk: Disk; loaded: Loaded }> {
-  const { dir, keys, random } = options;
+  const { dir, keys, random, segmentBytes, sync, onFailure } = options;
   const files = await openSnapshotFiles(join(dir, "snap"), keys, random);
   const past = new Past();
   const walOptions = {
     dir: join(dir, "wal"),
     keys,
     random,
-    onFailure: options.onFailure,
-    ...(options.segmentBytes === undefined ? {} : { segmentBytes: options.segmentBytes }),
+    onFailure,
+    ...(segmentBytes === undefined ? {} : { segmentBytes }),
+    ...(sync === undefined ? {} : { sync }),
   };
   const wal = await openWal(walOptions, (record, segment) => past.replay(record, segment));
   try {
@@ -231,6 +235,12 @@ export class Disk {
       await this.#wal.append(encodeItems(items)).catch(() => undefined);
     }
     await this.#wal.close();
+  }
+
+  /** Lets go of the files as a crash would. */
+  async abandon(): Promise<void> {
+    await this.#wal.abandon();
+    await this.#saving;
   }
 
   #identity(): LogItem {

@@ -7,7 +7,6 @@
  * whether it is well before it takes it in, so it must be listening by then.
  */
 
-import { join as joinPath } from "node:path";
 import { EngineError, messageOf } from "#base/error.ts";
 import type { Clock, Log, Random } from "#base/ports.ts";
 import { sleep } from "#platform/async.ts";
@@ -22,7 +21,7 @@ import type { Member, Membership, Registrar } from "../manager-ports.ts";
 import type { Actor, ClusterState } from "../state.ts";
 import { Admission } from "./admission.ts";
 import { ChangeFeed } from "./change-feed.ts";
-import { type Disk, type Loaded, openDisk } from "./disk.ts";
+import { type Disk, type DiskOptions, type Loaded, openDisk } from "./disk.ts";
 import { Driver } from "./driver.ts";
 import { createRaftService } from "./inbox.ts";
 import { announceAddress, joinGroup } from "./joining.ts";
@@ -66,6 +65,7 @@ export interface RaftNodeOptions {
   readonly snapshotEvery?: number | undefined;
   readonly keepEntries?: number | undefined;
   readonly segmentBytes?: number | undefined;
+  readonly sync?: DiskOptions["sync"];
 }
 
 /** Where a member stands, for operators and tests. */
@@ -99,14 +99,9 @@ export interface RaftNode {
 
 /** Reads the disk; takes no part in the group yet. */
 export async function openRaftNode(options: RaftNodeOptions): Promise<RaftNode> {
-  const { dir, keys, random, segmentBytes, onFatal } = options;
-  const { disk, loaded } = await openDisk({
-    dir: joinPath(dir),
-    keys,
-    random,
-    segmentBytes,
-    onFailure: onFatal,
-  });
+  const { dir, keys, random, segmentBytes, sync, onFatal } = options;
+  const settings = { dir, keys, random, segmentBytes, sync, onFailure: onFatal };
+  const { disk, loaded } = await openDisk(settings);
   try {
     const { self } = loaded;
     const isForced = options.forceNewCluster === true && self !== undefined;
@@ -266,19 +261,25 @@ class RunningNode implements RaftNode {
   async close(): Promise<void> {
     if (this.#closing.signal.aborted) return;
     await this.#handOver();
-    await this.kill();
+    await this.#end();
+    await this.#snapshotter.idle();
+    await this.#disk.close();
   }
 
   async kill(): Promise<void> {
     if (this.#closing.signal.aborted) return;
+    const abandoned = this.#disk.abandon();
+    await this.#end();
+    await abandoned;
+  }
+
+  async #end(): Promise<void> {
     this.#closing.abort(new EngineError("unavailable", "this manager is shutting down"));
     this.#leadership.end();
     await this.#driver?.stop();
     this.#peers.close();
     this.#feed.close();
     await this.#leadership.settled();
-    await this.#snapshotter.idle();
-    await this.#disk.close();
   }
 
   #start(self: KnownMember, bootstrap?: Uint8Array): void {

@@ -163,6 +163,15 @@ export class Wal {
     this.#current = undefined;
   }
 
+  /** Writes nothing more, as if the process had died; what waits is never acknowledged. */
+  async abandon(): Promise<void> {
+    const dropped = this.#waiting;
+    this.#waiting = [];
+    const error = new EngineError("unavailable", "the raft log is closed");
+    for (const { reject } of dropped) reject(error);
+    await this.close();
+  }
+
   async #drain(): Promise<void> {
     // Whoever appends in this same turn of the loop shares the first frame.
     await Promise.resolve();
