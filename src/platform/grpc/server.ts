@@ -8,7 +8,7 @@
  */
 
 import { unlink } from "node:fs/promises";
-import type { AddressInfo } from "node:net";
+import type { AddressInfo, Socket } from "node:net";
 import {
   createServer as createTlsServer,
   type TLSSocket,
@@ -105,6 +105,8 @@ export function createRpcServer(authorize: Authorize): RpcServer {
   const remoteServer = new Server(SERVER_LIMITS);
   let tlsServer: TlsServer | undefined;
   const sockets = new Set<TLSSocket>();
+  /** Also those that are still shaking hands: they would hold up `close` for two minutes. */
+  const connections = new Set<Socket>();
   return {
     add: (service, handlers) => {
       const definition = definitionOf(service);
@@ -131,6 +133,10 @@ export function createRpcServer(authorize: Authorize): RpcServer {
           injector.injectConnection(socket);
         },
       );
+      created.on("connection", (socket: Socket) => {
+        connections.add(socket);
+        socket.on("close", () => connections.delete(socket));
+      });
       created.on("tlsClientError", (_error, socket) => socket.destroy());
       await new Promise<void>((resolve, reject) => {
         created.once("error", reject);
@@ -152,6 +158,7 @@ export function createRpcServer(authorize: Authorize): RpcServer {
         await new Promise<void>((resolve) => {
           closing.close(() => resolve());
           for (const socket of sockets) socket.destroy();
+          for (const socket of connections) socket.destroy();
         });
       localServer.forceShutdown();
       remoteServer.forceShutdown();

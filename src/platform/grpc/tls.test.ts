@@ -1,0 +1,128 @@
+/** Mutual TLS of the RPC server: who is seen, who is not, and what a change of certificates does. */
+
+import { connect, type Socket } from "node:net";
+import { credentials } from "@grpc/grpc-js";
+import { afterEach, beforeEach, expect, test } from "vitest";
+import { leafProfile, rootValidity } from "#pki/profile.ts";
+import { Health } from "#wire/gen/swarmkit/health_pb.js";
+import { NodeRole } from "#wire/gen/swarmkit/types_pb.js";
+import { type Deferred, deferred } from "../async.ts";
+import { realRandom } from "../real-ports.ts";
+import {
+  type Authority,
+  createRequest,
+  createRoot,
+  generateKey,
+  issueCertificate,
+  readRequest,
+} from "../x509/issue.ts";
+import { openChannel, type RpcChannel } from "./client.ts";
+import { createRpcServer, type PeerIdentity, type RpcServer, type TlsMaterial } from "./server.ts";
+
+const root = await createRoot(rootValidity(Date.now()), realRandom);
+const foreign = await createRoot(rootValidity(Date.now()), realRandom);
+let server: RpcServer;
+let port: number;
+let seen: (PeerIdentity | undefined)[];
+let channels: RpcChannel[];
+let answer: Deferred<void>;
+
+beforeEach(async () => {
+  seen = [];
+  channels = [];
+  server = createRpcServer((context) => void seen.push(context.peer));
+  answer = deferred();
+  server.add(Health, {
+    check: async ({ service }) => {
+      if (service === "wait") await answer.promise;
+      return {};
+    },
+  });
+  port = await server.listenTls("127.0.0.1", 0, await material(root, "server"));
+});
+
+afterEach(async () => {
+  for (const channel of channels) channel.close();
+  await server.close();
+});
+
+async function material(authority: Authority, nodeId: string, ageMs = 0): Promise<TlsMaterial> {
+  const key = generateKey();
+  const request = await readRequest(await createRequest(key, ""));
+  const subject = { nodeId, role: NodeRole.MANAGER, clusterId: "c1" };
+  const profile = leafProfile(subject, Date.now() - ageMs, 3_600_000);
+  const cert = await issueCertificate(authority, request, profile, realRandom);
+  const pem = key.export({ type: "pkcs8", format: "pem" }) as string;
+  return { cert, key: pem, ca: root.cert };
+}
+
+function open(client: TlsMaterial | undefined, ca = root.cert): RpcChannel {
+  const channel = openChannel({
+    target: `127.0.0.1:${port}`,
+    serverName: "swarm-manager",
+    credentials:
+      client === undefined
+        ? credentials.createSsl(Buffer.from(ca))
+        : credentials.createSsl(Buffer.from(ca), Buffer.from(client.key), Buffer.from(client.cert)),
+  });
+  channels.push(channel);
+  return channel;
+}
+
+test("a certificate of ours names the caller; none, a foreign or an expired one names nobody", async () => {
+  await open(await material(root, "n1"))
+    .client(Health)
+    .check({});
+  await open(undefined).client(Health).check({});
+  await open(await material(foreign, "n1"))
+    .client(Health)
+    .check({});
+  await open(await material(root, "n1", 5 * 3_600_000))
+    .client(Health)
+    .check({});
+  const ours = { nodeId: "n1", role: "swarm-manager", clusterId: "c1" };
+  expect(seen).toEqual([ours, undefined, undefined, undefined]);
+});
+
+test("a client refuses a server of another root", async () => {
+  const channel = open(undefined, foreign.cert);
+  await expect(channel.client(Health).check({})).rejects.toMatchObject({ code: "unavailable" });
+});
+
+test("new certificates are shown to new connections, while old ones live on", async () => {
+  const old = open(undefined);
+  await old.client(Health).check({});
+  server.setTls({ ...(await material(foreign, "server")), ca: foreign.cert });
+  await old.client(Health).check({});
+  await open(undefined, foreign.cert).client(Health).check({});
+  await expect(open(undefined).client(Health).check({})).rejects.toThrow();
+});
+
+test("a peer that is dropped loses its connection, and nobody else does", async () => {
+  const pending = (nodeId: string) =>
+    material(root, nodeId).then((own) =>
+      open(own)
+        .client(Health)
+        .check({ service: "wait" })
+        .catch((error: Error) => error),
+    );
+  const dropped = pending("n1");
+  const kept = pending("n2");
+  await expect.poll(() => seen.length).toBe(2);
+  server.dropPeer("n1");
+  expect(await dropped).toMatchObject({ code: "unavailable" });
+  answer.resolve();
+  expect(await kept).not.toBeInstanceOf(Error);
+});
+
+test("a connection that never finishes its handshake does not hold up the end", async () => {
+  const silent = await new Promise<Socket>((resolve) => {
+    const socket: Socket = connect(port, "127.0.0.1", () => resolve(socket));
+  });
+  silent.on("error", () => undefined);
+  const ended = new Promise((resolve) => silent.once("close", resolve));
+  // The server knows of the connection once it serves another that came later.
+  await open(undefined).client(Health).check({});
+  await server.close();
+  await ended;
+});
