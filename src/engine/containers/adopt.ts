@@ -1,0 +1,193 @@
+/**
+ * The start of an engine over what an earlier one left, however that ended: containers that run are
+ * taken up without touching them, ends that nobody saw are dealt with as if they had just happened,
+ * and what belongs to no container is removed from containerd. Then the restart policies speak.
+ */
+
+import { readdir, rm } from "node:fs/promises";
+import { messageOf } from "#base/error.ts";
+import { formatNs } from "#engine/logs/timestamps.ts";
+import type { NetworkSandbox } from "#engine/ports.ts";
+import { Container } from "./container.ts";
+import type { ContainerContext } from "./context.ts";
+import { createLog } from "./create.ts";
+import { planStart } from "./finish.ts";
+import { startHealthChecks } from "./health.ts";
+import { ProcessIo } from "./process-io.ts";
+import { type RunState, ZERO_TIME } from "./record.ts";
+import { releaseRun } from "./release.ts";
+import { removeLocked } from "./remove.ts";
+import { startsWithEngine } from "./restart-policy.ts";
+import { SIGKILL } from "./signals.ts";
+import { ioOptions, watchTask } from "./start.ts";
+import { isAlive } from "./state.ts";
+import type { StoredContainer } from "./store.ts";
+import type { TaskInfo } from "./task-runtime.ts";
+
+/** Loads every container, and finds out which of them run. Ends that were missed are finished. */
+export async function adoptAll(context: ContainerContext): Promise<void> {
+  const stored = await context.store.load(context.log);
+  const loaded = stored.map((entry) => register(context, entry));
+  await Promise.all(
+    loaded.map((container) =>
+      context.locks
+        .run(container.id, () => adopt(context, container))
+        .catch((error: unknown) =>
+          context.log.error("a container cannot be taken up", {
+            container: container.id,
+            reason: messageOf(error),
+          }),
+        ),
+    ),
+  );
+  await removeOrphans(context);
+}
+
+/** Sandboxes of the containers that run, for the networks to reconcile with. */
+export function runningSandboxes(context: ContainerContext): Map<string, NetworkSandbox> {
+  const sandboxes = new Map<string, NetworkSandbox>();
+  for (const { record, state } of context.registry.all()) {
+    if (!isAlive(state.phase) || Object.keys(record.endpoints).length === 0) continue;
+    sandboxes.set(record.id, {
+      containerId: record.id,
+      containerName: record.name,
+      netnsPath: `/proc/${state.pid}/ns/net`,
+      pid: state.pid,
+      hostname: record.config.Hostname ?? "",
+    });
+  }
+  return sandboxes;
+}
+
+/** Starts what its restart policy wants running; call when networks and volumes are there. */
+export function startByPolicy(context: ContainerContext): void {
+  for (const container of context.registry.all()) {
+    const { state, record } = container;
+    if (state.phase === "restarting") {
+      planStart(context, container, container.lastDelayMs || 100);
+      continue;
+    }
+    if (state.phase !== "exited") continue;
+    const wanted = startsWithEngine(record.hostConfig.RestartPolicy, {
+      exitCode: state.exitCode,
+      stoppedByUser: state.stoppedByUser,
+      everRan: state.startedAt !== ZERO_TIME,
+    });
+    if (!wanted) continue;
+    container.state = { ...state, phase: "restarting" };
+    planStart(context, container, 0);
+  }
+}
+
+function register(context: ContainerContext, { record, state }: StoredContainer): Container {
+  const container = new Container(record, state, createLog(context, record));
+  context.registry.add(container);
+  try {
+    context.registry.reserveName(record.name, record.id);
+  } catch {
+    // Two folders with one name cannot be: a rename was cut off. The id still finds it.
+    context.log.warn("a container's name is taken; it keeps its id only", { id: record.id });
+  }
+  return container;
+}
+
+async function adopt(context: ContainerContext, container: Container): Promise<void> {
+  const { record, state } = container;
+  for (const mount of record.mounts) {
+    if (mount.type === "volume") await context.volumes.mount(mount.source, record.id);
+  }
+  if (state.phase === "removing" || state.phase === "dead") {
+    await removeLocked(context, container, { volumes: record.hostConfig.AutoRemove ?? false });
+    return;
+  }
+  const task = await context.runtime.task(record.id);
+  if (task === undefined) await adoptGone(context, container);
+  else if (task.status === "created") await adoptHalfStarted(context, container);
+  else await adoptTask(context, container, task);
+}
+
+/** It runs, or has ended behind our back with containerd still knowing how. */
+async function adoptTask(
+  context: ContainerContext,
+  container: Container,
+  task: TaskInfo,
+): Promise<void> {
+  const { clock } = context;
+  const phase = task.status === "paused" ? "paused" : "running";
+  const known = isAlive(container.state.phase);
+  const startedAt = known ? container.state.startedAt : formatNs(context.nowNs());
+  container.state = { ...container.state, phase, pid: task.pid, startedAt };
+  // How long it has run, for the restart policy, from the wall clock: the monotonic one is new.
+  const ranForMs = Math.max(0, clock.nowMs() - Date.parse(startedAt));
+  container.startedMonotonicMs = clock.monotonicMs() - ranForMs;
+  container.log?.beginRun();
+  container.io = await ProcessIo.adopt(ioOptions(context, container));
+  container.announceStarted();
+  await context.store.saveState(container.id, container.state);
+  context.log.info("container taken up", { container: container.id, status: task.status });
+  // Its end, also one that was long ago, comes by the same way as any other.
+  watchTask(context, container);
+  if (task.status !== "stopped") startHealthChecks(context, container);
+}
+
+/** A start that was cut off between making the task and running it. */
+async function adoptHalfStarted(context: ContainerContext, container: Container): Promise<void> {
+  await context.runtime.signal(container.id, SIGKILL).catch(() => undefined);
+  await releaseRun(context, container);
+  const { state } = container;
+  if (isAlive(state.phase)) container.state = ended(state, formatNs(context.nowNs()));
+  await context.store.saveState(container.id, container.state);
+}
+
+/** No task: it did not run, or the machine was restarted, or the shim was killed. */
+async function adoptGone(context: ContainerContext, container: Container): Promise<void> {
+  const { state, record } = container;
+  const wasAlive = isAlive(state.phase);
+  if (wasAlive) {
+    container.state = ended(state, formatNs(context.nowNs()));
+    await context.store.saveState(container.id, container.state);
+  }
+  if (wasAlive || state.phase === "restarting") await releaseRun(context, container);
+  const ranOnce = container.state.startedAt !== ZERO_TIME;
+  if (record.hostConfig.AutoRemove && ranOnce) {
+    await removeLocked(context, container, { volumes: true });
+  }
+}
+
+/** 255 is docker's code for an end that nobody saw. */
+function ended(state: RunState, at: string): RunState {
+  return {
+    ...state,
+    phase: "exited",
+    pid: 0,
+    exitCode: 255,
+    finishedAt: at,
+    network: { networks: [], ports: {} },
+  };
+}
+
+/** What a create or remove that was cut off left in containerd and in the run root. */
+async function removeOrphans(context: ContainerContext): Promise<void> {
+  const { runtime, registry, log } = context;
+  const orphans = async (ids: readonly string[], remove: (id: string) => Promise<void>) => {
+    for (const id of ids) {
+      if (registry.get(id) !== undefined) continue;
+      log.warn("removing what belongs to no container", { id });
+      await remove(id).catch((error: unknown) =>
+        log.warn("it cannot be removed", { id, reason: messageOf(error) }),
+      );
+    }
+  };
+  await orphans(await runtime.ownedContainers(), async (id) => {
+    await runtime.signal(id, SIGKILL, { all: true }).catch(() => undefined);
+    const stop = AbortSignal.timeout(5_000);
+    await runtime.wait(id, "", stop).catch(() => undefined);
+    await runtime.deleteTask(id);
+    await runtime.deleteContainer(id);
+  });
+  await orphans(await runtime.ownedSnapshots(), (id) =>
+    runtime.removeSnapshot(runtime.snapshotter, id),
+  );
+  const folders = await readdir(context.ioRoot).catch(() => []);
+  await orphans(folders, (id) => rm(`${context.ioRoot}/${id}`, { recursive: true, force: true }));
+}

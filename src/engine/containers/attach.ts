@@ -1,0 +1,97 @@
+/**
+ * Connects a client's stream with a process: its input to the process's, until the client closes it
+ * or types the detach keys, the process's output to the client, until the process ends. Used by
+ * attach and by exec; the framing of the output is the client's.
+ */
+
+import type { Readable } from "node:stream";
+import { deferred } from "#platform/async.ts";
+import { DEFAULT_DETACH_KEYS, DetachScanner, parseDetachKeys } from "./detach-keys.ts";
+import type { OutputHub } from "./output-hub.ts";
+import type { OutputStream, ProcessIo } from "./process-io.ts";
+
+/** What the API hands over: where output goes, and where input comes from. */
+export interface ClientStreams {
+  readonly stdin: Readable | undefined;
+  readonly stdout: boolean;
+  readonly stderr: boolean;
+  /** Sends output to the client; a promise while the client is behind. */
+  readonly write: (stream: OutputStream, chunk: Uint8Array) => Promise<void> | undefined;
+  /** "ctrl-p,ctrl-q"; "" = the default. Looked for on terminals only. */
+  readonly detachKeys: string;
+  /** Aborted when the client goes away. */
+  readonly signal: AbortSignal;
+}
+
+export interface AttachTarget {
+  readonly hub: OutputHub;
+  readonly terminal: boolean;
+  /** The end of the client's input is the end of the process's. */
+  readonly stdinOnce: boolean;
+  /** Resolves when input may be written. */
+  readonly ready: () => Promise<unknown>;
+  readonly io: () => ProcessIo | undefined;
+}
+
+/** Why a session ended. */
+export type SessionEnd = "process-ended" | "detached" | "client-gone";
+
+export interface Session {
+  readonly ended: Promise<SessionEnd>;
+}
+
+/** Listens at once; the input flows from when the process is there. */
+export function openSession(target: AttachTarget, client: ClientStreams): Session {
+  const end = deferred<SessionEnd>();
+  const remove = target.hub.add({
+    write: (stream, chunk) => {
+      const wanted = stream === "stdout" ? client.stdout : client.stderr;
+      return wanted ? client.write(stream, chunk) : undefined;
+    },
+    end: () => end.resolve("process-ended"),
+  });
+  const gone = () => end.resolve("client-gone");
+  client.signal.addEventListener("abort", gone, { once: true });
+  if (client.signal.aborted) gone();
+  const { stdin } = client;
+  if (stdin !== undefined) {
+    void (async () => {
+      const outcome = await feed(target, stdin, client.detachKeys);
+      if (outcome === "detached") end.resolve("detached");
+      // A client that only sends has nothing more to do here.
+      else if (!client.stdout && !client.stderr) end.resolve("client-gone");
+    })();
+  }
+  const ended = end.promise.finally(() => {
+    remove();
+    client.signal.removeEventListener("abort", gone);
+  });
+  return { ended };
+}
+
+async function feed(
+  target: AttachTarget,
+  stdin: Readable,
+  detachKeys: string,
+): Promise<"detached" | "ended"> {
+  const scanner = target.terminal
+    ? new DetachScanner(parseDetachKeys(detachKeys || DEFAULT_DETACH_KEYS))
+    : undefined;
+  try {
+    await target.ready();
+    for await (const chunk of stdin as AsyncIterable<Uint8Array>) {
+      const { pass, detached } = scanner?.push(chunk) ?? { pass: chunk, detached: false };
+      if (pass.length > 0) await target.io()?.writeStdin(pass);
+      if (detached) return "detached";
+    }
+    if (target.stdinOnce) await target.io()?.endStdin();
+  } catch {
+    // The client broke off: for the process that is the end of its input, if it had but one.
+    if (target.stdinOnce)
+      await target
+        .io()
+        ?.endStdin()
+        .catch(() => undefined);
+  }
+  return "ended";
+}

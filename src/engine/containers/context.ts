@@ -1,0 +1,61 @@
+/** What the parts of the container service share: the host's other services, and the bookkeeping. */
+
+import type { Clock, Log, Random } from "#base/ports.ts";
+import type { EventBus, ImageService, NetworkService, VolumeService } from "#engine/ports.ts";
+import type { KeyedLock } from "#platform/async.ts";
+import type { Container } from "./container.ts";
+import type { HostFacts } from "./host.ts";
+import type { ContainerRegistry } from "./registry.ts";
+import type { ContainerStore } from "./store.ts";
+import type { TaskExit, TaskRuntime } from "./task-runtime.ts";
+
+export interface ContainerContext {
+  readonly runtime: TaskRuntime;
+  readonly store: ContainerStore;
+  readonly registry: ContainerRegistry;
+  /** One holder per container id: create, start, end and removal exclude each other. */
+  readonly locks: KeyedLock;
+  readonly images: Pick<ImageService, "resolve">;
+  readonly networks: Pick<NetworkService, "validate" | "attach" | "detach">;
+  readonly volumes: Pick<VolumeService, "create" | "mount" | "release" | "remove" | "inspect">;
+  readonly events: EventBus;
+  readonly clock: Clock;
+  readonly random: Random;
+  readonly log: Log;
+  readonly host: HostFacts;
+  /** Nanoseconds since the epoch, increasing. */
+  readonly nowNs: () => bigint;
+  /** Folder of FIFOs, below the run root. */
+  readonly ioRoot: string;
+  /** Deals with the end of a run; called under the container's lock (`finish.ts`). */
+  readonly runEnded: (
+    container: Container,
+    exit: TaskExit,
+    watch: AbortController,
+  ) => Promise<void>;
+  /** True once the engine closes: containers that end are left for the next one. */
+  closing: boolean;
+}
+
+/** Tells the event bus what happened to a container, with docker's attributes. */
+export function publishEvent(
+  context: ContainerContext,
+  container: Container,
+  action: string,
+  attributes: Readonly<Record<string, string>> = {},
+): void {
+  const { record } = container;
+  context.events.publish({
+    Type: "container",
+    Action: action,
+    Actor: {
+      ID: record.id,
+      Attributes: {
+        ...record.config.Labels,
+        image: record.config.Image ?? "",
+        name: record.name,
+        ...attributes,
+      },
+    },
+  });
+}

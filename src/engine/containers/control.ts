@@ -1,0 +1,264 @@
+/**
+ * Stop, kill, restart, pause: what is done to a container that runs. Signals are sent without the
+ * lock, because a stop waits long and a kill must get past it; the transitions that follow are made
+ * by the end of the run.
+ */
+
+import { EngineError, isErrorCode } from "#base/error.ts";
+import { sleep } from "#platform/async.ts";
+import type { Container, ExitNotice } from "./container.ts";
+import { type ContainerContext, publishEvent } from "./context.ts";
+import { removeLocked } from "./remove.ts";
+import { parseSignal, SIGKILL, SIGTERM } from "./signals.ts";
+import { startRun } from "./start.ts";
+import { isAlive, nextState } from "./state.ts";
+
+const DEFAULT_GRACE_SECONDS = 10;
+/** After SIGKILL the kernel needs a moment; a process in an uninterruptible wait needs for ever. */
+const KILL_TIMEOUT_MS = 10_000;
+
+/** The longest that a timer can hold: 24 days. */
+const TIMER_MAX_MS = 2 ** 31 - 1;
+
+export interface StopOptions {
+  /** Undefined = the container's own; -1 = wait for ever. */
+  readonly timeoutSeconds?: number;
+  readonly signal?: string;
+}
+
+export async function startContainer(
+  context: ContainerContext,
+  container: Container,
+): Promise<void> {
+  await context.locks.run(container.id, async () => {
+    requireStartable(context, container);
+    cancelRestart(container);
+    container.endWanted = false;
+    container.lastDelayMs = 0;
+    container.state = { ...container.state, restartCount: 0, stoppedByUser: false };
+    try {
+      await startRun(context, container);
+    } catch (error) {
+      // Who waits for the removal of a --rm container must not wait for a run that never was.
+      if (container.record.hostConfig.AutoRemove) {
+        await removeLocked(context, container, { volumes: true });
+      }
+      throw error;
+    }
+  });
+}
+
+function requireStartable(context: ContainerContext, container: Container): void {
+  switch (container.state.phase) {
+    case "running":
+      throw new EngineError("not-modified", "the container is already running");
+    case "paused":
+      throw new EngineError("conflict", "cannot start a paused container, try unpause instead");
+    case "removing":
+    case "dead":
+      throw new EngineError("conflict", "container is marked for removal and cannot be started");
+    case "created":
+    case "exited":
+    case "restarting":
+      if (context.closing) throw new EngineError("unavailable", "the engine is shutting down");
+  }
+}
+
+/** The policy's coming start does not happen; the state follows under the lock. */
+function cancelRestart(container: Container): void {
+  container.restartTimer?.cancel();
+  container.restartTimer = undefined;
+}
+
+export async function stopContainer(
+  context: ContainerContext,
+  container: Container,
+  options: StopOptions,
+): Promise<void> {
+  const { config } = container.record;
+  const signal = parseSignal(options.signal || config.StopSignal || "SIGTERM");
+  if (await settleRestart(context, container)) return;
+  if (!isAlive(container.state.phase)) {
+    throw new EngineError("not-modified", "the container is not running");
+  }
+  const grace = options.timeoutSeconds ?? config.StopTimeout ?? DEFAULT_GRACE_SECONDS;
+  await markStopped(context, container);
+  const ended = nextExit(container);
+  await sendSignal(context, container, signal);
+  if (!(await within(context, ended, grace < 0 ? undefined : grace * 1_000))) {
+    await sendSignal(context, container, SIGKILL);
+    if (!(await within(context, ended, KILL_TIMEOUT_MS))) {
+      throw new EngineError(
+        "internal",
+        `cannot stop container: ${container.id}: tried to kill container, but did not receive an exit event`,
+      );
+    }
+  }
+  await settled(context, container);
+  publishEvent(context, container, "stop");
+}
+
+export async function killContainer(
+  context: ContainerContext,
+  container: Container,
+  signalText: string,
+): Promise<void> {
+  const signal = signalText === "" ? SIGKILL : parseSignal(signalText);
+  if (await settleRestart(context, container)) return;
+  if (!isAlive(container.state.phase)) {
+    throw new EngineError(
+      "conflict",
+      `cannot kill container: ${container.name}: container ${container.id} is not running`,
+    );
+  }
+  const stopSignal = parseSignal(container.record.config.StopSignal || "SIGTERM");
+  const ends = signal === SIGKILL || signal === stopSignal;
+  if (ends) await markStopped(context, container);
+  const ended = nextExit(container);
+  await sendSignal(context, container, signal);
+  publishEvent(context, container, "kill", { signal: String(signal) });
+  if (signal !== SIGKILL) return;
+  await within(context, ended, KILL_TIMEOUT_MS);
+  await settled(context, container);
+}
+
+export async function restartContainer(
+  context: ContainerContext,
+  container: Container,
+  options: StopOptions,
+): Promise<void> {
+  if (container.state.phase !== "created") {
+    await stopContainer(context, container, options).catch((error: unknown) => {
+      if (!isErrorCode(error, "not-modified")) throw error;
+    });
+  }
+  await startContainer(context, container);
+  publishEvent(context, container, "restart");
+}
+
+/** Ends it if it runs, and keeps it from being started by its policy. */
+export async function endForRemoval(
+  context: ContainerContext,
+  container: Container,
+): Promise<void> {
+  if (await settleRestart(context, container)) return;
+  if (!isAlive(container.state.phase)) return;
+  container.endWanted = true;
+  const ended = nextExit(container);
+  await sendSignal(context, container, SIGKILL);
+  if (!(await within(context, ended, KILL_TIMEOUT_MS))) {
+    throw new EngineError(
+      "internal",
+      `cannot remove container "/${container.name}": could not kill container: tried to kill container, but did not receive an exit event`,
+    );
+  }
+  await settled(context, container);
+}
+
+export async function pauseContainer(
+  context: ContainerContext,
+  container: Container,
+): Promise<void> {
+  await context.locks.run(container.id, async () => {
+    const { phase } = container.state;
+    if (phase === "paused") {
+      throw new EngineError("conflict", `container ${container.id} is already paused`);
+    }
+    if (phase !== "running") {
+      const what =
+        phase === "restarting" ? "restarting, wait until the container is running" : "not running";
+      throw new EngineError("conflict", `container ${container.id} is ${what}`);
+    }
+    await context.runtime.pause(container.id);
+    container.state = nextState(container.state, { kind: "paused" });
+    await context.store.saveState(container.id, container.state);
+    publishEvent(context, container, "pause");
+  });
+}
+
+export async function unpauseContainer(
+  context: ContainerContext,
+  container: Container,
+): Promise<void> {
+  await context.locks.run(container.id, async () => {
+    if (container.state.phase !== "paused") {
+      throw new EngineError("conflict", `container ${container.id} is not paused`);
+    }
+    await context.runtime.resume(container.id);
+    container.state = nextState(container.state, { kind: "resumed" });
+    await context.store.saveState(container.id, container.state);
+    publishEvent(context, container, "unpause");
+  });
+}
+
+/** A container between two runs of its policy: it stays down. True when it was in between. */
+async function settleRestart(context: ContainerContext, container: Container): Promise<boolean> {
+  if (container.state.phase !== "restarting") return false;
+  container.endWanted = true;
+  cancelRestart(container);
+  return await context.locks.run(container.id, async () => {
+    // A start that was already under way has made it run: then it is stopped like any other.
+    if (container.state.phase !== "restarting") return false;
+    const stopped = { ...container.state, stoppedByUser: true };
+    container.state = nextState(stopped, { kind: "restart-cancelled" });
+    await context.store.saveState(container.id, container.state);
+    container.announceExit({ exitCode: container.state.exitCode, final: true });
+    return true;
+  });
+}
+
+async function markStopped(context: ContainerContext, container: Container): Promise<void> {
+  container.endWanted = true;
+  container.state = { ...container.state, stoppedByUser: true };
+  await context.store.saveState(container.id, container.state);
+}
+
+async function sendSignal(
+  context: ContainerContext,
+  container: Container,
+  signal: number,
+): Promise<void> {
+  const { id } = container;
+  try {
+    await context.runtime.signal(id, signal);
+    // A frozen process would not see it.
+    const ends = signal === SIGKILL || signal === SIGTERM || container.endWanted;
+    if (container.state.phase === "paused" && ends) await unpauseContainer(context, container);
+  } catch (error) {
+    // It ended by itself meanwhile, which is what most signals are for.
+    if (isErrorCode(error, "not-found", "failed-precondition", "conflict")) return;
+    if (error instanceof EngineError && /already finished|not running/.test(error.message)) return;
+    throw error;
+  }
+}
+
+function nextExit(container: Container): Promise<ExitNotice> {
+  return new Promise((resolve) => {
+    container.onExit(resolve);
+  });
+}
+
+/** True when it happened in time. */
+async function within(
+  context: ContainerContext,
+  event: Promise<unknown>,
+  timeoutMs: number | undefined,
+): Promise<boolean> {
+  if (timeoutMs === undefined) {
+    await event;
+    return true;
+  }
+  const stop = new AbortController();
+  const timeout = sleep(context.clock, Math.min(timeoutMs, TIMER_MAX_MS), stop.signal).then(
+    () => false,
+    () => false,
+  );
+  const happened = await Promise.race([event.then(() => true), timeout]);
+  stop.abort();
+  return happened;
+}
+
+/** The end of the run has been dealt with: ports are free, the name may be gone. */
+async function settled(context: ContainerContext, container: Container): Promise<void> {
+  await context.locks.run(container.id, () => Promise.resolve());
+}

@@ -1,0 +1,224 @@
+/**
+ * Makes a container: the request checked and completed, its file system and volumes prepared, its
+ * record written. All or nothing: what was made before a failure is taken away again, and what a
+ * crash leaves behind is found by its labels when the engine starts.
+ */
+
+import { stat } from "node:fs/promises";
+import { EngineError, messageOf } from "#base/error.ts";
+import { newHexId, shortId } from "#base/ids.ts";
+import { JsonFileLog } from "#engine/logs/json-file.ts";
+import { parseLogConfig } from "#engine/logs/log-options.ts";
+import { formatNs } from "#engine/logs/timestamps.ts";
+import type { RunnableImage } from "#engine/ports.ts";
+import type { ContainerConfig, ContainerCreateBody, HostConfig } from "#wire/docker/containers.ts";
+import type { EndpointSettings } from "#wire/docker/networks.ts";
+import type { Mount } from "#wire/gen/containerd/types_pb.js";
+import { Container } from "./container.ts";
+import { type ContainerContext, publishEvent } from "./context.ts";
+import { checkConfig, checkHostConfig, checkName, withDefaults } from "./create-request.ts";
+import { resolveDevices } from "./devices.ts";
+import { mergeImageConfig } from "./image-merge.ts";
+import { planMounts } from "./mounts.ts";
+import { generateName } from "./names.ts";
+import { planPorts } from "./port-bindings.ts";
+import { type ContainerRecord, INITIAL_STATE, type MountSpec, RECORD_VERSION } from "./record.ts";
+import { populateVolumes } from "./volume-copy.ts";
+
+export interface CreateResult {
+  readonly id: string;
+  readonly warnings: readonly string[];
+}
+
+export async function createContainer(
+  context: ContainerContext,
+  name: string | undefined,
+  body: ContainerCreateBody,
+): Promise<CreateResult> {
+  const { HostConfig: hostBody, NetworkingConfig: networking, ...config } = body;
+  checkConfig(config);
+  const warnings = checkHostConfig(hostBody ?? {}, context.host);
+  const hostConfig = withDefaults(hostBody ?? {}, context.host);
+  const { registry, random } = context;
+  const id = newHexId(random);
+  const finalName =
+    name === undefined || name === ""
+      ? generateName(random, (taken) => registry.isNameTaken(taken))
+      : checkName(name);
+  registry.reserveName(finalName, id);
+  const undo: (() => Promise<void>)[] = [];
+  try {
+    const image = await context.images.resolve(config.Image ?? "");
+    const merged = completeConfig(config, image, hostConfig, context, id);
+    const endpoints = planEndpoints(hostConfig, merged, networking?.EndpointsConfig ?? {});
+    planPorts(merged, hostConfig);
+    await context.networks.validate(hostConfig.NetworkMode ?? "bridge", endpoints);
+    await resolveDevices(hostConfig);
+    const mounts = await prepareMounts(context, id, merged, hostConfig, undo);
+    const [path, ...args] = [...(merged.Entrypoint ?? []), ...(merged.Cmd ?? [])];
+    if (path === undefined || path === "") {
+      throw new EngineError("invalid-argument", "No command specified");
+    }
+    const createdAt = formatNs(context.nowNs());
+    const record: ContainerRecord = {
+      version: RECORD_VERSION,
+      id,
+      name: finalName,
+      createdAt,
+      imageId: image.id,
+      path,
+      args,
+      config: merged,
+      hostConfig,
+      endpoints,
+      mounts,
+      snapshotter: context.runtime.snapshotter,
+      chainId: image.chainId,
+    };
+    const rootfs = await prepareFilesystem(context, record, undo);
+    await context.store.create(record);
+    const container = new Container(record, INITIAL_STATE, createLog(context, record));
+    container.rootfs = rootfs;
+    registry.add(container);
+    publishEvent(context, container, "create");
+    return { id, warnings };
+  } catch (error) {
+    for (const step of undo.reverse()) {
+      await step().catch((failure: unknown) =>
+        context.log.warn("a failed create leaves something behind", {
+          container: id,
+          reason: messageOf(failure),
+        }),
+      );
+    }
+    registry.releaseName(finalName, id);
+    throw error;
+  }
+}
+
+/** The log that the container's configuration asks for; undefined for the driver "none". */
+export function createLog(
+  context: ContainerContext,
+  record: ContainerRecord,
+): JsonFileLog | undefined {
+  const settings = parseLogConfig(record.hostConfig.LogConfig ?? {}, {
+    labels: record.config.Labels ?? {},
+    env: record.config.Env ?? [],
+  });
+  if (settings.driver === "none") return undefined;
+  return new JsonFileLog({
+    path: context.store.filePath(record.id, `${record.id}-json.log`),
+    ...settings,
+    nowNs: context.nowNs,
+    log: context.log,
+  });
+}
+
+function completeConfig(
+  config: ContainerConfig,
+  image: RunnableImage,
+  hostConfig: HostConfig,
+  context: ContainerContext,
+  id: string,
+): ContainerConfig {
+  const merged = mergeImageConfig(config, image.config);
+  parseLogConfig(hostConfig.LogConfig ?? {}, {
+    labels: merged.Labels ?? {},
+    env: merged.Env ?? [],
+  });
+  const sharesName = hostConfig.NetworkMode === "host" || hostConfig.UTSMode === "host";
+  const joins = (hostConfig.NetworkMode ?? "").startsWith("container:");
+  if (joins && config.Hostname) {
+    throw new EngineError("invalid-argument", "conflicting options: hostname and the network mode");
+  }
+  const hostname = config.Hostname || (sharesName ? context.host.hostname : shortId(id));
+  return { ...merged, Hostname: hostname };
+}
+
+/** Settings per network name: the one of the mode, and those that the request lists besides. */
+export function planEndpoints(
+  hostConfig: HostConfig,
+  config: ContainerConfig,
+  requested: Readonly<Record<string, EndpointSettings | null>>,
+): Record<string, EndpointSettings> {
+  const mode = hostConfig.NetworkMode ?? "bridge";
+  if (["host", "none"].includes(mode) || mode.startsWith("container:") || config.NetworkDisabled) {
+    return {};
+  }
+  const endpoints: Record<string, EndpointSettings> = {};
+  for (const [name, settings] of Object.entries(requested)) {
+    endpoints[name === "default" ? "bridge" : name] = settings ?? {};
+  }
+  endpoints[mode] ??= {};
+  const main = endpoints[mode];
+  if (config.MacAddress && !main.MacAddress) {
+    endpoints[mode] = { ...main, MacAddress: config.MacAddress };
+  }
+  return endpoints;
+}
+
+async function prepareMounts(
+  context: ContainerContext,
+  id: string,
+  config: ContainerConfig,
+  hostConfig: HostConfig,
+  undo: (() => Promise<void>)[],
+): Promise<MountSpec[]> {
+  const inherited = (hostConfig.VolumesFrom ?? []).map((text) => {
+    const [reference = "", mode = ""] = text.split(":", 2);
+    return { mounts: context.registry.find(reference).record.mounts, mode };
+  });
+  const mounts: MountSpec[] = [];
+  for (const mount of planMounts({ config, hostConfig, inherited })) {
+    if (mount.type === "bind" && !mount.createSource) await requireSource(mount.source);
+    mounts.push(
+      mount.type === "volume" ? await ensureVolume(context, id, mount, hostConfig, undo) : mount,
+    );
+  }
+  return mounts;
+}
+
+async function requireSource(path: string): Promise<void> {
+  await stat(path).catch(() => {
+    throw new EngineError(
+      "invalid-argument",
+      `invalid mount config for type "bind": bind source path does not exist: ${path}`,
+    );
+  });
+}
+
+/** The volume exists, and knows this container as a user until the container is removed. */
+async function ensureVolume(
+  context: ContainerContext,
+  id: string,
+  mount: MountSpec,
+  hostConfig: HostConfig,
+  undo: (() => Promise<void>)[],
+): Promise<MountSpec> {
+  const request = (hostConfig.Mounts ?? []).find(({ Target }) => Target === mount.destination);
+  const options = request?.VolumeOptions;
+  const volume = await context.volumes.create({
+    ...(mount.source === "" ? {} : { name: mount.source }),
+    driver: mount.driver,
+    anonymous: mount.anonymous,
+    ...(options?.Labels ? { labels: options.Labels } : {}),
+    ...(options?.DriverConfig?.Options ? { driverOpts: options.DriverConfig.Options } : {}),
+  });
+  if (mount.anonymous) undo.push(() => context.volumes.remove(volume.Name, { force: true }));
+  await context.volumes.mount(volume.Name, id);
+  undo.push(() => context.volumes.release(volume.Name, id));
+  return { ...mount, source: volume.Name, driver: volume.Driver };
+}
+
+async function prepareFilesystem(
+  context: ContainerContext,
+  record: ContainerRecord,
+  undo: (() => Promise<void>)[],
+): Promise<readonly Mount[]> {
+  const { runtime } = context;
+  undo.push(() => context.store.remove(record.id));
+  undo.push(() => runtime.removeSnapshot(record.snapshotter, record.id));
+  const rootfs = await runtime.prepareSnapshot(record.id, record.chainId, record.createdAt);
+  await populateVolumes(context, record, rootfs);
+  return rootfs;
+}

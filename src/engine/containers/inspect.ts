@@ -1,0 +1,181 @@
+/** A container as `GET /containers/{id}/json` and `GET /containers/json` show it. */
+
+import { parseNs } from "#engine/logs/timestamps.ts";
+import type {
+  ContainerInspect,
+  ContainerState,
+  ContainerSummary,
+  MountPoint,
+  NetworkSettings,
+  PortSummary,
+} from "#wire/docker/containers.ts";
+import type { EndpointSettings } from "#wire/docker/networks.ts";
+import type { Container } from "./container.ts";
+import { planPorts } from "./port-bindings.ts";
+import { toMountPoint } from "./record.ts";
+import { isAlive } from "./state.ts";
+import { describeStatus } from "./status-text.ts";
+
+export interface FilePaths {
+  readonly resolvConf: string;
+  readonly hostname: string;
+  readonly hosts: string;
+}
+
+export interface SizeFields {
+  readonly SizeRw?: number;
+  readonly SizeRootFs?: number;
+}
+
+/** Host path of a volume by name; "" when it is gone. */
+export type VolumePath = (name: string) => string;
+
+export function toInspect(
+  container: Container,
+  files: FilePaths,
+  volumePath: VolumePath,
+  size: SizeFields,
+): ContainerInspect {
+  const { record, state } = container;
+  return {
+    Id: record.id,
+    Created: record.createdAt,
+    Path: record.path,
+    Args: record.args,
+    State: toState(container),
+    Image: record.imageId,
+    ResolvConfPath: files.resolvConf,
+    HostnamePath: files.hostname,
+    HostsPath: files.hosts,
+    LogPath: container.log?.path ?? "",
+    Name: `/${record.name}`,
+    RestartCount: state.restartCount,
+    Driver: record.snapshotter,
+    Platform: "linux",
+    MountLabel: "",
+    ProcessLabel: "",
+    AppArmorProfile: "",
+    ExecIDs: container.execIds.size === 0 ? null : [...container.execIds],
+    HostConfig: record.hostConfig,
+    GraphDriver: { Name: record.snapshotter, Data: null },
+    ...size,
+    Mounts: mountPoints(container, volumePath),
+    Config: { ...record.config, Image: record.config.Image ?? record.imageId },
+    NetworkSettings: toNetworkSettings(container),
+  };
+}
+
+function toState({ state, health }: Container): ContainerState {
+  const alive = isAlive(state.phase);
+  return {
+    Status: state.phase,
+    Running: alive || state.phase === "restarting",
+    Paused: state.phase === "paused",
+    Restarting: state.phase === "restarting",
+    OOMKilled: state.oomKilled,
+    Dead: state.phase === "dead",
+    Pid: state.pid,
+    ExitCode: state.exitCode,
+    Error: state.error,
+    StartedAt: state.startedAt,
+    FinishedAt: state.finishedAt,
+    ...(health === undefined ? {} : { Health: health }),
+  };
+}
+
+function mountPoints({ record }: Container, volumePath: VolumePath): MountPoint[] {
+  return record.mounts
+    .filter(({ type }) => type !== "tmpfs")
+    .map((mount) =>
+      toMountPoint(mount, mount.type === "volume" ? volumePath(mount.source) : mount.source),
+    );
+}
+
+/** What it got while it runs, else what it asked for. */
+function endpointsOf({ record, state }: Container): Record<string, EndpointSettings> {
+  const endpoints: Record<string, EndpointSettings> = {};
+  const mode = record.hostConfig.NetworkMode ?? "";
+  if (mode === "host" || mode === "none") endpoints[mode] = {};
+  for (const [name, endpoint] of Object.entries(record.endpoints)) endpoints[name] = endpoint;
+  for (const { networkName, endpoint } of state.network.networks) {
+    endpoints[networkName] = endpoint;
+  }
+  return endpoints;
+}
+
+function toNetworkSettings(container: Container): NetworkSettings {
+  const endpoints = endpointsOf(container);
+  const bridge = endpoints["bridge"] ?? {};
+  const { state, record } = container;
+  const exposed = Object.keys(record.config.ExposedPorts ?? {}).map(
+    (port) => [port, null] as const,
+  );
+  const alive = isAlive(state.phase);
+  return {
+    Bridge: "",
+    SandboxID: alive ? record.id : "",
+    SandboxKey: alive ? `/proc/${state.pid}/ns/net` : "",
+    Ports: alive ? { ...Object.fromEntries(exposed), ...state.network.ports } : {},
+    Gateway: bridge.Gateway ?? "",
+    IPAddress: bridge.IPAddress ?? "",
+    IPPrefixLen: bridge.IPPrefixLen ?? 0,
+    MacAddress: bridge.MacAddress ?? "",
+    EndpointID: bridge.EndpointID ?? "",
+    Networks: endpoints,
+  };
+}
+
+export function toSummary(
+  container: Container,
+  volumePath: VolumePath,
+  nowMs: number,
+  size: SizeFields,
+): ContainerSummary {
+  const { record, state } = container;
+  return {
+    Id: record.id,
+    Names: [`/${record.name}`],
+    Image: record.config.Image ?? record.imageId,
+    ImageID: record.imageId,
+    Command: [record.path, ...record.args].map(quoteArgument).join(" "),
+    Created: Number((parseNs(record.createdAt) ?? 0n) / 1_000_000_000n),
+    Ports: toPorts(container),
+    ...size,
+    Labels: record.config.Labels ?? {},
+    State: state.phase,
+    Status: describeStatus(state, container.health, nowMs),
+    HostConfig: { NetworkMode: record.hostConfig.NetworkMode ?? "bridge" },
+    NetworkSettings: { Networks: endpointsOf(container) },
+    Mounts: mountPoints(container, volumePath),
+  };
+}
+
+function quoteArgument(text: string): string {
+  return /\s/.test(text) ? `'${text.replaceAll("'", "'\\''")}'` : text;
+}
+
+function toPorts({ record, state }: Container): PortSummary[] {
+  if (!isAlive(state.phase)) return [];
+  const ports: PortSummary[] = [];
+  const published = state.network.ports;
+  for (const [key, bindings] of Object.entries(published)) {
+    const { PrivatePort, Type } = splitPort(key);
+    for (const { HostIp = "", HostPort = "" } of bindings ?? []) {
+      ports.push({ IP: HostIp, PrivatePort, PublicPort: Number(HostPort), Type });
+    }
+  }
+  const wanted = planPorts(record.config, record.hostConfig);
+  for (const key of Object.keys(record.config.ExposedPorts ?? {})) {
+    const { PrivatePort, Type } = splitPort(key);
+    const taken =
+      (published[`${PrivatePort}/${Type}`] ?? []).length > 0 ||
+      wanted.some((port) => port.containerPort === PrivatePort && port.protocol === Type);
+    if (!taken) ports.push({ PrivatePort, Type });
+  }
+  return ports;
+}
+
+function splitPort(key: string): { PrivatePort: number; Type: string } {
+  const [port = "0", Type = "tcp"] = key.split("/");
+  return { PrivatePort: Number(port), Type };
+}

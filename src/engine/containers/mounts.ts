@@ -1,0 +1,217 @@
+/**
+ * Which mounts a container has: binds ("src:dst:mode"), mounts in the long form, tmpfs, volumes of
+ * the image and of other containers, brought into one list with one mount per destination. Pure:
+ * neither paths nor volumes are looked at.
+ */
+
+import { EngineError } from "#base/error.ts";
+import type { ContainerConfig, HostConfig, MountRequest } from "#wire/docker/containers.ts";
+import type { MountSpec } from "./record.ts";
+
+const PROPAGATIONS = ["private", "rprivate", "shared", "rshared", "slave", "rslave"];
+const MODES = new Set([
+  "rw",
+  "ro",
+  "z",
+  "Z",
+  "nocopy",
+  "cached",
+  "delegated",
+  "consistent",
+  ...PROPAGATIONS,
+]);
+const VOLUME_NAME = /^[a-zA-Z0-9][a-zA-Z0-9_.-]+$/;
+
+const BASE: Omit<MountSpec, "type" | "source" | "destination"> = {
+  readOnly: false,
+  driver: "",
+  mode: "",
+  propagation: "",
+  nonRecursive: false,
+  noCopy: false,
+  subpath: "",
+  createSource: false,
+  options: [],
+  anonymous: false,
+};
+
+export interface MountInputs {
+  readonly config: ContainerConfig;
+  readonly hostConfig: HostConfig;
+  /** Mounts of the containers in `VolumesFrom`, with the mode asked for, in order. */
+  readonly inherited: readonly { readonly mounts: readonly MountSpec[]; readonly mode: string }[];
+}
+
+/** All mounts, parents before what is mounted below them. An anonymous volume has no source yet. */
+export function planMounts({ config, hostConfig, inherited }: MountInputs): MountSpec[] {
+  const mounts = new Map<string, MountSpec>();
+  // Later sources win over what another container lends; among themselves they must not clash.
+  for (const { mounts: lent, mode } of inherited) {
+    for (const mount of lent) {
+      const readOnly = mount.readOnly || mode.split(",").includes("ro");
+      mounts.set(mount.destination, { ...mount, readOnly, anonymous: false });
+    }
+  }
+  const own = new Set<string>();
+  const add = (mount: MountSpec) => {
+    if (own.has(mount.destination)) {
+      throw invalid(`Duplicate mount point: ${mount.destination}`);
+    }
+    own.add(mount.destination);
+    mounts.set(mount.destination, mount);
+  };
+  for (const bind of hostConfig.Binds ?? [])
+    add(parseBind(bind, hostConfig.VolumeDriver || "local"));
+  for (const [path, options] of Object.entries(hostConfig.Tmpfs ?? {})) {
+    const destination = checkDestination(path, path);
+    add({
+      ...BASE,
+      type: "tmpfs",
+      source: "",
+      destination,
+      options: options.split(",").filter((option) => option !== ""),
+    });
+  }
+  for (const request of hostConfig.Mounts ?? []) add(fromRequest(request));
+  for (const path of Object.keys(config.Volumes ?? {})) {
+    const destination = checkDestination(path, path);
+    if (mounts.has(destination)) continue;
+    mounts.set(destination, {
+      ...BASE,
+      type: "volume",
+      source: "",
+      destination,
+      driver: hostConfig.VolumeDriver || "local",
+      anonymous: true,
+    });
+  }
+  const depth = (mount: MountSpec) => mount.destination.split("/").length;
+  return [...mounts.values()].sort((a, b) => depth(a) - depth(b));
+}
+
+export function parseBind(text: string, driver: string): MountSpec {
+  const parts = text.split(":");
+  const refuse = () => invalid(`invalid volume specification: '${text}'`);
+  if (parts.length > 3 || parts.some((part) => part === "")) throw refuse();
+  const [first = "", second, third = ""] = parts;
+  if (second === undefined) {
+    const destination = checkDestination(first, text);
+    return { ...BASE, type: "volume", source: "", destination, driver, anonymous: true };
+  }
+  const destination = checkDestination(second, text);
+  const modes = third === "" ? [] : third.split(",");
+  const propagations = modes.filter((mode) => PROPAGATIONS.includes(mode));
+  const contradicts = modes.includes("ro") && modes.includes("rw");
+  if (modes.some((mode) => !MODES.has(mode)) || propagations.length > 1 || contradicts) {
+    throw invalid(`invalid mode: ${third}`);
+  }
+  const isPath = first.startsWith("/");
+  if (!isPath && !VOLUME_NAME.test(first)) {
+    throw invalid(
+      `create ${first}: "${first}" includes invalid characters for a local volume name, only "[a-zA-Z0-9][a-zA-Z0-9_.-]" are allowed. If you intended to pass a host directory, use absolute path`,
+    );
+  }
+  return {
+    ...BASE,
+    type: isPath ? "bind" : "volume",
+    source: isPath ? cleanPath(first) : first,
+    destination,
+    readOnly: modes.includes("ro"),
+    driver: isPath ? "" : driver,
+    mode: third,
+    propagation: propagations[0] ?? "",
+    noCopy: modes.includes("nocopy"),
+    createSource: isPath,
+  };
+}
+
+function fromRequest(request: MountRequest): MountSpec {
+  const { Type: type, Source: source = "" } = request;
+  const refuse = (why: string) => invalid(`invalid mount config for type "${type}": ${why}`);
+  if (!request.Target) throw refuse("field Target must not be empty");
+  const destination = checkDestination(request.Target, request.Target);
+  const common = { ...BASE, destination, readOnly: request.ReadOnly ?? false };
+  switch (type) {
+    case "bind": {
+      if (source === "") throw refuse("field Source must not be empty");
+      if (!source.startsWith("/")) {
+        throw refuse(`invalid mount path: '${source}' mount path must be absolute`);
+      }
+      const propagation = request.BindOptions?.Propagation ?? "";
+      if (propagation !== "" && !PROPAGATIONS.includes(propagation)) {
+        throw refuse(`invalid propagation mode: ${propagation}`);
+      }
+      return {
+        ...common,
+        type,
+        source: cleanPath(source),
+        propagation,
+        nonRecursive: request.BindOptions?.NonRecursive ?? false,
+        createSource: request.BindOptions?.CreateMountpoint ?? false,
+      };
+    }
+    case "volume": {
+      if (source !== "" && !VOLUME_NAME.test(source)) {
+        throw refuse(
+          `"${source}" includes invalid characters for a local volume name, only "[a-zA-Z0-9][a-zA-Z0-9_.-]" are allowed`,
+        );
+      }
+      const options = request.VolumeOptions;
+      const subpath = options?.Subpath ?? "";
+      if (subpath.startsWith("/") || subpath.split("/").includes("..")) {
+        throw refuse("subpath must be a relative path within the volume");
+      }
+      return {
+        ...common,
+        type,
+        source,
+        driver: options?.DriverConfig?.Name || "local",
+        noCopy: options?.NoCopy ?? false,
+        subpath,
+        anonymous: source === "",
+      };
+    }
+    case "tmpfs": {
+      if (source !== "") throw refuse("field Source must not be specified");
+      const {
+        SizeBytes: size = 0,
+        Mode: mode = 0,
+        Options: extra = [],
+      } = request.TmpfsOptions ?? {};
+      const options = extra.map((pair) => pair.join("="));
+      if (size > 0) options.push(`size=${size}`);
+      if (mode > 0) options.push(`mode=${mode.toString(8)}`);
+      return { ...common, type, source: "", options };
+    }
+    case "npipe":
+    case "cluster":
+    case "image":
+      throw refuse("mount type is not served by this engine");
+  }
+  throw invalid(`mount type unknown: "${String(type)}"`);
+}
+
+function checkDestination(path: string, specification: string): string {
+  if (!path.startsWith("/")) {
+    throw invalid(
+      `invalid volume specification: '${specification}': invalid mount path: '${path}' mount path must be absolute`,
+    );
+  }
+  const clean = cleanPath(path);
+  if (clean === "/") throw invalid("invalid specification: destination can't be '/'");
+  return clean;
+}
+
+/** Without empty and dot segments; ".." cannot climb above the root. */
+export function cleanPath(path: string): string {
+  const segments: string[] = [];
+  for (const segment of path.split("/")) {
+    if (segment === "..") segments.pop();
+    else if (segment !== "" && segment !== ".") segments.push(segment);
+  }
+  return `/${segments.join("/")}`;
+}
+
+function invalid(message: string): EngineError {
+  return new EngineError("invalid-argument", message);
+}

@@ -1,0 +1,22 @@
+/** Gives back what a run of a container holds: its task, networks, FIFOs, shared memory. */
+
+import { unmountSync } from "#platform/libc.ts";
+import type { Container } from "./container.ts";
+import type { ContainerContext } from "./context.ts";
+import { shmFolder } from "./prepare-spec.ts";
+
+/** Whether the run got far or not; the parts are independent. */
+export async function releaseRun(context: ContainerContext, container: Container): Promise<void> {
+  const { id, io } = container;
+  container.io = undefined;
+  const results = await Promise.allSettled([
+    context.runtime.deleteTask(id).then(() => context.runtime.deleteContainer(id)),
+    context.networks.detach(id),
+    io?.remove(),
+    container.log?.runs ? container.log.endRun() : undefined,
+  ]);
+  if (container.record.hostConfig.IpcMode === "shareable") unmountSync(shmFolder(context, id));
+  for (const result of results) {
+    if (result.status === "rejected") throw result.reason;
+  }
+}

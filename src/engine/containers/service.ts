@@ -1,0 +1,300 @@
+/**
+ * The containers of this host behind one interface: the port of the agent (`ContainerService`) and
+ * what the Engine API needs besides. Each method finds the container, and hands over to the part
+ * that knows how. Opening adopts what runs; closing leaves it running.
+ */
+
+import { EngineError, isErrorCode } from "#base/error.ts";
+import type { Clock, Log, Random } from "#base/ports.ts";
+import {
+  createExecService,
+  type ExecService,
+  type TerminalSize,
+} from "#engine/exec/exec-service.ts";
+import { readLog } from "#engine/logs/log-reader.ts";
+import { createNsClock } from "#engine/logs/timestamps.ts";
+import type {
+  ContainerService,
+  EventBus,
+  Filters,
+  ImageService,
+  LogEntry,
+  LogOptions,
+  NetworkSandbox,
+  NetworkService,
+  VolumeService,
+  WaitResult,
+} from "#engine/ports.ts";
+import { KeyedLock } from "#platform/async.ts";
+import type { Containerd } from "#platform/containerd/client.ts";
+import type {
+  ContainerInspect,
+  ContainerStats,
+  ContainerSummary,
+  ContainersPruneReport,
+  ContainerTop,
+  ContainerUpdateBody,
+} from "#wire/docker/containers.ts";
+import { adoptAll, runningSandboxes, startByPolicy } from "./adopt.ts";
+import { type ClientStreams, openSession, type Session } from "./attach.ts";
+import type { Container } from "./container.ts";
+import { type ContainerContext, publishEvent } from "./context.ts";
+import {
+  endForRemoval,
+  killContainer,
+  pauseContainer,
+  restartContainer,
+  type StopOptions,
+  startContainer,
+  stopContainer,
+  unpauseContainer,
+} from "./control.ts";
+import { createContainer } from "./create.ts";
+import { finishRun } from "./finish.ts";
+import { readHostFacts } from "./host.ts";
+import { inspectContainer, listContainers, pruneContainers } from "./query.ts";
+import { ContainerRegistry } from "./registry.ts";
+import { removeLocked } from "./remove.ts";
+import { isAlive } from "./state.ts";
+import { readStats, type StatsOptions } from "./stats.ts";
+import { ContainerStore } from "./store.ts";
+import { TaskRuntime } from "./task-runtime.ts";
+import { topContainer } from "./top.ts";
+import { renameContainer, updateContainer } from "./update.ts";
+import { waitForContainer } from "./wait.ts";
+
+export interface ContainerEngineOptions {
+  readonly containerd: Containerd;
+  readonly snapshotter: string;
+  readonly dataRoot: string;
+  readonly execRoot: string;
+  readonly images: Pick<ImageService, "resolve">;
+  readonly networks: Pick<NetworkService, "validate" | "attach" | "detach">;
+  readonly volumes: Pick<VolumeService, "create" | "mount" | "release" | "remove" | "inspect">;
+  readonly events: EventBus;
+  readonly clock: Clock;
+  readonly random: Random;
+  readonly log: Log;
+}
+
+/** What a client of attach has to know before it takes the connection over. */
+export interface AttachInfo {
+  readonly id: string;
+  readonly terminal: boolean;
+  readonly openStdin: boolean;
+}
+
+export interface ContainerEngine extends ContainerService {
+  readonly execs: ExecService;
+  restart(reference: string, options: StopOptions): Promise<void>;
+  pause(reference: string): Promise<void>;
+  unpause(reference: string): Promise<void>;
+  rename(reference: string, name: string): Promise<void>;
+  update(reference: string, body: ContainerUpdateBody): Promise<readonly string[]>;
+  resize(reference: string, size: TerminalSize): Promise<void>;
+  top(reference: string, psArguments: string): Promise<ContainerTop>;
+  stats(reference: string, options: StatsOptions): AsyncIterable<ContainerStats>;
+  prune(filters: Filters): Promise<ContainersPruneReport>;
+  /** What attach needs to know; refuses containers that cannot be attached to. */
+  attachInfo(reference: string): AttachInfo;
+  attach(reference: string, client: ClientStreams): Session;
+  /** Whether the process writes to a terminal: its output is one raw stream. */
+  hasTerminal(reference: string): boolean;
+  /** Sandboxes of what runs, for `NetworkService.reconcile`. */
+  runningSandboxes(): ReadonlyMap<string, NetworkSandbox>;
+  /** Starts what its restart policy wants running; once, when networks and volumes are ready. */
+  startByPolicy(): void;
+  /** Stops watching; everything that runs goes on. */
+  close(): Promise<void>;
+}
+
+/** Opens the containers under `dataRoot` and takes up what runs. */
+export async function openContainerEngine(
+  options: ContainerEngineOptions,
+): Promise<ContainerEngine> {
+  const context: ContainerContext = {
+    ...options,
+    runtime: new TaskRuntime({
+      containerd: options.containerd,
+      owner: options.dataRoot,
+      runcRoot: `${options.execRoot}/runc`,
+      snapshotter: options.snapshotter,
+    }),
+    store: new ContainerStore(options.dataRoot),
+    registry: new ContainerRegistry(),
+    locks: new KeyedLock(),
+    host: await readHostFacts(),
+    nowNs: createNsClock(options.clock),
+    ioRoot: `${options.execRoot}/io`,
+    runEnded: (container, exit, watch) => finishRun(context, container, exit, watch),
+    closing: false,
+  };
+  await adoptAll(context);
+  return createEngine(context);
+}
+
+function createEngine(context: ContainerContext): ContainerEngine {
+  const find = (reference: string) => context.registry.find(reference);
+  return {
+    execs: createExecService(context),
+    create: (name, body, networking) =>
+      createContainer(
+        context,
+        name,
+        networking === undefined ? body : { ...body, NetworkingConfig: networking },
+      ),
+    start: (reference) => act(() => startContainer(context, find(reference))),
+    stop: (reference, stop) => act(() => stopContainer(context, find(reference), stop)),
+    kill: (reference, signal) => act(() => killContainer(context, find(reference), signal)),
+    restart: (reference, stop) => act(() => restartContainer(context, find(reference), stop)),
+    pause: (reference) => act(() => pauseContainer(context, find(reference))),
+    unpause: (reference) => act(() => unpauseContainer(context, find(reference))),
+    rename: (reference, name) => act(() => renameContainer(context, find(reference), name)),
+    update: (reference, body) => act(() => updateContainer(context, find(reference), body)),
+    remove: (reference, remove) => act(() => removeContainer(context, find(reference), remove)),
+    inspect: (reference, inspect) =>
+      act<ContainerInspect>(() =>
+        inspectContainer(context, find(reference), inspect?.size ?? false),
+      ),
+    list: (list) => act<readonly ContainerSummary[]>(() => listContainers(context, list)),
+    prune: (filters) => act(() => pruneContainers(context, filters)),
+    wait: (reference, condition, signal) =>
+      act<WaitResult>(() => waitForContainer(find(reference), condition, signal)),
+    logs: (reference, logs) => containerLogs(context, find(reference), logs),
+    stats: (reference, stats) => readStats(context, find(reference), stats),
+    top: (reference, args) => act(() => topContainer(context, find(reference), args)),
+    resize: (reference, size) => act(() => resizeContainer(context, find(reference), size)),
+    attachInfo: (reference) => attachInfo(find(reference)),
+    attach: (reference, client) => attachContainer(context, find(reference), client),
+    hasTerminal: (reference) => find(reference).record.config.Tty ?? false,
+    runningSandboxes: () => runningSandboxes(context),
+    startByPolicy: () => startByPolicy(context),
+    close: () => closeEngine(context),
+  };
+}
+
+/** A refusal by lookup is a rejection, like any other. */
+async function act<T>(work: () => Promise<T>): Promise<T> {
+  return await work();
+}
+
+async function removeContainer(
+  context: ContainerContext,
+  container: Container,
+  options: { readonly force?: boolean; readonly volumes?: boolean },
+): Promise<void> {
+  const { phase } = container.state;
+  if (phase === "removing") {
+    throw new EngineError(
+      "conflict",
+      `removal of container ${container.name} is already in progress`,
+    );
+  }
+  if (options.force) await endForRemoval(context, container);
+  try {
+    await context.locks.run(container.id, () => removeLocked(context, container, options));
+  } catch (error) {
+    // Its own --rm was faster: what was asked for is so.
+    if (options.force && isErrorCode(error, "not-found")) return;
+    throw error;
+  }
+}
+
+async function* containerLogs(
+  context: ContainerContext,
+  container: Container,
+  options: LogOptions,
+): AsyncGenerator<LogEntry> {
+  if (container.log === undefined) {
+    throw new EngineError("unimplemented", "configured logging driver does not support reading");
+  }
+  const until = options.until ?? 0n;
+  if (until <= 0n || !options.follow) {
+    yield* readLog(container.log, options);
+    return;
+  }
+  // A quiet container must not keep the reader beyond the time it asked for.
+  const leftMs = Number(until / 1_000_000n) - context.clock.nowMs();
+  const stop = new AbortController();
+  const abort = () => stop.abort();
+  const timer = context.clock.setTimer(Math.min(Math.max(leftMs, 0), 2 ** 31 - 1), abort);
+  options.signal?.addEventListener("abort", abort, { once: true });
+  try {
+    yield* readLog(container.log, { ...options, signal: stop.signal });
+  } finally {
+    timer.cancel();
+    options.signal?.removeEventListener("abort", abort);
+  }
+}
+
+async function resizeContainer(
+  context: ContainerContext,
+  container: Container,
+  { width, height }: TerminalSize,
+): Promise<void> {
+  if (!isAlive(container.state.phase)) {
+    throw new EngineError("conflict", `container ${container.id} is not running`);
+  }
+  await context.runtime.resize(container.id, "", width, height);
+  publishEvent(context, container, "resize", { height: String(height), width: String(width) });
+}
+
+function attachInfo({ record, state }: Container): AttachInfo {
+  if (state.phase === "paused") {
+    throw new EngineError(
+      "conflict",
+      `container ${record.id} is paused, unpause the container before attach`,
+    );
+  }
+  if (state.phase === "restarting") {
+    throw new EngineError(
+      "conflict",
+      `container ${record.id} is restarting, wait until the container is running`,
+    );
+  }
+  return {
+    id: record.id,
+    terminal: record.config.Tty ?? false,
+    openStdin: record.config.OpenStdin ?? false,
+  };
+}
+
+function attachContainer(
+  context: ContainerContext,
+  container: Container,
+  client: ClientStreams,
+): Session {
+  const { config } = container.record;
+  publishEvent(context, container, "attach");
+  const session = openSession(
+    {
+      hub: container.hub,
+      terminal: config.Tty ?? false,
+      stdinOnce: config.StdinOnce ?? false,
+      ready: () => container.started,
+      io: () => container.io,
+    },
+    client,
+  );
+  const ended = session.ended.then((end) => {
+    if (end === "detached") publishEvent(context, container, "detach");
+    return end;
+  });
+  return { ended };
+}
+
+async function closeEngine(context: ContainerContext): Promise<void> {
+  context.closing = true;
+  await Promise.all(
+    context.registry.all().map(async (container) => {
+      container.watch?.abort();
+      container.stopHealthChecks?.();
+      container.restartTimer?.cancel();
+      // What is being done to it is finished first.
+      await context.locks.run(container.id, () => Promise.resolve());
+      container.io?.close();
+      container.hub.end();
+      await container.log?.flush();
+    }),
+  );
+}

@@ -1,0 +1,100 @@
+/** The mounts of a container's specification, in the order in which they are made. Pure. */
+
+import type { HostConfig } from "#wire/docker/containers.ts";
+import type { OciMount } from "./oci-spec.ts";
+import type { MountSpec } from "./record.ts";
+
+export interface ResolvedMount {
+  readonly spec: MountSpec;
+  /** Host path to bind; "" for tmpfs. */
+  readonly hostPath: string;
+}
+
+export interface MountFiles {
+  readonly hosts: string;
+  readonly hostname: string;
+  readonly resolvConf: string;
+}
+
+export interface SpecMountInput {
+  readonly hostConfig: HostConfig;
+  readonly mounts: readonly ResolvedMount[];
+  readonly files: MountFiles;
+  /** Host path of a /dev/shm that is shared with other containers; undefined = its own. */
+  readonly shmPath: string | undefined;
+  /** Static init to run as process 1; undefined without `--init`. */
+  readonly initPath: string | undefined;
+  readonly hostNetwork: boolean;
+}
+
+export const INIT_DESTINATION = "/sbin/docker-init";
+
+export function planSpecMounts(input: SpecMountInput): OciMount[] {
+  const { hostConfig, mounts } = input;
+  const taken = new Set(mounts.map(({ spec }) => spec.destination));
+  const privileged = hostConfig.Privileged ?? false;
+  const access = privileged && !hostConfig.ReadonlyRootfs ? "rw" : "ro";
+  const system: OciMount[] = [
+    fs("/proc", "proc", "proc", ["nosuid", "noexec", "nodev"]),
+    fs("/dev", "tmpfs", "tmpfs", ["nosuid", "strictatime", "mode=755", "size=65536k"]),
+    fs("/dev/pts", "devpts", "devpts", [
+      "nosuid",
+      "noexec",
+      "newinstance",
+      "ptmxmode=0666",
+      "mode=0620",
+      "gid=5",
+    ]),
+    fs("/sys", "sysfs", "sysfs", ["nosuid", "noexec", "nodev", access]),
+    fs("/sys/fs/cgroup", "cgroup", "cgroup", [access, "nosuid", "noexec", "nodev"]),
+    ...ipcMounts(input),
+  ];
+  const files: OciMount[] = [
+    file("/etc/resolv.conf", input.files.resolvConf),
+    file("/etc/hostname", input.files.hostname),
+    file("/etc/hosts", input.files.hosts),
+  ];
+  const init: OciMount[] =
+    input.initPath === undefined
+      ? []
+      : [{ ...file(INIT_DESTINATION, input.initPath), options: ["bind", "ro"] }];
+  return [...system, ...files, ...init]
+    .filter(({ destination }) => !taken.has(destination))
+    .concat(mounts.map(userMount));
+}
+
+function ipcMounts({ hostConfig, shmPath }: SpecMountInput): OciMount[] {
+  if (hostConfig.IpcMode === "host") {
+    return [
+      fs("/dev/shm", "bind", "/dev/shm", ["rbind"]),
+      fs("/dev/mqueue", "bind", "/dev/mqueue", ["rbind"]),
+    ];
+  }
+  const mqueue = fs("/dev/mqueue", "mqueue", "mqueue", ["nosuid", "noexec", "nodev"]);
+  if (hostConfig.IpcMode === "none") return [mqueue];
+  if (shmPath !== undefined) {
+    return [mqueue, fs("/dev/shm", "bind", shmPath, ["rbind", "rprivate"])];
+  }
+  const size = `size=${hostConfig.ShmSize ?? 0}`;
+  return [mqueue, fs("/dev/shm", "tmpfs", "shm", ["nosuid", "noexec", "nodev", "mode=1777", size])];
+}
+
+function userMount({ spec, hostPath }: ResolvedMount): OciMount {
+  if (spec.type === "tmpfs") {
+    const options = ["noexec", "nosuid", "nodev", ...(spec.readOnly ? ["ro"] : [])];
+    // A user's "exec" takes the default "noexec" away; the last of two contradicting ones counts.
+    return fs(spec.destination, "tmpfs", "tmpfs", [...options, ...spec.options]);
+  }
+  const propagation = spec.propagation || "rprivate";
+  const bind = spec.nonRecursive ? "bind" : "rbind";
+  const access = spec.readOnly ? "ro" : "rw";
+  return fs(spec.destination, "bind", hostPath, [bind, access, propagation]);
+}
+
+function fs(destination: string, type: string, source: string, options: string[]): OciMount {
+  return { destination, type, source, options };
+}
+
+function file(destination: string, source: string): OciMount {
+  return fs(destination, "bind", source, ["rbind", "rprivate"]);
+}

@@ -1,0 +1,152 @@
+/**
+ * Starts a container: specification, task, networks, first instruction, in this order, under the
+ * container's lock. A failure anywhere takes all of it back, and is remembered in the state with the
+ * exit code that docker gives it. Nothing here is shared between containers, so that any number of
+ * them start side by side.
+ */
+
+import { type EngineError, isErrorCode, messageOf } from "#base/error.ts";
+import { formatNs } from "#engine/logs/timestamps.ts";
+import type { AttachResult } from "#engine/ports.ts";
+import { sleep } from "#platform/async.ts";
+import type { Container } from "./container.ts";
+import { type ContainerContext, publishEvent } from "./context.ts";
+import { startHealthChecks } from "./health.ts";
+import { tee } from "./output-hub.ts";
+import { planPorts } from "./port-bindings.ts";
+import { prepareSpec, writeNetworkFiles } from "./prepare-spec.ts";
+import { ProcessIo, type ProcessIoOptions } from "./process-io.ts";
+import { type NetworkState, NO_NETWORK } from "./record.ts";
+import { releaseRun } from "./release.ts";
+import { describeStartError } from "./start-error.ts";
+import { nextState } from "./state.ts";
+
+/** The caller holds the container's lock, and has checked that it may start. */
+export async function startRun(context: ContainerContext, container: Container): Promise<void> {
+  const { runtime } = context;
+  const { id } = container;
+  try {
+    container.rootfs ??= await runtime.snapshotMounts(container.record.snapshotter, id);
+    const options = ioOptions(context, container);
+    const [spec, io] = await Promise.all([
+      prepareSpec(context, container, container.rootfs),
+      ProcessIo.create(options),
+    ]);
+    container.io = io;
+    container.log?.beginRun();
+    await runtime.createContainer(id, spec, {
+      snapshotter: container.record.snapshotter,
+      image: container.record.imageId,
+    });
+    const pid = await runtime.createTask(id, container.rootfs, io.paths);
+    io.connected();
+    const network = await attachNetworks(context, container, pid);
+    watchTask(context, container);
+    await runtime.start(id);
+    const at = formatNs(context.nowNs());
+    container.state = nextState(container.state, { kind: "started", pid, at, network });
+    container.startedMonotonicMs = context.clock.monotonicMs();
+  } catch (error) {
+    throw await rollBack(context, container, error);
+  }
+  await context.store.saveState(id, container.state);
+  container.endWanted = false;
+  container.announceStarted();
+  publishEvent(context, container, "start");
+  startHealthChecks(context, container);
+}
+
+export function ioOptions(context: ContainerContext, container: Container): ProcessIoOptions {
+  const { id, record, hub, log } = container;
+  return {
+    folder: `${context.ioRoot}/${id}`,
+    prefix: "",
+    stdin: record.config.OpenStdin ?? false,
+    stdout: true,
+    stderr: true,
+    terminal: record.config.Tty ?? false,
+    sink: log === undefined ? hub : tee(log, hub),
+    closeStdin: () => context.runtime.closeStdin(id, ""),
+  };
+}
+
+async function attachNetworks(
+  context: ContainerContext,
+  container: Container,
+  pid: number,
+): Promise<NetworkState> {
+  const { record } = container;
+  if (Object.keys(record.endpoints).length === 0) return NO_NETWORK;
+  const sandbox = {
+    containerId: record.id,
+    containerName: record.name,
+    netnsPath: `/proc/${pid}/ns/net`,
+    pid,
+    hostname: record.config.Hostname ?? "",
+  };
+  const ports = planPorts(record.config, record.hostConfig);
+  const result = await context.networks.attach(sandbox, record.endpoints, ports);
+  await writeNetworkFiles(context, container, { ...result, gateway: gatewayOf(result) });
+  return { networks: result.networks, ports: result.ports };
+}
+
+export function gatewayOf(result: Pick<AttachResult, "networks">): string | undefined {
+  return result.networks.map(({ endpoint }) => endpoint.Gateway).find((gateway) => gateway);
+}
+
+const RECONNECT_DELAY_MS = 200;
+
+/** Waits for the end of the task, however often containerd is restarted meanwhile. */
+export function watchTask(context: ContainerContext, container: Container): void {
+  const watch = new AbortController();
+  container.watch = watch;
+  const { id } = container;
+  const ended = async () => {
+    for (;;) {
+      try {
+        return await context.runtime.wait(id, "", watch.signal);
+      } catch (error) {
+        if (watch.signal.aborted) return undefined;
+        // Gone without a trace: the shim was killed, and its task with it.
+        if (isErrorCode(error, "not-found")) return { exitCode: 255, at: undefined };
+        context.log.debug("waiting for a container again", { id, reason: messageOf(error) });
+        await sleep(context.clock, RECONNECT_DELAY_MS);
+      }
+    }
+  };
+  void (async () => {
+    const exit = await ended();
+    if (exit === undefined || watch.signal.aborted) return;
+    await context.locks.run(id, () => context.runEnded(container, exit, watch));
+  })();
+}
+
+/** What a failed start leaves is taken away; returns the error in docker's words. */
+async function rollBack(
+  context: ContainerContext,
+  container: Container,
+  thrown: unknown,
+): Promise<EngineError> {
+  const error = describeStartError(thrown, container.record.path);
+  container.watch?.abort();
+  container.watch = undefined;
+  await context.runtime.signal(container.id, 9).catch(() => undefined);
+  await releaseRun(context, container).catch((failure: unknown) =>
+    context.log.warn("a failed start leaves something behind", {
+      container: container.id,
+      reason: messageOf(failure),
+    }),
+  );
+  const at = formatNs(context.nowNs());
+  const { exitCode, message } = { exitCode: error.exitCode, message: error.error.message };
+  container.state = nextState(container.state, {
+    kind: "start-failed",
+    exitCode,
+    error: message,
+    at,
+  });
+  await context.store.saveState(container.id, container.state);
+  container.hub.end();
+  container.announceStopped();
+  return error.error;
+}

@@ -1,0 +1,112 @@
+/**
+ * The folder of each container under the data root: `config.json` (what was asked for; synced to
+ * disk, a container must not vanish), `state.json` (what happened; replaced atomically but not
+ * synced, because after a power failure nothing runs any more and containerd knows the rest), and
+ * the files that are bound into it. Loading passes over what is half made, and names it.
+ */
+
+import { mkdir, open, readdir, readFile, rename, rm, writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import { messageOf } from "#base/error.ts";
+import type { Log } from "#base/ports.ts";
+import { KeyedLock } from "#platform/async.ts";
+import {
+  type ContainerRecord,
+  INITIAL_STATE,
+  PHASES,
+  RECORD_VERSION,
+  type RunState,
+} from "./record.ts";
+
+export interface StoredContainer {
+  readonly record: ContainerRecord;
+  readonly state: RunState;
+}
+
+export class ContainerStore {
+  readonly #root: string;
+  /** Writes of one container follow each other; the last one called is the last on disk. */
+  readonly #writes = new KeyedLock();
+
+  constructor(dataRoot: string) {
+    this.#root = join(dataRoot, "containers");
+  }
+
+  folder(id: string): string {
+    return join(this.#root, id);
+  }
+
+  filePath(id: string, name: string): string {
+    return join(this.#root, id, name);
+  }
+
+  async create(record: ContainerRecord): Promise<void> {
+    await mkdir(this.folder(record.id), { recursive: true, mode: 0o710 });
+    await this.saveState(record.id, INITIAL_STATE);
+    await this.saveRecord(record);
+  }
+
+  async saveRecord(record: ContainerRecord): Promise<void> {
+    const text = JSON.stringify(record);
+    await this.#writes.run(record.id, () =>
+      replaceFile(this.filePath(record.id, "config.json"), text, true),
+    );
+  }
+
+  async saveState(id: string, state: RunState): Promise<void> {
+    const text = JSON.stringify(state);
+    await this.#writes.run(id, () => replaceFile(this.filePath(id, "state.json"), text, false));
+  }
+
+  /** A file that is bound into the container: written in place, because the bind holds the inode. */
+  async writeBound(id: string, name: string, text: string): Promise<string> {
+    const path = this.filePath(id, name);
+    await writeFile(path, text, { mode: 0o644 });
+    return path;
+  }
+
+  async remove(id: string): Promise<void> {
+    await this.#writes.run(id, () => rm(this.folder(id), { recursive: true, force: true }));
+  }
+
+  /** All containers; folders without a readable configuration are reported and removed. */
+  async load(log: Log): Promise<StoredContainer[]> {
+    await mkdir(this.#root, { recursive: true, mode: 0o710 });
+    const loaded: StoredContainer[] = [];
+    for (const id of await readdir(this.#root)) {
+      const record = await readJson<ContainerRecord>(this.filePath(id, "config.json"));
+      if (record?.version !== RECORD_VERSION || record.id !== id) {
+        log.warn("removing what a create left half made", { container: id });
+        await this.remove(id).catch((error: unknown) =>
+          log.warn("a half made container cannot be removed", { id, reason: messageOf(error) }),
+        );
+        continue;
+      }
+      const state = await readJson<RunState>(this.filePath(id, "state.json"));
+      const known = state !== undefined && PHASES.includes(state.phase);
+      loaded.push({ record, state: known ? { ...INITIAL_STATE, ...state } : INITIAL_STATE });
+    }
+    return loaded;
+  }
+}
+
+async function readJson<T>(path: string): Promise<T | undefined> {
+  try {
+    const value: unknown = JSON.parse(await readFile(path, "utf8"));
+    return typeof value === "object" && value !== null ? (value as T) : undefined;
+  } catch {
+    return undefined;
+  }
+}
+
+async function replaceFile(path: string, text: string, sync: boolean): Promise<void> {
+  const temporary = `${path}.tmp`;
+  const file = await open(temporary, "w", 0o600);
+  try {
+    await file.writeFile(text);
+    if (sync) await file.datasync();
+  } finally {
+    await file.close();
+  }
+  await rename(temporary, path);
+}

@@ -1,0 +1,106 @@
+/**
+ * Events of this engine: kept in a ring for who asks about the past, passed on to who listens. A
+ * listener that does not read is cut off rather than followed without bound.
+ */
+
+import { EngineError } from "#base/error.ts";
+import type { Clock } from "#base/ports.ts";
+import { createNsClock } from "#engine/logs/timestamps.ts";
+import type { EventBus } from "#engine/ports.ts";
+import { AsyncQueue } from "#platform/async.ts";
+import type { EngineEvent, EventFilters } from "#wire/docker/events.ts";
+import { matchesFilters } from "./event-filter.ts";
+
+const KEPT = 1_000;
+const LISTENER_MAX = 4_096;
+
+type Published = Parameters<EventBus["publish"]>[0];
+
+export function createEventBus(clock: Clock): EventBus {
+  const nowNs = createNsClock(clock);
+  const kept: EngineEvent[] = [];
+  const listeners = new Set<(event: EngineEvent) => void>();
+  return {
+    publish: (published) => {
+      const event = complete(published, nowNs());
+      kept.push(event);
+      if (kept.length > KEPT) kept.shift();
+      for (const listener of listeners) listener(event);
+    },
+    subscribe: (options) => subscribe(options, kept, listeners, clock),
+  };
+}
+
+function complete(published: Published, ns: bigint): EngineEvent {
+  const { Type, Action, Actor } = published;
+  const legacy = Type === "container" || Type === "image";
+  const from = Type === "container" ? Actor.Attributes["image"] : undefined;
+  return {
+    ...(legacy ? { status: Action, id: Actor.ID } : {}),
+    ...(from === undefined ? {} : { from }),
+    ...published,
+    scope: published.scope ?? "local",
+    time: Number(ns / 1_000_000_000n),
+    timeNano: Number(ns),
+  };
+}
+
+interface SubscribeOptions {
+  readonly filters: EventFilters;
+  /** Seconds since the epoch, with a fraction. */
+  readonly since?: number;
+  readonly until?: number;
+  readonly signal: AbortSignal;
+}
+
+/** Listens from the moment of the call, not of the first read. */
+function subscribe(
+  options: SubscribeOptions,
+  kept: readonly EngineEvent[],
+  listeners: Set<(event: EngineEvent) => void>,
+  clock: Clock,
+): AsyncIterable<EngineEvent> {
+  const { filters, since, until, signal } = options;
+  const queue = new AsyncQueue<EngineEvent>(LISTENER_MAX + KEPT);
+  const inTime = (event: EngineEvent) =>
+    (since === undefined || event.timeNano >= since * 1e9) &&
+    (until === undefined || event.timeNano <= until * 1e9);
+  const listener = (event: EngineEvent) => {
+    if (!inTime(event) || !matchesFilters(event, filters)) return;
+    if (queue.push(event)) return;
+    queue.end(new EngineError("resource-exhausted", "the reader of events is too slow"));
+  };
+  // The past is told only when it is asked for.
+  if (since !== undefined) for (const event of kept) listener(event);
+  const leftMs = until === undefined ? undefined : until * 1000 - clock.nowMs();
+  if (signal.aborted || (leftMs !== undefined && leftMs <= 0)) {
+    queue.end();
+    return queue;
+  }
+  const release = () => {
+    listeners.delete(listener);
+    timer?.cancel();
+    signal.removeEventListener("abort", stop);
+  };
+  // Released here too: who never begins to read does not end reading either.
+  const stop = () => {
+    queue.end();
+    release();
+  };
+  listeners.add(listener);
+  const timer =
+    leftMs === undefined ? undefined : clock.setTimer(Math.min(leftMs, 2 ** 31 - 1), stop);
+  signal.addEventListener("abort", stop, { once: true });
+  return untilEnd(queue, release);
+}
+
+async function* untilEnd(
+  queue: AsyncIterable<EngineEvent>,
+  release: () => void,
+): AsyncGenerator<EngineEvent> {
+  try {
+    yield* queue;
+  } finally {
+    release();
+  }
+}

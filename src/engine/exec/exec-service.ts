@@ -1,0 +1,315 @@
+/**
+ * Execs: further processes in running containers. An exec is made, started once, and remembered for
+ * a while after its end, so that clients can ask for the exit code. Nothing of it is durable: after
+ * a restart of the engine, execs that still run go on without a reader, as docker has it too.
+ */
+
+import { EngineError, messageOf } from "#base/error.ts";
+import { newHexId } from "#base/ids.ts";
+import type { Clock } from "#base/ports.ts";
+import { type ClientStreams, openSession, type SessionEnd } from "#engine/containers/attach.ts";
+import type { Container } from "#engine/containers/container.ts";
+import { type ContainerContext, publishEvent } from "#engine/containers/context.ts";
+import { parseDetachKeys } from "#engine/containers/detach-keys.ts";
+import type { OciProcess } from "#engine/containers/oci-spec.ts";
+import { OutputHub } from "#engine/containers/output-hub.ts";
+import { readUserTables } from "#engine/containers/prepare-spec.ts";
+import { ProcessIo } from "#engine/containers/process-io.ts";
+import { buildEnv, capabilitiesFor, hasSecurityOption } from "#engine/containers/spec.ts";
+import { describeStartError } from "#engine/containers/start-error.ts";
+import { isAlive } from "#engine/containers/state.ts";
+import { resolveUser } from "#engine/containers/user.ts";
+import { type Deferred, deferred, sleep } from "#platform/async.ts";
+import type { ExecCreateBody, ExecInspect } from "#wire/docker/exec.ts";
+
+export interface Exec {
+  readonly id: string;
+  readonly container: Container;
+  readonly body: ExecCreateBody;
+  readonly hub: OutputHub;
+  phase: "created" | "running" | "ended";
+  pid: number;
+  exitCode: number | null;
+  io: ProcessIo | undefined;
+  readonly started: Deferred<void>;
+  readonly ended: Deferred<number>;
+}
+
+/** An ended exec can be inspected this long. */
+const KEPT_MS = 5 * 60_000;
+const DRAIN_TIMEOUT_MS = 2_000;
+
+export interface ExecService {
+  create(reference: string, body: ExecCreateBody): Exec;
+  find(id: string): Exec;
+  /** Starts the process; with `client`, connected to it from its first byte. */
+  start(exec: Exec, client: ClientStreams | undefined, size?: TerminalSize): Promise<Attached>;
+  resize(exec: Exec, size: TerminalSize): Promise<void>;
+  inspect(exec: Exec): ExecInspect;
+}
+
+export interface TerminalSize {
+  readonly width: number;
+  readonly height: number;
+}
+
+export interface Attached {
+  /** How the client's session ended; "process-ended" at once without a client. */
+  readonly ended: Promise<SessionEnd>;
+}
+
+export function createExecService(context: ContainerContext): ExecService {
+  const execs = new Map<string, Exec>();
+  return {
+    create: (reference, body) => {
+      const exec = createExec(context, reference, body);
+      execs.set(exec.id, exec);
+      exec.container.execIds.add(exec.id);
+      return exec;
+    },
+    find: (id) => {
+      const exec = execs.get(id);
+      if (exec === undefined) throw new EngineError("not-found", `No such exec instance: ${id}`);
+      return exec;
+    },
+    start: async (exec, client, size) => {
+      const attached = await startExec(context, exec, client, size);
+      void exec.ended.promise.then(() =>
+        context.clock.setTimer(KEPT_MS, () => {
+          execs.delete(exec.id);
+          exec.container.execIds.delete(exec.id);
+        }),
+      );
+      return attached;
+    },
+    resize: async (exec, { width, height }) => {
+      await exec.started.promise;
+      if (exec.phase !== "running") return;
+      await context.runtime.resize(exec.container.id, exec.id, width, height);
+    },
+    inspect: inspectExec,
+  };
+}
+
+export function requireRunning(container: Container): void {
+  const { phase } = container.state;
+  if (phase === "paused") {
+    throw new EngineError(
+      "conflict",
+      `container ${container.id} is paused, unpause the container before exec`,
+    );
+  }
+  if (!isAlive(phase)) {
+    const what =
+      phase === "restarting" ? "restarting, wait until the container is running" : "not running";
+    throw new EngineError("conflict", `container ${container.id} is ${what}`);
+  }
+}
+
+export function createExec(
+  context: Pick<ContainerContext, "registry" | "random" | "events">,
+  reference: string,
+  body: ExecCreateBody,
+): Exec {
+  const container = context.registry.find(reference);
+  requireRunning(container);
+  if ((body.Cmd ?? []).length === 0) {
+    throw new EngineError("invalid-argument", "No exec command specified");
+  }
+  if (body.DetachKeys) parseDetachKeys(body.DetachKeys);
+  const exec: Exec = {
+    id: newHexId(context.random),
+    container,
+    body,
+    hub: new OutputHub(),
+    phase: "created",
+    pid: 0,
+    exitCode: null,
+    io: undefined,
+    started: deferred(),
+    ended: deferred(),
+  };
+  publishExec(context as ContainerContext, exec, "exec_create");
+  return exec;
+}
+
+export async function startExec(
+  context: ContainerContext,
+  exec: Exec,
+  client: ClientStreams | undefined,
+  size?: TerminalSize,
+): Promise<Attached> {
+  const { container, body } = exec;
+  const { runtime } = context;
+  if (exec.phase === "running") {
+    throw new EngineError("conflict", `exec command ${exec.id} is already running`);
+  }
+  if (exec.phase === "ended") {
+    throw new EngineError("conflict", `exec command ${exec.id} has already run`);
+  }
+  requireRunning(container);
+  exec.phase = "running";
+  const terminal = body.Tty ?? false;
+  // Before the process, so that not a byte of its output is missed.
+  const session =
+    client === undefined
+      ? { ended: Promise.resolve<SessionEnd>("process-ended") }
+      : openSession(
+          {
+            hub: exec.hub,
+            terminal,
+            stdinOnce: true,
+            ready: () => exec.started.promise,
+            io: () => exec.io,
+          },
+          { ...client, detachKeys: client.detachKeys || body.DetachKeys || "" },
+        );
+  try {
+    exec.io = await ProcessIo.create({
+      folder: `${context.ioRoot}/${container.id}`,
+      prefix: `${exec.id.slice(0, 16)}-`,
+      stdin: (body.AttachStdin ?? false) && client !== undefined,
+      stdout: true,
+      stderr: true,
+      terminal,
+      sink: exec.hub,
+      closeStdin: () => runtime.closeStdin(container.id, exec.id),
+    });
+    const process = await buildProcess(context, exec, size);
+    await runtime.exec(container.id, exec.id, process, exec.io.paths);
+    exec.pid = await runtime.start(container.id, exec.id);
+  } catch (error) {
+    throw await failStart(context, exec, error);
+  }
+  exec.io.connected();
+  exec.started.resolve();
+  publishExec(context, exec, "exec_start");
+  void watchExec(context, exec);
+  return session;
+}
+
+async function failStart(context: ContainerContext, exec: Exec, thrown: unknown) {
+  const { error, exitCode } = describeStartError(thrown, exec.body.Cmd?.[0] ?? "");
+  await context.runtime.deleteExec(exec.container.id, exec.id).catch(() => undefined);
+  await exec.io?.remove();
+  finish(context, exec, exitCode);
+  return new EngineError(
+    error.code,
+    error.message.replace(/^failed to create task for container: /, ""),
+    { cause: thrown },
+  );
+}
+
+async function buildProcess(
+  context: ContainerContext,
+  exec: Exec,
+  size: TerminalSize | undefined,
+): Promise<OciProcess> {
+  const { body, container } = exec;
+  const { config, hostConfig } = container.record;
+  container.rootfs ??= await context.runtime.snapshotMounts(
+    container.record.snapshotter,
+    container.id,
+  );
+  const tables = await readUserTables(container.rootfs);
+  const user = resolveUser(body.User || config.User || "", hostConfig.GroupAdd ?? [], tables);
+  const terminal = body.Tty ?? false;
+  const [height = 0, width = 0] = body.ConsoleSize ?? [];
+  const console = size ?? (height > 0 && width > 0 ? { width, height } : undefined);
+  return {
+    terminal,
+    ...(terminal && console !== undefined ? { consoleSize: console } : {}),
+    user,
+    args: body.Cmd ?? [],
+    env: buildEnv([...(config.Env ?? []), ...(body.Env ?? [])], config.Hostname ?? "", terminal),
+    cwd: body.WorkingDir || config.WorkingDir || "/",
+    capabilities: capabilitiesFor(user, {
+      privileged: (body.Privileged ?? false) || (hostConfig.Privileged ?? false),
+      add: hostConfig.CapAdd ?? [],
+      drop: hostConfig.CapDrop ?? [],
+      lastCap: context.host.lastCap,
+    }),
+    noNewPrivileges: hasSecurityOption(hostConfig.SecurityOpt ?? [], "no-new-privileges"),
+  };
+}
+
+const RECONNECT_DELAY_MS = 200;
+
+async function watchExec(context: ContainerContext, exec: Exec): Promise<void> {
+  const { runtime, clock, log } = context;
+  const { container } = exec;
+  const forever = new AbortController().signal;
+  let exitCode = 137;
+  for (;;) {
+    try {
+      exitCode = (await runtime.wait(container.id, exec.id, forever)).exitCode;
+      break;
+    } catch (error) {
+      // The container ended, and its task was deleted with everything in it.
+      if (context.closing || !isAlive(container.state.phase)) break;
+      const failure = EngineError.from(error);
+      if (failure.code !== "unavailable") break;
+      await sleep(clock, RECONNECT_DELAY_MS);
+    }
+  }
+  await drained(exec, clock);
+  await runtime
+    .deleteExec(container.id, exec.id)
+    .catch((error: unknown) =>
+      log.debug("an ended exec cannot be deleted", { exec: exec.id, reason: messageOf(error) }),
+    );
+  await exec.io?.remove();
+  finish(context, exec, exitCode);
+  publishExec(context, exec, "exec_die", { exitCode: String(exitCode) });
+}
+
+async function drained(exec: Exec, clock: Clock): Promise<void> {
+  const stop = new AbortController();
+  const timeout = sleep(clock, DRAIN_TIMEOUT_MS, stop.signal).catch(() => undefined);
+  await Promise.race([exec.io?.ended, timeout]);
+  stop.abort();
+}
+
+function finish(_context: ContainerContext, exec: Exec, exitCode: number): void {
+  exec.phase = "ended";
+  exec.pid = 0;
+  exec.exitCode = exitCode;
+  exec.started.resolve();
+  exec.ended.resolve(exitCode);
+  exec.hub.end();
+}
+
+function publishExec(
+  context: ContainerContext,
+  exec: Exec,
+  action: "exec_create" | "exec_start" | "exec_die",
+  attributes: Readonly<Record<string, string>> = {},
+): void {
+  const command = (exec.body.Cmd ?? []).join(" ");
+  const text = action === "exec_die" ? action : `${action}: ${command}`;
+  publishEvent(context, exec.container, text, { execID: exec.id, ...attributes });
+}
+
+function inspectExec(exec: Exec): ExecInspect {
+  const { body } = exec;
+  const [entrypoint = "", ...args] = body.Cmd ?? [];
+  return {
+    ID: exec.id,
+    Running: exec.phase === "running",
+    ExitCode: exec.exitCode,
+    ProcessConfig: {
+      tty: body.Tty ?? false,
+      entrypoint,
+      arguments: args,
+      privileged: body.Privileged ?? false,
+      ...(body.User ? { user: body.User } : {}),
+    },
+    OpenStdin: body.AttachStdin ?? false,
+    OpenStderr: body.AttachStderr ?? false,
+    OpenStdout: body.AttachStdout ?? false,
+    CanRemove: exec.phase === "ended",
+    ContainerID: exec.container.id,
+    DetachKeys: body.DetachKeys ?? "",
+    Pid: exec.pid,
+  };
+}

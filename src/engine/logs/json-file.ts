@@ -1,0 +1,227 @@
+/**
+ * The log of one container: JSON lines `{"log":…,"stream":…,"time":…}` in files that are rotated by
+ * size. One writer per container, in this process; readers follow it by its `version`, which changes
+ * with every write, rotation and end of a run. Output that cannot be written is lost, and counted,
+ * but never stops the container.
+ */
+
+import type { FileHandle } from "node:fs/promises";
+import { mkdir, open, rename, rm, stat } from "node:fs/promises";
+import { dirname } from "node:path";
+import { messageOf } from "#base/error.ts";
+import type { Log } from "#base/ports.ts";
+import { type Deferred, deferred } from "#platform/async.ts";
+import { LineSplitter } from "./line-splitter.ts";
+import { formatNs } from "./timestamps.ts";
+
+export type LogStream = "stdout" | "stderr";
+
+export interface JsonFileOptions {
+  /** The newest file; rotated ones are PATH.1, PATH.2… */
+  readonly path: string;
+  readonly maxBytes: number;
+  readonly maxFiles: number;
+  readonly attributes: Readonly<Record<string, string>>;
+  /** Nanoseconds since the epoch, increasing. */
+  readonly nowNs: () => bigint;
+  readonly log: Log;
+}
+
+/** Output waiting to be written beyond which the container's pipe is left to fill. */
+const QUEUE_MAX_BYTES = 1024 * 1024;
+const BATCH_BYTES = 256 * 1024;
+
+export class JsonFileLog {
+  readonly path: string;
+  readonly maxFiles: number;
+  readonly #options: JsonFileOptions;
+  readonly #attributes: string;
+  readonly #splitters: Record<LogStream, LineSplitter>;
+  #queue: string[] = [];
+  #queuedBytes = 0;
+  #writing: Promise<void> | undefined;
+  #room: Deferred<void> | undefined;
+  #file: FileHandle | undefined;
+  #sizeBytes = 0;
+  #lost = 0;
+  #generation = 0;
+  #version = 0;
+  #changed: Deferred<void> | undefined;
+  #runs = false;
+
+  constructor(options: JsonFileOptions) {
+    this.#options = options;
+    this.path = options.path;
+    this.maxFiles = options.maxFiles;
+    this.#splitters = { stdout: new LineSplitter(), stderr: new LineSplitter() };
+    const attributes = Object.keys(options.attributes).length > 0;
+    this.#attributes = attributes ? `"attrs":${JSON.stringify(options.attributes)},` : "";
+  }
+
+  /** How often files were rotated: file PATH.n is the one of generation `generation - n`. */
+  get generation(): number {
+    return this.#generation;
+  }
+
+  /** Changes whenever there is something new to read, or nothing more to come. */
+  get version(): number {
+    return this.#version;
+  }
+
+  /** True from `beginRun` to `endRun`: more may come. */
+  get runs(): boolean {
+    return this.#runs;
+  }
+
+  get attributes(): Readonly<Record<string, string>> {
+    return this.#options.attributes;
+  }
+
+  beginRun(): void {
+    this.#runs = true;
+  }
+
+  /** Takes output in; a promise when the writer is behind, to be awaited before more is read. */
+  write(stream: LogStream, chunk: Uint8Array): Promise<void> | undefined {
+    for (const line of this.#splitters[stream].push(chunk)) this.#append(stream, line);
+    if (this.#queuedBytes < QUEUE_MAX_BYTES) return undefined;
+    this.#room ??= deferred();
+    return this.#room.promise;
+  }
+
+  /** The process has ended: unfinished lines are written, followers end. */
+  async endRun(): Promise<void> {
+    for (const stream of ["stdout", "stderr"] as const) {
+      const rest = this.#splitters[stream].end();
+      if (rest !== undefined) this.#append(stream, rest);
+    }
+    await this.flush();
+    this.#runs = false;
+    this.#bump();
+    await this.#closeFile();
+  }
+
+  /** Everything taken in so far is in the file. */
+  async flush(): Promise<void> {
+    while (this.#writing !== undefined) await this.#writing;
+  }
+
+  /** Resolves when the version is not (any more) `seen`, or the signal is aborted. */
+  async waitForChange(seen: number, signal: AbortSignal | undefined): Promise<void> {
+    while (this.#version === seen) {
+      if (signal?.aborted) return;
+      this.#changed ??= deferred();
+      const wake = this.#changed;
+      const stop = () => wake.resolve();
+      signal?.addEventListener("abort", stop, { once: true });
+      await wake.promise;
+      signal?.removeEventListener("abort", stop);
+      if (this.#changed === wake) this.#changed = undefined;
+    }
+  }
+
+  /** Removes the files; the log must not be running. */
+  async remove(): Promise<void> {
+    await this.flush();
+    await this.#closeFile();
+    for (let n = 0; n < this.maxFiles; n++) await rm(this.filePath(n), { force: true });
+  }
+
+  /** The file that is `back` rotations old. */
+  filePath(back: number): string {
+    return back === 0 ? this.path : `${this.path}.${back}`;
+  }
+
+  #append(stream: LogStream, line: Uint8Array): void {
+    const text = JSON.stringify(
+      Buffer.from(line.buffer, line.byteOffset, line.length).toString("utf8"),
+    );
+    const time = formatNs(this.#options.nowNs());
+    const entry = `{"log":${text},"stream":"${stream}",${this.#attributes}"time":"${time}"}\n`;
+    this.#queue.push(entry);
+    this.#queuedBytes += entry.length;
+    this.#writing ??= this.#drain();
+  }
+
+  async #drain(): Promise<void> {
+    // One turn later, so that the lines of one chunk are one write.
+    await Promise.resolve();
+    try {
+      while (this.#queue.length > 0) await this.#writeBatch();
+    } catch (error) {
+      this.#lost += this.#queue.length;
+      this.#queue = [];
+      this.#queuedBytes = 0;
+      this.#options.log.error("container output cannot be logged and is lost", {
+        path: this.path,
+        lostLines: this.#lost,
+        reason: messageOf(error),
+      });
+      await this.#closeFile().catch(() => undefined);
+    } finally {
+      this.#writing = undefined;
+      this.#room?.resolve();
+      this.#room = undefined;
+    }
+  }
+
+  async #writeBatch(): Promise<void> {
+    const file = await this.#openFile();
+    const room = Math.min(BATCH_BYTES, this.#options.maxBytes - this.#sizeBytes);
+    let count = 0;
+    let characters = 0;
+    // At least one line, however small the room: a file holds whole lines.
+    while (count < this.#queue.length && (count === 0 || characters < room)) {
+      characters += this.#queue[count]?.length ?? 0;
+      count += 1;
+    }
+    const bytes = Buffer.from(this.#queue.slice(0, count).join(""));
+    let offset = 0;
+    while (offset < bytes.length) {
+      const { bytesWritten } = await file.write(bytes, offset);
+      offset += bytesWritten;
+    }
+    this.#queue.splice(0, count);
+    this.#queuedBytes -= characters;
+    this.#sizeBytes += bytes.length;
+    if (this.#sizeBytes >= this.#options.maxBytes) await this.#rotate();
+    this.#bump();
+    if (this.#queuedBytes < QUEUE_MAX_BYTES) {
+      this.#room?.resolve();
+      this.#room = undefined;
+    }
+  }
+
+  async #openFile(): Promise<FileHandle> {
+    if (this.#file !== undefined) return this.#file;
+    await mkdir(dirname(this.path), { recursive: true });
+    this.#file = await open(this.path, "a", 0o640);
+    this.#sizeBytes = (await stat(this.path)).size;
+    return this.#file;
+  }
+
+  async #closeFile(): Promise<void> {
+    const file = this.#file;
+    this.#file = undefined;
+    await file?.close();
+  }
+
+  async #rotate(): Promise<void> {
+    await this.#closeFile();
+    const oldest = this.maxFiles - 1;
+    await rm(this.filePath(oldest), { force: true });
+    for (let n = oldest - 1; n >= 0; n--) {
+      await rename(this.filePath(n), this.filePath(n + 1)).catch((error: unknown) => {
+        if ((error as NodeJS.ErrnoException).code !== "ENOENT") throw error;
+      });
+    }
+    this.#generation += 1;
+    this.#sizeBytes = 0;
+  }
+
+  #bump(): void {
+    this.#version += 1;
+    this.#changed?.resolve();
+    this.#changed = undefined;
+  }
+}
