@@ -15,6 +15,8 @@ export interface Member {
   /** "host:port" of its manager port. */
   readonly addr: string;
   readonly leader: boolean;
+  /** False while a new member still catches up: it does not count in a majority. */
+  readonly voter: boolean;
   readonly reachability: RaftMemberStatus_Reachability;
 }
 

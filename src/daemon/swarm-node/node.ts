@@ -70,6 +70,8 @@ export interface SwarmNodeOptions {
 
 /** A demoted manager may be out of the raft group before its certificate says so. */
 const ROLE_CHANGE_WAIT_MS = 16_000;
+/** How long a new manager waits for its vote before it is called ready. */
+const VOTE_WAIT_MS = 10_000;
 /** How long the agent of a manager waits for its own manager before it asks another. */
 const OWN_MANAGER_WAIT_MS = 5_000;
 
@@ -327,6 +329,7 @@ export class SwarmNode {
     const over = () => removed || identity.role !== NodeRole.MANAGER;
     try {
       if (origin.kind === "new" && first) await manager.clusterReady(signal);
+      await this.#awaitVote(identity, manager, signal);
       this.#manager = manager;
       this.#notify();
       void this.#followLock(identity, manager, stopFollowing.signal);
@@ -345,6 +348,16 @@ export class SwarmNode {
       log.info("no longer a manager; the raft log is deleted");
       await rm(paths.raft, { recursive: true, force: true });
     }
+  }
+
+  /** A manager that has no vote yet does not make the swarm safer; after a while it serves anyway. */
+  async #awaitVote(identity: NodeIdentity, manager: Manager, signal: AbortSignal): Promise<void> {
+    const { membership } = manager;
+    const votes = () =>
+      membership.list().some(({ nodeId, voter }) => nodeId === identity.nodeId && voter);
+    const stop = membership.onChange(() => this.#changes.notify());
+    await this.#changes.within(VOTE_WAIT_MS, votes, this.#options.clock, signal);
+    stop();
   }
 
   /**

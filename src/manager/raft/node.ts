@@ -382,6 +382,7 @@ class RunningNode implements RaftNode {
       nodeId,
       addr,
       leader: driver?.leadId === raftId,
+      voter: this.#recovered.members.isVoter(raftId),
       reachability: isLeading ? this.#reachability(raftId) : Reachability.UNKNOWN,
     }));
   }

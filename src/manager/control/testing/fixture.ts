@@ -60,6 +60,7 @@ export function member(nodeId: string, leader = false): Member {
     raftId: BigInt(nodeId.length),
     addr: `${nodeId}:2377`,
     leader,
+    voter: true,
     reachability: RaftMemberStatus_Reachability.REACHABLE,
   };
 }
