@@ -13,6 +13,18 @@ import { TaskState } from "#wire/gen/swarmkit/types_pb.js";
 /** What differs: nothing that counts, only where it may run, only how to pull, or more. */
 type Difference = "none" | "placement" | "pull" | "all";
 
+const KNOWN = new WeakMap<Service, Dirtiness>();
+
+/** Whether a task differs from its service's spec in something that calls for a new task. */
+export function isTaskDirty(service: Service, task: Task, node: Node | undefined): boolean {
+  let dirtiness = KNOWN.get(service);
+  if (dirtiness === undefined) {
+    dirtiness = new Dirtiness(service);
+    KNOWN.set(service, dirtiness);
+  }
+  return dirtiness.isDirty(task, node);
+}
+
 export class Dirtiness {
   readonly #service: Service;
   readonly #differences = new Map<string, Difference>();
