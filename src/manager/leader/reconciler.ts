@@ -14,6 +14,7 @@ import { createPlanners } from "#plan/planners.ts";
 import { WakeQueue } from "#plan/wake-queue.ts";
 import { type Deferred, deferred, sleep } from "#platform/async.ts";
 import type { Change, ChangeBatch } from "#store/types.ts";
+import type { ManagerPart } from "../manager-ports.ts";
 import type { ClusterState } from "../state.ts";
 import { ensureDefaults } from "./bootstrap.ts";
 import { type TurnResult, Turns } from "./turn.ts";
@@ -29,6 +30,11 @@ export interface ReconcilerOptions {
   readonly log: Log;
   /** The planners of one reign; all of them unless a test says otherwise. */
   readonly planners?: () => readonly Planner[];
+}
+
+/** The reconciler as a part of the manager. */
+export function reconcilerPart(options: ReconcilerOptions): ManagerPart {
+  return { name: "planners", lead: (signal) => runReconciler(options, signal) };
 }
 
 /** Plans until the signal ends it, or rejects with why it cannot go on. */

@@ -1,0 +1,152 @@
+import { create } from "@bufbuild/protobuf";
+import { afterEach, describe, expect, it } from "vitest";
+import { stateOf } from "#model/task.ts";
+import type { Planner } from "#plan/planner.ts";
+import { deferred } from "#platform/async.ts";
+import { silentLog } from "#platform/log.ts";
+import { realClock, realRandom } from "#platform/real-ports.ts";
+import {
+  ClusterSchema,
+  NodeSchema,
+  ServiceSchema,
+  type Task,
+} from "#wire/gen/swarmkit/objects_pb.js";
+import { NodeStatus_State, TaskState } from "#wire/gen/swarmkit/types_pb.js";
+import { createLocalState, type LocalState } from "../raft/local-state.ts";
+import { runReconciler } from "./reconciler.ts";
+import { checkTaskChange } from "./task-check.ts";
+import { replicated } from "./testing/specs.ts";
+
+const open: LocalState[] = [];
+
+afterEach(async () => {
+  for (const state of open.splice(0)) await state.stop();
+});
+
+function start(planners?: () => readonly Planner[]): LocalState {
+  const clock = realClock;
+  const random = realRandom;
+  const state = createLocalState({ clock, random, checkChange: checkTaskChange });
+  open.push(state);
+  const options = { state, clock, random, log: silentLog };
+  state.onLeadership((signal) =>
+    runReconciler(planners === undefined ? options : { ...options, planners }, signal),
+  );
+  return state;
+}
+
+async function begin(state: LocalState): Promise<void> {
+  await state.update("ca", (tx) => {
+    tx.create(
+      "cluster",
+      create(ClusterSchema, { id: "c", spec: { annotations: { name: "default" } } }),
+    );
+    for (const id of ["n1", "n2"]) {
+      const status = { state: NodeStatus_State.READY };
+      tx.create(
+        "node",
+        create(NodeSchema, { id, spec: {}, description: { hostname: id }, status }),
+      );
+    }
+  });
+}
+
+/** Resolves when the tasks of a service are as wanted. */
+async function until(state: LocalState, fits: (tasks: Task[]) => boolean): Promise<Task[]> {
+  const stop = new AbortController();
+  const { view, batches } = state.viewAndWatch({ signal: stop.signal });
+  const tasks = () => [...state.view().find("task", "service", "web")];
+  try {
+    if (fits([...view.find("task", "service", "web")])) return tasks();
+    for await (const batch of batches) {
+      if (batch.changes.length > 0 && fits(tasks())) return tasks();
+    }
+  } finally {
+    stop.abort();
+  }
+  throw new Error("the watch ended");
+}
+
+const placed = (count: number) => (tasks: Task[]) =>
+  tasks.length === count && tasks.every((task) => stateOf(task) === TaskState.ASSIGNED);
+
+describe("runReconciler", () => {
+  it("places the tasks of a service as soon as it is committed", async () => {
+    const state = start();
+    await begin(state);
+    await state.update("api", (tx) => {
+      tx.create("service", { ...create(ServiceSchema, { id: "web" }), spec: replicated("web", 4) });
+    });
+    const tasks = await until(state, placed(4));
+    expect(tasks.map(({ nodeId }) => nodeId).sort()).toEqual(["n1", "n1", "n2", "n2"]);
+    expect(state.view().byName("network", "bridge")?.driverState?.name).toBe("bridge");
+  });
+
+  it("takes more turns than one for what does not fit into one entry", async () => {
+    const state = start();
+    await begin(state);
+    const before = state.view().index;
+    await state.update("api", (tx) => {
+      const service = create(ServiceSchema, { id: "web" });
+      tx.create("service", { ...service, spec: replicated("web", 5_000) });
+    });
+    await until(state, placed(5_000));
+    expect(state.view().index - before).toBeGreaterThan(3);
+  });
+
+  it("goes on after leadership was lost and won again", async () => {
+    const state = start();
+    await begin(state);
+    state.setLeader(false);
+    state.setLeader(true);
+    await state.update("api", (tx) => {
+      tx.create("service", { ...create(ServiceSchema, { id: "web" }), spec: replicated("web", 2) });
+    });
+    await until(state, placed(2));
+    expect(state.failure()).toBeUndefined();
+  });
+
+  it("ends the reign when a planner fails", async () => {
+    const started = deferred();
+    const state = start(() => [
+      {
+        name: "bad",
+        start: () => started.resolve(),
+        step: (_context, changes) => {
+          if (changes.length > 0) throw new Error("planner broke");
+        },
+      },
+    ]);
+    const ended = reignEnds(state);
+    await started.promise;
+    await begin(state);
+    await ended;
+    expect(String(state.failure())).toContain("planner broke");
+  });
+
+  it("names planners that do not agree", async () => {
+    const flip = (name: string, hostname: string): Planner => ({
+      name,
+      start: () => {},
+      step: ({ tx }) => {
+        const node = tx.get("node", "n1");
+        if (node?.description === undefined) return;
+        tx.update("node", { ...node, description: { ...node.description, hostname } });
+      },
+    });
+    const state = start(() => [flip("ping", "a"), flip("pong", "b")]);
+    const ended = reignEnds(state);
+    await begin(state);
+    await ended;
+    expect(String(state.failure())).toMatch(/do not come to an agreement: ping, pong/);
+  });
+});
+
+function reignEnds(state: LocalState): Promise<void> {
+  const ended = deferred();
+  state.onLeadership(async (signal) => {
+    if (signal.aborted) ended.resolve();
+    signal.addEventListener("abort", () => ended.resolve(), { once: true });
+  });
+  return ended.promise;
+}
