@@ -6,15 +6,21 @@
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { create } from "@bufbuild/protobuf";
+import { create, type DescService } from "@bufbuild/protobuf";
 import { openRaftNode, type RaftNode, type RaftNodeOptions } from "#manager/raft/node.ts";
 import { openChannel, type RpcChannel } from "#platform/grpc/client.ts";
-import { createRpcServer, type RpcServer } from "#platform/grpc/server.ts";
+import {
+  createRpcServer,
+  type RpcContext,
+  type RpcHandlers,
+  type RpcServer,
+} from "#platform/grpc/server.ts";
 import { createLog, silentLog } from "#platform/log.ts";
 import { realClock, realRandom } from "#platform/real-ports.ts";
 import { dataKey, keyRing } from "#platform/wal/key-ring.ts";
 import { Health, HealthCheckResponse_ServingStatus } from "#wire/gen/swarmkit/health_pb.js";
 import { type Service, ServiceSchema } from "#wire/gen/swarmkit/objects_pb.js";
+import { Raft } from "#wire/gen/swarmkit/raft_pb.js";
 
 const CALLER = "test-node";
 
@@ -116,11 +122,30 @@ export class TestCluster {
   }
 
   async #serve(name: string, node: RaftNode): Promise<RpcServer> {
-    const server = createRpcServer((context) => {
+    const ensurePlugged = (context: RpcContext) => {
       const from = context.metadata[CALLER] ?? "";
       if (this.#cut.has(name) || this.#cut.has(from)) throw new Error("the cable is cut");
+    };
+    const server = createRpcServer(ensurePlugged);
+    node.register({
+      add: (service, handlers) => {
+        if ((service as DescService) !== Raft) return server.add(service, handlers);
+        const raft = handlers as unknown as RpcHandlers<typeof Raft>;
+        server.add(Raft, {
+          ...raft,
+          // A stream that is open when the cable is cut ends with the next message.
+          streamRaftMessage: (requests, context) => {
+            const checked = (async function* () {
+              for await (const request of requests) {
+                ensurePlugged(context);
+                yield request;
+              }
+            })();
+            return raft.streamRaftMessage(checked, context);
+          },
+        });
+      },
     });
-    node.register(server);
     server.add(Health, {
       check: () => ({ status: HealthCheckResponse_ServingStatus.SERVING }),
     });

@@ -10,6 +10,7 @@ import type { RpcContext, RpcHandlers } from "#platform/grpc/server.ts";
 import type { Message, NodeId } from "#raft/index.ts";
 import type { Message as MessagePb } from "#wire/gen/raft/raftpb_pb.js";
 import type { Raft } from "#wire/gen/swarmkit/raft_pb.js";
+import { STREAM_METADATA, streamingAnswer } from "./long-stream.ts";
 import type { Members } from "./members.ts";
 import { hexId, snapshotChecksum } from "./peer.ts";
 import { fromRaftpb } from "./raftpb.ts";
@@ -32,9 +33,15 @@ export function createRaftService(options: InboxOptions): RpcHandlers<typeof Raf
   return {
     processRaftMessage: ({ message }, context) => {
       if (message !== undefined) receive(options, message, context);
-      return {};
+      return streamingAnswer();
     },
     streamRaftMessage: async (requests, context) => {
+      if (context.metadata[STREAM_METADATA] !== undefined) {
+        for await (const { message } of requests) {
+          if (message !== undefined) receive(options, message, context);
+        }
+        return {};
+      }
       let first: MessagePb | undefined;
       const pieces: Uint8Array[] = [];
       let bytes = 0;

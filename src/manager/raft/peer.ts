@@ -1,15 +1,18 @@
 /**
- * The way to one other member. Messages wait in a bounded queue, appends that follow on each other
- * are joined, and a few calls are under way at once. Raft repairs what is lost, so a failed call
- * drops what waits, tells the core, and the next message tries again.
+ * The way to one other member. Messages wait in a bounded queue, where appends that follow on each
+ * other are joined. Raft repairs what is lost, so a failure drops what waits, tells the core, and
+ * the next message tries again.
  *
+ * The first messages go by single calls, as between SwarmKit's managers, a few at once. A peer that
+ * answers like one of ours is then sent one long stream, which costs a fraction of it.
  * Snapshots go their own way: streamed in chunks, one at a time, while everything else flows on.
  */
 
 import { crc32 } from "node:zlib";
-import { type EngineError, isErrorCode, messageOf } from "#base/error.ts";
+import { EngineError, isErrorCode, messageOf } from "#base/error.ts";
 import type { Clock, Log } from "#base/ports.ts";
-import type { RpcChannel } from "#platform/grpc/client.ts";
+import { type Deferred, deferred } from "#platform/async.ts";
+import type { RpcChannel, RpcClient } from "#platform/grpc/client.ts";
 import {
   entriesSize,
   type Message,
@@ -19,6 +22,7 @@ import {
 } from "#raft/index.ts";
 import type { Message as MessagePb } from "#wire/gen/raft/raftpb_pb.js";
 import { Raft } from "#wire/gen/swarmkit/raft_pb.js";
+import { acceptsStream, STREAM_METADATA } from "./long-stream.ts";
 import { toRaftpb } from "./raftpb.ts";
 
 const QUEUE_MAX_MESSAGES = 4_096;
@@ -60,6 +64,10 @@ export class Peer {
   #calls = 0;
   #sendsSnapshot = false;
   #failing = false;
+  /** The peer can take a long stream. */
+  #streams = false;
+  /** The stream that is open, and what its sender waits for. */
+  #stream: { wake: Deferred<void> } | undefined;
 
   constructor(options: PeerOptions) {
     this.#options = options;
@@ -87,43 +95,105 @@ export class Peer {
   close(): void {
     this.#closing.abort();
     this.#queue = [];
+    this.#stream?.wake.resolve();
   }
 
   #pump(): void {
+    if (this.#queue.length === 0) return;
+    if (this.#stream !== undefined) {
+      this.#stream.wake.resolve();
+      return;
+    }
+    // Calls under way are waited for, so that the stream does not overtake them.
+    if (this.#streams) {
+      if (this.#calls === 0) void this.#openStream();
+      return;
+    }
     while (this.#calls < CALLS_MAX) {
-      const m = this.#queue.shift();
+      const m = this.#next();
       if (m === undefined) return;
-      this.#bytes -= entriesSize(m.entries);
       void this.#call(m);
     }
   }
 
+  #next(): Message | undefined {
+    const m = this.#queue.shift();
+    if (m !== undefined) this.#bytes -= entriesSize(m.entries);
+    return m;
+  }
+
   async #call(m: Message): Promise<void> {
-    const { id, channel, events, log } = this.#options;
     this.#calls += 1;
     try {
-      const client = channel()?.client(Raft);
-      if (client === undefined) throw new Error("its address is not known");
       const timeoutMs = CALL_TIMEOUT_MS + entriesSize(m.entries) / SLOWEST_LINE;
       const { signal } = this.#closing;
-      await client.processRaftMessage({ message: toRaftpb(m) }, { timeoutMs, signal });
+      const answer = await this.#client().processRaftMessage(
+        { message: toRaftpb(m) },
+        { timeoutMs, signal },
+      );
       this.#failing = false;
+      this.#streams ||= acceptsStream(answer);
     } catch (error) {
-      if (this.#closing.signal.aborted) return;
-      if (!this.#failing) log.info("raft member is not reachable", describe(id, error));
-      this.#failing = true;
-      this.#queue = [];
-      this.#bytes = 0;
-      this.#judge(error);
-      events.unreachable(id);
+      this.#failed(error);
     } finally {
       this.#calls -= 1;
       this.#pump();
     }
   }
 
+  async #openStream(): Promise<void> {
+    const stream = { wake: deferred() };
+    this.#stream = stream;
+    try {
+      await this.#client().streamRaftMessage(this.#outgoing(stream), {
+        signal: this.#closing.signal,
+        metadata: { [STREAM_METADATA]: "1" },
+      });
+    } catch (error) {
+      // A call finds out whether the peer is there again, and whether it still takes streams.
+      this.#streams = false;
+      this.#failed(error);
+    } finally {
+      this.#stream = undefined;
+      stream.wake.resolve();
+      this.#pump();
+    }
+  }
+
+  /** What waits, as it comes, for as long as the stream is the open one. */
+  async *#outgoing(stream: { wake: Deferred<void> }): AsyncGenerator<{ message: MessagePb }> {
+    while (this.#stream === stream && !this.#closing.signal.aborted) {
+      const m = this.#next();
+      if (m !== undefined) {
+        yield { message: toRaftpb(m) };
+      } else {
+        stream.wake = deferred();
+        await stream.wake.promise;
+      }
+    }
+  }
+
+  #client(): RpcClient<typeof Raft> {
+    const client = this.#options.channel()?.client(Raft);
+    if (client === undefined) {
+      throw new EngineError("unavailable", "the address of the raft member is not known");
+    }
+    return client;
+  }
+
+  #failed(error: unknown): void {
+    const { id, events, log } = this.#options;
+    if (this.#closing.signal.aborted) return;
+    if (!this.#failing) log.info("raft member is not reachable", describe(id, error));
+    this.#failing = true;
+    this.#queue = [];
+    this.#bytes = 0;
+    this.#judge(error);
+    events.unreachable(id);
+  }
+
   async #sendSnapshot(m: Message): Promise<void> {
-    const { id, channel, events, loadSnapshot, log } = this.#options;
+    const { id, events, loadSnapshot, log } = this.#options;
     const { snapshot } = m;
     if (this.#sendsSnapshot || snapshot === undefined) {
       events.snapshotDone(id, "failure");
@@ -132,8 +202,7 @@ export class Peer {
     this.#sendsSnapshot = true;
     const watchdog = new Watchdog(this.#options.clock, this.#closing.signal);
     try {
-      const client = channel()?.client(Raft);
-      if (client === undefined) throw new Error("its address is not known");
+      const client = this.#client();
       const data = await loadSnapshot(snapshot.metadata);
       log.info("sending a snapshot", { member: hexId(id), index: snapshot.metadata.index });
       const chunks = chunksOf(m, data, watchdog);
