@@ -1,0 +1,137 @@
+import { mkdtemp, readFile, rename, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { create } from "@bufbuild/protobuf";
+import { afterEach, beforeEach, expect, test } from "vitest";
+import { leafProfile, rootValidity } from "#pki/profile.ts";
+import { realClock, realRandom } from "#platform/real-ports.ts";
+import {
+  createRequest,
+  createRoot,
+  crossSign,
+  generateKey,
+  issueCertificate,
+  readRequest,
+} from "#platform/x509/issue.ts";
+import { ClusterSpecSchema, NodeSpec_Availability } from "#wire/gen/swarmkit/specs_pb.js";
+import { NodeRole } from "#wire/gen/swarmkit/types_pb.js";
+import { loadIdentity, NodeIdentity } from "./identity.ts";
+import { createNewSwarm, type NewSwarm, newSwarm } from "./new-swarm.ts";
+import { type SwarmPaths, swarmPaths } from "./paths.ts";
+
+let directory: string;
+let paths: SwarmPaths;
+let swarm: NewSwarm;
+let identity: NodeIdentity;
+
+beforeEach(async () => {
+  directory = await mkdtemp(join(tmpdir(), "skep-node-identity-"));
+  paths = swarmPaths(directory);
+  const settings = {
+    spec: create(ClusterSpecSchema),
+    defaultAddressPool: [],
+    subnetSize: 24,
+    vxlanPort: 4789,
+    availability: NodeSpec_Availability.ACTIVE,
+    unlockKey: undefined,
+  };
+  swarm = await newSwarm(paths, settings, realClock, realRandom);
+  identity = new NodeIdentity(paths, await createNewSwarm(swarm, realClock, realRandom));
+  await identity.save();
+});
+
+afterEach(() => rm(directory, { recursive: true, force: true }));
+
+async function renewed(role: NodeRole, authority = swarm.authority, nodeId = swarm.nodeId) {
+  const key = generateKey();
+  const request = await readRequest(await createRequest(key, ""));
+  const subject = { nodeId, role, clusterId: swarm.clusterId };
+  const profile = leafProfile(subject, Date.now(), 0);
+  const cert = await issueCertificate(authority, request, profile, realRandom);
+  return { cert, key: key.export({ type: "pkcs8", format: "pem" }) as string };
+}
+
+async function loaded(unlockKey?: Uint8Array): Promise<NodeIdentity> {
+  const found = await loadIdentity(paths, unlockKey);
+  if (found.kind !== "found") throw new Error(found.kind);
+  return found.identity;
+}
+
+test("what was saved is found again, the raft key with it", async () => {
+  const found = await loaded();
+  expect(found.peer).toEqual(identity.peer);
+  expect(found.nodeKey.raftKey).toEqual(identity.nodeKey.raftKey);
+  expect(found.role).toBe(NodeRole.MANAGER);
+  await rm(paths.nodeCert);
+  expect((await loadIdentity(paths, undefined)).kind).toBe("none");
+});
+
+test("a renewal changes the role, tells it, and keeps the raft key", async () => {
+  const { cert, key } = await renewed(NodeRole.WORKER);
+  const told: NodeRole[] = [];
+  identity.onChange(() => told.push(identity.role));
+  await identity.renew(cert, key);
+  expect(told).toEqual([NodeRole.WORKER]);
+  const found = await loaded();
+  expect(found.role).toBe(NodeRole.WORKER);
+  expect(found.nodeKey.raftKey).toEqual(identity.nodeKey.raftKey);
+});
+
+test("a certificate that is not ours is not taken", async () => {
+  const other = await renewed(NodeRole.WORKER, swarm.authority, "somebody-else");
+  await expect(identity.renew(other.cert, other.key)).rejects.toThrow("for another node");
+  const { cert } = await renewed(NodeRole.WORKER);
+  await expect(identity.renew(cert, other.key)).rejects.toThrow("key mismatch");
+  const foreign = await createRoot(rootValidity(Date.now()), realRandom);
+  const forged = await renewed(NodeRole.MANAGER, foreign);
+  await expect(identity.renew(forged.cert, forged.key)).rejects.toThrow("unknown authority");
+  expect((await loaded()).role).toBe(NodeRole.MANAGER);
+});
+
+test("a crash at any point of a renewal leaves a key that fits", async () => {
+  const before = await readFile(paths.nodeKey, "utf8");
+  const certBefore = await readFile(paths.nodeCert, "utf8");
+  const { cert, key } = await renewed(NodeRole.WORKER);
+  await identity.renew(cert, key);
+  const after = await readFile(paths.nodeKey, "utf8");
+  // Crashed before the certificate was written: the new key lies beside the old one.
+  await writeFile(paths.nodeCert, certBefore);
+  await writeFile(paths.nodeKey, before);
+  await writeFile(`${paths.nodeKey}.next`, after);
+  expect((await loaded()).role).toBe(NodeRole.MANAGER);
+  // Crashed after it: the old key is still in place.
+  await writeFile(paths.nodeCert, cert);
+  await writeFile(paths.nodeKey, before);
+  await writeFile(`${paths.nodeKey}.next`, after);
+  expect((await loaded()).role).toBe(NodeRole.WORKER);
+  expect((await loaded()).role).toBe(NodeRole.WORKER);
+  // What does not fit at all is not papered over.
+  await rename(paths.nodeKey, `${paths.nodeKey}.away`);
+  await writeFile(paths.nodeKey, before);
+  await expect(loaded()).rejects.toThrow("does not fit the certificate");
+});
+
+test("a locked key opens with its unlock key only, through renewals, until it is unlocked for good", async () => {
+  const unlockKey = new Uint8Array(realRandom.bytes(32));
+  await identity.setLock(unlockKey, 7n);
+  expect(await readFile(paths.nodeKey, "utf8")).toMatch(/ENCRYPTED[\s\S]*kek-version: 7/);
+  expect((await loadIdentity(paths, undefined)).kind).toBe("locked");
+  expect((await loadIdentity(paths, new Uint8Array(32))).kind).toBe("locked");
+  const found = await loaded(unlockKey);
+  expect(found.nodeKey.raftKey).toEqual(identity.nodeKey.raftKey);
+  const { cert, key } = await renewed(NodeRole.MANAGER);
+  await found.renew(cert, key);
+  expect((await loadIdentity(paths, undefined)).kind).toBe("locked");
+  await found.setLock(undefined, 8n);
+  expect((await loaded()).nodeKey.raftKey).toEqual(identity.nodeKey.raftKey);
+});
+
+test("another root is trusted only if our own certificate is good under it", async () => {
+  const next = await createRoot(rootValidity(Date.now()), realRandom);
+  await expect(identity.trust(next.cert)).rejects.toThrow("unknown authority");
+  const crossed = await crossSign(swarm.authority, next.cert, realRandom);
+  const { cert, key } = await renewed(NodeRole.MANAGER, { cert: crossed, key: next.key });
+  await identity.renew(cert + crossed, key);
+  await identity.trust(next.cert);
+  expect((await loaded()).rootCert).toBe(next.cert);
+});
