@@ -61,8 +61,6 @@ export class TestCluster {
         onFatal: (error) => {
           throw error;
         },
-        plan: () => [],
-        isTaskDirty: () => true,
         plugins: { has: () => false },
         controlSocket: join(dataRoot, "run", "control.sock"),
         clock: realClock,

@@ -4,15 +4,18 @@
  */
 
 import type { Clock, Log, Random } from "#base/ports.ts";
-import type { ControlContext, DriverPlugins } from "#manager/control/context.ts";
+import type { DriverPlugins } from "#manager/control/context.ts";
 import { createExternalAuthorities } from "#manager/control/external-authorities.ts";
 import { controlPart } from "#manager/control/service.ts";
 import { createDispatcher } from "#manager/dispatcher/dispatcher.ts";
+import { reconcilerPart } from "#manager/leader/reconciler.ts";
+import { checkTaskChange } from "#manager/leader/task-check.ts";
 import { createLogBroker } from "#manager/logbroker/broker.ts";
 import { type Manager, type StartedRaft, startManager } from "#manager/manager.ts";
 import type { ManagerPart, PartContext } from "#manager/manager-ports.ts";
 import { openRaftNode } from "#manager/raft/node.ts";
 import { resourceAllocatorPart } from "#manager/resource-allocator.ts";
+import { isTaskDirty } from "#plan/orchestrator/dirtiness.ts";
 import { dataKey, keyRing } from "#platform/wal/key-ring.ts";
 import { Dispatcher } from "#wire/gen/swarmkit/dispatcher_pb.js";
 import { LogBroker, Logs } from "#wire/gen/swarmkit/logbroker_pb.js";
@@ -22,9 +25,6 @@ import type { ManagerAddresses } from "./swarm.ts";
 
 export interface ComposeOptions {
   readonly dataRoot: string;
-  /** Loops on the leader that are not the manager's own: the reconciler. */
-  readonly plan: (context: PartContext) => readonly ManagerPart[];
-  readonly isTaskDirty: ControlContext["isTaskDirty"];
   readonly plugins: DriverPlugins;
   readonly controlSocket: string;
   /** The disk failed or an invariant broke: log it and end the process. */
@@ -44,7 +44,7 @@ export function composeManager(
       identity: start.identity,
       openRaft: () => openRaft(options, start, addresses),
       channelTo: start.channelTo,
-      parts: (context) => [...ownParts(options, context), ...options.plan(context)],
+      parts: (context) => partsOf(options, context),
       listenHost: addresses.listenHost,
       listenPort: addresses.listenPort,
       advertiseAddr: () => addresses.advertise,
@@ -71,6 +71,7 @@ function openRaft(
     channelTo: start.channelTo,
     join: start.join,
     forceNewCluster: start.forceNewCluster,
+    checkChange: checkTaskChange,
     onFatal,
     clock,
     random,
@@ -78,8 +79,8 @@ function openRaft(
   });
 }
 
-function ownParts(options: ComposeOptions, context: PartContext): readonly ManagerPart[] {
-  const { clock, random, log, isTaskDirty, plugins } = options;
+function partsOf(options: ComposeOptions, context: PartContext): readonly ManagerPart[] {
+  const { clock, random, log, plugins } = options;
   const { state, membership, identity } = context;
   const { nodeId } = identity;
   const dispatcher = createDispatcher({
@@ -108,6 +109,7 @@ function ownParts(options: ComposeOptions, context: PartContext): readonly Manag
       },
       lead: (signal) => broker.lead(signal),
     },
+    reconcilerPart({ state, clock, random, log: log.child({ part: "planner" }) }),
     resourceAllocatorPart({ state, clock, random }),
     controlPart({
       state,
