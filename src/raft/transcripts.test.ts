@@ -1,15 +1,16 @@
 /**
- * etcd's published transcripts against this core. The files are read from outside of the repository
- * (`SKEP_SHARED`, or the folder `shared` beside it); without them there is one skipped test that
- * says so.
+ * Transcripts against this core: etcd's published ones, read from outside of the repository
+ * (`SKEP_SHARED`, or the folder `shared` beside it; without them one skipped test says so), and our
+ * own in `testdata/`. `SKEP_REWRITE=1` records the output of our own anew: read the difference, and
+ * commit it only if you understand it.
  */
 
-import { existsSync, readdirSync, readFileSync } from "node:fs";
+import { existsSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join, resolve } from "node:path";
 import { describe, expect, it } from "vitest";
 import { Cluster } from "./testing/cluster.ts";
 import { ConfChangeScript } from "./testing/confchange-script.ts";
-import { type Command, parseDataDriven } from "./testing/datadriven.ts";
+import { type Command, parseDataDriven, replaceOutputs } from "./testing/datadriven.ts";
 import { DEVIATIONS } from "./testing/deviations.ts";
 import { runInteractionCommand } from "./testing/interaction-script.ts";
 import { runQuorumCommand } from "./testing/quorum-script.ts";
@@ -42,13 +43,14 @@ describe("published transcripts", () => {
   runAll(PUBLISHED);
 });
 
-if (existsSync(OWN)) describe("own transcripts", () => runAll(OWN));
+describe("own transcripts", () => runAll(OWN));
 
 function runAll(root: string): void {
   for (const [suite, start] of Object.entries(SUITES)) {
     for (const file of scriptsIn(join(root, suite))) {
       const name = `${suite}/${file}`;
       it(`${name} gives the recorded output`, () => {
+        if (root === OWN && process.env["SKEP_REWRITE"] === "1") rewrite(join(root, name), start());
         const run = start();
         const commands = parseDataDriven(readFileSync(join(root, name), "utf8"));
         expect(commands.length, "commands in the file").toBeGreaterThan(0);
@@ -63,6 +65,12 @@ function runAll(root: string): void {
       });
     }
   }
+}
+
+function rewrite(path: string, run: Run): void {
+  const text = readFileSync(path, "utf8");
+  const outputs = parseDataDriven(text).map((command) => run(command));
+  writeFileSync(path, replaceOutputs(text, outputs));
 }
 
 function scriptsIn(folder: string): readonly string[] {

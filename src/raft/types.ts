@@ -230,7 +230,10 @@ export type OutOfLog = "compacted" | "unavailable";
  * must not be changed after they were given out; returned arrays belong to the caller.
  */
 export interface Storage {
-  /** What was saved last; `confState` is that of the latest snapshot (or of the driver's record). */
+  /**
+   * What was saved last; `confState` is that of the latest snapshot. A driver that makes up a first
+   * snapshot must save a hard state of its term with it: no log is of a later term than its node.
+   */
   initialState(): { readonly hardState: HardState; readonly confState: ConfState };
   /** Entries in [lo, hi), cut at `maxSize` bytes (`entriesSize`), but at least one. */
   entries(lo: number, hi: number, maxSize: number): readonly Entry[] | OutOfLog;

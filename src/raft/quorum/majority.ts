@@ -34,14 +34,6 @@ export class MajorityConfig {
     return this.#members.has(id);
   }
 
-  with(id: NodeId): MajorityConfig {
-    return this.has(id) ? this : new MajorityConfig([...this.ids, id]);
-  }
-
-  without(id: NodeId): MajorityConfig {
-    return this.has(id) ? new MajorityConfig(this.ids.filter((other) => other !== id)) : this;
-  }
-
   /** The highest index that a majority acknowledged; infinite for the empty set. */
   committedIndex(acked: AckedIndex): number {
     const size = this.ids.length;

@@ -31,6 +31,11 @@ class HistoryStorage extends MemoryStorage {
   override snapshot(): Snapshot {
     return must(this.history.at(-1), "a snapshot");
   }
+
+  /** The snapshot that is stored, as opposed to the newest one that could be. */
+  initialSnapshot(): Snapshot {
+    return super.snapshot();
+  }
 }
 
 export interface ClusterNode {
@@ -62,6 +67,15 @@ export class Cluster {
       const raw = new RawNode(config);
       this.nodes.push({ id, raw, storage, config, appendWork: [], applyWork: [] });
     }
+  }
+
+  /** A node that lost everything but its storage, whose last snapshot is the start of its state. */
+  restart(id: NodeId): void {
+    const old = this.node(id);
+    const { index } = old.storage.initialSnapshot().metadata;
+    old.storage.history.splice(0, Infinity, old.storage.initialSnapshot());
+    const raw = new RawNode({ ...old.config, applied: index });
+    this.nodes[id - 1] = { ...old, raw, appendWork: [], applyWork: [] };
   }
 
   /** Puts a message on the network as if a node had sent it. */

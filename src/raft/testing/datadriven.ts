@@ -42,6 +42,26 @@ export function parseDataDriven(text: string): readonly Command[] {
   return commands;
 }
 
+/** The file with the outputs of its commands replaced, everything else as it was. */
+export function replaceOutputs(text: string, outputs: readonly string[]): string {
+  const lines = text.split("\n");
+  const replaced: string[] = [];
+  let at = 0;
+  let position = 0;
+  while (at < lines.length) {
+    const line = lines[at] ?? "";
+    replaced.push(line);
+    at++;
+    if (line !== SEPARATOR) continue;
+    const output = outputs[position++] ?? "";
+    at = parseOutput(lines, at).next;
+    const isFenced = output.includes("\n\n");
+    const fence = isFenced ? `${SEPARATOR}\n` : "";
+    replaced.push(`${fence}${output}${fence}${fence}`.replace(/\n$/, ""));
+  }
+  return replaced.join("\n");
+}
+
 function parseCommand(
   lines: readonly string[],
   start: number,

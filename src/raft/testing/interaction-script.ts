@@ -1,4 +1,8 @@
-/** Runs the `interaction/` transcripts: a table of commands that drive a `Cluster` by hand. */
+/**
+ * Runs the `interaction/` transcripts: a table of commands that drive a `Cluster` by hand. The
+ * commands are those of etcd's scripts; `propose-batch`, `read-index` and `restart` are ours, as are
+ * the options `max-size-per-msg` and `max-uncommitted-size` of `add-nodes`.
+ */
 
 import { RAFT_DEFAULTS, type RaftConfig } from "../config.ts";
 import { describeEntries, describeMessage, describeState, describeStepError } from "../describe.ts";
@@ -24,6 +28,8 @@ type Template = Writable<Omit<RaftConfig, "id" | "storage">>;
 
 const HANDLERS: Readonly<Record<string, Handler>> = {
   "add-nodes": addNodes,
+  // A place for a debugger to stop.
+  _breakpoint: () => {},
   campaign: (cluster, command) => describeRefusal(first(cluster, command).raw.campaign()),
   compact,
   "deliver-msgs": deliverMessages,
@@ -53,7 +59,16 @@ const HANDLERS: Readonly<Record<string, Handler>> = {
     describeRefusal(
       first(cluster, command).raw.propose(new TextEncoder().encode(command.args[1]?.key ?? "")),
     ),
+  "propose-batch": (cluster, command) =>
+    describeRefusal(
+      first(cluster, command).raw.proposeBatch(
+        command.args.slice(1).map(({ key }) => new TextEncoder().encode(key)),
+      ),
+    ),
   "propose-conf-change": proposeConfChange,
+  "read-index": (cluster, command) =>
+    first(cluster, command).raw.readIndex(new TextEncoder().encode(command.args[1]?.key ?? "")),
+  restart: (cluster, command) => cluster.restart(ids(command)[0] ?? 0),
   "report-unreachable": (cluster, command) => {
     const [on = 0, about = 0] = ids(command);
     cluster.node(on).raw.reportUnreachable(about);
@@ -94,6 +109,10 @@ function addNodes(cluster: Cluster, command: Command): string | void {
   const inflight = valueOf(command, "inflight");
   const maxCommitted = valueOf(command, "max-committed-size-per-ready");
   if (inflight !== undefined) template.maxInflightMsgs = Number(inflight);
+  const maxSize = valueOf(command, "max-size-per-msg");
+  const maxUncommitted = valueOf(command, "max-uncommitted-size");
+  if (maxSize !== undefined) template.maxSizePerMsg = Number(maxSize);
+  if (maxUncommitted !== undefined) template.maxUncommittedEntriesSize = Number(maxUncommitted);
   if (maxCommitted !== undefined) template.maxCommittedSizePerReady = Number(maxCommitted);
 
   const index = Number(valueOf(command, "index") ?? 0);
@@ -114,9 +133,11 @@ function addNodes(cluster: Cluster, command: Command): string | void {
   cluster.addNodes(ids(command)[0] ?? 0, template, snapshot);
 }
 
-function compact(cluster: Cluster, command: Command): void {
+function compact(cluster: Cluster, command: Command): string | void {
   const [id = 0, firstIndex = 0] = ids(command);
-  cluster.node(id).storage.compact(firstIndex);
+  if (!cluster.node(id).storage.compact(firstIndex)) {
+    return "requested index is unavailable due to compaction";
+  }
   printLog(cluster, id);
 }
 

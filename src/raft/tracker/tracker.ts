@@ -77,7 +77,7 @@ export class ProgressTracker implements Membership {
   quorumActive(): boolean {
     const active = new Map<NodeId, boolean>();
     for (const [id, progress] of this.#progress) {
-      if (!progress.isLearner) active.set(id, progress.recentActive);
+      active.set(id, progress.recentActive);
     }
     return this.#config.voters.voteResult(active) === "won";
   }
