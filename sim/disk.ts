@@ -50,7 +50,10 @@ export class Disk {
     this.#timeline = timeline;
     this.#random = random;
     this.#timing = timing;
-    if (!isEmptySnapshot(initial)) this.#storage.applySnapshot(initial);
+    if (isEmptySnapshot(initial)) return;
+    const { term, index } = initial.metadata;
+    this.#storage.applySnapshot(initial);
+    this.#hardState = { term, vote: 0, commit: index };
   }
 
   /** Writes, and calls `done` once the batch and all before it are synced. */
