@@ -15,6 +15,7 @@ import { type Manager, type StartedRaft, startManager } from "#manager/manager.t
 import type { ManagerPart, PartContext } from "#manager/manager-ports.ts";
 import { openRaftNode } from "#manager/raft/node.ts";
 import { resourceAllocatorPart } from "#manager/resource-allocator.ts";
+import { watchPart } from "#manager/watch-service.ts";
 import { isTaskDirty } from "#plan/orchestrator/dirtiness.ts";
 import { dataKey, keyRing } from "#platform/wal/key-ring.ts";
 import { Dispatcher } from "#wire/gen/swarmkit/dispatcher_pb.js";
@@ -110,6 +111,7 @@ function partsOf(options: ComposeOptions, context: PartContext): readonly Manage
       lead: (signal) => broker.lead(signal),
     },
     reconcilerPart({ state, clock, random, log: log.child({ part: "planner" }) }),
+    watchPart(state),
     resourceAllocatorPart({ state, clock, random }),
     controlPart({
       state,
