@@ -79,7 +79,9 @@ async function feed(
     : undefined;
   try {
     await target.ready();
-    for await (const chunk of stdin as AsyncIterable<Uint8Array>) {
+    // Leaving the loop must not cut the connection: output is still on its way.
+    const input = stdin.iterator({ destroyOnReturn: false }) as AsyncIterable<Uint8Array>;
+    for await (const chunk of input) {
       const { pass, detached } = scanner?.push(chunk) ?? { pass: chunk, detached: false };
       if (pass.length > 0) await target.io()?.writeStdin(pass);
       if (detached) return "detached";

@@ -9,7 +9,7 @@ import { createNsClock } from "#engine/logs/timestamps.ts";
 import type { EventBus } from "#engine/ports.ts";
 import { AsyncQueue } from "#platform/async.ts";
 import type { EngineEvent, EventFilters } from "#wire/docker/events.ts";
-import { matchesFilters } from "./event-filter.ts";
+import { checkEventFilters, matchesFilters } from "./event-filter.ts";
 
 const KEPT = 1_000;
 const LISTENER_MAX = 4_096;
@@ -61,6 +61,7 @@ function subscribe(
   clock: Clock,
 ): AsyncIterable<EngineEvent> {
   const { filters, since, until, signal } = options;
+  checkEventFilters(filters);
   const queue = new AsyncQueue<EngineEvent>(LISTENER_MAX + KEPT);
   const inTime = (event: EngineEvent) =>
     (since === undefined || event.timeNano >= since * 1e9) &&

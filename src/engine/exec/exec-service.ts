@@ -42,6 +42,8 @@ const DRAIN_TIMEOUT_MS = 2_000;
 export interface ExecService {
   create(reference: string, body: ExecCreateBody): Exec;
   find(id: string): Exec;
+  /** Refuses what `start` would refuse, before a connection is taken over. */
+  requireStartable(exec: Exec): void;
   /** Starts the process; with `client`, connected to it from its first byte. */
   start(exec: Exec, client: ClientStreams | undefined, size?: TerminalSize): Promise<Attached>;
   resize(exec: Exec, size: TerminalSize): Promise<void>;
@@ -72,6 +74,7 @@ export function createExecService(context: ContainerContext): ExecService {
       if (exec === undefined) throw new EngineError("not-found", `No such exec instance: ${id}`);
       return exec;
     },
+    requireStartable,
     start: async (exec, client, size) => {
       const attached = await startExec(context, exec, client, size);
       void exec.ended.promise.then(() =>
@@ -141,13 +144,7 @@ export async function startExec(
 ): Promise<Attached> {
   const { container, body } = exec;
   const { runtime } = context;
-  if (exec.phase === "running") {
-    throw new EngineError("conflict", `exec command ${exec.id} is already running`);
-  }
-  if (exec.phase === "ended") {
-    throw new EngineError("conflict", `exec command ${exec.id} has already run`);
-  }
-  requireRunning(container);
+  requireStartable(exec);
   exec.phase = "running";
   const terminal = body.Tty ?? false;
   // Before the process, so that not a byte of its output is missed.
@@ -186,6 +183,14 @@ export async function startExec(
   publishExec(context, exec, "exec_start");
   void watchExec(context, exec);
   return session;
+}
+
+function requireStartable({ id, phase, container }: Exec): void {
+  if (phase === "running") {
+    throw new EngineError("conflict", `exec command ${id} is already running`);
+  }
+  if (phase === "ended") throw new EngineError("conflict", `exec command ${id} has already run`);
+  requireRunning(container);
 }
 
 async function failStart(context: ContainerContext, exec: Exec, thrown: unknown) {

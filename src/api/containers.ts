@@ -1,0 +1,150 @@
+/**
+ * `/containers`: everything but the streams, which are in containers-streams.ts. The routes read the
+ * request and word the answer; what may be done, and with which message it is refused, is the
+ * engine's.
+ */
+
+import { EngineError } from "#base/error.ts";
+import type { ContainerEngine } from "#engine/containers/service.ts";
+import type { ContainerCreateBody, ContainerUpdateBody } from "#wire/docker/containers.ts";
+import { streamingContainerRoutes } from "./containers-streams.ts";
+import type { ApiRequest, ApiResponse, Route, Routes } from "./route.ts";
+
+export function containerRoutes(containers: ContainerEngine): Routes {
+  return [
+    ...queryRoutes(containers),
+    ...lifecycleRoutes(containers),
+    ...changeRoutes(containers),
+    ...streamingContainerRoutes(containers),
+  ];
+}
+
+function queryRoutes(containers: ContainerEngine): Routes {
+  return [
+    route("GET", "/containers/json", async (request, response) => {
+      const summaries = await containers.list({
+        all: request.flag("all"),
+        limit: integer(request, "limit") ?? 0,
+        filters: request.filters(),
+        size: request.flag("size"),
+      });
+      response.json(200, summaries);
+    }),
+    route("GET", "/containers/{id}/json", async (request, response) => {
+      response.json(200, await containers.inspect(idOf(request), { size: request.flag("size") }));
+    }),
+    route("GET", "/containers/{id}/top", async (request, response) => {
+      response.json(200, await containers.top(idOf(request), request.query.get("ps_args") ?? ""));
+    }),
+  ];
+}
+
+function lifecycleRoutes(containers: ContainerEngine): Routes {
+  return [
+    route("POST", "/containers/create", async (request, response) => {
+      const body = await request.json<ContainerCreateBody>();
+      if (body === undefined) {
+        throw new EngineError(
+          "invalid-argument",
+          "config cannot be empty in order to create a container",
+        );
+      }
+      const { id, warnings } = await containers.create(
+        request.query.get("name") ?? undefined,
+        body,
+      );
+      response.json(201, { Id: id, Warnings: warnings });
+    }),
+    route("POST", "/containers/{id}/start", async (request, response) => {
+      await containers.start(idOf(request));
+      response.empty(204);
+    }),
+    route("POST", "/containers/{id}/stop", async (request, response) => {
+      await containers.stop(idOf(request), stopOptions(request));
+      response.empty(204);
+    }),
+    route("POST", "/containers/{id}/restart", async (request, response) => {
+      await containers.restart(idOf(request), stopOptions(request));
+      response.empty(204);
+    }),
+    route("POST", "/containers/{id}/kill", async (request, response) => {
+      await containers.kill(idOf(request), request.query.get("signal") ?? "");
+      response.empty(204);
+    }),
+    route("POST", "/containers/{id}/pause", async (request, response) => {
+      await containers.pause(idOf(request));
+      response.empty(204);
+    }),
+    route("POST", "/containers/{id}/unpause", async (request, response) => {
+      await containers.unpause(idOf(request));
+      response.empty(204);
+    }),
+    route("DELETE", "/containers/{id}", async (request, response) => {
+      await containers.remove(idOf(request), {
+        force: request.flag("force"),
+        volumes: request.flag("v"),
+      });
+      response.empty(204);
+    }),
+  ];
+}
+
+function changeRoutes(containers: ContainerEngine): Routes {
+  return [
+    route("POST", "/containers/{id}/rename", async (request, response) => {
+      await containers.rename(idOf(request), request.query.get("name") ?? "");
+      response.empty(204);
+    }),
+    route("POST", "/containers/{id}/update", async (request, response) => {
+      const body = (await request.json<ContainerUpdateBody>()) ?? {};
+      response.json(200, { Warnings: await containers.update(idOf(request), body) });
+    }),
+    route("POST", "/containers/{id}/resize", async (request, response) => {
+      await containers.resize(idOf(request), terminalSize(request));
+      response.empty(200);
+    }),
+    route("POST", "/containers/prune", async (request, response) => {
+      response.json(200, await containers.prune(request.filters()));
+    }),
+  ];
+}
+
+function route(
+  method: Route["method"],
+  path: string,
+  handler: (request: ApiRequest, response: ApiResponse) => Promise<void>,
+): Route {
+  return { method, path, handler };
+}
+
+function idOf(request: ApiRequest): string {
+  return request.params["id"] ?? "";
+}
+
+function stopOptions(request: ApiRequest): { timeoutSeconds?: number; signal?: string } {
+  const timeoutSeconds = integer(request, "t");
+  const signal = request.query.get("signal");
+  return {
+    ...(timeoutSeconds === undefined ? {} : { timeoutSeconds }),
+    ...(signal ? { signal } : {}),
+  };
+}
+
+/** An integer of the query; undefined when absent. */
+export function integer(request: ApiRequest, name: string): number | undefined {
+  const text = request.query.get(name);
+  if (text === null || text === "") return undefined;
+  if (!/^-?\d{1,15}$/.test(text)) {
+    throw new EngineError("invalid-argument", `invalid value for ${name}: '${text}'`);
+  }
+  return Number(text);
+}
+
+export function terminalSize(request: ApiRequest): { height: number; width: number } {
+  const height = integer(request, "h");
+  const width = integer(request, "w");
+  if (height === undefined || width === undefined) {
+    throw new EngineError("invalid-argument", "both h (height) and w (width) must be given");
+  }
+  return { height, width };
+}

@@ -1,0 +1,129 @@
+/**
+ * The container service with its routes over a containerd that is there, composed the way the engine
+ * composes it, with local networks left out. In a test's own process (`openHost`), or as a process
+ * of its own that tests can kill: `node --import tsx engine-host.ts FOLDER`.
+ */
+
+import { join } from "node:path";
+import { containerRoutes } from "#api/containers.ts";
+import { eventRoutes } from "#api/events.ts";
+import { execRoutes } from "#api/exec.ts";
+import { imageRoutes } from "#api/images.ts";
+import type { Route } from "#api/route.ts";
+import { createApiServer } from "#api/server.ts";
+import { volumeRoutes } from "#api/volumes.ts";
+import { EngineError } from "#base/error.ts";
+import { type ContainerEngine, openContainerEngine } from "#engine/containers/service.ts";
+import { createEventBus } from "#engine/events/event-bus.ts";
+import { type ImageStore, openImageStore } from "#engine/images/store.ts";
+import type { EventBus, NetworkService } from "#engine/ports.ts";
+import { type LocalVolumes, openVolumes } from "#engine/volumes/volumes.ts";
+import { connectContainerd } from "#platform/containerd/client.ts";
+import { createLog } from "#platform/log.ts";
+import { realClock as clock, realRandom as random } from "#platform/real-ports.ts";
+
+export interface Host {
+  readonly containers: ContainerEngine;
+  readonly images: ImageStore;
+  readonly volumes: LocalVolumes;
+  readonly events: EventBus;
+  readonly socket: string;
+  close(): Promise<void>;
+}
+
+/** `folder` holds containerd's state and socket, and gets the engine's data. */
+export async function openHost(folder: string): Promise<Host> {
+  const log = createLog(process.env["SKEP_TEST_LOG"] === undefined ? "error" : "debug");
+  const address = join(folder, "state/containerd.sock");
+  const containerd = await connectContainerd({ address, namespace: "skep-test", clock });
+  const events = createEventBus(clock);
+  const images = await openImageStore({
+    containerd,
+    snapshotter: "overlayfs",
+    registry: { insecure: [], mirrors: [], maxDownloads: 3, maxUploads: 3 },
+    certFolders: [],
+    userAgent: "skep-test",
+    clock,
+    random,
+    log,
+  });
+  const volumes = await openVolumes({ root: join(folder, "volumes"), events, clock, random, log });
+  const containers = await openContainerEngine({
+    containerd,
+    snapshotter: images.snapshotter,
+    dataRoot: join(folder, "data"),
+    execRoot: join(folder, "run"),
+    images,
+    networks: noNetworks,
+    volumes,
+    events,
+    clock,
+    random,
+    log,
+  });
+  containers.startByPolicy();
+  const socket = join(folder, "engine.sock");
+  const routes = [
+    ...helloRoutes,
+    ...containerRoutes(containers),
+    ...execRoutes(containers),
+    ...eventRoutes(events),
+    ...imageRoutes(images),
+    ...volumeRoutes(volumes),
+  ];
+  const server = createApiServer({ routes, log });
+  await server.listenUnix(socket);
+  return {
+    containers,
+    images,
+    volumes,
+    events,
+    socket,
+    close: async () => {
+      await server.close(100);
+      await containers.close();
+      containerd.close();
+    },
+  };
+}
+
+const noNetworks: Pick<NetworkService, "validate" | "attach" | "detach"> = {
+  validate: (mode, endpoints) => {
+    if (Object.keys(endpoints).length === 0) return Promise.resolve();
+    return Promise.reject(new EngineError("not-found", `network ${mode} not found`));
+  },
+  attach: () => Promise.reject(new EngineError("internal", "no networks here")),
+  detach: () => Promise.resolve(),
+};
+
+const helloRoutes: readonly Route[] = [
+  {
+    method: "GET",
+    path: "/_ping",
+    handler: (_request, response) => response.text(200, "OK"),
+  },
+  {
+    method: "HEAD",
+    path: "/_ping",
+    handler: (_request, response) => response.text(200, ""),
+  },
+  {
+    method: "GET",
+    path: "/version",
+    handler: (_request, response) => response.json(200, { Version: "test", ApiVersion: "1.47" }),
+  },
+  {
+    method: "GET",
+    path: "/info",
+    handler: (_request, response) => response.json(200, { ID: "test", OSType: "linux" }),
+  },
+];
+
+const folder = process.argv[2];
+if (process.argv[1] === import.meta.filename && folder !== undefined) {
+  const host = await openHost(folder);
+  process.stdout.write("ready\n");
+  process.once("SIGTERM", () => {
+    void host.close().then(() => process.exit(0));
+  });
+}
