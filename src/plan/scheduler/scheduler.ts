@@ -12,7 +12,7 @@ import { holdsNode, isTerminal, isWanted, stateOf } from "#model/task.ts";
 import { timestampOf } from "#model/time.ts";
 import type { Change, Tx } from "#store/types.ts";
 import type { Node, Task } from "#wire/gen/swarmkit/objects_pb.js";
-import { TaskState, TaskStatusSchema } from "#wire/gen/swarmkit/types_pb.js";
+import { TaskState, type TaskStatus, TaskStatusSchema } from "#wire/gen/swarmkit/types_pb.js";
 import { type Delta, deltaOf } from "../delta.ts";
 import type { PlanContext, Planner } from "../planner.ts";
 import { WakeQueue } from "../wake-queue.ts";
@@ -42,6 +42,8 @@ export class Scheduler implements Planner {
   readonly #stale = new WakeQueue<Group>();
   /** Own assignments, counted when they were made, whose change is still to come. */
   readonly #counted = new Set<string>();
+
+  #shared = { status: create(TaskStatusSchema), nowMs: 0 };
 
   start(context: PlanContext): void {
     for (const after of context.tx.all("node")) this.#onNode({ before: undefined, after });
@@ -169,7 +171,7 @@ export class Scheduler implements Planner {
       const task = tx.get("task", id);
       if (task === undefined || stateOf(task) >= TaskState.ASSIGNED) continue;
       if (task.desiredState !== TaskState.SHUTDOWN) continue;
-      const status = newStatus(TaskState.SHUTDOWN, "shutdown", nowMs);
+      const status = this.#statusOf(TaskState.SHUTDOWN, "shutdown", nowMs);
       tx.update("task", { ...task, status });
     }
   }
@@ -235,7 +237,7 @@ export class Scheduler implements Planner {
 
   #assign(tx: Tx, nowMs: number, task: Task, info: NodeInfo, demand: Demand): void {
     const message = task.nodeId === "" ? ASSIGNED_MESSAGE : CONFIRMED_MESSAGE;
-    const status = newStatus(TaskState.ASSIGNED, message, nowMs);
+    const status = this.#statusOf(TaskState.ASSIGNED, message, nowMs);
     const generic = demand.needs.generic.length > 0 ? info.claim(demand.needs) : [];
     const assigned = {
       ...task,
@@ -247,6 +249,18 @@ export class Scheduler implements Planner {
     this.#counted.add(task.id);
     info.count(assigned, 1);
     this.#moved(info);
+  }
+
+  /** Messages are values: the tasks of one turn share their new status. */
+  #statusOf(state: TaskState, message: string, nowMs: number): TaskStatus {
+    const { status: shared, nowMs: sharedMs } = this.#shared;
+    if (shared.message === message && sharedMs === nowMs) return shared;
+    const status = create(TaskStatusSchema);
+    status.state = state;
+    status.message = message;
+    status.timestamp = timestampOf(nowMs);
+    this.#shared = { status, nowMs };
+    return status;
   }
 
   /** No node for these: they say why, and wait for a node to become better. */
@@ -298,14 +312,6 @@ function sameForPlacement(before: Node, after: Node): boolean {
     before.status?.state === after.status?.state &&
     before.status?.addr === after.status?.addr
   );
-}
-
-function newStatus(state: TaskState, message: string, nowMs: number) {
-  const status = create(TaskStatusSchema);
-  status.state = state;
-  status.message = message;
-  status.timestamp = timestampOf(nowMs);
-  return status;
 }
 
 function noteError(tx: Tx, task: Task, err: string): void {
