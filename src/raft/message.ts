@@ -10,6 +10,7 @@ import {
   type Message,
   type MessageType,
   NONE,
+  type NodeId,
   type Snapshot,
 } from "./types.ts";
 
@@ -26,31 +27,38 @@ export const EMPTY_SNAPSHOT: Snapshot = {
   data: EMPTY_BYTES,
   metadata: { confState: EMPTY_CONF_STATE, index: 0, term: 0 },
 };
-const NO_ENTRIES: readonly Entry[] = [];
-const NO_MESSAGES: readonly Message[] = [];
+const ZERO: Message = {
+  type: "MsgHup",
+  to: NONE,
+  from: NONE,
+  term: 0,
+  logTerm: 0,
+  index: 0,
+  entries: [],
+  commit: 0,
+  vote: NONE,
+  snapshot: undefined,
+  reject: false,
+  rejectHint: 0,
+  context: EMPTY_BYTES,
+  responses: [],
+};
 
 export interface MessageInit extends Partial<Message> {
   readonly type: MessageType;
 }
 
-/** A message with every field that `init` leaves out set to zero. */
+/**
+ * A message with every field that `init` leaves out set to zero. Spreading over a full one keeps the
+ * shape and is several times as fast as asking for each field: this is the hottest line of the core.
+ */
 export function message(init: MessageInit): Message {
-  return {
-    type: init.type,
-    to: init.to ?? NONE,
-    from: init.from ?? NONE,
-    term: init.term ?? 0,
-    logTerm: init.logTerm ?? 0,
-    index: init.index ?? 0,
-    entries: init.entries ?? NO_ENTRIES,
-    commit: init.commit ?? 0,
-    vote: init.vote ?? NONE,
-    snapshot: init.snapshot,
-    reject: init.reject ?? false,
-    rejectHint: init.rejectHint ?? 0,
-    context: init.context ?? EMPTY_BYTES,
-    responses: init.responses ?? NO_MESSAGES,
-  };
+  return { ...ZERO, ...init };
+}
+
+/** The message with its sender and term. */
+export function stamped(init: MessageInit, from: NodeId, term: number): Message {
+  return { ...ZERO, ...init, from, term };
 }
 
 /** An entry as a proposal carries it: the leader gives it term and index. */

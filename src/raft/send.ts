@@ -1,7 +1,7 @@
 /** The way out for messages: addresses them, stamps the term, and picks the outbox. */
 
 import { invariant } from "#base/invariant.ts";
-import { type MessageInit, message } from "./message.ts";
+import { type MessageInit, stamped } from "./message.ts";
 import type { Raft } from "./raft.ts";
 import { type MessageType, NONE } from "./types.ts";
 
@@ -36,11 +36,11 @@ export function send(r: Raft, init: MessageInit): void {
     if (!CARRIES_NO_TERM.has(type)) term = r.term;
   }
   const from = init.from === undefined || init.from === NONE ? r.id : init.from;
-  const stamped = message({ ...init, from, term });
+  const m = stamped(init, from, term);
   if (AFTER_APPEND.has(type)) {
-    r.msgsAfterAppend.push(stamped);
+    r.msgsAfterAppend.push(m);
   } else {
-    invariant(stamped.to !== r.id, "only answers are addressed to oneself");
-    r.msgs.push(stamped);
+    invariant(m.to !== r.id, "only answers are addressed to oneself");
+    r.msgs.push(m);
   }
 }
