@@ -1,17 +1,28 @@
 /** Nodes of a swarm in this process: real certificates, sockets and stores, tasks that only pretend. */
 
-import { mkdtemp, rm } from "node:fs/promises";
+import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { create } from "@bufbuild/protobuf";
 import type { Executor } from "#agent/executor.ts";
 import type { InitRequest, JoinRequest } from "#api/cluster-port.ts";
+import { must } from "#base/invariant.ts";
 import type { Log } from "#base/ports.ts";
 import { composeManager } from "#daemon/swarm-node/compose.ts";
+import { parseNodeKey } from "#daemon/swarm-node/key-file.ts";
+import { swarmPaths } from "#daemon/swarm-node/paths.ts";
 import { createSwarm, type Swarm } from "#daemon/swarm-node/swarm.ts";
+import { leafProfile, roleOfUnit } from "#pki/profile.ts";
 import { createLog, silentLog } from "#platform/log.ts";
 import { realClock, realRandom } from "#platform/real-ports.ts";
+import { readCertificate } from "#platform/x509/certificate.ts";
+import {
+  createRequest,
+  issueCertificate,
+  readPrivateKey,
+  readRequest,
+} from "#platform/x509/issue.ts";
 import { ClusterSpecSchema, NodeSpec_Availability } from "#wire/gen/swarmkit/specs_pb.js";
 import { NodeDescriptionSchema } from "#wire/gen/swarmkit/types_pb.js";
 
@@ -36,6 +47,31 @@ export class TestCluster {
     const dataRoot = await mkdtemp(join(tmpdir(), `skep-identity-${name}-`));
     this.#directories.push(dataRoot);
     return this.#start(name, dataRoot, await freePort());
+  }
+
+  /** Puts a certificate on the stopped node's disk that ended minutes ago, for the key it has. */
+  async expire(node: TestNode, manager: TestNode): Promise<void> {
+    const root = manager.swarm.manager()?.state.view().byName("cluster", "default")?.rootCa;
+    const paths = swarmPaths(node.dataRoot);
+    const facts = readCertificate(await readFile(paths.nodeCert, "utf8"));
+    const key = readPrivateKey(
+      parseNodeKey(await readFile(paths.nodeKey, "utf8"), undefined).privateKey,
+    );
+    const authority = {
+      cert: Buffer.from(root?.caCert ?? []).toString(),
+      key: Buffer.from(root?.caKey ?? []).toString(),
+    };
+    const subject = {
+      nodeId: facts.commonName,
+      clusterId: facts.organization,
+      role: must(roleOfUnit(facts.organizationalUnit), "role"),
+    };
+    // Younger than the root, whose own life began an hour before it was made.
+    const longAgo = Date.now() - 65 * 60_000;
+    const request = await readRequest(await createRequest(key, ""));
+    const profile = leafProfile(subject, longAgo, 3_600_000);
+    const expired = await issueCertificate(authority, request, profile, realRandom);
+    await writeFile(paths.nodeCert, expired);
   }
 
   async close(): Promise<void> {

@@ -1,0 +1,77 @@
+/** Certificates that change under running nodes: renewal, root rotation, and expiry while asleep. */
+
+import { readFile } from "node:fs/promises";
+import { join } from "node:path";
+import { create } from "@bufbuild/protobuf";
+import { afterEach, beforeEach, expect, test } from "vitest";
+import { CAConfigSchema } from "#wire/gen/swarmkit/types_pb.js";
+import { clusterOf, nodesOf, TestCluster, type TestNode } from "./fixtures.ts";
+
+let cluster: TestCluster;
+
+beforeEach(() => {
+  cluster = new TestCluster();
+});
+
+afterEach(() => cluster.close());
+
+function certificate(node: TestNode, name = "swarm-node.crt"): Promise<string> {
+  return readFile(join(node.dataRoot, "swarm", "certificates", name), "utf8");
+}
+
+test("a new root reaches every node without anybody losing a connection", async () => {
+  const [first, second, worker] = [
+    await cluster.node("m1"),
+    await cluster.node("m2"),
+    await cluster.node("w1"),
+  ];
+  await first.init();
+  const before = await clusterOf(first);
+  await second.join(first, before.manager);
+  await worker.join(second, before.worker);
+  const { spec, meta, id } = (await clusterOf(first)).cluster;
+  if (spec === undefined || meta?.version === undefined) throw new Error("no cluster");
+  const caConfig = { ...(spec.caConfig ?? create(CAConfigSchema)), forceRotate: 1n };
+  const oldRoot = await certificate(worker, "swarm-root-ca.crt");
+  await second.swarm.control().updateCluster({
+    clusterId: id,
+    clusterVersion: meta.version,
+    spec: { ...spec, caConfig },
+  });
+  await expect
+    .poll(async () => (await clusterOf(second)).worker, { timeout: 60_000, interval: 200 })
+    .not.toBe(before.worker);
+  const after = await clusterOf(first);
+  expect(after.cluster.rootCa?.rootRotation).toBeUndefined();
+  const newRoot = Buffer.from(after.cluster.rootCa?.caCert ?? []).toString();
+  expect(newRoot).not.toBe(oldRoot);
+  for (const node of [first, second, worker]) {
+    await expect
+      .poll(() => certificate(node, "swarm-root-ca.crt"), { timeout: 10_000 })
+      .toBe(newRoot);
+    expect(node.swarm.info().state).toBe("active");
+  }
+  // The old token names the old root, and is no token any more.
+  const late = await cluster.node("w2");
+  await expect(late.join(first, before.worker)).rejects.toThrow("does not match fingerprint");
+  await late.join(second, after.worker);
+  const back = await worker.restart();
+  await expect.poll(() => back.swarm.info().state, { timeout: 10_000 }).toBe("active");
+  expect((await nodesOf(second)).size).toBe(4);
+});
+
+test("a worker whose certificate expired while it slept renews by its key and comes back", async () => {
+  const manager = await cluster.node("m1");
+  await manager.init();
+  const { worker: token } = await clusterOf(manager);
+  const worker = await cluster.node("w1");
+  await worker.join(manager, token);
+  const nodeId = worker.swarm.localNodeId();
+  await worker.stop();
+  await cluster.expire(worker, manager);
+  const expired = await certificate(worker);
+  const back = await worker.restart();
+  await expect.poll(() => back.swarm.info().state, { timeout: 20_000 }).toBe("active");
+  expect(back.swarm.localNodeId()).toBe(nodeId);
+  expect(await certificate(worker)).not.toBe(expired);
+});
