@@ -52,6 +52,8 @@ async function bundle() {
     splitting: true,
     format: "esm",
     platform: "node",
+    // The ES form of packages that have both: the CommonJS form loses its named exports when imported.
+    mainFields: ["module", "main"],
     target: "node20",
     // Native code cannot be bundled; it is found beside the bundle in node_modules.
     external: ["koffi"],

@@ -1,23 +1,44 @@
 /**
  * The composition root of the engine: the one place that makes the real things and hands them to
  * each other. Order is the order of need; `close` undoes it backwards. containerd is started if the
- * host has none to share, and is left running when we end.
+ * host has none to share, and is left running when we end, as are the containers.
  */
 
 import { join } from "node:path";
+import { configRoutes } from "#api/configs.ts";
+import { containerRoutes } from "#api/containers.ts";
 import { distributionRoutes } from "#api/distribution.ts";
+import { eventRoutes } from "#api/events.ts";
+import { execRoutes } from "#api/exec.ts";
 import { imageRoutes } from "#api/images.ts";
+import { nodeRoutes } from "#api/nodes.ts";
 import type { Routes } from "#api/route.ts";
-import { helloRoutes } from "#api/system.ts";
+import { secretRoutes } from "#api/secrets.ts";
+import { serviceRoutes } from "#api/services.ts";
+import { readClusterSummary, swarmRoutes } from "#api/swarm.ts";
+import { type HostFacts, systemRoutes } from "#api/system.ts";
+import { taskRoutes } from "#api/tasks.ts";
 import { volumeRoutes } from "#api/volumes.ts";
 import type { Clock, Log, Random } from "#base/ports.ts";
 import { VERSION } from "#cli/version.ts";
-import { openImageStore } from "#engine/images/store.ts";
-import { openVolumes } from "#engine/volumes/volumes.ts";
+import { type ContainerEngine, openContainerEngine } from "#engine/containers/service.ts";
+import { createEventBus } from "#engine/events/event-bus.ts";
+import { type ImageStore, openImageStore } from "#engine/images/store.ts";
+import { type NetworkStore, openNetworkStore } from "#engine/networks/service.ts";
+import type { EventBus } from "#engine/ports.ts";
+import { createSwarmExecutor } from "#engine/swarm-executor/executor.ts";
+import {
+  BUILTIN_PLUGINS,
+  readHostFacts as readNodeFacts,
+} from "#engine/swarm-executor/host-facts.ts";
+import { type LocalVolumes, openVolumes } from "#engine/volumes/volumes.ts";
 import { type Containerd, connectContainerd } from "#platform/containerd/client.ts";
 import { type ContainerdServer, startContainerd } from "#platform/containerd/server.ts";
 import type { DaemonConfig } from "./config.ts";
 import { readHostFacts } from "./host-facts.ts";
+import { composeManager } from "./swarm-node/compose.ts";
+import { readHostAddresses } from "./swarm-node/host-addresses.ts";
+import { createSwarm, type Swarm } from "./swarm-node/swarm.ts";
 
 export interface EngineContext {
   readonly config: DaemonConfig;
@@ -26,6 +47,8 @@ export interface EngineContext {
   readonly random: Random;
   /** Aborted when the engine shall end, also while it still starts. */
   readonly signal: AbortSignal;
+  /** A bug, or a disk that cannot be trusted: ends the process. */
+  readonly onFatal: (error: unknown) => void;
 }
 
 export interface ComposedEngine {
@@ -33,45 +56,38 @@ export interface ComposedEngine {
   close(): Promise<void>;
 }
 
+interface Host {
+  readonly events: EventBus;
+  readonly images: ImageStore;
+  readonly volumes: LocalVolumes;
+  readonly networks: NetworkStore;
+  readonly containers: ContainerEngine;
+}
+
 export async function composeEngine(context: EngineContext): Promise<ComposedEngine> {
-  const { config, clock, random, log } = context;
+  const { config, random } = context;
   const { containerd, own } = await openContainerd(context);
   const { version } = await containerd.version.version({});
   const facts = await readHostFacts(config, random, version);
-  const images = await openImageStore({
-    containerd,
-    snapshotter: config.snapshotter,
-    registry: config.registry,
-    certFolders: ["/etc/skep/certs.d", "/etc/docker/certs.d"],
-    userAgent: `skep/${VERSION}`,
-    clock,
-    random,
-    log: log.child({ part: "images" }),
-  });
-  const volumes = await openVolumes({
-    root: join(config.dataRoot, "volumes"),
-    events: undefined,
-    clock,
-    random,
-    log: log.child({ part: "volumes" }),
-  });
+  const host = await openHost(context, containerd);
+  const swarm = await openSwarm(context, host);
+  await swarm.start();
   return {
-    routes: [
-      ...helloRoutes(facts, () => "inactive"),
-      ...imageRoutes(images),
-      ...distributionRoutes(images),
-      ...volumeRoutes(volumes),
-    ],
+    routes: routesOf(context, facts, host, swarm),
     close: async () => {
+      await swarm.close();
+      await host.containers.close();
+      host.networks.close();
       containerd.close();
       own?.close();
     },
   };
 }
 
-async function openContainerd(
-  context: EngineContext,
-): Promise<{ readonly containerd: Containerd; readonly own: ContainerdServer | undefined }> {
+async function openContainerd(context: EngineContext): Promise<{
+  readonly containerd: Containerd;
+  readonly own: ContainerdServer | undefined;
+}> {
   const { config, clock, log, signal } = context;
   const own =
     config.containerdAddress === undefined
@@ -90,4 +106,150 @@ async function openContainerd(
     signal,
   });
   return { containerd, own };
+}
+
+/** The services of this host, with what ran before adopted. */
+async function openHost(context: EngineContext, containerd: Containerd): Promise<Host> {
+  const { config, clock, random } = context;
+  const log = (part: string) => context.log.child({ part });
+  const { dataRoot, execRoot } = config;
+  const events = createEventBus(clock);
+  const images = await openImageStore({
+    containerd,
+    snapshotter: config.snapshotter,
+    registry: config.registry,
+    certFolders: ["/etc/skep/certs.d", "/etc/docker/certs.d"],
+    userAgent: `skep/${VERSION}`,
+    clock,
+    random,
+    log: log("images"),
+    events,
+  });
+  const volumes = await openVolumes({
+    root: join(dataRoot, "volumes"),
+    events,
+    clock,
+    random,
+    log: log("volumes"),
+  });
+  const networks = await openNetworkStore({
+    dataFolder: join(dataRoot, "networks"),
+    runFolder: join(execRoot, "networks"),
+    table: "skep",
+    bridge: config.bridge,
+    addressPools: config.addressPools,
+    nameservers: config.dns.servers,
+    clock,
+    random,
+    log: log("networks"),
+    events,
+  });
+  const containers = await openContainerEngine({
+    containerd,
+    snapshotter: images.snapshotter,
+    dataRoot,
+    execRoot,
+    images,
+    networks,
+    volumes,
+    events,
+    clock,
+    random,
+    log: log("containers"),
+  });
+  images.setUsers(async () =>
+    (await containers.list({ all: true, filters: new Map() })).map((container) => ({
+      containerId: container.Id,
+      imageId: container.ImageID,
+      running: container.State === "running",
+    })),
+  );
+  await networks.reconcile(containers.runningSandboxes());
+  containers.startByPolicy();
+  return { events, images, volumes, networks, containers };
+}
+
+/** This node's part in a swarm: nothing until `swarm init` or `swarm join`. */
+async function openSwarm(context: EngineContext, host: Host): Promise<Swarm> {
+  const { config, clock, random, onFatal } = context;
+  const log = context.log.child({ part: "swarm" });
+  const { containers, images, volumes, events } = host;
+  const executor = await createSwarmExecutor({
+    containers,
+    images,
+    volumes,
+    events,
+    clock,
+    log,
+    host: () =>
+      readNodeFacts({
+        engineVersion: VERSION,
+        engineLabels: Object.fromEntries(config.labels.map(labelPair)),
+        plugins: BUILTIN_PLUGINS,
+        genericResources: [],
+      }),
+    filesDir: join(config.execRoot, "swarm-files"),
+  });
+  return createSwarm({
+    dataRoot: config.dataRoot,
+    hostAddresses: () =>
+      readHostAddresses({
+        ownSubnets: () => [],
+        defaultAdvertiseAddr: config.swarmDefaultAdvertiseAddr ?? "",
+      }),
+    createExecutor: () => executor,
+    startManager: composeManager({
+      dataRoot: config.dataRoot,
+      plugins: { has: () => false },
+      controlSocket: join(config.execRoot, "swarm", "control.sock"),
+      onFatal,
+      clock,
+      random,
+      log,
+    }),
+    clock,
+    random,
+    log,
+  });
+}
+
+function labelPair(label: string): readonly [string, string] {
+  const equals = label.indexOf("=");
+  return [label.slice(0, equals), label.slice(equals + 1)];
+}
+
+function routesOf(context: EngineContext, facts: HostFacts, host: Host, cluster: Swarm): Routes {
+  const { containers, images, networks, volumes, events } = host;
+  const nameOf = async (input: string) => {
+    const all = await networks.list(new Map());
+    return all.find(({ Name, Id }) => Name === input || Id === input)?.Name;
+  };
+  return [
+    ...systemRoutes({
+      facts,
+      containers,
+      images,
+      networks,
+      volumes,
+      cluster,
+      clusterInfo: () => readClusterSummary(cluster),
+      login: (auth) => images.login(auth),
+    }),
+    ...containerRoutes(containers),
+    ...execRoutes(containers),
+    ...eventRoutes(events),
+    ...imageRoutes(images),
+    ...distributionRoutes(images),
+    ...volumeRoutes(volumes),
+    ...swarmRoutes(cluster),
+    ...nodeRoutes(cluster),
+    ...serviceRoutes(cluster, {
+      random: context.random,
+      networks: { nameOf },
+      pinImage: (image) => Promise.resolve(image),
+    }),
+    ...taskRoutes(cluster),
+    ...secretRoutes(cluster),
+    ...configRoutes(cluster),
+  ];
 }

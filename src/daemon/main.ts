@@ -61,6 +61,7 @@ async function run(config: DaemonConfig, warnings: readonly string[]): Promise<v
       clock: realClock,
       random: realRandom,
       signal: stop.signal,
+      onFatal: (error) => die(log, error),
     });
     const server = createApiServer({
       routes: engine.routes,

@@ -8,7 +8,6 @@ import { createHash } from "node:crypto";
 import { Readable } from "node:stream";
 import { EngineError, isErrorCode } from "#base/error.ts";
 import type { Clock } from "#base/ports.ts";
-import { sleep } from "#platform/async.ts";
 import type { AuthConfig } from "#wire/docker/images.ts";
 import {
   ACCEPTED_MANIFESTS,
@@ -17,6 +16,7 @@ import {
   isTag,
   MANIFEST_MAX_BYTES,
 } from "#wire/oci.ts";
+import { sleep } from "../async.ts";
 import { Authorizer } from "./auth.ts";
 import { type Endpoint, readCertificates } from "./endpoints.ts";
 import { RegistryError, readRefusal } from "./errors.ts";

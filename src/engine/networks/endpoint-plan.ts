@@ -1,0 +1,176 @@
+/** What a container gets on a network, decided before the kernel hears of it. */
+
+import { EngineError } from "#base/error.ts";
+import { newHexId } from "#base/ids.ts";
+import type { Random } from "#base/ports.ts";
+import type { EndpointSettings } from "#wire/docker/networks.ts";
+import { macOf } from "./ipam.ts";
+import type { HostedNetwork, LocalNetwork } from "./network.ts";
+import type { EndpointRecord } from "./records.ts";
+
+export interface EndpointOwner {
+  readonly containerId: string;
+  readonly containerName: string;
+  readonly hostname: string;
+}
+
+/** Refuses what the default bridge and networks without a chosen subnet do not offer. */
+export function checkSettings(network: LocalNetwork, settings: EndpointSettings): void {
+  const wanted = settings.IPAMConfig;
+  const hasAddress = (wanted?.IPv4Address ?? "") !== "" || (wanted?.IPv6Address ?? "") !== "";
+  if (network.isDefaultBridge) {
+    if (hasAddress) {
+      throw new EngineError(
+        "invalid-argument",
+        "user specified IP address is supported on user defined networks only",
+      );
+    }
+    if ((settings.Aliases ?? []).length > 0) {
+      throw new EngineError(
+        "invalid-argument",
+        "network-scoped alias is supported only for containers in user defined networks",
+      );
+    }
+  } else if (hasAddress && !network.record.userSubnet) {
+    throw new EngineError(
+      "invalid-argument",
+      "user specified IP address is supported only when connecting to networks with user configured subnets",
+    );
+  }
+  checkMac(settings.MacAddress);
+}
+
+function checkMac(mac: string | undefined): void {
+  if (mac === undefined || mac === "") return;
+  if (!/^([0-9a-f]{2}:){5}[0-9a-f]{2}$/i.test(mac)) {
+    throw new EngineError("invalid-argument", `invalid MAC address: ${mac}`);
+  }
+}
+
+export function planLocalEndpoint(
+  network: LocalNetwork,
+  settings: EndpointSettings,
+  owner: EndpointOwner,
+  more: { readonly interface: string; readonly random: Random },
+): EndpointRecord {
+  checkSettings(network, settings);
+  const ipv4 = network.allocate(4, settings.IPAMConfig?.IPv4Address);
+  const ipv6 = network.record.ipv6
+    ? network.allocate(6, settings.IPAMConfig?.IPv6Address)
+    : undefined;
+  const { id, name, bridge } = network.record;
+  return compose({
+    networkId: id,
+    networkName: name,
+    bridge,
+    ipv4,
+    ipv6,
+    gateway4: network.gateway(4),
+    gateway6: ipv6 === undefined ? undefined : network.gateway(6),
+    names: network.isDefaultBridge ? [] : dnsNames(owner, settings),
+    settings,
+    ...more,
+  });
+}
+
+/** Addresses of a swarm network come from the managers, with the endpoint. */
+export function planHostedEndpoint(
+  network: HostedNetwork,
+  settings: EndpointSettings,
+  owner: EndpointOwner,
+  more: { readonly interface: string; readonly random: Random },
+): EndpointRecord {
+  checkMac(settings.MacAddress);
+  const subnets = (network.inspect().IPAM.Config ?? []).flatMap(({ Subnet }) => Subnet ?? []);
+  const ipv4 = withLength(settings.IPAMConfig?.IPv4Address, subnets, false);
+  const ipv6 = withLength(settings.IPAMConfig?.IPv6Address, subnets, true);
+  if (ipv4 === undefined && ipv6 === undefined) {
+    throw new EngineError(
+      "failed-precondition",
+      `the swarm has not given the container an address on network ${network.name}`,
+    );
+  }
+  return compose({
+    networkId: network.id,
+    networkName: network.name,
+    bridge: network.bridge,
+    ipv4,
+    ipv6,
+    gateway4: network.gateway?.v4,
+    gateway6: network.gateway?.v6,
+    names: dnsNames(owner, settings),
+    settings,
+    ...more,
+  });
+}
+
+function withLength(
+  address: string | undefined,
+  subnets: readonly string[],
+  six: boolean,
+): string | undefined {
+  if (address === undefined || address === "") return undefined;
+  if (address.includes("/")) return address;
+  const subnet = subnets.find((text) => text.includes(":") === six);
+  return `${address}/${subnet?.split("/")[1] ?? (six ? "64" : "24")}`;
+}
+
+interface EndpointParts {
+  readonly networkId: string;
+  readonly networkName: string;
+  readonly bridge: string;
+  readonly ipv4: string | undefined;
+  readonly ipv6: string | undefined;
+  readonly gateway4: string | undefined;
+  readonly gateway6: string | undefined;
+  readonly names: readonly string[];
+  readonly settings: EndpointSettings;
+  readonly interface: string;
+  readonly random: Random;
+}
+
+function compose(parts: EndpointParts): EndpointRecord {
+  const { ipv4, ipv6, gateway4, gateway6, settings, random, ...rest } = parts;
+  const address = ipv4?.split("/")[0];
+  const wantedMac = settings.MacAddress?.toLowerCase() ?? "";
+  return {
+    ...rest,
+    endpointId: newHexId(random),
+    hostInterface: `veth${newHexId(random, 4)}`,
+    mac: wantedMac !== "" ? wantedMac : address === undefined ? randomMac(random) : macOf(address),
+    ...(ipv4 === undefined ? {} : { ipv4 }),
+    ...(ipv6 === undefined ? {} : { ipv6 }),
+    ...(gateway4 === undefined ? {} : { gateway4 }),
+    ...(gateway6 === undefined ? {} : { gateway6 }),
+    priority: settings.GwPriority ?? 0,
+    settings,
+  };
+}
+
+function randomMac(random: Random): string {
+  const bytes = [...random.bytes(4)].map((byte) => byte.toString(16).padStart(2, "0"));
+  return `02:42:${bytes.join(":")}`;
+}
+
+/** Name, aliases, short id, hostname: each once, in docker's order. */
+export function dnsNames(owner: EndpointOwner, settings: EndpointSettings): readonly string[] {
+  const short = owner.containerId.slice(0, 12);
+  const names = [owner.containerName, ...(settings.Aliases ?? []), short, owner.hostname];
+  return [...new Set(names.filter((name) => name !== ""))];
+}
+
+/** The endpoints that the default routes lead by: the preferred, else the first that has one. */
+export function gatewayEndpoints(endpoints: readonly EndpointRecord[]): {
+  readonly v4: EndpointRecord | undefined;
+  readonly v6: EndpointRecord | undefined;
+} {
+  const best = (key: "gateway4" | "gateway6") =>
+    endpoints
+      .filter((endpoint) => endpoint[key] !== undefined)
+      .reduce<EndpointRecord | undefined>(
+        (chosen, endpoint) =>
+          chosen === undefined || endpoint.priority > chosen.priority ? endpoint : chosen,
+        undefined,
+      );
+  return { v4: best("gateway4"), v6: best("gateway6") };
+}

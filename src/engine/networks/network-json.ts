@@ -1,0 +1,117 @@
+/** Networks as the Engine API shows them, and the filters of their list. */
+
+import { EngineError } from "#base/error.ts";
+import type { EndpointSettings, NetworkContainer, NetworkInspect } from "#wire/docker/networks.ts";
+import { checkFilters, matchesLabels, readFlag } from "../images/filters.ts";
+import type { Filters } from "../ports.ts";
+import type { LocalNetwork } from "./network.ts";
+import { PREDEFINED } from "./network-spec.ts";
+import type { AttachmentRecord, EndpointRecord } from "./records.ts";
+
+export function inspectLocal(
+  network: LocalNetwork,
+  attachments: ReadonlyMap<string, AttachmentRecord>,
+): NetworkInspect {
+  const { record } = network;
+  const containers: Record<string, NetworkContainer> = {};
+  for (const [containerId, endpoint] of network.endpoints) {
+    containers[containerId] = containerOf(
+      endpoint,
+      attachments.get(containerId)?.containerName ?? "",
+    );
+  }
+  return {
+    Name: record.name,
+    Id: record.id,
+    Created: record.created,
+    Scope: "local",
+    Driver: record.driver,
+    EnableIPv4: true,
+    EnableIPv6: record.ipv6,
+    IPAM: {
+      Driver: record.ipamDriver,
+      Options: record.ipamOptions,
+      Config: record.driver === "bridge" ? record.ipam.map(poolOf) : null,
+    },
+    Internal: record.internal,
+    Attachable: record.attachable,
+    Ingress: false,
+    ConfigFrom: { Network: "" },
+    ConfigOnly: false,
+    Containers: containers,
+    Options: record.options,
+    Labels: record.labels,
+  };
+}
+
+function poolOf({ subnet, range, gateway, auxiliary }: LocalNetwork["record"]["ipam"][number]) {
+  return {
+    Subnet: subnet,
+    ...(range === undefined ? {} : { IPRange: range }),
+    ...(gateway === undefined ? {} : { Gateway: gateway }),
+    ...(auxiliary === undefined ? {} : { AuxiliaryAddresses: auxiliary }),
+  };
+}
+
+export function containerOf(endpoint: EndpointRecord, name: string): NetworkContainer {
+  return {
+    Name: name,
+    EndpointID: endpoint.endpointId,
+    MacAddress: endpoint.mac,
+    IPv4Address: endpoint.ipv4 ?? "",
+    IPv6Address: endpoint.ipv6 ?? "",
+  };
+}
+
+/** What a container's inspect shows of its endpoint. */
+export function endpointSettings(endpoint: EndpointRecord): EndpointSettings {
+  const [ip4 = "", length4 = "0"] = (endpoint.ipv4 ?? "").split("/");
+  const [ip6 = "", length6 = "0"] = (endpoint.ipv6 ?? "").split("/");
+  const { settings } = endpoint;
+  return {
+    IPAMConfig: settings.IPAMConfig ?? null,
+    Links: settings.Links ?? null,
+    Aliases: settings.Aliases ?? null,
+    MacAddress: endpoint.mac,
+    DriverOpts: settings.DriverOpts ?? null,
+    NetworkID: endpoint.networkId,
+    EndpointID: endpoint.endpointId,
+    Gateway: endpoint.gateway4 ?? "",
+    IPAddress: ip4,
+    IPPrefixLen: Number(length4),
+    IPv6Gateway: endpoint.gateway6 ?? "",
+    GlobalIPv6Address: ip6,
+    GlobalIPv6PrefixLen: Number(length6),
+    DNSNames: endpoint.names.length === 0 ? null : endpoint.names,
+  };
+}
+
+const LIST_FILTERS = ["dangling", "driver", "id", "label", "name", "scope", "type"];
+
+export function filterNetworks(
+  networks: readonly NetworkInspect[],
+  filters: Filters,
+): readonly NetworkInspect[] {
+  checkFilters(filters, LIST_FILTERS);
+  const dangling = readFlag(filters, "dangling");
+  const types = filters.get("type");
+  const badType = types?.find((type) => type !== "custom" && type !== "builtin");
+  if (badType !== undefined) {
+    throw new EngineError("invalid-argument", `invalid filter: 'type'='${badType}'`);
+  }
+  const any = (key: string, test: (value: string) => boolean) =>
+    filters.get(key) === undefined || (filters.get(key) ?? []).some(test);
+  return networks.filter((network) => {
+    const builtin = PREDEFINED.includes(network.Name);
+    const unused = Object.keys(network.Containers).length === 0 && !builtin;
+    return (
+      any("driver", (value) => network.Driver === value) &&
+      any("id", (value) => network.Id.startsWith(value)) &&
+      any("name", (value) => network.Name.includes(value)) &&
+      any("scope", (value) => network.Scope === value) &&
+      any("type", (value) => (value === "builtin") === builtin) &&
+      matchesLabels(filters.get("label"), network.Labels) &&
+      (dangling === undefined || dangling === unused)
+    );
+  });
+}

@@ -1,0 +1,210 @@
+/** `POST /networks/create` checked and completed: what docker refuses is refused in its words. */
+
+import { EngineError } from "#base/error.ts";
+import { type Prefix, parseIp, parsePrefix, prefixContains } from "#model/ip.ts";
+import type { IpamPool, NetworkCreateBody } from "#wire/docker/networks.ts";
+import {
+  canonicalAddress,
+  cutSubnet,
+  formatPrefix,
+  isUsable,
+  networkOf,
+  nextAddress,
+  overlaps,
+  type SubnetPool,
+} from "./ipam.ts";
+import { OPTION } from "./network.ts";
+import type { IpamRecord, NetworkRecord } from "./records.ts";
+
+export const PREDEFINED: readonly string[] = ["bridge", "host", "none", "default"];
+const NAME = /^[a-zA-Z0-9][a-zA-Z0-9_.-]*$/;
+const INTERFACE_NAME = /^[^\s/:%]{1,15}$/;
+
+export interface SpecContext {
+  readonly id: string;
+  readonly created: string;
+  readonly pools: readonly SubnetPool[];
+  /** Subnets of our networks: no two overlap. */
+  readonly networkSubnets: readonly Prefix[];
+  /** Subnets that the host itself knows: those that nobody chose keep clear of them. */
+  readonly hostSubnets: readonly Prefix[];
+  /** A /64 that is this network's own, for IPv6 without a chosen subnet. */
+  readonly localIpv6: string;
+}
+
+export function networkRecordOf(body: NetworkCreateBody, context: SpecContext): NetworkRecord {
+  const { Name: name } = body;
+  checkName(name);
+  const driver = body.Driver === undefined || body.Driver === "" ? "bridge" : body.Driver;
+  if (driver === "host" || driver === "null") {
+    throw new EngineError("forbidden", `only one instance of "${driver}" network is allowed`);
+  }
+  if (driver !== "bridge") throw new EngineError("not-found", `plugin "${driver}" not found`);
+  if (body.ConfigOnly === true || (body.ConfigFrom?.Network ?? "") !== "") {
+    throw new EngineError("unimplemented", "configuration-only networks are not supported");
+  }
+  if (body.Ingress === true) {
+    throw new EngineError("forbidden", "an ingress network must be a swarm network");
+  }
+  const ipamDriver = body.IPAM?.Driver ?? "";
+  if (!["", "default", "null"].includes(ipamDriver)) {
+    throw new EngineError("not-found", `plugin "${ipamDriver}" not found`);
+  }
+  const options = { ...body.Options };
+  const ipv6 = body.EnableIPv6 ?? false;
+  const ipam = planIpam(body.IPAM?.Config ?? [], {
+    ...context,
+    ipv6,
+    internal: body.Internal === true,
+  });
+  return {
+    version: 1,
+    id: context.id,
+    name,
+    driver,
+    created: context.created,
+    ipv6,
+    internal: body.Internal ?? false,
+    attachable: body.Attachable ?? false,
+    ipamDriver: ipamDriver === "" ? "default" : ipamDriver,
+    ipamOptions: body.IPAM?.Options ?? null,
+    ipam: ipam.records,
+    userSubnet: ipam.chosen,
+    options,
+    labels: { ...body.Labels },
+    bridge: interfaceName(options[OPTION.bridgeName], context.id),
+  };
+}
+
+function checkName(name: string): void {
+  if (name === undefined || name === "") {
+    throw new EngineError("invalid-argument", "network name cannot be empty");
+  }
+  if (PREDEFINED.includes(name)) {
+    throw new EngineError("forbidden", `operation is not permitted on predefined ${name} network`);
+  }
+  if (!NAME.test(name)) {
+    throw new EngineError(
+      "invalid-argument",
+      `invalid network name "${name}": only [a-zA-Z0-9][a-zA-Z0-9_.-] are allowed`,
+    );
+  }
+}
+
+function interfaceName(chosen: string | undefined, id: string): string {
+  if (chosen === undefined || chosen === "") return `br-${id.slice(0, 12)}`;
+  // It becomes part of commands and rules.
+  if (!INTERFACE_NAME.test(chosen) || !/^[\w.-]+$/.test(chosen) || chosen.startsWith(".")) {
+    throw new EngineError("invalid-argument", `invalid interface name: ${chosen}`);
+  }
+  return chosen;
+}
+
+interface IpamContext extends SpecContext {
+  readonly ipv6: boolean;
+  readonly internal: boolean;
+}
+
+/** Chosen subnets as they are, and one of the pools per family where none is chosen. */
+function planIpam(
+  pools: readonly IpamPool[],
+  context: IpamContext,
+): { readonly records: readonly IpamRecord[]; readonly chosen: boolean } {
+  const taken = [...context.networkSubnets];
+  const chosen: IpamRecord[] = [];
+  for (const pool of pools) {
+    if ((pool.Subnet ?? "") === "") continue;
+    const record = chosenPool(pool, taken);
+    const subnet = parsePrefix(record.subnet);
+    if (subnet?.family === 6 && !context.ipv6) continue;
+    if (subnet !== undefined) taken.push(subnet);
+    chosen.push(record);
+  }
+  const hasFamily = (six: boolean) => chosen.some(({ subnet }) => subnet.includes(":") === six);
+  const records = [...chosen];
+  if (!hasFamily(false)) records.unshift(withGateway(cutIpv4(pools, taken, context)));
+  if (context.ipv6 && !hasFamily(true)) records.push(withGateway({ subnet: context.localIpv6 }));
+  return { records, chosen: chosen.length > 0 };
+}
+
+function cutIpv4(
+  pools: readonly IpamPool[],
+  taken: readonly Prefix[],
+  context: IpamContext,
+): { subnet: string } {
+  const orphan = pools.find(({ Subnet, Gateway, IPRange }) => !Subnet && (Gateway || IPRange));
+  if (orphan !== undefined) {
+    throw new EngineError(
+      "invalid-argument",
+      "every ip-range or gateway must have a corresponding subnet",
+    );
+  }
+  const subnet = cutSubnet(context.pools, [...taken, ...context.hostSubnets]);
+  if (subnet === undefined) {
+    throw new EngineError(
+      "resource-exhausted",
+      "could not find an available, non-overlapping IPv4 address pool among the defaults to assign to the network",
+    );
+  }
+  return { subnet };
+}
+
+function chosenPool(pool: IpamPool, taken: readonly Prefix[]): IpamRecord {
+  const parsed = parsePrefix(pool.Subnet ?? "");
+  if (parsed === undefined) {
+    throw new EngineError("invalid-argument", `invalid subnet ${pool.Subnet}: invalid CIDR block`);
+  }
+  const subnet = networkOf(parsed);
+  if (taken.some((other) => overlaps(subnet, other))) {
+    throw new EngineError("forbidden", "Pool overlaps with other one on this address space");
+  }
+  const range = chosenRange(pool.IPRange, subnet);
+  const gateway = chosenAddress("gateway", pool.Gateway, subnet);
+  const auxiliary = Object.fromEntries(
+    Object.entries(pool.AuxiliaryAddresses ?? {}).map(([name, address]) => [
+      name,
+      chosenAddress("auxiliary address", address, subnet) ?? "",
+    ]),
+  );
+  return withGateway({
+    subnet: formatPrefix(subnet),
+    ...(range === undefined ? {} : { range }),
+    ...(gateway === undefined ? {} : { gateway }),
+    ...(Object.keys(auxiliary).length === 0 ? {} : { auxiliary }),
+  });
+}
+
+function chosenRange(text: string | undefined, subnet: Prefix): string | undefined {
+  if (text === undefined || text === "") return undefined;
+  const range = parsePrefix(text);
+  if (range === undefined || !prefixContains(subnet, range) || range.length < subnet.length) {
+    throw new EngineError(
+      "invalid-argument",
+      `invalid ip-range ${text}: it is not part of the subnet ${formatPrefix(subnet)}`,
+    );
+  }
+  return formatPrefix(networkOf(range));
+}
+
+function chosenAddress(what: string, text: string | undefined, subnet: Prefix): string | undefined {
+  if (text === undefined || text === "") return undefined;
+  const bare = text.split("/")[0] ?? text;
+  const address = canonicalAddress(bare);
+  if (address === undefined || parseIp(bare) === undefined || !isUsable(subnet, address)) {
+    throw new EngineError(
+      "invalid-argument",
+      `invalid ${what} ${text}: it is not an address of the subnet ${formatPrefix(subnet)}`,
+    );
+  }
+  return address;
+}
+
+/** The first free address is the router's, unless one was chosen. */
+export function withGateway(record: IpamRecord): IpamRecord {
+  const subnet = parsePrefix(record.subnet);
+  if (record.gateway !== undefined || subnet === undefined) return record;
+  const taken = new Set(Object.values(record.auxiliary ?? {}));
+  const range = record.range === undefined ? undefined : parsePrefix(record.range);
+  const gateway = nextAddress({ subnet, range }, (address) => taken.has(address));
+  return gateway === undefined ? record : { ...record, gateway };
+}

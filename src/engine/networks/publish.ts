@@ -1,0 +1,105 @@
+/** Published ports of a container: host ports held, then as entries for the ruleset. */
+
+import type { PortRequest } from "../ports.ts";
+import type { HostPorts, PortHold } from "./port-hold.ts";
+import type { EndpointRecord, PublishedPort } from "./records.ts";
+
+/** Holds every port, or none. */
+export function holdPorts(
+  held: HostPorts,
+  requests: readonly PortRequest[],
+  endpoint: { readonly ipv4: string | undefined; readonly ipv6: string | undefined },
+  defaultHostIp: string,
+): readonly PublishedPort[] {
+  const published: PublishedPort[] = [];
+  try {
+    for (const request of requests) {
+      const bindings = bindingsOf(request, endpoint, defaultHostIp);
+      if (bindings.length === 0) continue;
+      const hostPort = holdOne(
+        held,
+        request,
+        bindings.map(({ hostIp }) => hostIp),
+      );
+      const { protocol, containerPort } = request;
+      for (const { hostIp, containerIp } of bindings) {
+        published.push({ protocol, containerPort, hostIp, hostPort, containerIp });
+      }
+    }
+    return published;
+  } catch (error) {
+    releasePorts(held, published);
+    throw error;
+  }
+}
+
+/** "" means every address of the families that the container has. */
+function bindingsOf(
+  request: PortRequest,
+  endpoint: { readonly ipv4: string | undefined; readonly ipv6: string | undefined },
+  defaultHostIp: string,
+): readonly { hostIp: string; containerIp: string }[] {
+  const { ipv4, ipv6 } = endpoint;
+  const wanted = request.hostIp === "" ? defaultHostIp : request.hostIp;
+  const six = wanted.includes(":");
+  const families = request.hostIp === "" && wanted === "0.0.0.0" ? ["0.0.0.0", "::"] : [wanted];
+  return families.flatMap((hostIp) => {
+    const containerIp = hostIp.includes(":") || six ? ipv6 : ipv4;
+    return containerIp === undefined ? [] : [{ hostIp, containerIp }];
+  });
+}
+
+function holdOne(
+  held: HostPorts,
+  { protocol, hostPort, hostPortEnd }: PortRequest,
+  addresses: readonly string[],
+): number {
+  if (hostPort === 0) return held.holdFree(protocol, addresses);
+  if (hostPortEnd !== undefined && hostPortEnd > hostPort) {
+    return held.holdFree(protocol, addresses, { first: hostPort, last: hostPortEnd });
+  }
+  const done: PortHold[] = [];
+  try {
+    for (const address of addresses) {
+      const hold = { protocol, address, port: hostPort };
+      held.hold(hold);
+      done.push(hold);
+    }
+    return hostPort;
+  } catch (error) {
+    for (const hold of done) held.release(hold);
+    throw error;
+  }
+}
+
+export function releasePorts(held: HostPorts, ports: readonly PublishedPort[]): void {
+  for (const { protocol, hostIp, hostPort } of ports) {
+    held.release({ protocol, address: hostIp, port: hostPort });
+  }
+}
+
+/** As `NetworkSettings.Ports` shows it. */
+export function portsJson(
+  ports: readonly PublishedPort[],
+): Record<string, { HostIp: string; HostPort: string }[]> {
+  const shown: Record<string, { HostIp: string; HostPort: string }[]> = {};
+  for (const { protocol, containerPort, hostIp, hostPort } of ports) {
+    const key = `${containerPort}/${protocol}`;
+    const bindings = shown[key] ?? [];
+    bindings.push({ HostIp: hostIp, HostPort: String(hostPort) });
+    shown[key] = bindings;
+  }
+  return shown;
+}
+
+/** The addresses that ports are forwarded to. */
+export function publishTarget(endpoints: readonly EndpointRecord[]): {
+  readonly ipv4: string | undefined;
+  readonly ipv6: string | undefined;
+} {
+  const bare = (text: string | undefined) => text?.split("/")[0];
+  return {
+    ipv4: bare(endpoints.find(({ ipv4 }) => ipv4 !== undefined)?.ipv4),
+    ipv6: bare(endpoints.find(({ ipv6 }) => ipv6 !== undefined)?.ipv6),
+  };
+}

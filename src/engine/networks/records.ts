@@ -1,0 +1,141 @@
+/**
+ * What is written down of networks and of what containers hold on them. A network's record survives
+ * everything; what containers hold is gone with a reboot, so it lies under the run root.
+ */
+
+import { mkdir, open, readdir, readFile, rename, rm } from "node:fs/promises";
+import { join } from "node:path";
+import { messageOf } from "#base/error.ts";
+import type { Log } from "#base/ports.ts";
+import type { EndpointSettings } from "#wire/docker/networks.ts";
+
+export interface IpamRecord {
+  /** CIDR with the host's bits cleared. */
+  readonly subnet: string;
+  readonly range?: string;
+  /** Absent on internal networks whose user wanted none. */
+  readonly gateway?: string;
+  readonly auxiliary?: Readonly<Record<string, string>>;
+}
+
+export interface NetworkRecord {
+  readonly version: 1;
+  readonly id: string;
+  readonly name: string;
+  readonly driver: "bridge" | "host" | "null";
+  /** RFC 3339 with nanoseconds. */
+  readonly created: string;
+  readonly ipv6: boolean;
+  readonly internal: boolean;
+  readonly attachable: boolean;
+  readonly ipamDriver: string;
+  readonly ipamOptions: Readonly<Record<string, string>> | null;
+  readonly ipam: readonly IpamRecord[];
+  /** True when the user chose the subnet: only then may containers choose addresses. */
+  readonly userSubnet: boolean;
+  readonly options: Readonly<Record<string, string>>;
+  readonly labels: Readonly<Record<string, string>>;
+  /** Interface in the kernel; "" for host and null. */
+  readonly bridge: string;
+}
+
+export interface EndpointRecord {
+  readonly endpointId: string;
+  readonly networkId: string;
+  /** As it was when attached; swarm networks may be forgotten before their endpoints. */
+  readonly networkName: string;
+  readonly bridge: string;
+  /** The end of the veth pair on the host. */
+  readonly hostInterface: string;
+  /** The end in the container: "eth0". */
+  readonly interface: string;
+  readonly mac: string;
+  /** With prefix length. */
+  readonly ipv4?: string;
+  readonly ipv6?: string;
+  readonly gateway4?: string;
+  readonly gateway6?: string;
+  /** Larger is preferred as the default route. */
+  readonly priority: number;
+  /** What was asked for. */
+  readonly settings: EndpointSettings;
+  /** Names that the network's DNS answers with this endpoint. */
+  readonly names: readonly string[];
+}
+
+export interface PublishedPort {
+  readonly protocol: "tcp" | "udp" | "sctp";
+  readonly containerPort: number;
+  /** "0.0.0.0", "::" or one address of the host. */
+  readonly hostIp: string;
+  readonly hostPort: number;
+  readonly containerIp: string;
+}
+
+export interface AttachmentRecord {
+  readonly version: 1;
+  readonly containerId: string;
+  readonly containerName: string;
+  readonly hostname: string;
+  readonly endpoints: readonly EndpointRecord[];
+  readonly ports: readonly PublishedPort[];
+}
+
+/** One JSON file per record in a folder, replaced whole. */
+export class RecordFolder<T extends { readonly version: 1 }> {
+  readonly #folder: string;
+  readonly #durable: boolean;
+
+  constructor(folder: string, options: { durable: boolean }) {
+    this.#folder = folder;
+    this.#durable = options.durable;
+  }
+
+  async load(log: Log): Promise<readonly T[]> {
+    await mkdir(this.#folder, { recursive: true, mode: 0o700 });
+    const records: T[] = [];
+    for (const name of await readdir(this.#folder)) {
+      const path = join(this.#folder, name);
+      if (!name.endsWith(".json")) {
+        // A write that a crash cut short; the record itself is whole.
+        await rm(path, { force: true, recursive: true });
+        continue;
+      }
+      try {
+        const record = JSON.parse(await readFile(path, "utf8")) as T;
+        if (record.version === 1) records.push(record);
+        else log.error("a record of a newer version is passed over", { path });
+      } catch (error) {
+        log.error("an unreadable record is passed over", { path, reason: messageOf(error) });
+      }
+    }
+    return records;
+  }
+
+  async save(id: string, record: T): Promise<void> {
+    const path = join(this.#folder, `${id}.json`);
+    const file = await open(`${path}.new`, "w", 0o600);
+    try {
+      await file.writeFile(JSON.stringify(record));
+      if (this.#durable) await file.sync();
+    } finally {
+      await file.close();
+    }
+    await rename(`${path}.new`, path);
+    if (this.#durable) await syncFolder(this.#folder);
+  }
+
+  async remove(id: string): Promise<void> {
+    await rm(join(this.#folder, `${id}.json`), { force: true });
+    if (this.#durable) await syncFolder(this.#folder);
+  }
+}
+
+async function syncFolder(path: string): Promise<void> {
+  const folder = await open(path, "r");
+  try {
+    await folder.sync();
+  } finally {
+    await folder.close();
+  }
+}

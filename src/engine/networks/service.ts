@@ -1,0 +1,335 @@
+/**
+ * Networks of one host: the predefined ones, bridges that users make, and those of the swarm that
+ * somebody else hosts here. `NetworkService` for containers and tasks, and what the routes need.
+ */
+
+import { createHash } from "node:crypto";
+import { join } from "node:path";
+import { EngineError } from "#base/error.ts";
+import { newHexId } from "#base/ids.ts";
+import { parsePrefix } from "#model/ip.ts";
+import { KeyedLock } from "#platform/async.ts";
+import { openNft } from "#platform/net/nft.ts";
+import type {
+  EndpointSettings,
+  NetworkCreateBody,
+  NetworkInspect,
+  NetworksPruneReport,
+} from "#wire/docker/networks.ts";
+import { checkFilters, lacksLabels, matchesLabels, readUntil } from "../images/filters.ts";
+import type {
+  AttachResult,
+  Filters,
+  NetworkSandbox,
+  NetworkService,
+  PortRequest,
+} from "../ports.ts";
+import {
+  attachContainer,
+  connectContainer,
+  detachContainer,
+  disconnectContainer,
+} from "./attach.ts";
+import { checkSettings } from "./endpoint-plan.ts";
+import { DEFAULT_POOLS, isUsable } from "./ipam.ts";
+import { type HostedNetwork, LocalNetwork } from "./network.ts";
+import { containerOf, filterNetworks, inspectLocal } from "./network-json.ts";
+import { networkRecordOf, PREDEFINED } from "./network-spec.ts";
+import { HostPorts } from "./port-hold.ts";
+import { type AttachmentRecord, RecordFolder } from "./records.ts";
+import { renderNetwork } from "./ruleset.ts";
+import { hostSubnets, reconcileContainers, startNetworks, takenSubnets } from "./start.ts";
+import {
+  changeTable,
+  findHosted,
+  findLocal,
+  type NetworkOptions,
+  type NetworkState,
+  notFound,
+  publishEvent,
+  rulesetNetwork,
+  writeTable,
+} from "./state.ts";
+import { bridgePlan, Wiring } from "./wiring.ts";
+
+export interface NetworkStore extends NetworkService {
+  prune(filters: Filters): Promise<NetworksPruneReport>;
+  /** `docker network connect` for a running container; the new endpoint as inspect shows it. */
+  connect(
+    sandbox: NetworkSandbox,
+    reference: string,
+    settings: EndpointSettings,
+  ): Promise<EndpointSettings>;
+  /** Takes one endpoint away; `sandbox` is undefined for a container that does not run. */
+  disconnect(
+    containerId: string,
+    reference: string,
+    sandbox: NetworkSandbox | undefined,
+  ): Promise<void>;
+  /** Makes a network of the swarm known; containers may attach until `unhost`. */
+  host(network: HostedNetwork): void;
+  unhost(networkId: string): void;
+  /** What containers hold now: for DNS and for whoever audits. */
+  attachments(): readonly AttachmentRecord[];
+  /** Writes the nftables table anew, e.g. after somebody flushed the ruleset. */
+  rewriteRules(): Promise<void>;
+  /** Lets go of ports and handles; what is in the kernel stays for running containers. */
+  close(): void;
+}
+
+export async function openNetworkStore(options: NetworkOptions): Promise<NetworkStore> {
+  const log = options.log.child({ component: "networks" });
+  const state: NetworkState = {
+    options,
+    log,
+    pools: options.addressPools.length > 0 ? options.addressPools : DEFAULT_POOLS,
+    networks: new Map(),
+    hosted: new Map(),
+    attachments: new Map(),
+    networkFiles: new RecordFolder(join(options.dataFolder), { durable: true }),
+    attachmentFiles: new RecordFolder(join(options.runFolder), { durable: false }),
+    ports: new HostPorts(),
+    wiring: new Wiring(options.table, log),
+    nft: openNft(),
+    containerLock: new KeyedLock(),
+  };
+  try {
+    await startNetworks(state);
+    return new LocalNetworks(state);
+  } catch (error) {
+    state.ports.close();
+    state.nft.close();
+    throw error;
+  }
+}
+
+class LocalNetworks implements NetworkStore {
+  readonly #state: NetworkState;
+  /** Creating and removing follow each other: both look at all subnets and names. */
+  readonly #lock = new KeyedLock();
+
+  constructor(state: NetworkState) {
+    this.#state = state;
+  }
+
+  async inspect(reference: string): Promise<NetworkInspect> {
+    const local = findLocal(this.#state, reference);
+    if (local !== undefined) return inspectLocal(local, this.#state.attachments);
+    const hosted = findHosted(this.#state, reference);
+    if (hosted === undefined) throw notFound(reference);
+    return this.#inspectHosted(hosted);
+  }
+
+  async list(filters: Filters): Promise<readonly NetworkInspect[]> {
+    const { networks, attachments, hosted } = this.#state;
+    const all = [
+      ...[...networks.values()].map((network) => inspectLocal(network, attachments)),
+      ...[...hosted.values()].map((network) => this.#inspectHosted(network)),
+    ];
+    return filterNetworks(all, filters);
+  }
+
+  create(body: NetworkCreateBody): Promise<{ id: string; warning: string }> {
+    return this.#lock.run("networks", () => this.#create(body));
+  }
+
+  remove(reference: string): Promise<void> {
+    return this.#lock.run("networks", async () => {
+      const network = findLocal(this.#state, reference);
+      if (network === undefined) throw notFound(reference);
+      await this.#remove(network);
+    });
+  }
+
+  async validate(
+    networkMode: string,
+    endpoints: Readonly<Record<string, EndpointSettings>>,
+  ): Promise<void> {
+    const isNetwork = !["", "default", "host", "none"].includes(networkMode);
+    if (isNetwork && !networkMode.startsWith("container:")) this.#find(networkMode);
+    for (const [reference, settings] of Object.entries(endpoints)) {
+      const network = this.#find(reference);
+      if (!(network instanceof LocalNetwork)) continue;
+      checkSettings(network, settings);
+      checkAddresses(network, settings);
+    }
+  }
+
+  attach(
+    sandbox: NetworkSandbox,
+    endpoints: Readonly<Record<string, EndpointSettings>>,
+    ports: readonly PortRequest[],
+  ): Promise<AttachResult> {
+    return attachContainer(this.#state, sandbox, endpoints, ports);
+  }
+
+  detach(containerId: string): Promise<void> {
+    return detachContainer(this.#state, containerId);
+  }
+
+  reconcile(running: ReadonlyMap<string, NetworkSandbox>): Promise<void> {
+    return reconcileContainers(this.#state, running);
+  }
+
+  connect(sandbox: NetworkSandbox, reference: string, settings: EndpointSettings) {
+    return connectContainer(this.#state, sandbox, reference, settings);
+  }
+
+  async disconnect(
+    containerId: string,
+    reference: string,
+    sandbox: NetworkSandbox | undefined,
+  ): Promise<void> {
+    const network = this.#find(reference);
+    const id = network instanceof LocalNetwork ? network.record.id : network.id;
+    await disconnectContainer(this.#state, containerId, id, sandbox);
+  }
+
+  prune(filters: Filters): Promise<NetworksPruneReport> {
+    checkFilters(filters, ["label", "label!", "until"]);
+    const until = readUntil(filters, this.#state.options.clock.nowMs());
+    return this.#lock.run("networks", async () => {
+      const deleted: string[] = [];
+      for (const network of this.#state.networks.values()) {
+        const { record, endpoints } = network;
+        if (PREDEFINED.includes(record.name) || endpoints.size > 0) continue;
+        if (until !== undefined && Date.parse(record.created) >= until) continue;
+        if (!matchesLabels(filters.get("label"), record.labels)) continue;
+        if (!lacksLabels(filters.get("label!"), record.labels)) continue;
+        await this.#remove(network);
+        deleted.push(record.name);
+      }
+      return { NetworksDeleted: deleted.length === 0 ? null : deleted };
+    });
+  }
+
+  host(network: HostedNetwork): void {
+    this.#state.hosted.set(network.id, network);
+  }
+
+  unhost(networkId: string): void {
+    this.#state.hosted.delete(networkId);
+  }
+
+  attachments(): readonly AttachmentRecord[] {
+    return [...this.#state.attachments.values()];
+  }
+
+  rewriteRules(): Promise<void> {
+    return writeTable(this.#state);
+  }
+
+  close(): void {
+    this.#state.ports.close();
+    this.#state.nft.close();
+  }
+
+  #find(reference: string): LocalNetwork | HostedNetwork {
+    const network = findLocal(this.#state, reference) ?? findHosted(this.#state, reference);
+    if (network === undefined) throw notFound(reference);
+    return network;
+  }
+
+  #inspectHosted(hosted: HostedNetwork): NetworkInspect {
+    const containers = this.attachments().flatMap(({ containerId, containerName, endpoints }) =>
+      endpoints
+        .filter(({ networkId }) => networkId === hosted.id)
+        .map((endpoint) => [containerId, containerOf(endpoint, containerName)] as const),
+    );
+    return { ...hosted.inspect(), Containers: Object.fromEntries(containers) };
+  }
+
+  async #create(body: NetworkCreateBody): Promise<{ id: string; warning: string }> {
+    const state = this.#state;
+    const { random, clock, table, bridge } = state.options;
+    const id = newHexId(random);
+    const existing = [...state.networks.values()].some(({ record }) => record.name === body.Name);
+    const record = networkRecordOf(body, {
+      id,
+      created: new Date(clock.nowMs()).toISOString(),
+      pools: state.pools,
+      networkSubnets: takenSubnets(state),
+      hostSubnets: await hostSubnets(state),
+      localIpv6: localIpv6(id),
+    });
+    if (existing) {
+      throw new EngineError("already-exists", `network with name ${record.name} already exists`);
+    }
+    const network = new LocalNetwork(record);
+    await state.networkFiles.save(id, record);
+    try {
+      await this.#checkBridgeName(record.bridge);
+      await state.wiring.ensureBridge(bridgePlan(record, network.mtu(bridge.mtu)), []);
+      if (record.ipv6) state.wiring.enableForwarding(true);
+      state.networks.set(id, network);
+      const rules = rulesetNetwork(network);
+      if (rules !== undefined) await changeTable(state, renderNetwork(table, rules, "add"));
+    } catch (error) {
+      state.networks.delete(id);
+      await state.networkFiles.remove(id);
+      throw error;
+    }
+    publishEvent(state, "create", record);
+    return { id, warning: "" };
+  }
+
+  async #checkBridgeName(name: string): Promise<void> {
+    const links = await this.#state.wiring.links();
+    if (!links.some(({ ifname }) => ifname === name)) return;
+    throw new EngineError("forbidden", `networks have same bridge name: ${name} exists already`);
+  }
+
+  async #remove(network: LocalNetwork): Promise<void> {
+    const state = this.#state;
+    const { record } = network;
+    if (PREDEFINED.includes(record.name)) {
+      throw new EngineError(
+        "forbidden",
+        `${record.name} is a pre-defined network and cannot be removed`,
+      );
+    }
+    if (network.endpoints.size > 0) {
+      throw new EngineError(
+        "forbidden",
+        `error while removing network: network ${record.name} id ${record.id} has active endpoints`,
+      );
+    }
+    network.removing = true;
+    try {
+      await state.wiring.removeLinks([record.bridge]);
+      state.networks.delete(record.id);
+      const rules = rulesetNetwork(network);
+      if (rules !== undefined) {
+        await changeTable(state, renderNetwork(state.options.table, rules, "delete"));
+      }
+      await state.networkFiles.remove(record.id);
+    } catch (error) {
+      network.removing = false;
+      throw error;
+    }
+    publishEvent(state, "destroy", record);
+  }
+}
+
+/** Before anything is made: an address that can never be given is refused at create. */
+function checkAddresses(network: LocalNetwork, settings: EndpointSettings): void {
+  for (const address of [settings.IPAMConfig?.IPv4Address, settings.IPAMConfig?.IPv6Address]) {
+    if (address === undefined || address === "") continue;
+    const fits = network.record.ipam.some(({ subnet }) => {
+      const prefix = parsePrefix(subnet);
+      return prefix !== undefined && isUsable(prefix, address);
+    });
+    if (!fits) {
+      throw new EngineError(
+        "invalid-argument",
+        `invalid endpoint settings:\nno configured subnet contains IP address ${address}`,
+      );
+    }
+  }
+}
+
+/** A unique local /64 that follows from the network's id. */
+function localIpv6(id: string): string {
+  const hex = createHash("sha256").update(id).digest("hex");
+  return `fd${hex.slice(0, 2)}:${hex.slice(2, 6)}:${hex.slice(6, 10)}:${hex.slice(10, 14)}::/64`;
+}

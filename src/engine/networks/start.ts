@@ -1,0 +1,230 @@
+/**
+ * The start of the network service, after a clean end or a crash alike: records are read, predefined
+ * networks are made, the kernel is brought to what the records say, and what bears our mark and
+ * belongs to nobody is deleted.
+ */
+
+import { EngineError } from "#base/error.ts";
+import { newHexId } from "#base/ids.ts";
+import { type Prefix, parsePrefix } from "#model/ip.ts";
+import type { NetworkSandbox } from "../ports.ts";
+import { detachContainer, wire } from "./attach.ts";
+import { cutSubnet, formatPrefix, networkOf } from "./ipam.ts";
+import { LocalNetwork, OPTION } from "./network.ts";
+import { withGateway } from "./network-spec.ts";
+import type { AttachmentRecord, IpamRecord, NetworkRecord } from "./records.ts";
+import { type NetworkOptions, type NetworkState, writeTable } from "./state.ts";
+import { bridgePlan } from "./wiring.ts";
+
+export async function startNetworks(state: NetworkState): Promise<void> {
+  const { log } = state;
+  for (const record of await state.networkFiles.load(log)) {
+    state.networks.set(record.id, new LocalNetwork(record));
+  }
+  for (const attachment of await state.attachmentFiles.load(log)) adopt(state, attachment);
+  await ensurePredefined(state);
+  state.wiring.enableForwarding([...state.networks.values()].some(({ record }) => record.ipv6));
+  await mendBridges(state);
+  await writeTable(state);
+}
+
+/** What a container of an earlier run holds stays held until `reconcile` knows whether it runs. */
+function adopt(state: NetworkState, attachment: AttachmentRecord): void {
+  const { containerId, endpoints, ports } = attachment;
+  state.attachments.set(containerId, attachment);
+  for (const endpoint of endpoints) {
+    state.networks.get(endpoint.networkId)?.join(containerId, endpoint);
+  }
+  for (const { protocol, hostIp, hostPort } of ports) {
+    state.ports.adopt({ protocol, address: hostIp, port: hostPort });
+  }
+}
+
+async function ensurePredefined(state: NetworkState): Promise<void> {
+  const named = new Map(
+    [...state.networks.values()].map((network) => [network.record.name, network]),
+  );
+  for (const [name, driver] of [
+    ["host", "host"],
+    ["none", "null"],
+  ] as const) {
+    if (!named.has(name)) await addNetwork(state, emptyRecord(state.options, name, driver));
+  }
+  const before = named.get("bridge");
+  const record = await defaultBridge(state, before?.record);
+  if (before !== undefined && JSON.stringify(before.record) === JSON.stringify(record)) return;
+  if (before !== undefined && before.record.bridge !== record.bridge) {
+    await state.wiring.removeLinks([before.record.bridge]);
+  }
+  await addNetwork(state, record);
+  for (const [containerId, endpoint] of before?.endpoints ?? []) {
+    state.networks.get(record.id)?.join(containerId, endpoint);
+  }
+}
+
+async function addNetwork(state: NetworkState, record: NetworkRecord): Promise<void> {
+  await state.networkFiles.save(record.id, record);
+  state.networks.set(record.id, new LocalNetwork(record));
+}
+
+function emptyRecord(
+  options: NetworkOptions,
+  name: string,
+  driver: NetworkRecord["driver"],
+): NetworkRecord {
+  return {
+    version: 1,
+    id: newHexId(options.random),
+    name,
+    driver,
+    created: new Date(options.clock.nowMs()).toISOString(),
+    ipv6: false,
+    internal: false,
+    attachable: false,
+    ipamDriver: "default",
+    ipamOptions: null,
+    ipam: [],
+    userSubnet: false,
+    options: {},
+    labels: {},
+    bridge: "",
+  };
+}
+
+/** The default bridge as configured now; its id and, unless told otherwise, its subnet stay. */
+async function defaultBridge(
+  state: NetworkState,
+  before: NetworkRecord | undefined,
+): Promise<NetworkRecord> {
+  const { options } = state;
+  const { name, mtu, defaultBindIp } = options.bridge;
+  const base = before ?? emptyRecord(options, "bridge", "bridge");
+  return {
+    ...base,
+    bridge: name,
+    ipam: [await defaultPool(state, before?.ipam[0])],
+    options: {
+      [OPTION.defaultBridge]: "true",
+      [OPTION.icc]: "true",
+      [OPTION.masquerade]: "true",
+      [OPTION.hostBinding]: defaultBindIp,
+      [OPTION.bridgeName]: name,
+      [OPTION.mtu]: String(mtu),
+    },
+  };
+}
+
+async function defaultPool(
+  state: NetworkState,
+  before: IpamRecord | undefined,
+): Promise<IpamRecord> {
+  const { cidr, fixedCidr } = state.options.bridge;
+  if (cidr === undefined && before !== undefined) return before;
+  if (cidr === undefined) {
+    const taken = [...takenSubnets(state), ...(await hostSubnets(state))];
+    const subnet = cutSubnet(state.pools, taken);
+    if (subnet === undefined) {
+      throw new EngineError(
+        "resource-exhausted",
+        "no free subnet for the default bridge: set --bip, or --default-address-pool",
+      );
+    }
+    return withGateway({ subnet });
+  }
+  const address = parsePrefix(cidr);
+  if (address === undefined) {
+    throw new EngineError("invalid-argument", `invalid address of the default bridge: ${cidr}`);
+  }
+  const range = fixedCidr === undefined ? undefined : parsePrefix(fixedCidr);
+  if (fixedCidr !== undefined && range === undefined) {
+    throw new EngineError("invalid-argument", `invalid --fixed-cidr: ${fixedCidr}`);
+  }
+  return {
+    subnet: formatPrefix(networkOf(address)),
+    gateway: cidr.split("/")[0] ?? cidr,
+    ...(range === undefined ? {} : { range: formatPrefix(networkOf(range)) }),
+  };
+}
+
+export function takenSubnets(state: NetworkState): Prefix[] {
+  return [...state.networks.values()].flatMap(({ record }) =>
+    record.ipam.flatMap(({ subnet }) => parsePrefix(subnet) ?? []),
+  );
+}
+
+export async function hostSubnets(state: NetworkState): Promise<readonly Prefix[]> {
+  const subnets = await state.wiring.usedSubnets();
+  return subnets.flatMap((subnet) => parsePrefix(subnet) ?? []);
+}
+
+async function mendBridges(state: NetworkState): Promise<void> {
+  const links = await state.wiring.links();
+  const wanted = new Set<string>();
+  for (const network of state.networks.values()) {
+    const { record } = network;
+    if (record.driver !== "bridge") continue;
+    wanted.add(record.bridge);
+    await state.wiring.ensureBridge(
+      bridgePlan(record, network.mtu(state.options.bridge.mtu)),
+      links,
+    );
+  }
+  const stray = links.filter(
+    (link) =>
+      state.wiring.isOurs(link) &&
+      link.linkinfo?.info_kind === "bridge" &&
+      !wanted.has(link.ifname),
+  );
+  if (stray.length === 0) return;
+  state.log.info("bridges of an earlier run removed", {
+    bridges: stray.map(({ ifname }) => ifname),
+  });
+  await state.wiring.removeLinks(stray.map(({ ifname }) => ifname));
+}
+
+/** What running containers hold is mended, the rest is freed. */
+export async function reconcileContainers(
+  state: NetworkState,
+  running: ReadonlyMap<string, NetworkSandbox>,
+): Promise<void> {
+  for (const containerId of state.attachments.keys()) {
+    if (!running.has(containerId)) await detachContainer(state, containerId);
+  }
+  const links = new Map((await state.wiring.links()).map((link) => [link.ifname, link]));
+  const held = new Set<string>();
+  for (const [containerId, attachment] of state.attachments) {
+    const sandbox = running.get(containerId);
+    for (const endpoint of attachment.endpoints) {
+      held.add(endpoint.hostInterface);
+      if (sandbox === undefined) continue;
+      const link = links.get(endpoint.hostInterface);
+      if (link === undefined) await rewire(state, sandbox, attachment, endpoint.hostInterface);
+      else if (link.master !== endpoint.bridge) await state.wiring.replug(endpoint);
+    }
+    if (sandbox !== undefined)
+      await state.options.resolver?.attached(sandbox, attachment.endpoints);
+  }
+  const stray = [...links.values()].filter(
+    (link) =>
+      state.wiring.isOurs(link) && link.linkinfo?.info_kind === "veth" && !held.has(link.ifname),
+  );
+  await state.wiring.removeLinks(stray.map(({ ifname }) => ifname));
+  await writeTable(state);
+}
+
+async function rewire(
+  state: NetworkState,
+  sandbox: NetworkSandbox,
+  attachment: AttachmentRecord,
+  hostInterface: string,
+): Promise<void> {
+  const endpoint = attachment.endpoints.find((one) => one.hostInterface === hostInterface);
+  if (endpoint === undefined) return;
+  state.log.warn("an interface of a running container was gone, it is made anew", {
+    container: sandbox.containerId,
+    interface: hostInterface,
+  });
+  await wire(state, sandbox, [endpoint]).catch((error: unknown) =>
+    state.log.error("it could not be made", { container: sandbox.containerId, error }),
+  );
+}

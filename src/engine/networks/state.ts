@@ -1,0 +1,152 @@
+/**
+ * What the parts of the network service share: networks and attachments in memory, their files, and
+ * the kernel. Decisions are made on the memory, without waiting in between; files and kernel follow.
+ */
+
+import { EngineError } from "#base/error.ts";
+import type { Clock, Log, Random } from "#base/ports.ts";
+import type { KeyedLock } from "#platform/async.ts";
+import type { Nft } from "#platform/net/nft.ts";
+import type { EventBus, NetworkSandbox } from "../ports.ts";
+import type { SubnetPool } from "./ipam.ts";
+import type { HostedNetwork, LocalNetwork } from "./network.ts";
+import { OPTION } from "./network.ts";
+import type { HostPorts } from "./port-hold.ts";
+import type { AttachmentRecord, EndpointRecord, NetworkRecord, RecordFolder } from "./records.ts";
+import { type RulesetNetwork, renderTable } from "./ruleset.ts";
+import type { Wiring } from "./wiring.ts";
+
+/** Who answers DNS inside containers; without one they get the host's name servers. */
+export interface ContainerResolver {
+  /** Called when the endpoints are wired; resolves to what resolv.conf shall name. */
+  attached(
+    sandbox: NetworkSandbox,
+    endpoints: readonly EndpointRecord[],
+  ): Promise<readonly string[]>;
+  detached(containerId: string): Promise<void>;
+}
+
+export interface NetworkOptions {
+  /** Network definitions: DATA_ROOT/networks. */
+  readonly dataFolder: string;
+  /** What running containers hold: RUN_ROOT/networks. */
+  readonly runFolder: string;
+  /** nftables table, and the mark on interfaces; its own for every engine in one namespace. */
+  readonly table: string;
+  readonly bridge: {
+    readonly name: string;
+    /** Address of the host on it with prefix length; undefined = cut from the pools. */
+    readonly cidr: string | undefined;
+    /** Part of the subnet that containers get. */
+    readonly fixedCidr: string | undefined;
+    readonly mtu: number;
+    /** Host address of published ports that name none. */
+    readonly defaultBindIp: string;
+  };
+  /** Empty = docker's. */
+  readonly addressPools: readonly SubnetPool[];
+  /** Name servers for every container; empty = the host's. */
+  readonly nameservers: readonly string[];
+  readonly clock: Clock;
+  readonly random: Random;
+  readonly log: Log;
+  readonly events?: Pick<EventBus, "publish"> | undefined;
+  readonly resolver?: ContainerResolver | undefined;
+}
+
+export interface NetworkState {
+  readonly options: NetworkOptions;
+  readonly log: Log;
+  readonly pools: readonly SubnetPool[];
+  /** By id. */
+  readonly networks: Map<string, LocalNetwork>;
+  readonly hosted: Map<string, HostedNetwork>;
+  /** By container id. */
+  readonly attachments: Map<string, AttachmentRecord>;
+  readonly networkFiles: RecordFolder<NetworkRecord>;
+  readonly attachmentFiles: RecordFolder<AttachmentRecord>;
+  readonly ports: HostPorts;
+  readonly wiring: Wiring;
+  readonly nft: Nft;
+  /** One change of a container's network at a time. */
+  readonly containerLock: KeyedLock;
+}
+
+/** Finds a local network by name, whole id, or unique beginning of an id. */
+export function findLocal(state: NetworkState, reference: string): LocalNetwork | undefined {
+  const wanted = reference === "default" ? "bridge" : reference;
+  const exact = state.networks.get(wanted);
+  if (exact !== undefined) return exact;
+  const all = [...state.networks.values()].filter(({ removing }) => !removing);
+  const named = all.find(({ record }) => record.name === wanted);
+  if (named !== undefined) return named;
+  const matching = wanted === "" ? [] : all.filter(({ record }) => record.id.startsWith(wanted));
+  if (matching.length > 1) {
+    throw new EngineError(
+      "invalid-argument",
+      `network ${reference} is ambiguous (${matching.length} matches found on ID prefix)`,
+    );
+  }
+  return matching[0];
+}
+
+export function findHosted(state: NetworkState, reference: string): HostedNetwork | undefined {
+  return (
+    state.hosted.get(reference) ?? [...state.hosted.values()].find(({ name }) => name === reference)
+  );
+}
+
+export function notFound(reference: string): EngineError {
+  return new EngineError("not-found", `network ${reference} not found`);
+}
+
+/** A network as the ruleset sees it; host and null have no part in it. */
+export function rulesetNetwork({ record }: LocalNetwork): RulesetNetwork | undefined {
+  if (record.driver !== "bridge") return undefined;
+  const subnets = (six: boolean) =>
+    record.ipam.flatMap(({ subnet }) => (subnet.includes(":") === six ? [subnet] : []));
+  return {
+    bridge: record.bridge,
+    internal: record.internal,
+    masquerade: record.options[OPTION.masquerade] !== "false",
+    subnets4: subnets(false),
+    subnets6: subnets(true),
+  };
+}
+
+/** Puts the whole table in place, whatever was there. */
+export async function writeTable(state: NetworkState): Promise<void> {
+  const networks = [...state.networks.values()].flatMap((network) => rulesetNetwork(network) ?? []);
+  const ports = [...state.attachments.values()].flatMap((attachment) => attachment.ports);
+  await state.nft.run(renderTable(state.options.table, networks, ports));
+}
+
+/**
+ * Applies a change to the table. When the table is not what we think (somebody flushed it), all of
+ * it is written anew; memory has the change already.
+ */
+export async function changeTable(state: NetworkState, script: string): Promise<void> {
+  if (script.trim() === "") return;
+  try {
+    await state.nft.run(script);
+  } catch (error) {
+    state.log.warn("the nftables table was changed by somebody, it is written anew", { error });
+    await writeTable(state);
+  }
+}
+
+export function publishEvent(
+  state: NetworkState,
+  action: string,
+  network: { readonly id: string; readonly name: string; readonly driver: string },
+  attributes: Readonly<Record<string, string>> = {},
+): void {
+  state.options.events?.publish({
+    Type: "network",
+    Action: action,
+    Actor: {
+      ID: network.id,
+      Attributes: { ...attributes, name: network.name, type: network.driver },
+    },
+  });
+}
