@@ -294,6 +294,25 @@ describe("updates", () => {
     }
   });
 
+  it("do not hammer with a version that cannot be prepared, while the old one runs", () => {
+    for (const order of [Order.START_FIRST, Order.STOP_FIRST]) {
+      const swarm = lab();
+      const update = { parallelism: 1n, order, failureAction: FailureAction.CONTINUE };
+      swarm.addService("web", replicated("web", 1, { service: { update } }));
+      swarm.settle();
+      swarm.fate = (task) => (imageOf(task) === "app:bad" ? "reject" : "run");
+      const seen = new Set<string>();
+      swarm.onCommit = (view) => {
+        for (const { id } of view.all("task")) seen.add(id);
+      };
+      swarm.editService("web", (spec) => withImage(spec, "app:bad"));
+      swarm.pass(60_000);
+      expect(swarm.running("web").map(imageOf)).toEqual(["app:1"]);
+      expect(seen.size).toBeLessThanOrEqual(16);
+      expect(seen.size).toBeGreaterThan(5);
+    }
+  });
+
   it("are overtaken by a newer one", () => {
     const swarm = lab();
     swarm.addService("web", app(4, 1, Order.START_FIRST));

@@ -9,7 +9,7 @@ import { isTerminal, isWanted } from "#model/task.ts";
 import type { Service, Task } from "#wire/gen/swarmkit/objects_pb.js";
 import { TaskState, UpdateStatus_UpdateState as UpdateState } from "#wire/gen/swarmkit/types_pb.js";
 import type { Desk } from "./desk.ts";
-import { isBroken, mayRestart, type Slot, startMs, wantedOf } from "./slot.ts";
+import { isBroken, mayRestart, retryMs, type Slot, startMs, wantedOf } from "./slot.ts";
 
 /** Replaces what is broken in a slot of a service that is no job. */
 export function replaceBroken(desk: Desk, service: Service, slot: Slot): void {
@@ -35,8 +35,8 @@ export function replace(
 ): boolean {
   const again = service !== undefined && mayRestart(slot, task, isJob);
   if (again && task.desiredState === TaskState.READY && isTerminal(task)) {
-    const atMs = startMs(slot, task, desk.nodeOf);
-    if (Number.isFinite(atMs) && atMs > desk.nowMs) {
+    const atMs = retryMs(slot, task, desk.nodeOf);
+    if (atMs > desk.nowMs) {
       desk.wake(slot.key, atMs);
       return false;
     }

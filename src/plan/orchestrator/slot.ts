@@ -101,6 +101,15 @@ export function startMs(slot: Slot, task: Task, nodeOf: NodeLookup): number {
   return atMs;
 }
 
+/** Before this a task that failed while it waited for its start is not tried again. */
+export function retryMs(slot: Slot, task: Task, nodeOf: NodeLookup): number {
+  const history = historyOf(slot);
+  const earlier = history.slice(0, history.indexOf(task));
+  // The task that it was to replace may still run beside it; what counts is how the attempts went.
+  const attempts = earlier.filter((other) => !isWanted(other) || isTerminal(other));
+  return createdMs(task) + delayBefore(task, attempts, nodeOf);
+}
+
 function delayBefore(task: Task, earlier: readonly Task[], nodeOf: NodeLookup): number {
   const last = earlier.at(-1);
   if (last === undefined || !endedByItself(last) || !sameVersion(last, task)) return 0;
