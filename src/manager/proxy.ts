@@ -104,10 +104,22 @@ function forward(
     };
   }
   return async function* (request, context) {
-    const leader = await election.leaderFor(context);
-    yield* (
-      leader === "self" ? here(request, context) : remote(request, context, leader)
-    ) as AsyncIterable<unknown>;
+    for (let began = false; ; ) {
+      const leader = await election.leaderFor(context);
+      if (leader === "self") return yield* here(request, context) as AsyncIterable<unknown>;
+      try {
+        for await (const item of remote(request, context, leader) as AsyncIterable<unknown>) {
+          began = true;
+          yield item;
+        }
+        return;
+      } catch (error) {
+        // What a bidirectional call has sent is gone with the refusal.
+        const again = method.methodKind === "server_streaming" && !began;
+        if (!again || !refusedToForward(error)) throw error;
+        await election.anotherThan(leader, error, context.signal);
+      }
+    }
   };
 }
 

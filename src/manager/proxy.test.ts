@@ -1,0 +1,192 @@
+import { create } from "@bufbuild/protobuf";
+import { afterEach, beforeEach, expect, test } from "vitest";
+import { EngineError } from "#base/error.ts";
+import type { Clock } from "#base/ports.ts";
+import type { RpcChannel } from "#platform/grpc/client.ts";
+import type { PeerIdentity, RpcContext } from "#platform/grpc/server.ts";
+import { realClock } from "#platform/real-ports.ts";
+import {
+  Dispatcher,
+  HeartbeatResponseSchema,
+  SessionMessageSchema,
+} from "#wire/gen/swarmkit/dispatcher_pb.js";
+import { createManagerChannel } from "./manager-channel.ts";
+import { createLeaderProxy } from "./proxy.ts";
+
+/** Managers that call each other in memory, as over TLS: the receiver sees the sender as the peer. */
+class Manager {
+  readonly identity: PeerIdentity;
+  leads = false;
+  leader: { nodeId: string; addr: string } | undefined;
+  reachable = true;
+  seen: RpcContext[] = [];
+  /** What the next local call fails with. */
+  failure: Error | undefined;
+  readonly #network: Map<string, Manager>;
+  readonly #handlers;
+
+  constructor(name: string, network: Map<string, Manager>) {
+    this.identity = { nodeId: name, role: "swarm-manager", clusterId: "c1" };
+    this.#network = network;
+    network.set(name, this);
+    const proxy = createLeaderProxy({
+      state: { isLeader: () => this.leads, leader: () => this.leader },
+      cluster: { clusterId: "c1", removed: () => false },
+      self: () => this.identity,
+      selfAddress: () => name,
+      channelTo: (address) => this.#channelTo(address),
+      clock: fast,
+    });
+    const answer = (context: RpcContext) => {
+      this.seen.push(context);
+      if (this.failure !== undefined) throw this.failure;
+    };
+    this.#handlers = proxy.wrap(Dispatcher, {
+      heartbeat: (_request, context) => {
+        answer(context);
+        return create(HeartbeatResponseSchema);
+      },
+      session: async function* (_request, context) {
+        answer(context);
+        yield create(SessionMessageSchema, { sessionId: name });
+      },
+      updateTaskStatus: () => ({}),
+      updateVolumeStatus: () => ({}),
+      tasks: async function* () {},
+      assignments: async function* () {},
+    });
+  }
+
+  /** A channel whose calls arrive here from `peer`. */
+  channel(peer: PeerIdentity | undefined, peerAddress: string): RpcChannel {
+    const handlers = this.#handlers;
+    const arriving = Object.fromEntries(
+      Object.entries(handlers).map(([name, handler]) => [
+        name,
+        (request: never, context: RpcContext) =>
+          (handler as (request: never, context: RpcContext) => unknown)(request, {
+            ...context,
+            local: false,
+            peer,
+            peerAddress,
+          }),
+      ]),
+    );
+    return createManagerChannel(
+      { handlersOf: () => arriving as never },
+      () => this.identity,
+      new AbortController().signal,
+    );
+  }
+
+  #channelTo(address: string): RpcChannel {
+    const other = this.#network.get(address);
+    if (other === undefined || !other.reachable) {
+      return {
+        ...this.channel(undefined, ""),
+        ready: () => Promise.reject(new EngineError("unavailable", "no connection")),
+      };
+    }
+    return other.channel(this.identity, this.identity.nodeId);
+  }
+}
+
+/** Waits of seconds are over in a tenth of their time. */
+const fast: Clock = {
+  ...realClock,
+  monotonicMs: () => realClock.monotonicMs() * 10,
+  setTimer: (ms, call) => realClock.setTimer(ms / 10, call),
+};
+const worker: PeerIdentity = { nodeId: "w1", role: "swarm-worker", clusterId: "c1" };
+let network: Map<string, Manager>;
+let first: Manager;
+let second: Manager;
+
+beforeEach(() => {
+  network = new Map();
+  first = new Manager("m1", network);
+  second = new Manager("m2", network);
+  lead(first);
+});
+
+afterEach(() => network.clear());
+
+function lead(leader: Manager | undefined): void {
+  for (const manager of network.values()) {
+    manager.leads = manager === leader;
+    const nodeId = leader?.identity.nodeId;
+    manager.leader = nodeId === undefined ? undefined : { nodeId, addr: nodeId };
+  }
+}
+
+function callAt(manager: Manager) {
+  return manager.channel(worker, "192.0.2.1:1234").client(Dispatcher);
+}
+
+test("a follower forwards, and the leader sees who asked and from where", async () => {
+  await callAt(second).heartbeat({});
+  for await (const message of callAt(second).session({})) {
+    expect(message.sessionId).toBe("m1");
+  }
+  expect(second.seen).toEqual([]);
+  for (const context of first.seen) {
+    expect(context).toMatchObject({ peer: worker, peerAddress: "192.0.2.1:1234" });
+  }
+  expect(first.seen.length).toBe(2);
+});
+
+test("a call is sent on once, never in circles", async () => {
+  first.leads = false;
+  first.leader = { nodeId: "m2", addr: "m2" };
+  second.leader = { nodeId: "m1", addr: "m1" };
+  await expect(callAt(second).heartbeat({})).rejects.toThrow("more than one redirect to leader");
+  expect([...first.seen, ...second.seen]).toEqual([]);
+});
+
+test("what the old leader refused to forward finds the new one", async () => {
+  // m2 still believes in m1, which knows that it does not lead any more.
+  first.leads = false;
+  const answered = callAt(second).heartbeat({});
+  const streamed = (async () => {
+    for await (const message of callAt(second).session({})) return message.sessionId;
+    return "";
+  })();
+  await new Promise((resolve) => setTimeout(resolve, 20));
+  lead(second);
+  await answered;
+  expect(await streamed).toBe("m2");
+});
+
+test("an election is waited for; a lost majority is not waited for twice", async () => {
+  lead(undefined);
+  const answered = callAt(second).heartbeat({});
+  await new Promise((resolve) => setTimeout(resolve, 20));
+  lead(first);
+  await answered;
+  lead(undefined);
+  const before = realClock.monotonicMs();
+  await expect(callAt(second).heartbeat({})).rejects.toMatchObject({
+    code: "unknown",
+    message:
+      "The swarm does not have a leader. It's possible that too few managers are online. Make sure more than half of the managers are online.",
+  });
+  const waited = realClock.monotonicMs() - before;
+  const again = realClock.monotonicMs();
+  await expect(callAt(second).heartbeat({})).rejects.toThrow("does not have a leader");
+  expect(realClock.monotonicMs() - again).toBeLessThan(waited / 2);
+});
+
+test("what may have been done is not done twice", async () => {
+  first.failure = new EngineError("unavailable", "the connection broke");
+  await expect(callAt(second).heartbeat({})).rejects.toThrow("the connection broke");
+  expect(first.seen.length).toBe(1);
+});
+
+test("a leader that cannot be reached is no leader", async () => {
+  first.reachable = false;
+  const answered = callAt(second).heartbeat({});
+  await new Promise((resolve) => setTimeout(resolve, 20));
+  lead(second);
+  await answered;
+  expect(second.seen.length).toBe(1);
+});
