@@ -18,6 +18,7 @@ import { createLog, silentLog } from "#platform/log.ts";
 import { realClock, realRandom } from "#platform/real-ports.ts";
 import { readCertificate } from "#platform/x509/certificate.ts";
 import {
+  type Authority,
   createRequest,
   issueCertificate,
   readPrivateKey,
@@ -50,17 +51,12 @@ export class TestCluster {
   }
 
   /** Puts a certificate on the stopped node's disk that ended minutes ago, for the key it has. */
-  async expire(node: TestNode, manager: TestNode): Promise<void> {
-    const root = manager.swarm.manager()?.state.view().byName("cluster", "default")?.rootCa;
+  async expire(node: TestNode, authority: Authority): Promise<void> {
     const paths = swarmPaths(node.dataRoot);
     const facts = readCertificate(await readFile(paths.nodeCert, "utf8"));
     const key = readPrivateKey(
       parseNodeKey(await readFile(paths.nodeKey, "utf8"), undefined).privateKey,
     );
-    const authority = {
-      cert: Buffer.from(root?.caCert ?? []).toString(),
-      key: Buffer.from(root?.caKey ?? []).toString(),
-    };
     const subject = {
       nodeId: facts.commonName,
       clusterId: facts.organization,
@@ -147,6 +143,15 @@ export class TestCluster {
     this.#nodes.push(node);
     return node;
   }
+}
+
+/** The cluster's root with its key, out of a manager's store. */
+export function authorityOf(manager: TestNode): Authority {
+  const root = manager.swarm.manager()?.state.view().byName("cluster", "default")?.rootCa;
+  return {
+    cert: Buffer.from(root?.caCert ?? []).toString(),
+    key: Buffer.from(root?.caKey ?? []).toString(),
+  };
 }
 
 /** The cluster's own facts, as its control API shows them. */

@@ -5,7 +5,7 @@ import { join } from "node:path";
 import { create } from "@bufbuild/protobuf";
 import { afterEach, beforeEach, expect, test } from "vitest";
 import { CAConfigSchema } from "#wire/gen/swarmkit/types_pb.js";
-import { clusterOf, nodesOf, TestCluster, type TestNode } from "./fixtures.ts";
+import { authorityOf, clusterOf, nodesOf, TestCluster, type TestNode } from "./fixtures.ts";
 
 let cluster: TestCluster;
 
@@ -68,10 +68,27 @@ test("a worker whose certificate expired while it slept renews by its key and co
   await worker.join(manager, token);
   const nodeId = worker.swarm.localNodeId();
   await worker.stop();
-  await cluster.expire(worker, manager);
+  await cluster.expire(worker, authorityOf(manager));
   const expired = await certificate(worker);
   const back = await worker.restart();
   await expect.poll(() => back.swarm.info().state, { timeout: 20_000 }).toBe("active");
   expect(back.swarm.localNodeId()).toBe(nodeId);
   expect(await certificate(worker)).not.toBe(expired);
+});
+
+test("a swarm that slept until all of its certificates had expired wakes up", async () => {
+  const managers = [await cluster.node("m1"), await cluster.node("m2"), await cluster.node("m3")];
+  const [first, ...others] = managers;
+  if (first === undefined) throw new Error("no manager");
+  await first.init();
+  const { manager: token } = await clusterOf(first);
+  for (const other of others) await other.join(first, token);
+  const authority = authorityOf(first);
+  for (const node of managers) await node.stop();
+  for (const node of managers) await cluster.expire(node, authority);
+  const awake = await Promise.all(managers.map((node) => node.restart()));
+  for (const node of awake) {
+    await expect.poll(() => node.swarm.info().state, { timeout: 30_000 }).toBe("active");
+    expect((await nodesOf(node)).size).toBe(3);
+  }
 });

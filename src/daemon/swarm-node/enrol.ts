@@ -7,12 +7,22 @@
 import type { KeyObject } from "node:crypto";
 import { EngineError, isErrorCode } from "#base/error.ts";
 import { toHex } from "#base/ids.ts";
-import type { Clock } from "#base/ports.ts";
+import type { Clock, Random } from "#base/ports.ts";
+import { nodeLifetimeMs } from "#manager/ca/cluster.ts";
 import { parseJoinToken } from "#pki/join-token.ts";
+import { leafProfile } from "#pki/profile.ts";
+import { signerOf } from "#pki/rotation.ts";
 import { sleep } from "#platform/async.ts";
 import type { RpcChannel } from "#platform/grpc/client.ts";
 import { digestOfPem, readCertificate, verifyChain } from "#platform/x509/certificate.ts";
-import { createRequest, generateKey, readPrivateKey } from "#platform/x509/issue.ts";
+import {
+  createRequest,
+  generateKey,
+  issueCertificate,
+  readPrivateKey,
+  readRequest,
+} from "#platform/x509/issue.ts";
+import type { ReadView } from "#store/types.ts";
 import { CA, NodeCA } from "#wire/gen/swarmkit/ca_pb.js";
 import { NodeSpec_Availability } from "#wire/gen/swarmkit/specs_pb.js";
 import { IssuanceStatus_State } from "#wire/gen/swarmkit/types_pb.js";
@@ -119,6 +129,34 @@ export async function renewIdentity(
   await identity.renew(nodeCert, pemOf(key));
 }
 
+/**
+ * A certificate from this manager's own copy of the store, for the day on which those of all managers
+ * have expired: nobody trusts anybody then, so no leader can come about who could sign. It grants
+ * only what the store says that this node is.
+ */
+export async function renewFromStore(
+  identity: NodeIdentity,
+  view: ReadView,
+  clock: Clock,
+  random: Random,
+): Promise<void> {
+  const { nodeId, clusterId } = identity;
+  const cluster = view.get("cluster", clusterId);
+  const node = view.get("node", nodeId);
+  const signer = cluster?.rootCa && signerOf(cluster.rootCa);
+  const removed = cluster?.blacklistedCertificates[nodeId] !== undefined;
+  if (cluster === undefined || signer === undefined || node === undefined || removed) {
+    throw new EngineError("unavailable", "this manager cannot sign a certificate for itself");
+  }
+  const key = generateKey();
+  const request = await readRequest(await createRequest(key, nodeId));
+  const subject = { nodeId, role: node.role, clusterId };
+  const profile = leafProfile(subject, clock.nowMs(), nodeLifetimeMs(cluster));
+  const authority = { cert: textOf(signer.cert), key: textOf(signer.key) };
+  const leaf = await issueCertificate(authority, request, profile, random);
+  await identity.renew(leaf + textOf(signer.intermediate), pemOf(key));
+}
+
 interface Request {
   readonly csr: string;
   readonly token: string;
@@ -161,6 +199,10 @@ async function requestCertificate(
     }
     await sleep(options.clock, RETRY_MS, signal);
   }
+}
+
+function textOf(bytes: Uint8Array): string {
+  return Buffer.from(bytes).toString("utf8");
 }
 
 function pemOf(key: KeyObject): string {

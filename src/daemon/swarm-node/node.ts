@@ -20,7 +20,7 @@ import type { NodeSpec_Availability } from "#wire/gen/swarmkit/specs_pb.js";
 import { IssuanceStatus_State, NodeRole } from "#wire/gen/swarmkit/types_pb.js";
 import { Changes } from "./changes.ts";
 import { anonymousChannel, managerChannel, SharedChannels } from "./channels.ts";
-import { joinCluster, renewIdentity } from "./enrol.ts";
+import { joinCluster, renewFromStore, renewIdentity } from "./enrol.ts";
 import { loadIdentity, NodeIdentity } from "./identity.ts";
 import { LockedKeyError } from "./key-file.ts";
 import { KnownManagers } from "./managers.ts";
@@ -211,6 +211,10 @@ export class SwarmNode {
   async #renew(identity: NodeIdentity, signal: AbortSignal): Promise<void> {
     const { clock, random } = this.#options;
     if (this.#manager !== undefined) {
+      const { state } = this.#manager;
+      if (identity.expired(clock) && state.leader() === undefined) {
+        return renewFromStore(identity, state.view(), clock, random);
+      }
       return renewIdentity(identity, this.#manager.channel, clock, signal);
     }
     const remote = this.#known?.pick(random, [identity.nodeId]) ?? this.#known?.pick(random);
