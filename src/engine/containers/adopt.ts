@@ -6,8 +6,8 @@
 
 import { readdir, rm } from "node:fs/promises";
 import { messageOf } from "#base/error.ts";
-import { formatNs } from "#engine/logs/timestamps.ts";
-import type { NetworkSandbox } from "#engine/ports.ts";
+import { formatNs } from "../logs/timestamps.ts";
+import type { NetworkSandbox } from "../ports.ts";
 import { Container } from "./container.ts";
 import type { ContainerContext } from "./context.ts";
 import { createLog } from "./create.ts";

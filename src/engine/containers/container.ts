@@ -5,9 +5,9 @@
  */
 
 import type { Timer } from "#base/ports.ts";
-import type { JsonFileLog } from "#engine/logs/json-file.ts";
 import { type Deferred, deferred } from "#platform/async.ts";
 import type { Mount } from "#wire/gen/containerd/types_pb.js";
+import type { JsonFileLog } from "../logs/json-file.ts";
 import type { HealthState } from "./health-state.ts";
 import { OutputHub } from "./output-hub.ts";
 import type { ProcessIo } from "./process-io.ts";

@@ -1,8 +1,8 @@
 /** What the parts of the container service share: the host's other services, and the bookkeeping. */
 
 import type { Clock, Log, Random } from "#base/ports.ts";
-import type { EventBus, ImageService, NetworkService, VolumeService } from "#engine/ports.ts";
 import type { KeyedLock } from "#platform/async.ts";
+import type { EventBus, ImageService, NetworkService, VolumeService } from "../ports.ts";
 import type { Container } from "./container.ts";
 import type { HostFacts } from "./host.ts";
 import type { ContainerRegistry } from "./registry.ts";

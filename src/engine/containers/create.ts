@@ -7,13 +7,13 @@
 import { stat } from "node:fs/promises";
 import { EngineError, messageOf } from "#base/error.ts";
 import { newHexId, shortId } from "#base/ids.ts";
-import { JsonFileLog } from "#engine/logs/json-file.ts";
-import { parseLogConfig } from "#engine/logs/log-options.ts";
-import { formatNs } from "#engine/logs/timestamps.ts";
-import type { RunnableImage } from "#engine/ports.ts";
 import type { ContainerConfig, ContainerCreateBody, HostConfig } from "#wire/docker/containers.ts";
 import type { EndpointSettings } from "#wire/docker/networks.ts";
 import type { Mount } from "#wire/gen/containerd/types_pb.js";
+import { JsonFileLog } from "../logs/json-file.ts";
+import { parseLogConfig } from "../logs/log-options.ts";
+import { formatNs } from "../logs/timestamps.ts";
+import type { RunnableImage } from "../ports.ts";
 import { Container } from "./container.ts";
 import { type ContainerContext, publishEvent } from "./context.ts";
 import { checkConfig, checkHostConfig, checkName, withDefaults } from "./create-request.ts";

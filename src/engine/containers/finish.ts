@@ -5,8 +5,8 @@
 
 import { readFile } from "node:fs/promises";
 import { messageOf } from "#base/error.ts";
-import { formatNs } from "#engine/logs/timestamps.ts";
 import { sleep } from "#platform/async.ts";
+import { formatNs } from "../logs/timestamps.ts";
 import type { Container } from "./container.ts";
 import { type ContainerContext, publishEvent } from "./context.ts";
 import { releaseRun } from "./release.ts";

@@ -1,9 +1,9 @@
 /** Runs a container's health probes, one after another, from its start to its end. */
 
 import { messageOf } from "#base/error.ts";
-import { createExec, startExec } from "#engine/exec/exec-service.ts";
-import { formatNs } from "#engine/logs/timestamps.ts";
 import { sleep } from "#platform/async.ts";
+import { createExec, startExec } from "../exec/exec-service.ts";
+import { formatNs } from "../logs/timestamps.ts";
 import type { Container } from "./container.ts";
 import { type ContainerContext, publishEvent } from "./context.ts";
 import {

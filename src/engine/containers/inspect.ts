@@ -1,6 +1,5 @@
 /** A container as `GET /containers/{id}/json` and `GET /containers/json` show it. */
 
-import { parseNs } from "#engine/logs/timestamps.ts";
 import type {
   ContainerInspect,
   ContainerState,
@@ -10,6 +9,7 @@ import type {
   PortSummary,
 } from "#wire/docker/containers.ts";
 import type { EndpointSettings } from "#wire/docker/networks.ts";
+import { parseNs } from "../logs/timestamps.ts";
 import type { Container } from "./container.ts";
 import { planPorts } from "./port-bindings.ts";
 import { toMountPoint } from "./record.ts";

@@ -2,8 +2,8 @@
 
 import { parseDuration } from "#base/duration.ts";
 import { EngineError } from "#base/error.ts";
-import { parseNs } from "#engine/logs/timestamps.ts";
-import type { Filters } from "#engine/ports.ts";
+import { parseNs } from "../logs/timestamps.ts";
+import type { Filters } from "../ports.ts";
 import type { Container } from "./container.ts";
 import { parsePort } from "./port-bindings.ts";
 import { PHASES } from "./record.ts";

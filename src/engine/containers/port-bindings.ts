@@ -1,8 +1,8 @@
 /** Ports that a container publishes, from the Engine API's bindings to requests for the network. */
 
 import { EngineError } from "#base/error.ts";
-import type { PortRequest } from "#engine/ports.ts";
 import type { ContainerConfig, HostConfig, PortBinding } from "#wire/docker/containers.ts";
+import type { PortRequest } from "../ports.ts";
 
 /** "80", "80/tcp" → its parts; `invalid-argument` for anything else. */
 export function parsePort(text: string): {

@@ -1,12 +1,12 @@
 /** Reads of the containers: list with filters, inspect, and prune, which lists and removes. */
 
 import { isErrorCode, messageOf } from "#base/error.ts";
-import type { Filters } from "#engine/ports.ts";
 import type {
   ContainerInspect,
   ContainerSummary,
   ContainersPruneReport,
 } from "#wire/docker/containers.ts";
+import type { Filters } from "../ports.ts";
 import type { Container } from "./container.ts";
 import type { ContainerContext } from "./context.ts";
 import {

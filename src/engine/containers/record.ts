@@ -4,7 +4,6 @@
  * written at every transition, and checked against containerd when the engine starts.
  */
 
-import type { AttachedNetwork } from "#engine/ports.ts";
 import type {
   ContainerConfig,
   HostConfig,
@@ -12,6 +11,7 @@ import type {
   PortBinding,
 } from "#wire/docker/containers.ts";
 import type { EndpointSettings } from "#wire/docker/networks.ts";
+import type { AttachedNetwork } from "../ports.ts";
 
 export const RECORD_VERSION = 1;
 

@@ -6,13 +6,19 @@
 
 import { EngineError, isErrorCode } from "#base/error.ts";
 import type { Clock, Log, Random } from "#base/ports.ts";
-import {
-  createExecService,
-  type ExecService,
-  type TerminalSize,
-} from "#engine/exec/exec-service.ts";
-import { readLog } from "#engine/logs/log-reader.ts";
-import { createNsClock } from "#engine/logs/timestamps.ts";
+import { KeyedLock } from "#platform/async.ts";
+import type { Containerd } from "#platform/containerd/client.ts";
+import type {
+  ContainerInspect,
+  ContainerStats,
+  ContainerSummary,
+  ContainersPruneReport,
+  ContainerTop,
+  ContainerUpdateBody,
+} from "#wire/docker/containers.ts";
+import { createExecService, type ExecService, type TerminalSize } from "../exec/exec-service.ts";
+import { readLog } from "../logs/log-reader.ts";
+import { createNsClock } from "../logs/timestamps.ts";
 import type {
   ContainerService,
   EventBus,
@@ -24,17 +30,7 @@ import type {
   NetworkService,
   VolumeService,
   WaitResult,
-} from "#engine/ports.ts";
-import { KeyedLock } from "#platform/async.ts";
-import type { Containerd } from "#platform/containerd/client.ts";
-import type {
-  ContainerInspect,
-  ContainerStats,
-  ContainerSummary,
-  ContainersPruneReport,
-  ContainerTop,
-  ContainerUpdateBody,
-} from "#wire/docker/containers.ts";
+} from "../ports.ts";
 import { adoptAll, runningSandboxes, startByPolicy } from "./adopt.ts";
 import { type ClientStreams, openSession, type Session } from "./attach.ts";
 import type { Container } from "./container.ts";

@@ -6,9 +6,9 @@
  */
 
 import { type EngineError, isErrorCode, messageOf } from "#base/error.ts";
-import { formatNs } from "#engine/logs/timestamps.ts";
-import type { AttachResult } from "#engine/ports.ts";
 import { sleep } from "#platform/async.ts";
+import { formatNs } from "../logs/timestamps.ts";
+import type { AttachResult } from "../ports.ts";
 import type { Container } from "./container.ts";
 import { type ContainerContext, publishEvent } from "./context.ts";
 import { startHealthChecks } from "./health.ts";

@@ -2,7 +2,6 @@
 
 import { readFile } from "node:fs/promises";
 import { cpus, totalmem } from "node:os";
-import { formatNs } from "#engine/logs/timestamps.ts";
 import { sleep } from "#platform/async.ts";
 import { unpackMessage } from "#platform/containerd/any.ts";
 import type {
@@ -19,6 +18,7 @@ import {
   type Metrics as MetricsV2,
   MetricsSchema as V2,
 } from "#wire/gen/containerd/cgroups_v2_pb.js";
+import { formatNs } from "../logs/timestamps.ts";
 import type { Container } from "./container.ts";
 import type { ContainerContext } from "./context.ts";
 import { ZERO_TIME } from "./record.ts";

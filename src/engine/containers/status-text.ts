@@ -1,6 +1,6 @@
 /** "Up 5 minutes (healthy)", "Exited (0) 3 seconds ago": a container's state in docker's words. */
 
-import { parseNs } from "#engine/logs/timestamps.ts";
+import { parseNs } from "../logs/timestamps.ts";
 import type { HealthState } from "./health-state.ts";
 import type { RunState } from "./record.ts";
 

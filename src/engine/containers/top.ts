@@ -1,9 +1,9 @@
 /** The processes of a container as `ps` on the host shows them. */
 
 import { EngineError, isErrorCode, messageOf } from "#base/error.ts";
-import { requireRunning } from "#engine/exec/exec-service.ts";
 import { runCommand } from "#platform/net/command.ts";
 import type { ContainerTop } from "#wire/docker/containers.ts";
+import { requireRunning } from "../exec/exec-service.ts";
 import type { Container } from "./container.ts";
 import type { ContainerContext } from "./context.ts";
 

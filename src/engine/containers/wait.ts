@@ -1,7 +1,7 @@
 /** Waiting for a container: until it does not run, until its next end, until it is gone. */
 
 import { EngineError } from "#base/error.ts";
-import type { WaitResult } from "#engine/ports.ts";
+import type { WaitResult } from "../ports.ts";
 import type { Container } from "./container.ts";
 import { isAlive } from "./state.ts";
 

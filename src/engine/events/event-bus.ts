@@ -5,10 +5,10 @@
 
 import { EngineError } from "#base/error.ts";
 import type { Clock } from "#base/ports.ts";
-import { createNsClock } from "#engine/logs/timestamps.ts";
-import type { EventBus } from "#engine/ports.ts";
 import { AsyncQueue } from "#platform/async.ts";
 import type { EngineEvent, EventFilters } from "#wire/docker/events.ts";
+import { createNsClock } from "../logs/timestamps.ts";
+import type { EventBus } from "../ports.ts";
 import { checkEventFilters, matchesFilters } from "./event-filter.ts";
 
 const KEPT = 1_000;

@@ -7,20 +7,20 @@
 import { EngineError, messageOf } from "#base/error.ts";
 import { newHexId } from "#base/ids.ts";
 import type { Clock } from "#base/ports.ts";
-import { type ClientStreams, openSession, type SessionEnd } from "#engine/containers/attach.ts";
-import type { Container } from "#engine/containers/container.ts";
-import { type ContainerContext, publishEvent } from "#engine/containers/context.ts";
-import { parseDetachKeys } from "#engine/containers/detach-keys.ts";
-import type { OciProcess } from "#engine/containers/oci-spec.ts";
-import { OutputHub } from "#engine/containers/output-hub.ts";
-import { readUserTables } from "#engine/containers/prepare-spec.ts";
-import { ProcessIo } from "#engine/containers/process-io.ts";
-import { buildEnv, capabilitiesFor, hasSecurityOption } from "#engine/containers/spec.ts";
-import { describeStartError } from "#engine/containers/start-error.ts";
-import { isAlive } from "#engine/containers/state.ts";
-import { resolveUser } from "#engine/containers/user.ts";
 import { type Deferred, deferred, sleep } from "#platform/async.ts";
 import type { ExecCreateBody, ExecInspect } from "#wire/docker/exec.ts";
+import { type ClientStreams, openSession, type SessionEnd } from "../containers/attach.ts";
+import type { Container } from "../containers/container.ts";
+import { type ContainerContext, publishEvent } from "../containers/context.ts";
+import { parseDetachKeys } from "../containers/detach-keys.ts";
+import type { OciProcess } from "../containers/oci-spec.ts";
+import { OutputHub } from "../containers/output-hub.ts";
+import { readUserTables } from "../containers/prepare-spec.ts";
+import { ProcessIo } from "../containers/process-io.ts";
+import { buildEnv, capabilitiesFor, hasSecurityOption } from "../containers/spec.ts";
+import { describeStartError } from "../containers/start-error.ts";
+import { isAlive } from "../containers/state.ts";
+import { resolveUser } from "../containers/user.ts";
 
 export interface Exec {
   readonly id: string;

@@ -5,7 +5,7 @@
  */
 
 import { type FileHandle, open } from "node:fs/promises";
-import type { LogEntry, LogOptions } from "#engine/ports.ts";
+import type { LogEntry, LogOptions } from "../ports.ts";
 import type { JsonFileLog } from "./json-file.ts";
 import { parseNs } from "./timestamps.ts";
 
