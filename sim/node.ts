@@ -1,15 +1,12 @@
 /**
- * One simulated machine: the real core, a small driver around it, a disk, and a state machine whose
- * state is a digest of all that was applied. Crashes lose everything but the synced part of the disk.
+ * One simulated machine: the real core, a small driver around it, a disk, and a replica of the state.
+ * Crashes lose everything but the synced part of the disk.
  */
 
 import {
   type BasicStatus,
   type ConfChange,
-  type ConfState,
-  decodeConfChange,
   describeMessage,
-  type Entry,
   isLocalTarget,
   type MemoryStorage,
   type Message,
@@ -27,7 +24,8 @@ import { LogShadow } from "./log-shadow.ts";
 import type { Fate } from "./network.ts";
 import type { Profile } from "./profile.ts";
 import type { SeededRandom } from "./random.ts";
-import { foldState, numberOf, payloadOf, stateBytes, stateOf } from "./state-machine.ts";
+import { Replica } from "./replica.ts";
+import { numberOf, payloadOf } from "./state-machine.ts";
 import type { Timeline } from "./timeline.ts";
 import type { Trace } from "./trace.ts";
 
@@ -41,23 +39,13 @@ export interface Surroundings {
   send(m: Message): Fate;
 }
 
-interface PendingRead {
-  readonly floor: number;
-  /** Undefined until raft tells from which index on it may be answered. */
-  index: number | undefined;
-}
-
 /** What a crash wipes out. */
 interface Life {
   readonly raw: RawNode;
   readonly storage: MemoryStorage;
   readonly shadow: LogShadow;
-  readonly writes: Set<number>;
-  readonly reads: Map<number, PendingRead>;
+  readonly replica: Replica;
   readonly applyQueue: Message[];
-  confState: ConfState;
-  applied: number;
-  state: number;
   /** The last term that this life was seen to lead. */
   ledTerm: number;
   /** Synchronous driver: a Ready is being stored. */
@@ -89,7 +77,7 @@ export class SimNode {
   }
 
   get applied(): number {
-    return this.#life?.applied ?? 0;
+    return this.#life?.replica.applied ?? 0;
   }
 
   status(): Status | undefined {
@@ -103,26 +91,25 @@ export class SimNode {
   start(): void {
     if (this.isUp) return;
     const storage = this.#disk.load();
-    const snapshot = storage.snapshot();
-    const applied = snapshot.metadata.index;
+    const applied = storage.snapshot().metadata.index;
     this.#say(() => `starts at applied ${applied}, log to ${storage.lastIndex()}`);
-    const life: Life = {
-      raw: new RawNode({
-        ...this.#world.profile.raft,
-        id: this.id,
-        storage,
-        random: (bound) => this.#random.int(bound),
-        logger: this.#logger(),
-        applied,
-      }),
+    const { checker, profile } = this.#world;
+    const raw = new RawNode({
+      ...profile.raft,
+      id: this.id,
       storage,
-      shadow: new LogShadow(this.id, this.#world.checker, storage),
-      writes: new Set(),
-      reads: new Map(),
-      applyQueue: [],
-      confState: snapshot.metadata.confState,
+      random: (bound) => this.#random.int(bound),
+      logger: this.#logger(),
       applied,
-      state: stateOf(snapshot.data),
+    });
+    const say = (line: () => string) => this.#say(line);
+    const parts = { id: this.id, raw, storage, disk: this.#disk, checker, profile, say };
+    const life: Life = {
+      raw,
+      storage,
+      shadow: new LogShadow(this.id, checker, storage),
+      replica: new Replica(parts),
+      applyQueue: [],
       ledTerm: 0,
       isStoring: false,
       isApplying: false,
@@ -165,7 +152,7 @@ export class SimNode {
   write(number: number, padding: number): void {
     this.#withLife((life) => {
       const refused = life.raw.propose(payloadOf(number, padding));
-      if (refused === undefined) life.writes.add(number);
+      if (refused === undefined) life.replica.awaitWrite(number);
       this.#say(() => `client writes #${number}: ${refused ?? "proposed"}`);
     });
   }
@@ -176,10 +163,10 @@ export class SimNode {
       this.#say(() => `client reads #${number}, ${floor} is acknowledged`);
       const leads = life.raw.basicStatus().softState.raftState === "leader";
       if (this.#world.bug === "staleRead" && leads) {
-        this.#world.checker.answersRead(this.id, life.applied, floor);
+        this.#world.checker.answersRead(this.id, life.replica.applied, floor);
         return;
       }
-      life.reads.set(number, { floor, index: undefined });
+      life.replica.awaitRead(number);
       life.raw.readIndex(payloadOf(number, 0));
     });
   }
@@ -241,11 +228,7 @@ export class SimNode {
       this.#say(() => `leads term ${hardState.term}`);
       this.#world.checker.leads(this.id, hardState.term, life.shadow);
     }
-    for (const { index, requestCtx } of ready.readStates) {
-      const read = life.reads.get(numberOf(requestCtx));
-      if (read !== undefined) read.index = index;
-    }
-    this.#answerReads(life);
+    life.replica.confirmReads(ready.readStates);
   }
 
   /** The synchronous driver: store, then send, apply and advance. */
@@ -253,10 +236,10 @@ export class SimNode {
     const { entries, snapshot, mustSync } = ready;
     const batch = { hardState: this.#asStored(ready.hardState), entries, snapshot };
     const finish = () => {
-      if (snapshot !== undefined) this.#restore(life, snapshot);
+      if (snapshot !== undefined) life.replica.restore(snapshot);
       life.storage.append(entries);
       for (const m of ready.messages) this.#send(life, m);
-      this.#apply(life, ready.committedEntries);
+      life.replica.apply(ready.committedEntries);
       life.raw.advance();
       life.isStoring = false;
       this.#pump(life);
@@ -289,7 +272,7 @@ export class SimNode {
     const batch = { hardState, entries, snapshot };
     const finish = () => {
       if (life !== this.#life) return;
-      if (snapshot !== undefined) this.#restore(life, snapshot);
+      if (snapshot !== undefined) life.replica.restore(snapshot);
       life.storage.append(entries);
       for (const response of responses) this.#respond(life, response);
       this.#pump(life);
@@ -316,7 +299,7 @@ export class SimNode {
     life.isApplying = false;
     const m = life.applyQueue.shift();
     if (m === undefined) return;
-    this.#apply(life, m.entries);
+    life.replica.apply(m.entries);
     for (const response of m.responses) this.#respond(life, response);
     if (life.applyQueue.length > 0) {
       life.isApplying = true;
@@ -343,61 +326,6 @@ export class SimNode {
     } else if (fate === "lost" && this.#random.chance(0.2)) {
       life.raw.reportUnreachable(m.to);
     }
-  }
-
-  #restore(life: Life, snapshot: Snapshot): void {
-    const { index, confState } = snapshot.metadata;
-    this.#say(() => `restores a snapshot at ${index}`);
-    life.storage.applySnapshot(snapshot);
-    life.applied = index;
-    life.confState = confState;
-    life.state = stateOf(snapshot.data);
-    this.#world.checker.restores(this.id, snapshot, life.state);
-  }
-
-  #apply(life: Life, entries: readonly Entry[]): void {
-    const { checker } = this.#world;
-    let membershipChanged = false;
-    for (const entry of entries) {
-      // Handed out before a snapshot overtook it.
-      if (entry.index <= life.applied) continue;
-      life.state = foldState(life.state, entry);
-      const { term } = life.raw.basicStatus().hardState;
-      checker.applies(this.id, entry, life.applied, life.state, term);
-      life.applied = entry.index;
-      if (entry.type !== "normal") {
-        const change = decodeConfChange(entry);
-        if (change.ok) life.confState = life.raw.applyConfChange(change.value);
-        membershipChanged = true;
-      } else if (entry.data.length > 0 && life.writes.delete(numberOf(entry.data))) {
-        this.#say(() => `acknowledges #${numberOf(entry.data)} at ${entry.index}`);
-        checker.acks(entry.index);
-      }
-    }
-    this.#answerReads(life);
-    this.#maybeCheckpoint(life, membershipChanged);
-  }
-
-  #answerReads(life: Life): void {
-    for (const [number, { floor, index }] of life.reads) {
-      if (index === undefined || index > life.applied) continue;
-      life.reads.delete(number);
-      this.#say(() => `answers read #${number} from ${index}`);
-      this.#world.checker.answersRead(this.id, index, floor);
-    }
-  }
-
-  /** A newcomer refuses a snapshot that does not know it: hence one after each change of members. */
-  #maybeCheckpoint(life: Life, membershipChanged: boolean): void {
-    const { checkpointEvery, keepEntries } = this.#world.profile;
-    const held = life.storage.snapshot().metadata.index;
-    if (life.applied < held + checkpointEvery && !membershipChanged) return;
-    const data = stateBytes(life.state);
-    const snapshot = life.storage.createSnapshot(life.applied, life.confState, data);
-    if (snapshot === undefined) return;
-    const compactTo = life.applied - keepEntries;
-    life.storage.compact(compactTo);
-    this.#disk.writeLazily({ checkpoint: { snapshot, compactTo } });
   }
 
   #asStored(hardState: Ready["hardState"]): Ready["hardState"] {
