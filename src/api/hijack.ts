@@ -25,10 +25,20 @@ export function hijackConnection(
   const socket = request.socket;
   response.detachSocket(socket);
   // The server's own listeners would parse user bytes as requests and end a half-closed socket.
+  // One by one: newer Nodes keep count of who listens for data, and removeAllListeners does not.
   for (const event of ["data", "end", "error", "timeout", "drain"]) {
-    socket.removeAllListeners(event);
+    for (const listener of socket.rawListeners(event)) {
+      socket.off(event, listener as () => void);
+    }
   }
   socket.on("error", () => socket.destroy());
+  // Until somebody listens for input, Node reads the handle straight into its HTTP parser, and what a
+  // client sends before the route reads is lost there. A listener, even for a moment, ends that; the
+  // pause keeps the still flowing socket from dropping what comes until the route listens.
+  const listening = () => undefined;
+  socket.on("readable", listening);
+  socket.pause();
+  socket.off("readable", listening);
   socket.setTimeout(0);
   socket.setNoDelay(true);
   const upgrade = request.headers.upgrade !== undefined;

@@ -192,6 +192,35 @@ test("hijack: upgrade with a JSON body, raw bytes both ways, half-close kept", a
   expect(await talk("")).toMatch(/^HTTP\/1.1 200 OK\r\n/);
 });
 
+test("hijack: what the client sends before the route reads is kept", async () => {
+  const go = deferred();
+  await serve({
+    method: "POST",
+    path: "/attach",
+    handler: async (_request, response) => {
+      const { socket } = response.hijack("application/vnd.docker.raw-stream");
+      await go.promise;
+      let input = "";
+      for await (const chunk of socket.iterator({ destroyOnReturn: false })) {
+        input += String(chunk);
+      }
+      socket.end(`got ${input}`);
+    },
+  });
+  const socket = connect({ path: socketPath, allowHalfOpen: true });
+  socket.write("POST /attach HTTP/1.1\r\nHost: d\r\nConnection: Upgrade\r\nUpgrade: tcp\r\n\r\n");
+  const output: Buffer[] = [];
+  const ended = new Promise((resolve) => socket.on("end", resolve));
+  socket.on("data", (chunk: Buffer) => output.push(chunk));
+  await new Promise((resolve) => socket.once("data", resolve));
+  await new Promise<void>((resolve) => socket.end("early\n", resolve));
+  // Over once more through the event loop of the server, so that the bytes are there.
+  await call("GET", "/nothing");
+  go.resolve();
+  await ended;
+  expect(Buffer.concat(output).toString()).toMatch(/got early\n$/);
+});
+
 test("the socket has its mode, and a second engine on it is refused", async () => {
   await serve(echo);
   expect((await stat(socketPath)).mode & 0o777).toBe(0o660);

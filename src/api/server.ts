@@ -127,6 +127,9 @@ async function handle(
     request.socket.once("close", gone),
   );
   try {
+    // The parser is still in the middle of this request; once it has gone through, it leaves the
+    // socket alone, which a route that takes the connection over relies on.
+    await Promise.resolve();
     const url = new URL(request.url ?? "/", "http://engine");
     const { version, path } = splitVersion(url.pathname);
     const found = context.router.find(request.method ?? "GET", path);
