@@ -178,8 +178,23 @@ function checkConverged(swarm: SwarmLab): void {
 /** What a planner counts as held is what the objects hold. */
 function checkNoLeak(swarm: SwarmLab): void {
   const before = usage(swarm);
+  expect(before?.addresses).toBe(addressesIn(swarm.view));
   swarm.newLeader();
   expect(usage(swarm)).toEqual(before);
+}
+
+/** Addresses that objects hold, counted without the allocator. */
+function addressesIn(view: ReadView): number {
+  let count = 0;
+  for (const task of view.all("task")) {
+    if (isTerminal(task)) continue;
+    for (const { addresses } of task.networks) count += addresses.length;
+  }
+  for (const service of view.all("service")) count += service.endpoint?.virtualIps.length ?? 0;
+  for (const node of view.all("node")) {
+    for (const { addresses } of node.attachments) count += addresses.length;
+  }
+  return count;
 }
 
 function usage(swarm: SwarmLab) {

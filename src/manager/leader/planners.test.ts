@@ -313,6 +313,28 @@ describe("updates", () => {
     }
   });
 
+  it("do not start the new task beside an old one that still works or still stops", () => {
+    const swarm = lab(1);
+    swarm.addService("web", app(1, 1));
+    swarm.settle();
+    swarm.fate = (task) => (imageOf(task) === "app:2" ? "hang" : "run");
+    swarm.editService("web", (spec) => withImage(spec, "app:2"));
+    swarm.pass(120_000);
+    expect(swarm.table("web")).toBe(
+      "web.1    n1   RUNNING   RUNNING  app:1\nweb.1    n1   PREPARING READY    app:2",
+    );
+    swarm.fate = () => "run";
+    swarm.report();
+    swarm.mute("n1", true);
+    swarm.pass(59_000);
+    expect(swarm.table("web")).toBe(
+      "web.1    n1   RUNNING   SHUTDOWN app:1\nweb.1    n1   READY     READY    app:2",
+    );
+    swarm.mute("n1", false);
+    swarm.settle();
+    expect(swarm.running("web").map(imageOf)).toEqual(["app:2"]);
+  });
+
   it("are overtaken by a newer one", () => {
     const swarm = lab();
     swarm.addService("web", app(4, 1, Order.START_FIRST));

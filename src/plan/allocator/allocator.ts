@@ -102,8 +102,9 @@ export class Allocator implements Planner {
       this.#call(SUBNETS);
     } else if (isAllocated(after)) {
       this.#table.restore(after);
-    } else if (isIngress(after)) {
-      // The first subnet of the pool is the ingress network's, when it can be.
+    } else if (isIngress(after) || choosesSubnet(after)) {
+      // Subnets that users chose come before any are cut from the pools, so that those are cut
+      // around them; and the first cut is the ingress network's, when it can be.
       this.#queues.network = new Set([after.id, ...this.#queues.network]);
     } else {
       this.#queues.network.add(after.id);
@@ -284,6 +285,10 @@ function needsAllocation(task: Task): boolean {
 
 function isIngress({ spec }: Network): boolean {
   return spec?.ingress === true || spec?.annotations?.labels[INTERNAL_LABEL] !== undefined;
+}
+
+function choosesSubnet({ spec }: Network): boolean {
+  return spec?.ipam?.configs.some(({ subnet }) => subnet !== "") === true;
 }
 
 function networkOf(tx: Tx, target: string): Network | undefined {

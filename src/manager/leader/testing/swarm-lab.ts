@@ -202,6 +202,12 @@ export class SwarmLab {
     this.editNode(id, (node) => ({ ...node, status: { ...must(node.status), state } }));
   }
 
+  /** The node goes on but reports nothing more, or does again. */
+  mute(id: string, mute: boolean): void {
+    if (mute) this.#alive.delete(id);
+    else this.#alive.add(id);
+  }
+
   setAvailability(id: string, availability: NodeSpec_Availability): void {
     this.editNode(id, (node) => ({ ...node, spec: { ...must(node.spec), availability } }));
   }

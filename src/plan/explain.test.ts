@@ -1,0 +1,65 @@
+import { create } from "@bufbuild/protobuf";
+import { describe, expect, it } from "vitest";
+import { createStore } from "#store/store.ts";
+import type { ReadView } from "#store/types.ts";
+import { NodeSchema, type Task, TaskSchema } from "#wire/gen/swarmkit/objects_pb.js";
+import { NodeSpec_Availability as Availability } from "#wire/gen/swarmkit/specs_pb.js";
+import { NodeStatus_State, TaskState } from "#wire/gen/swarmkit/types_pb.js";
+import { explainTask } from "./explain.ts";
+
+const GIB = 1n << 30n;
+
+function viewOf(task: Task): ReadView {
+  const store = createStore();
+  const tx = store.begin({ index: 1, nowMs: 1_000 });
+  const node = (id: string, memoryBytes: bigint, availability = Availability.ACTIVE) =>
+    create(NodeSchema, {
+      id,
+      spec: { availability },
+      description: { hostname: `host-${id}`, resources: { memoryBytes } },
+      status: { state: NodeStatus_State.READY },
+    });
+  tx.create("node", node("a", GIB));
+  tx.create("node", node("b", GIB));
+  tx.create("node", node("c", 64n * GIB, Availability.DRAIN));
+  tx.create("task", task);
+  store.push(tx);
+  store.commitHead(1);
+  return store.view();
+}
+
+function waiting(memoryBytes: bigint): Task {
+  return create(TaskSchema, {
+    id: "t",
+    serviceId: "s",
+    slot: 1n,
+    serviceAnnotations: { name: "web" },
+    spec: { resources: { reservations: { memoryBytes } } },
+    status: { state: TaskState.PENDING },
+    desiredState: TaskState.RUNNING,
+  });
+}
+
+describe("explainTask", () => {
+  it("tells which filter refuses which node", () => {
+    const explanation = explainTask(viewOf(waiting(2n * GIB)), "t");
+    expect(explanation?.summary).toBe(
+      "no suitable node (insufficient resources on 2 nodes; 1 node not available for new tasks)",
+    );
+    expect(explanation?.nodes).toEqual([
+      { nodeId: "a", hostname: "host-a", refusedBy: "resources" },
+      { nodeId: "b", hostname: "host-b", refusedBy: "resources" },
+      { nodeId: "c", hostname: "host-c", refusedBy: "ready" },
+    ]);
+    expect(explanation?.name).toBe("web.1.t");
+  });
+
+  it("knows when a node would take it", () => {
+    const explanation = explainTask(viewOf(waiting(GIB)), "t");
+    expect(explanation?.summary).toBe("it is about to be given a node");
+  });
+
+  it("knows no task that is not there", () => {
+    expect(explainTask(viewOf(waiting(0n)), "other")).toBeUndefined();
+  });
+});
