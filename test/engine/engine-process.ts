@@ -3,7 +3,7 @@
  * the bundle in `dist/`, so what is tested is what users start.
  */
 
-import { type ChildProcess, execFile, spawn } from "node:child_process";
+import { type ChildProcess, execFile, execFileSync, spawn } from "node:child_process";
 import { existsSync, mkdtempSync, openSync, readFileSync, rmSync } from "node:fs";
 import { request } from "node:http";
 import { tmpdir } from "node:os";
@@ -68,7 +68,17 @@ export class EngineProcess {
         while (existsSync(`/proc/${pid}`)) await new Promise((go) => setTimeout(go, 20));
       }
     }
+    this.#unmountAll();
     rmSync(this.folder, { recursive: true, force: true });
+  }
+
+  /** What running containers would still need stays mounted when an engine ends; here nothing runs. */
+  #unmountAll(): void {
+    const paths = readFileSync("/proc/self/mounts", "utf8")
+      .split("\n")
+      .map((line) => line.split(" ")[1] ?? "")
+      .filter((path) => path.startsWith(`${this.folder}/`));
+    for (const path of paths.reverse()) execFileSync("umount", [path]);
   }
 
   run(program: string, args: readonly string[]): Promise<Finished> {
