@@ -59,20 +59,39 @@ test("what runs goes on: same process, no line lost, stop and exec still work", 
   expect(lines.length).toBeGreaterThan(20);
 });
 
-test("a process that writes while nobody reads waits, and loses nothing", async () => {
+const WRITER = "i=0; while [ $i -lt 30000 ]; do echo line number $i; i=$((i+1)); done; sleep 100";
+
+test("a process that writes while nobody reads waits; an orderly restart loses nothing", async () => {
   engine = await harness.spawn();
-  await ok(
-    "run",
-    "-d",
-    "--name",
-    "full",
-    ...sh("i=0; while [ $i -lt 30000 ]; do echo line number $i; i=$((i+1)); done; sleep 100"),
-  );
-  await engine.kill();
-  engine = await harness.spawn();
-  await ok("stop", "-t", "0", "full");
+  await ok("run", "-d", "--name", "full", ...sh(WRITER));
+  for (let i = 0; i < 3; i++) {
+    await engine.stop();
+    engine = await harness.spawn();
+  }
+  await untilTrue(async () => (await ok("logs", "--tail", "1", "full")) === "line number 29999");
   const lines = (await ok("logs", "full")).split("\n");
   expect(lines).toEqual(lines.map((_, i) => `line number ${i}`));
+  await ok("rm", "-f", "full");
+});
+
+test("killed while it reads: what was in its memory is gone, and nothing else", async () => {
+  engine = await harness.spawn();
+  await ok("run", "-d", "--name", "cut", ...sh(WRITER));
+  await engine.kill();
+  engine = await harness.spawn();
+  await untilTrue(async () => (await ok("logs", "--tail", "1", "cut")) === "line number 29999");
+  const numbers = (await ok("logs", "cut"))
+    .split("\n")
+    .filter((line) => /^line number \d+$/.test(line))
+    .map((line) => Number(line.slice("line number ".length)));
+  const gaps = numbers.flatMap((n, i) => {
+    const missing = n - (numbers[i - 1] ?? -1) - 1;
+    return missing === 0 ? [] : [missing];
+  });
+  expect(gaps.length).toBeLessThanOrEqual(1);
+  // One read of the FIFO, and the write before it.
+  expect(gaps[0] ?? 0).toBeLessThan(15_000);
+  await ok("rm", "-f", "cut");
 });
 
 test("ends that nobody saw: code and time from the shim, policies obeyed, --rm removed", async () => {
@@ -116,6 +135,7 @@ test("a kill in the middle of many starts leaves no task and no snapshot without
   expect(folders.sort()).toEqual(known.sort());
   const tasks = join(harness.folder, "state/io.containerd.runtime.v2.task/skep-test");
   const running = (await ok("ps", "-q", "--no-trunc")).split("\n").filter((id) => id !== "");
+  await untilTrue(async () => (await readdir(tasks)).length === running.length);
   expect((await readdir(tasks)).sort()).toEqual(running.sort());
   for (const name of names) await cli("rm", "-f", name);
 });
