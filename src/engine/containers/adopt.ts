@@ -15,10 +15,9 @@ import { planStart } from "./finish.ts";
 import { startHealthChecks } from "./health.ts";
 import { ProcessIo } from "./process-io.ts";
 import { type RunState, ZERO_TIME } from "./record.ts";
-import { releaseRun } from "./release.ts";
+import { clearTask, releaseRun } from "./release.ts";
 import { removeLocked } from "./remove.ts";
 import { startsWithEngine } from "./restart-policy.ts";
-import { SIGKILL } from "./signals.ts";
 import { ioOptions, watchTask } from "./start.ts";
 import { isAlive } from "./state.ts";
 import type { StoredContainer } from "./store.ts";
@@ -132,7 +131,7 @@ async function adoptTask(
 
 /** A start that was cut off between making the task and running it. */
 async function adoptHalfStarted(context: ContainerContext, container: Container): Promise<void> {
-  await context.runtime.signal(container.id, SIGKILL).catch(() => undefined);
+  await clearTask(context, container.id);
   await releaseRun(context, container);
   const { state } = container;
   if (isAlive(state.phase)) container.state = ended(state, formatNs(context.nowNs()));
@@ -166,6 +165,24 @@ function ended(state: RunState, at: string): RunState {
   };
 }
 
+/**
+ * Compares containerd with what should run: a start that was cut off may leave its task only after
+ * the next engine has looked. What has no run is ended.
+ */
+export async function auditTasks(context: ContainerContext): Promise<void> {
+  for (const id of await context.runtime.ownedContainers()) {
+    const container = context.registry.get(id);
+    if (container === undefined || isAlive(container.state.phase)) continue;
+    await context.locks.run(id, async () => {
+      // A start or an end that was under way is over now, and may have changed it.
+      if (isAlive(container.state.phase) || context.closing) return;
+      context.log.warn("ending a task without a run", { container: id });
+      await clearTask(context, id);
+      await releaseRun(context, container);
+    });
+  }
+}
+
 /** What a create or remove that was cut off left in containerd and in the run root. */
 async function removeOrphans(context: ContainerContext): Promise<void> {
   const { runtime, registry, log } = context;
@@ -178,13 +195,7 @@ async function removeOrphans(context: ContainerContext): Promise<void> {
       );
     }
   };
-  await orphans(await runtime.ownedContainers(), async (id) => {
-    await runtime.signal(id, SIGKILL, { all: true }).catch(() => undefined);
-    const stop = AbortSignal.timeout(5_000);
-    await runtime.wait(id, "", stop).catch(() => undefined);
-    await runtime.deleteTask(id);
-    await runtime.deleteContainer(id);
-  });
+  await orphans(await runtime.ownedContainers(), (id) => clearTask(context, id));
   await orphans(await runtime.ownedSnapshots(), (id) =>
     runtime.removeSnapshot(runtime.snapshotter, id),
   );

@@ -36,7 +36,7 @@ export interface ProcessIoOptions {
 export class ProcessIo {
   readonly paths: ProcessPaths;
   readonly #options: ProcessIoOptions;
-  readonly #readers: FifoReader[] = [];
+  readonly #readers: (FifoReader & { readonly stream: OutputStream })[] = [];
   readonly #ended = deferred();
   #open = 0;
   #stdin: Socket | undefined;
@@ -127,11 +127,17 @@ export class ProcessIo {
     if (this.#connected) await this.#options.closeStdin();
   }
 
-  /** Ends reading at once, and gives the descriptors back; the FIFOs stay. */
+  /** Ends reading at once, and gives the descriptors back; what was read is handed on. */
   close(): void {
     this.#stdinClosed = true;
     this.#stdin?.destroy();
-    for (const { socket } of this.#readers) socket.destroy();
+    for (const { socket, stream } of this.#readers) {
+      socket.removeAllListeners("data");
+      socket.pause();
+      const rest = socket.read() as Buffer | null;
+      if (rest !== null) void this.#options.sink.write(stream, rest);
+      socket.destroy();
+    }
     if (this.#open === 0) this.#ended.resolve();
   }
 
@@ -152,7 +158,7 @@ export class ProcessIo {
     for (const [stream, path] of streams) {
       if (path === "") continue;
       const reader = openFifoReader(path, awaitWriter);
-      this.#readers.push(reader);
+      this.#readers.push({ ...reader, stream });
       this.#open += 1;
       this.#pump(stream, reader.socket);
     }

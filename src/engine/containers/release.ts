@@ -4,6 +4,7 @@ import { unmountSync } from "#platform/libc.ts";
 import type { Container } from "./container.ts";
 import type { ContainerContext } from "./context.ts";
 import { shmFolder } from "./prepare-spec.ts";
+import { SIGKILL } from "./signals.ts";
 
 /** Whether the run got far or not; the parts are independent. */
 export async function releaseRun(context: ContainerContext, container: Container): Promise<void> {
@@ -19,4 +20,15 @@ export async function releaseRun(context: ContainerContext, container: Container
   for (const result of results) {
     if (result.status === "rejected") throw result.reason;
   }
+}
+
+const CLEAR_TIMEOUT_MS = 5_000;
+
+/** Ends a task that no run owns, whatever state it is in, and forgets it. */
+export async function clearTask(context: ContainerContext, id: string): Promise<void> {
+  const { runtime } = context;
+  await runtime.signal(id, SIGKILL, { all: true }).catch(() => undefined);
+  await runtime.wait(id, "", AbortSignal.timeout(CLEAR_TIMEOUT_MS)).catch(() => undefined);
+  await runtime.deleteTask(id);
+  await runtime.deleteContainer(id);
 }

@@ -4,9 +4,9 @@
  * that knows how. Opening adopts what runs; closing leaves it running.
  */
 
-import { EngineError, isErrorCode } from "#base/error.ts";
+import { EngineError, isErrorCode, messageOf } from "#base/error.ts";
 import type { Clock, Log, Random } from "#base/ports.ts";
-import { KeyedLock } from "#platform/async.ts";
+import { KeyedLock, sleep } from "#platform/async.ts";
 import type { Containerd } from "#platform/containerd/client.ts";
 import type {
   ContainerInspect,
@@ -31,7 +31,7 @@ import type {
   VolumeService,
   WaitResult,
 } from "../ports.ts";
-import { adoptAll, runningSandboxes, startByPolicy } from "./adopt.ts";
+import { adoptAll, auditTasks, runningSandboxes, startByPolicy } from "./adopt.ts";
 import { type ClientStreams, openSession, type Session } from "./attach.ts";
 import type { Container } from "./container.ts";
 import { type ContainerContext, publishEvent } from "./context.ts";
@@ -126,10 +126,28 @@ export async function openContainerEngine(
     closing: false,
   };
   await adoptAll(context);
-  return createEngine(context);
+  const audit = startAudit(context);
+  return createEngine(context, audit);
 }
 
-function createEngine(context: ContainerContext): ContainerEngine {
+const AUDIT_INTERVAL_MS = 15_000;
+const FIRST_AUDIT_MS = 2_000;
+
+/** Audits soon after the start, then now and then; returns how to stop. */
+function startAudit(context: ContainerContext): () => void {
+  const stop = new AbortController();
+  void (async () => {
+    for (let delayMs = FIRST_AUDIT_MS; ; delayMs = AUDIT_INTERVAL_MS) {
+      await sleep(context.clock, delayMs, stop.signal);
+      await auditTasks(context).catch((error: unknown) =>
+        context.log.warn("containers could not be audited", { reason: messageOf(error) }),
+      );
+    }
+  })().catch(() => undefined);
+  return () => stop.abort(new EngineError("cancelled", "the engine closes"));
+}
+
+function createEngine(context: ContainerContext, stopAudit: () => void): ContainerEngine {
   const find = (reference: string) => context.registry.find(reference);
   return {
     execs: createExecService(context),
@@ -165,7 +183,10 @@ function createEngine(context: ContainerContext): ContainerEngine {
     hasTerminal: (reference) => find(reference).record.config.Tty ?? false,
     runningSandboxes: () => runningSandboxes(context),
     startByPolicy: () => startByPolicy(context),
-    close: () => closeEngine(context),
+    close: () => {
+      stopAudit();
+      return closeEngine(context);
+    },
   };
 }
 
@@ -290,7 +311,7 @@ async function closeEngine(context: ContainerContext): Promise<void> {
       await context.locks.run(container.id, () => Promise.resolve());
       container.io?.close();
       container.hub.end();
-      await container.log?.flush();
+      await container.log?.endRun();
     }),
   );
 }

@@ -89,7 +89,10 @@ export class JsonFileLog {
     return this.#room.promise;
   }
 
-  /** The process has ended: unfinished lines are written, followers end. */
+  /**
+   * The process has ended, or somebody else goes on reading it: unfinished lines are written as they
+   * are, followers end.
+   */
   async endRun(): Promise<void> {
     for (const stream of ["stdout", "stderr"] as const) {
       const rest = this.#splitters[stream].end();

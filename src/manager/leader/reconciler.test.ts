@@ -94,6 +94,25 @@ describe("runReconciler", () => {
     expect(state.view().index - before).toBeGreaterThan(3);
   });
 
+  it("lets no report move a task that no node has", async () => {
+    const state = start();
+    await begin(state);
+    await state.update("api", (tx) => {
+      const spec = replicated("web", 1, { task: { placement: { constraints: ["node.id==no"] } } });
+      tx.create("service", { ...create(ServiceSchema, { id: "web" }), spec });
+    });
+    const [task] = await until(
+      state,
+      ([one]) => one !== undefined && stateOf(one) === TaskState.PENDING,
+    );
+    const report = state.update("dispatcher", (tx) => {
+      const status = { ...(task as Task).status, state: TaskState.RUNNING };
+      tx.update("task", { ...(task as Task), status } as Task);
+    });
+    await expect(report).rejects.toMatchObject({ code: "failed-precondition" });
+    expect(state.isLeader()).toBe(true);
+  });
+
   it("goes on after leadership was lost and won again", async () => {
     const state = start();
     await begin(state);
