@@ -13,11 +13,14 @@ import {
   ipRoutes,
   setSysctl,
 } from "#platform/net/ip.ts";
+import { macOf } from "./ipam.ts";
 import type { EndpointRecord, NetworkRecord } from "./records.ts";
 
 export interface BridgePlan {
   readonly name: string;
   readonly mtu: number;
+  /** Its own, so that it does not change with the ports that come and go. */
+  readonly mac: string;
   /** Addresses of the host on it, with prefix length. */
   readonly addresses: readonly string[];
   readonly ipv6: boolean;
@@ -67,7 +70,8 @@ export class Wiring {
     const held = (existing?.addr_info ?? []).map(({ local, prefixlen }) => `${local}/${prefixlen}`);
     const commands: string[] = [];
     if (existing === undefined) {
-      commands.push(`link add name ${name} mtu ${mtu} type bridge stp_state 0 forward_delay 0`);
+      const settings = `mtu ${mtu} address ${plan.mac} type bridge stp_state 0 forward_delay 0`;
+      commands.push(`link add name ${name} ${settings}`);
       commands.push(`link set dev ${name} alias ${this.#tag}`);
     }
     for (const address of addresses) {
@@ -117,7 +121,8 @@ export class Wiring {
       `link add name ${veth} mtu ${mtu} type veth ${peer}`,
       `link set dev ${veth} alias ${this.#tag}:${owner.slice(0, 12)}`,
       `link set dev ${veth} master ${bridge}`,
-      ...(neighbours ? [] : [`link set dev ${veth} type bridge_slave isolated on`]),
+      // With br_netfilter, who asks himself by a published port is sent back out of his own port.
+      `link set dev ${veth} type bridge_slave hairpin on isolated ${neighbours ? "off" : "on"}`,
       `link set dev ${veth} up`,
     ];
   }
@@ -137,15 +142,11 @@ export class Wiring {
     gateways: { readonly v4?: Gateway | undefined; readonly v6?: Gateway | undefined },
   ): Promise<void> {
     const netns = `/proc/${pid}/ns/net`;
-    const route = (family: string, gateway: Gateway | undefined) =>
+    const route = (gateway: Gateway | undefined) =>
       gateway === undefined
         ? []
-        : [`${family}route replace default via ${gateway.address} dev ${gateway.interface}`];
-    await ipBatch([...route("", gateways.v4), ...route("-6 ", gateways.v6)], netns);
-  }
-
-  async dropDefaultRoutes(pid: number): Promise<void> {
-    await ipBatchForce(["route del default", "-6 route del default"], `/proc/${pid}/ns/net`);
+        : [`route replace default via ${gateway.address} dev ${gateway.interface}`];
+    await ipBatch([...route(gateways.v4), ...route(gateways.v6)], netns);
   }
 
   /** The host must forward, or nothing leaves a bridge. */
@@ -183,5 +184,6 @@ export function bridgePlan(record: NetworkRecord, mtu: number): BridgePlan {
   const addresses = record.ipam.flatMap(({ subnet, gateway }) =>
     gateway === undefined ? [] : [`${gateway}/${subnet.split("/")[1] ?? ""}`],
   );
-  return { name: record.bridge, mtu, addresses, ipv6: record.ipv6 };
+  const first = addresses.find((address) => !address.includes(":"))?.split("/")[0] ?? "";
+  return { name: record.bridge, mtu, mac: macOf(first), addresses, ipv6: record.ipv6 };
 }
