@@ -130,6 +130,9 @@ export function createRpcServer(authorize: Authorize): RpcServer {
           sockets.add(socket);
           socket.on("close", () => sockets.delete(socket));
           socket.on("error", () => socket.destroy());
+          // SwarmKit's nodes offer no protocol any more once their certificate was renewed; nothing
+          // but HTTP/2 is spoken here.
+          if (socket.alpnProtocol === false) socket.alpnProtocol = "h2";
           injector.injectConnection(socket);
         },
       );

@@ -1,6 +1,8 @@
 /** Mutual TLS of the RPC server: who is seen, who is not, and what a change of certificates does. */
 
+import { once } from "node:events";
 import { connect, type Socket } from "node:net";
+import { connect as connectTls } from "node:tls";
 import { credentials } from "@grpc/grpc-js";
 import { afterEach, beforeEach, expect, test } from "vitest";
 import { leafProfile, rootValidity } from "#pki/profile.ts";
@@ -113,6 +115,21 @@ test("a peer that is dropped loses its connection, and nobody else does", async 
   expect(await dropped).toMatchObject({ code: "unavailable" });
   answer.resolve();
   expect(await kept).not.toBeInstanceOf(Error);
+});
+
+test("a client that names no protocol is spoken to in HTTP/2", async () => {
+  const socket = connectTls({
+    port,
+    host: "127.0.0.1",
+    servername: "swarm-manager",
+    ca: root.cert,
+  });
+  const emptySettings = Buffer.from([0, 0, 0, 4, 0, 0, 0, 0, 0]);
+  socket.write(Buffer.concat([Buffer.from("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"), emptySettings]));
+  const [first] = (await once(socket, "data")) as [Buffer];
+  // A frame of type SETTINGS is how a server of HTTP/2 begins.
+  expect(first[3]).toBe(4);
+  socket.destroy();
 });
 
 test("a connection that never finishes its handshake does not hold up the end", async () => {
