@@ -14,9 +14,10 @@ import type {
 import type { AuthConfig } from "#wire/docker/images.ts";
 import type { ClusterPort } from "./cluster-port.ts";
 import type { ApiRequest, ApiResponse, Routes } from "./route.ts";
+import { API_VERSION_MAX, API_VERSION_MIN, formatVersion } from "./server-version.ts";
 
-export const API_VERSION = "1.47";
-export const MIN_API_VERSION = "1.24";
+const API_VERSION = formatVersion(API_VERSION_MAX);
+const MIN_API_VERSION = formatVersion(API_VERSION_MIN);
 
 /** What the composition root knows of the host and the program. */
 export interface HostFacts {
