@@ -10,6 +10,7 @@
  * agent tries again, and cancellation through the signal, which never changes a state.
  */
 
+import type { TablesMessage } from "#wire/gen/skep/dataplane_pb.js";
 import type { LogMessage, LogSubscriptionOptions } from "#wire/gen/swarmkit/logbroker_pb.js";
 import type { Config, Node, Secret, Task } from "#wire/gen/swarmkit/objects_pb.js";
 import type {
@@ -38,6 +39,11 @@ export interface Executor {
   /** The manager's record of this node changed (labels, availability, network attachments). */
   configure(node: Node): Promise<void>;
   setNetworkBootstrapKeys?(keys: readonly EncryptionKey[]): Promise<void>;
+  /**
+   * Endpoint tables of the networks that this node serves (docs/network.md), in the order in which
+   * the manager sent them. Resolves when the kernel is what they say.
+   */
+  applyTables?(message: TablesMessage): Promise<void>;
   /** Throws when the task cannot be run by this executor at all; the task is then rejected. */
   controller(task: Task, dependencies: Dependencies): Controller;
   /**
