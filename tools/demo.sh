@@ -11,8 +11,9 @@ on() { local host=$1; shift; DOCKER_HOST=$(socket "$host") "$@"; }
 socket() { "$skep" lab env "$1" | sed 's/^export DOCKER_HOST=//'; }
 
 [ "$(id -u)" = 0 ] || { echo "the demo needs root: it makes network namespaces" >&2; exit 1; }
-if [ -n "$("$skep" lab ls -q)" ]; then
-  echo "a lab is already up; remove it first: bin/skep lab down" >&2
+export SKEP_LAB=${SKEP_LAB:-default}
+if [ -n "$("$skep" lab ls --name "$SKEP_LAB" -q)" ]; then
+  echo "lab $SKEP_LAB is already up; remove it first (bin/skep lab down --name $SKEP_LAB), or set SKEP_LAB to another name" >&2
   exit 1
 fi
 keep=0

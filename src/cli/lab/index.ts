@@ -12,20 +12,16 @@ import { type ApiClient, createClient } from "../http.ts";
 import { formatListing } from "../output/table.ts";
 import type { SwarmObject } from "../swarm/types.ts";
 import {
-  createBridge,
+  createLab,
   createNetwork,
   enginePid,
-  existingHosts,
-  hostProcesses,
-  kill,
-  type LabHost,
-  labHost,
-  powerCut,
   removeHost,
-  removeShared,
+  removeLab,
   setLink,
   startEngine,
 } from "./host.ts";
+import { allLabs, DEFAULT_LAB, hostsOf, type LabHost, labHost, labName, labOf } from "./lab.ts";
+import { hostProcesses, kill, powerCut } from "./power.ts";
 
 const MAX_HOSTS = 50;
 const START_TIMEOUT_MS = 60_000;
@@ -52,7 +48,7 @@ async function waitForEngine(host: LabHost): Promise<void> {
   }
 }
 
-async function up({ flags, stdout }: CommandContext): Promise<number> {
+async function up({ flags, env, stdout }: CommandContext): Promise<number> {
   if (process.getuid?.() !== 0) throw new EngineError("permission-denied", "the lab needs root");
   const count = flags.number("hosts") ?? 3;
   const managers = Math.min(count, flags.number("managers") ?? (count >= 3 ? 3 : 1));
@@ -60,20 +56,23 @@ async function up({ flags, stdout }: CommandContext): Promise<number> {
     throw new EngineError("invalid-argument", `--hosts must be from 1 to ${MAX_HOSTS}`);
   }
   if (managers < 1) throw new EngineError("invalid-argument", "--managers must be at least 1");
-  if (existingHosts().length > 0) {
-    throw new EngineError("conflict", 'a lab is already up; "skep lab down" removes it');
-  }
-  createBridge();
-  const hosts = Array.from({ length: count }, (_, index) => labHost(index + 1));
+  const name = labName(flags.string("name"), env);
+  const lab = createLab(name, labOf(name).runRoot);
+  const hosts = Array.from({ length: count }, (_, index) => labHost(lab, index + 1));
   for (const host of hosts) {
     createNetwork(host);
     startEngine(host, flags.list("engine-flag"));
   }
   await Promise.all(hosts.map(waitForEngine));
-  stdout.write(`${count} hosts are up: ${hosts.map(({ name }) => name).join(" ")}\n`);
+  stdout.write(`${count} hosts are up: ${hosts.map((host) => host.name).join(" ")}\n`);
   if (!flags.bool("no-swarm")) await makeSwarm(hosts, managers, stdout);
-  stdout.write(`\nTry:  eval "$(skep lab env h1)"; docker node ls\n`);
+  stdout.write(`\nTry:  eval "$(skep lab env${nameWords(name)} h1)"; docker node ls\n`);
   return 0;
+}
+
+/** What a command line needs to mean this lab. */
+function nameWords(name: string): string {
+  return name === DEFAULT_LAB ? "" : ` --name ${name}`;
 }
 
 async function makeSwarm(
@@ -102,24 +101,36 @@ async function makeSwarm(
   stdout.write(`a swarm of ${managers} managers and ${hosts.length - managers} workers\n`);
 }
 
-async function down({ stdout }: CommandContext): Promise<number> {
-  const hosts = existingHosts();
-  await Promise.all(hosts.map(removeHost));
-  removeShared();
-  stdout.write(hosts.length === 0 ? "no lab was up\n" : `removed ${hosts.length} hosts\n`);
+async function down({ flags, env, stdout }: CommandContext): Promise<number> {
+  if (flags.bool("all") && flags.has("name")) {
+    throw new EngineError("invalid-argument", "--all and --name exclude each other");
+  }
+  const named = labName(flags.string("name"), env);
+  const labs = allLabs().filter(({ name }) => flags.bool("all") || name === named);
+  for (const lab of labs) {
+    const hosts = hostsOf(lab);
+    await Promise.all(hosts.map(removeHost));
+    removeLab(lab);
+    const plural = hosts.length === 1 ? "host" : "hosts";
+    stdout.write(`removed lab ${lab.name}: ${hosts.length} ${plural}\n`);
+  }
+  if (labs.length === 0)
+    stdout.write(flags.bool("all") ? "no lab was up\n" : `no lab ${named} was up\n`);
   return 0;
 }
 
-function find(name: string | undefined): LabHost {
-  const hosts = existingHosts();
-  const host = hosts.find((candidate) => candidate.name === name);
+/** The host that the first argument names, in the lab that the flag or the environment names. */
+function find({ args, flags, env }: CommandContext): LabHost {
+  const lab = labOf(labName(flags.string("name"), env));
+  const hosts = hostsOf(lab);
+  const host = hosts.find((candidate) => candidate.name === args[0]);
   if (host !== undefined) return host;
   const known = hosts.map((candidate) => candidate.name).join(" ");
   throw new EngineError(
     "not-found",
     hosts.length === 0
-      ? 'no lab is up; "skep lab up" makes one'
-      : `no such host: ${name} (there are ${known})`,
+      ? `lab ${lab.name} is not up; "skep lab up${nameWords(lab.name)}" makes it`
+      : `no such host: ${args[0] ?? ""} (there are ${known})`,
   );
 }
 
@@ -142,10 +153,13 @@ async function stateOf(host: LabHost): Promise<{ engine: string; swarm: string }
 }
 
 async function list({ flags, stdout }: CommandContext): Promise<number> {
+  const only = flags.has("name") ? labName(flags.string("name"), {}) : undefined;
+  const labs = allLabs().filter(({ name }) => only === undefined || name === only);
   const rows = await Promise.all(
-    existingHosts().map(async (host) => {
+    labs.flatMap(hostsOf).map(async (host) => {
       const { engine, swarm } = await stateOf(host);
       return {
+        Lab: host.lab,
         Name: host.name,
         Address: host.address,
         Engine: engine,
@@ -157,8 +171,9 @@ async function list({ flags, stdout }: CommandContext): Promise<number> {
   stdout.write(
     formatListing(
       {
-        table: "{{.Name}}\t{{.Address}}\t{{.Engine}}\t{{.Swarm}}\t{{.Host}}",
+        table: "{{.Lab}}\t{{.Name}}\t{{.Address}}\t{{.Engine}}\t{{.Swarm}}\t{{.Host}}",
         headings: {
+          Lab: "LAB",
           Name: "NAME",
           Address: "ADDRESS",
           Engine: "ENGINE",
@@ -174,8 +189,9 @@ async function list({ flags, stdout }: CommandContext): Promise<number> {
   return 0;
 }
 
-async function start({ args, flags, stdout }: CommandContext): Promise<number> {
-  const host = find(args[0]);
+async function start(context: CommandContext): Promise<number> {
+  const { flags, stdout } = context;
+  const host = find(context);
   if (enginePid(host) !== undefined) {
     throw new EngineError("conflict", `the engine of ${host.name} is already running`);
   }
@@ -224,6 +240,13 @@ const VERBS: readonly Verb[] = [
   },
 ];
 
+const NAME_FLAG = {
+  name: "name",
+  kind: "string",
+  usage: "The lab's name (SKEP_LAB in the environment means the same)",
+  defaultText: `"${DEFAULT_LAB}"`,
+} as const;
+
 const ENGINE_FLAG = {
   name: "engine-flag",
   kind: "list",
@@ -236,6 +259,7 @@ export const COMMANDS: readonly Command[] = [
     usage: "[OPTIONS]",
     summary: "Make hosts, start their engines, and join them into a swarm",
     flags: [
+      NAME_FLAG,
       { name: "hosts", kind: "uint", usage: "Number of hosts", defaultText: "3" },
       { name: "managers", kind: "uint", usage: "How many of them are managers", defaultText: "3" },
       { name: "no-swarm", kind: "bool", usage: "Only start the engines" },
@@ -247,9 +271,9 @@ export const COMMANDS: readonly Command[] = [
   },
   {
     path: ["lab", "down"],
-    usage: "",
-    summary: "Remove the lab and all that it left, also after a crash",
-    flags: [],
+    usage: "[OPTIONS]",
+    summary: "Remove a lab and all that it left, also after a crash",
+    flags: [NAME_FLAG, { name: "all", kind: "bool", usage: "Remove every lab" }],
     minArgs: 0,
     maxArgs: 0,
     run: down,
@@ -258,8 +282,9 @@ export const COMMANDS: readonly Command[] = [
     path: ["lab", "ls"],
     aliases: ["list"],
     usage: "[OPTIONS]",
-    summary: "List the hosts",
+    summary: "List the hosts of all labs",
     flags: [
+      { ...NAME_FLAG, usage: "Only this lab's hosts", defaultText: "all" },
       { name: "format", kind: "string", usage: 'Format the output ("json" or a Go template)' },
       { name: "quiet", short: "q", kind: "bool", usage: "Only show names" },
     ],
@@ -269,28 +294,29 @@ export const COMMANDS: readonly Command[] = [
   },
   {
     path: ["lab", "env"],
-    usage: "HOST",
+    usage: "[OPTIONS] HOST",
     summary: 'Print what points docker at a host: eval "$(skep lab env h1)"',
-    flags: [],
+    flags: [NAME_FLAG],
     minArgs: 1,
     maxArgs: 1,
-    run: ({ args, stdout }) => {
-      stdout.write(`export DOCKER_HOST=${find(args[0]).socket}\n`);
+    run: (context) => {
+      context.stdout.write(`export DOCKER_HOST=${find(context).socket}\n`);
       return Promise.resolve(0);
     },
   },
   {
     path: ["lab", "exec"],
-    usage: "HOST -- COMMAND [ARG...]",
+    usage: "[OPTIONS] HOST -- COMMAND [ARG...]",
     summary: "Run a command in a host's network",
-    flags: [],
+    flags: [NAME_FLAG],
     minArgs: 2,
     maxArgs: undefined,
     flagsFirst: true,
-    run: ({ args }) => {
+    run: (context) => {
+      const { args } = context;
       const words = args.slice(args[1] === "--" ? 2 : 1);
-      const host = find(args[0]);
-      const done = spawnSync("nsenter", [`--net=/run/netns/${host.netns}`, "--", ...words], {
+      const host = find(context);
+      const done = spawnSync("nsenter", [`--net=${host.netnsPath}`, "--", ...words], {
         stdio: "inherit",
         env: { ...process.env, DOCKER_HOST: host.socket },
       });
@@ -299,13 +325,13 @@ export const COMMANDS: readonly Command[] = [
   },
   {
     path: ["lab", "logs"],
-    usage: "HOST",
+    usage: "[OPTIONS] HOST",
     summary: "Print the log of a host's engine",
-    flags: [],
+    flags: [NAME_FLAG],
     minArgs: 1,
     maxArgs: 1,
-    run: ({ args, stdout }) => {
-      stdout.write(readFileSync(find(args[0]).logFile, "utf8"));
+    run: (context) => {
+      context.stdout.write(readFileSync(find(context).logFile, "utf8"));
       return Promise.resolve(0);
     },
   },
@@ -313,7 +339,7 @@ export const COMMANDS: readonly Command[] = [
     path: ["lab", "start"],
     usage: "[OPTIONS] HOST",
     summary: "Start a host's engine again",
-    flags: [ENGINE_FLAG],
+    flags: [NAME_FLAG, ENGINE_FLAG],
     minArgs: 1,
     maxArgs: 1,
     run: start,
@@ -321,15 +347,15 @@ export const COMMANDS: readonly Command[] = [
   ...VERBS.map(
     ({ name, summary, done, act }): Command => ({
       path: ["lab", name],
-      usage: "HOST",
+      usage: "[OPTIONS] HOST",
       summary,
-      flags: [],
+      flags: [NAME_FLAG],
       minArgs: 1,
       maxArgs: 1,
-      run: async ({ args, stdout }) => {
-        const host = find(args[0]);
+      run: async (context) => {
+        const host = find(context);
         await act(host);
-        stdout.write(`${host.name} ${done}\n`);
+        context.stdout.write(`${host.name} ${done}\n`);
         return 0;
       },
     }),
