@@ -1,0 +1,99 @@
+/**
+ * What a node knows of its networks after a message: the tables it had, and what the message says
+ * is new. A node that starts from a complete message and takes every incremental one in order holds
+ * what a complete message of the newest revision would give it, to the byte: rows are in order of
+ * their ids, whatever the order in which they came.
+ *
+ * Tables are values; one that a message does not touch stays the same object.
+ */
+
+import {
+  type NetworkChange,
+  type NetworkTable,
+  type TablesMessage,
+  TablesMessage_Type as Type,
+} from "#wire/gen/skep/dataplane_pb.js";
+
+/** Tables by the id of their network. */
+export type NetworkTables = ReadonlyMap<string, NetworkTable>;
+
+export function applyMessage(tables: NetworkTables, message: TablesMessage): NetworkTables {
+  const complete = message.type === Type.COMPLETE;
+  const next = new Map(complete ? [] : tables);
+  for (const id of message.removedNetworks) next.delete(id);
+  for (const table of message.networks) next.set(table.networkId, inOrder(table));
+  for (const change of message.changes) {
+    // A change of a network that the node was never told of has nothing to change.
+    const table = next.get(change.networkId);
+    if (table !== undefined) next.set(change.networkId, applyChange(table, change));
+  }
+  return next;
+}
+
+/** A message that was sent in parts, as one; all of them are of the same revision. */
+export function joinMessages(first: TablesMessage, rest: readonly TablesMessage[]): TablesMessage {
+  const all = [first, ...rest];
+  return {
+    ...first,
+    networks: all.flatMap(({ networks }) => networks),
+    changes: all.flatMap(({ changes }) => changes),
+    removedNetworks: all.flatMap(({ removedNetworks }) => removedNetworks),
+    releasedTasks: all.flatMap(({ releasedTasks }) => releasedTasks),
+    continued: false,
+  };
+}
+
+function applyChange(table: NetworkTable, change: NetworkChange): NetworkTable {
+  return {
+    ...table,
+    peers: mergeRows(table.peers, change.peers, change.removedPeers, peerKey),
+    endpoints: mergeRows(
+      table.endpoints,
+      change.endpoints,
+      change.removedEndpoints,
+      ({ taskId }) => taskId,
+    ),
+    services: mergeRows(
+      table.services,
+      change.services,
+      change.removedServices,
+      ({ serviceId }) => serviceId,
+    ),
+  };
+}
+
+function inOrder(table: NetworkTable): NetworkTable {
+  return {
+    ...table,
+    peers: sorted(table.peers, peerKey),
+    endpoints: sorted(table.endpoints, ({ taskId }) => taskId),
+    services: sorted(table.services, ({ serviceId }) => serviceId),
+  };
+}
+
+function peerKey({ nodeId }: { readonly nodeId: string }): string {
+  return nodeId;
+}
+
+/** Rows that come replace those of the same id; one that comes and is removed is there. */
+function mergeRows<T>(
+  rows: T[],
+  fresh: readonly T[],
+  removed: readonly string[],
+  keyOf: (row: T) => string,
+): T[] {
+  if (fresh.length === 0 && removed.length === 0) return rows;
+  const byKey = new Map(rows.map((row) => [keyOf(row), row]));
+  for (const key of removed) byKey.delete(key);
+  for (const row of fresh) byKey.set(keyOf(row), row);
+  return sorted([...byKey.values()], keyOf);
+}
+
+function sorted<T>(rows: readonly T[], keyOf: (row: T) => string): T[] {
+  return [...rows].sort((a, b) => compare(keyOf(a), keyOf(b)));
+}
+
+function compare(a: string, b: string): number {
+  if (a === b) return 0;
+  return a < b ? -1 : 1;
+}
