@@ -46,6 +46,8 @@ export interface HostFacts {
   readonly insecureRegistries: readonly string[];
   readonly mirrors: readonly string[];
   readonly initBinary: string;
+  /** "name=seccomp,profile=builtin", "name=apparmor", "name=cgroupns": what the kernel offers. */
+  readonly securityOptions: readonly string[];
 }
 
 export interface SystemServices {
@@ -224,7 +226,7 @@ async function info(services: SystemServices, _request: ApiRequest) {
     ContainerdCommit: { ID: facts.containerdVersion, Expected: facts.containerdVersion },
     RuncCommit: { ID: facts.runcVersion, Expected: facts.runcVersion },
     InitCommit: { ID: "", Expected: "" },
-    SecurityOptions: [],
+    SecurityOptions: facts.securityOptions,
     Warnings: swarm.warnings ?? null,
   };
 }

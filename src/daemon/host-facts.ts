@@ -40,7 +40,21 @@ export async function readHostFacts(
     insecureRegistries: config.registry.insecure,
     mirrors: config.registry.mirrors,
     initBinary: config.initPath ?? "tini",
+    securityOptions: securityOptions(),
   };
+}
+
+function securityOptions(): readonly string[] {
+  const apparmor = "/sys/module/apparmor/parameters/enabled";
+  return [
+    ...(existsSync(apparmor) && readFileSync(apparmor, "utf8").startsWith("Y")
+      ? ["name=apparmor"]
+      : []),
+    ...(existsSync("/proc/sys/kernel/seccomp/actions_avail")
+      ? ["name=seccomp,profile=builtin"]
+      : []),
+    ...(existsSync("/sys/fs/cgroup/cgroup.controllers") ? ["name=cgroupns"] : []),
+  ];
 }
 
 /** Go's name of the architecture, which is what the Engine API speaks. */

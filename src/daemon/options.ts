@@ -174,7 +174,12 @@ export const DAEMON_OPTIONS: readonly OptionSpec[] = [
     },
   ),
   refused("selinux-enabled", "bool", "Enable selinux support", "SELinux labels"),
-  refused("seccomp-profile", "string", "Path to seccomp profile", "a default seccomp profile"),
+  refused(
+    "seccomp-profile",
+    "string",
+    "Path to seccomp profile",
+    "a default profile other than the built-in one",
+  ),
   refused("no-new-privileges", "bool", "Set no-new-privileges by default", "that default"),
   refused("icc", "bool", "Enable inter-container communication", "isolation inside a bridge"),
 ];

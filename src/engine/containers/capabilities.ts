@@ -1,6 +1,7 @@
 /** Linux capabilities of a container: docker's default set, what is added, what is dropped. Pure. */
 
 import { EngineError } from "#base/error.ts";
+import type { HostConfig } from "#wire/docker/containers.ts";
 
 /** By number, as in linux/capability.h. */
 const ALL = [
@@ -68,26 +69,54 @@ export interface CapabilityRequest {
   readonly privileged: boolean;
   readonly add: readonly string[];
   readonly drop: readonly string[];
-  /** Number of the newest capability that the kernel knows. */
-  readonly lastCap: number;
+  /** What this engine may give: no more than the kernel knows and the engine itself has. */
+  readonly available: readonly string[];
 }
 
-export function planCapabilities(request: CapabilityRequest): string[] {
-  const known = ALL.slice(0, request.lastCap + 1);
-  if (request.privileged) return known;
-  const add = request.add.map((name) => normalize(name, known));
-  const drop = request.drop.map((name) => normalize(name, known));
-  const base = add.includes("ALL") ? known : drop.includes("ALL") ? [] : DEFAULT;
+/** Names of the set bits of a mask as /proc/PID/status shows it, "000001ffffffffff". */
+export function capabilitiesOfMask(hex: string): readonly string[] {
+  const mask = BigInt(`0x${hex}`);
+  return ALL.filter((_, bit) => (mask >> BigInt(bit)) & 1n);
+}
+
+/** What a container asks for. */
+export function capabilityRequest(
+  hostConfig: HostConfig,
+  available: readonly string[],
+): CapabilityRequest {
+  return {
+    privileged: hostConfig.Privileged ?? false,
+    add: hostConfig.CapAdd ?? [],
+    drop: hostConfig.CapDrop ?? [],
+    available,
+  };
+}
+
+/** The bounding set. */
+export function planCapabilities(request: CapabilityRequest): readonly string[] {
+  const { available } = request;
+  if (request.privileged) return available;
+  const add = request.add.map((name) => normalize(name, "CapAdd"));
+  const drop = request.drop.map((name) => normalize(name, "CapDrop"));
+  const missing = add.find((name) => name !== "ALL" && !available.includes(name));
+  if (missing !== undefined) {
+    throw new EngineError(
+      "invalid-argument",
+      `invalid CapAdd: capability not supported by your kernel or not available in the current environment: "${missing}"`,
+    );
+  }
+  const base = add.includes("ALL") ? available : drop.includes("ALL") ? [] : DEFAULT;
   const wanted = new Set([...base.filter((name) => !drop.includes(name)), ...add]);
-  return known.filter((name) => wanted.has(name));
+  return available.filter((name) => wanted.has(name));
 }
 
-function normalize(text: string, known: readonly string[]): string {
+/** "net_admin" and "CAP_NET_ADMIN" as the kernel writes it; "ALL" stays. */
+function normalize(text: string, field: "CapAdd" | "CapDrop"): string {
   const upper = text.toUpperCase();
   if (upper === "ALL") return upper;
   const name = upper.startsWith("CAP_") ? upper : `CAP_${upper}`;
-  if (!known.includes(name)) {
-    throw new EngineError("invalid-argument", `invalid capability: "${text}"`);
+  if (!ALL.includes(name)) {
+    throw new EngineError("invalid-argument", `invalid ${field}: unknown capability: "${name}"`);
   }
   return name;
 }

@@ -6,6 +6,7 @@
 import { MILLISECOND } from "#base/duration.ts";
 import { EngineError } from "#base/error.ts";
 import type { ContainerConfig, HealthConfig, HostConfig } from "#wire/docker/containers.ts";
+import { parseSecurityOptions, systemPaths } from "./security-options.ts";
 import { parseSignal } from "./signals.ts";
 
 export interface HostLimits {
@@ -179,6 +180,7 @@ export function withDefaults(hostConfig: HostConfig, limits: HostLimits): HostCo
   const network = hostConfig.NetworkMode ?? "";
   const log = hostConfig.LogConfig ?? {};
   const memory = hostConfig.Memory ?? 0;
+  const paths = systemPaths(hostConfig, parseSecurityOptions(hostConfig.SecurityOpt));
   return {
     ...hostConfig,
     NetworkMode: network === "" || network === "default" ? "bridge" : network,
@@ -197,6 +199,8 @@ export function withDefaults(hostConfig: HostConfig, limits: HostLimits): HostCo
       hostConfig.CgroupnsMode ||
       (limits.cgroupVersion === 2 && !hostConfig.Privileged ? "private" : "host"),
     ShmSize: hostConfig.ShmSize || SHM_DEFAULT_BYTES,
+    // A privileged container has none, and later versions' defaults do not reach it either.
+    ...(hostConfig.Privileged ? {} : { MaskedPaths: paths.masked, ReadonlyPaths: paths.readonly }),
     Runtime: hostConfig.Runtime || "runc",
     // Twice the memory, as docker does: a limit without swap would otherwise be none with swap.
     MemorySwap: memory > 0 && !hostConfig.MemorySwap ? memory * 2 : (hostConfig.MemorySwap ?? 0),

@@ -14,15 +14,20 @@ import { JsonFileLog } from "../logs/json-file.ts";
 import { parseLogConfig } from "../logs/log-options.ts";
 import { formatNs } from "../logs/timestamps.ts";
 import type { RunnableImage } from "../ports.ts";
+import { apparmorWarnings } from "./apparmor.ts";
+import { capabilityRequest, planCapabilities } from "./capabilities.ts";
 import { Container } from "./container.ts";
 import { type ContainerContext, publishEvent } from "./context.ts";
 import { checkConfig, checkHostConfig, checkName, withDefaults } from "./create-request.ts";
 import { resolveDevices } from "./devices.ts";
+import type { HostFacts } from "./host.ts";
 import { mergeImageConfig } from "./image-merge.ts";
 import { planMounts } from "./mounts.ts";
 import { generateName } from "./names.ts";
 import { planPorts } from "./port-bindings.ts";
 import { type ContainerRecord, INITIAL_STATE, type MountSpec, RECORD_VERSION } from "./record.ts";
+import { chooseSeccomp } from "./seccomp.ts";
+import { parseSecurityOptions } from "./security-options.ts";
 import { populateVolumes } from "./volume-copy.ts";
 
 export interface CreateResult {
@@ -37,7 +42,10 @@ export async function createContainer(
 ): Promise<CreateResult> {
   const { HostConfig: hostBody, NetworkingConfig: networking, ...config } = body;
   checkConfig(config);
-  const warnings = checkHostConfig(hostBody ?? {}, context.host);
+  const warnings = [
+    ...checkHostConfig(hostBody ?? {}, context.host),
+    ...checkSecurity(hostBody ?? {}, context.host),
+  ];
   const hostConfig = withDefaults(hostBody ?? {}, context.host);
   const { registry, random } = context;
   const id = newHexId(random);
@@ -94,6 +102,14 @@ export async function createContainer(
     registry.releaseName(finalName, id);
     throw error;
   }
+}
+
+/** Refuses what a start would refuse for good; returns warnings for what the kernel cannot do. */
+function checkSecurity(hostConfig: HostConfig, host: HostFacts): readonly string[] {
+  const { seccomp, apparmor } = parseSecurityOptions(hostConfig.SecurityOpt);
+  const capabilities = planCapabilities(capabilityRequest(hostConfig, host.capabilities));
+  chooseSeccomp({ option: seccomp, privileged: false, capabilities }, host);
+  return apparmorWarnings(apparmor, host);
 }
 
 /** The log that the container's configuration asks for; undefined for the driver "none". */

@@ -9,6 +9,8 @@ import { join } from "node:path";
 import { EngineError, messageOf } from "#base/error.ts";
 import { MS_NODEV, MS_NOEXEC, MS_NOSUID, mountSync, unmountSync } from "#platform/libc.ts";
 import type { Mount } from "#wire/gen/containerd/types_pb.js";
+import { chooseApparmor } from "./apparmor.ts";
+import { capabilityRequest, planCapabilities } from "./capabilities.ts";
 import type { Container } from "./container.ts";
 import type { ContainerContext } from "./context.ts";
 import { resolveDevices } from "./devices.ts";
@@ -17,6 +19,7 @@ import type { OciSpec } from "./oci-spec.ts";
 import type { ContainerRecord, MountSpec } from "./record.ts";
 import { layersOf, readRootfsText } from "./rootfs-view.ts";
 import { chooseSeccomp } from "./seccomp.ts";
+import { parseSecurityOptions } from "./security-options.ts";
 import { buildSpec, type NamespaceChoice } from "./spec.ts";
 import type { MountFiles, ResolvedMount } from "./spec-mounts.ts";
 import { isAlive } from "./state.ts";
@@ -36,14 +39,17 @@ export async function prepareSpec(
 ): Promise<OciSpec> {
   const { record } = container;
   const { hostConfig, config } = record;
-  const [user, mounts, files, devices, shmPath, seccomp] = await Promise.all([
+  const security = parseSecurityOptions(hostConfig.SecurityOpt);
+  const privileged = hostConfig.Privileged ?? false;
+  const [user, mounts, files, devices, shmPath, apparmor] = await Promise.all([
     findUser(record, rootfs),
     Promise.all(record.mounts.map((mount) => resolveMount(context, record, mount))),
     boundFiles(context, container),
     resolveDevices(hostConfig),
     shareShm(context, record),
-    chooseSeccomp(hostConfig),
+    chooseApparmor(security.apparmor, privileged, context.host),
   ]);
+  const capabilities = planCapabilities(capabilityRequest(hostConfig, context.host.capabilities));
   const join = (mode: string | undefined, type: string) =>
     chooseNamespace(context, mode ?? "", type);
   const network: NamespaceChoice =
@@ -62,8 +68,10 @@ export async function prepareSpec(
     ipc: join(hostConfig.IpcMode, "ipc"),
     pid: join(hostConfig.PidMode, "pid"),
     ...devices,
-    lastCap: context.host.lastCap,
-    seccomp,
+    available: context.host.capabilities,
+    security,
+    seccomp: chooseSeccomp({ option: security.seccomp, privileged, capabilities }, context.host),
+    apparmor,
   });
 }
 

@@ -1,22 +1,36 @@
-/** Which system calls a container may make: the default list, the user's own, or all. */
+/** Which system calls a container may make: the default list, the user's own, or all. Pure. */
 
-import { EngineError, messageOf } from "#base/error.ts";
-import type { HostConfig } from "#wire/docker/containers.ts";
+import { EngineError } from "#base/error.ts";
+import type { HostFacts } from "./host.ts";
 import type { OciSeccomp } from "./oci-spec.ts";
+import { DEFAULT_SECCOMP_PROFILE } from "./seccomp-default.ts";
+import { parseSeccompProfile, resolveSeccomp } from "./seccomp-profile.ts";
 
-/** Undefined = no filter: unconfined, or privileged. */
-export async function chooseSeccomp(hostConfig: HostConfig): Promise<OciSeccomp | undefined> {
-  const option = (hostConfig.SecurityOpt ?? []).find((text) => /^seccomp[=:]/.test(text));
-  const profile = option?.slice("seccomp=".length);
-  if (profile === "unconfined" || hostConfig.Privileged) return undefined;
-  if (profile === undefined || profile === "builtin") return undefined;
-  // The client sends the profile's text, not its path.
-  try {
-    return JSON.parse(profile) as OciSeccomp;
-  } catch (error) {
+export interface SeccompRequest {
+  /** As `SecurityOptions.seccomp`. */
+  readonly option: string | undefined;
+  readonly privileged: boolean;
+  /** The bounding set. */
+  readonly capabilities: readonly string[];
+}
+
+/** Undefined = no filter: unconfined, privileged without a profile of its own, or no such kernel. */
+export function chooseSeccomp(request: SeccompRequest, host: HostFacts): OciSeccomp | undefined {
+  const { option, privileged, capabilities } = request;
+  if (option === "unconfined") return undefined;
+  const builtin = option === undefined || option === "builtin";
+  if (!host.seccomp) {
+    if (builtin) return undefined;
     throw new EngineError(
       "invalid-argument",
-      `Decoding seccomp profile failed: ${messageOf(error)}`,
+      "seccomp is not enabled in your kernel, cannot run a custom seccomp profile",
     );
   }
+  if (option === undefined && privileged) return undefined;
+  const profile = builtin ? DEFAULT_SECCOMP_PROFILE : parseSeccompProfile(option);
+  return resolveSeccomp(profile, {
+    arch: host.arch,
+    kernelRelease: host.kernelRelease,
+    capabilities,
+  });
 }

@@ -25,6 +25,7 @@ export interface SpecMountInput {
   /** Static init to run as process 1; undefined without `--init`. */
   readonly initPath: string | undefined;
   readonly hostNetwork: boolean;
+  readonly writableCgroups: boolean;
 }
 
 export const INIT_DESTINATION = "/sbin/docker-init";
@@ -46,7 +47,12 @@ export function planSpecMounts(input: SpecMountInput): OciMount[] {
       "gid=5",
     ]),
     fs("/sys", "sysfs", "sysfs", ["nosuid", "noexec", "nodev", access]),
-    fs("/sys/fs/cgroup", "cgroup", "cgroup", [access, "nosuid", "noexec", "nodev"]),
+    fs("/sys/fs/cgroup", "cgroup", "cgroup", [
+      input.writableCgroups ? "rw" : access,
+      "nosuid",
+      "noexec",
+      "nodev",
+    ]),
     ...ipcMounts(input),
   ];
   const files: OciMount[] = [

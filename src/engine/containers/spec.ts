@@ -3,7 +3,7 @@
  * out about host, user, mounts and devices. Every default here is docker's.
  */
 
-import { planCapabilities } from "./capabilities.ts";
+import { capabilityRequest, planCapabilities } from "./capabilities.ts";
 import type {
   OciCapabilities,
   OciDevice,
@@ -13,6 +13,7 @@ import type {
   OciSpec,
 } from "./oci-spec.ts";
 import type { ContainerRecord } from "./record.ts";
+import { type SecurityOptions, systemPaths } from "./security-options.ts";
 import {
   INIT_DESTINATION,
   type MountFiles,
@@ -50,40 +51,33 @@ export interface SpecInput {
   /** Devices of `--device`; of a privileged container, all of the host's. */
   readonly devices: readonly { readonly node: OciDevice; readonly access: string }[];
   readonly blockDevices: BlockDevices;
-  readonly lastCap: number;
+  /** Capabilities that the engine can give. */
+  readonly available: readonly string[];
+  readonly security: SecurityOptions;
   readonly seccomp: OciSeccomp | undefined;
+  /** Name of a profile that the kernel has; undefined = unconfined. */
+  readonly apparmor: string | undefined;
 }
 
 const DEFAULT_PATH = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 const CGROUP_PARENT = "/skep";
 
-const MASKED_PATHS = [
-  "/proc/asound",
-  "/proc/acpi",
-  "/proc/interrupts",
-  "/proc/kcore",
-  "/proc/keys",
-  "/proc/latency_stats",
-  "/proc/timer_list",
-  "/proc/timer_stats",
-  "/proc/sched_debug",
-  "/proc/scsi",
-  "/sys/firmware",
-  "/sys/devices/virtual/powercap",
-];
-const READONLY_PATHS = ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"];
-
 export function buildSpec(input: SpecInput): OciSpec {
   const { record, network } = input;
   const { hostConfig } = record;
-  const privileged = hostConfig.Privileged ?? false;
+  const paths = systemPaths(hostConfig, input.security);
   const hostUts = hostConfig.UTSMode === "host";
   return {
     ociVersion: "1.0.2",
     process: buildProcess(input),
     root: { path: "rootfs", readonly: hostConfig.ReadonlyRootfs ?? false },
     ...(hostUts ? {} : { hostname: input.hostname }),
-    mounts: planSpecMounts({ ...input, hostConfig, hostNetwork: network.kind === "host" }),
+    mounts: planSpecMounts({
+      ...input,
+      hostConfig,
+      hostNetwork: network.kind === "host",
+      writableCgroups: input.security.writableCgroups,
+    }),
     ...(hostConfig.Annotations ? { annotations: hostConfig.Annotations } : {}),
     linux: {
       namespaces: buildNamespaces(input),
@@ -94,8 +88,8 @@ export function buildSpec(input: SpecInput): OciSpec {
       },
       devices: input.devices.map(({ node }) => node),
       sysctl: buildSysctls(input),
-      maskedPaths: hostConfig.MaskedPaths ?? (privileged ? [] : MASKED_PATHS),
-      readonlyPaths: hostConfig.ReadonlyPaths ?? (privileged ? [] : READONLY_PATHS),
+      maskedPaths: paths.masked,
+      readonlyPaths: paths.readonly,
       ...rootfsPropagation(input),
       ...(input.seccomp === undefined ? {} : { seccomp: input.seccomp }),
     },
@@ -120,14 +114,10 @@ function buildProcess(input: SpecInput): OciProcess {
     args: input.initPath === undefined ? command : [INIT_DESTINATION, "--", ...command],
     env: buildEnv(config.Env ?? [], input.hostname, config.Tty ?? false),
     cwd: config.WorkingDir || "/",
-    capabilities: capabilitiesFor(input.user, {
-      privileged: hostConfig.Privileged ?? false,
-      add: hostConfig.CapAdd ?? [],
-      drop: hostConfig.CapDrop ?? [],
-      lastCap: input.lastCap,
-    }),
+    capabilities: capabilitiesFor(input.user, capabilityRequest(hostConfig, input.available)),
     ...(ulimits.length === 0 ? {} : { rlimits: planRlimits(ulimits) }),
-    noNewPrivileges: hasSecurityOption(hostConfig.SecurityOpt ?? [], "no-new-privileges"),
+    noNewPrivileges: input.security.noNewPrivileges,
+    ...(input.apparmor === undefined ? {} : { apparmorProfile: input.apparmor }),
     ...(hostConfig.OomScoreAdj ? { oomScoreAdj: hostConfig.OomScoreAdj } : {}),
   };
 }
@@ -152,14 +142,6 @@ export function buildEnv(own: readonly string[], hostname: string, tty: boolean)
     else set.delete(name);
   }
   return [...set.values()];
-}
-
-/** "no-new-privileges", "no-new-privileges:true", "no-new-privileges=true". */
-export function hasSecurityOption(options: readonly string[], name: string): boolean {
-  return options.some((option) => {
-    const [key, value = "true"] = option.split(/[=:]/, 2);
-    return key === name && value === "true";
-  });
 }
 
 function buildNamespaces(input: SpecInput): OciSpec["linux"]["namespaces"] {

@@ -17,7 +17,8 @@ import type { OciProcess } from "../containers/oci-spec.ts";
 import { OutputHub } from "../containers/output-hub.ts";
 import { readUserTables } from "../containers/prepare-spec.ts";
 import { ProcessIo } from "../containers/process-io.ts";
-import { buildEnv, capabilitiesFor, hasSecurityOption } from "../containers/spec.ts";
+import { parseSecurityOptions } from "../containers/security-options.ts";
+import { buildEnv, capabilitiesFor } from "../containers/spec.ts";
 import { describeStartError } from "../containers/start-error.ts";
 import { isAlive } from "../containers/state.ts";
 import { resolveUser } from "../containers/user.ts";
@@ -232,9 +233,9 @@ async function buildProcess(
       privileged: (body.Privileged ?? false) || (hostConfig.Privileged ?? false),
       add: hostConfig.CapAdd ?? [],
       drop: hostConfig.CapDrop ?? [],
-      lastCap: context.host.lastCap,
+      available: context.host.capabilities,
     }),
-    noNewPrivileges: hasSecurityOption(hostConfig.SecurityOpt ?? [], "no-new-privileges"),
+    noNewPrivileges: parseSecurityOptions(hostConfig.SecurityOpt).noNewPrivileges,
   };
 }
 
