@@ -4,6 +4,7 @@
  */
 
 import { EngineError, isErrorCode } from "#base/error.ts";
+import { isPredefined } from "#model/network.ts";
 import type {
   NetworkCreateResponse,
   NetworkInspect,
@@ -18,7 +19,6 @@ import type { ApiVersion } from "./route.ts";
 import { findNetwork } from "./swarm-lookup.ts";
 import { CALL, present, rpc } from "./swarm-rpc.ts";
 
-const PREDEFINED_LABEL = "com.docker.swarm.predefined";
 const PREDEFINED_NAMES: readonly string[] = ["bridge", "host", "none", "default"];
 
 export interface SwarmNetworks {
@@ -74,10 +74,6 @@ async function findOrNone(cluster: ClusterPort, input: string): Promise<Network 
     if (isErrorCode(error, "not-found")) return undefined;
     throw error;
   }
-}
-
-function isPredefined(network: Network): boolean {
-  return network.spec?.annotations?.labels[PREDEFINED_LABEL] === "true";
 }
 
 /** The verbose view: which services are on the network, with which tasks, on which nodes. */

@@ -13,7 +13,7 @@ import { DEFAULT_NODE_LIFETIME_MS, MANAGER_OU } from "#pki/profile.ts";
 import { digestOfPem } from "#platform/x509/certificate.ts";
 import type { Authority } from "#platform/x509/issue.ts";
 import type { Tx } from "#store/types.ts";
-import { ClusterSchema, NetworkSchema, NodeSchema } from "#wire/gen/swarmkit/objects_pb.js";
+import { ClusterSchema, NodeSchema } from "#wire/gen/swarmkit/objects_pb.js";
 import {
   type ClusterSpec,
   type NodeSpec_Availability,
@@ -30,6 +30,7 @@ import {
   RaftConfigSchema,
 } from "#wire/gen/swarmkit/types_pb.js";
 import { DEFAULT_CLUSTER_NAME } from "./ca/cluster.ts";
+import { ensureNetworks } from "./leader/bootstrap.ts";
 
 export interface NewCluster {
   /** The root of the swarm; without a key when an external CA holds it. */
@@ -60,7 +61,6 @@ const RAFT = {
   heartbeatTick: 1,
   electionTick: 10,
 };
-const PREDEFINED_LABEL = "com.docker.swarm.predefined";
 
 export function writeNewCluster(
   tx: Tx,
@@ -70,8 +70,7 @@ export function writeNewCluster(
 ): void {
   tx.create("cluster", clusterObject(cluster, first.clusterId, random));
   tx.create("node", managerNode(first, cluster));
-  tx.create("network", ingressNetwork(random));
-  for (const name of ["bridge", "host"]) tx.create("network", predefinedNetwork(name, random));
+  ensureNetworks(tx, () => newId(random));
 }
 
 function clusterObject(cluster: NewCluster, id: string, random: Random) {
@@ -143,28 +142,5 @@ function managerNode(first: FirstManager, cluster: NewCluster) {
       certificate: Buffer.from(first.certificate),
     },
     VXLANUDPPort: cluster.vxlanPort,
-  });
-}
-
-function ingressNetwork(random: Random) {
-  return create(NetworkSchema, {
-    id: newId(random),
-    spec: {
-      annotations: { name: "ingress" },
-      ingress: true,
-      driverConfig: {},
-      ipam: { driver: {} },
-    },
-  });
-}
-
-/** Networks of the node that services may use by name; each node has its own of them. */
-function predefinedNetwork(name: string, random: Random) {
-  return create(NetworkSchema, {
-    id: newId(random),
-    spec: {
-      annotations: { name, labels: { [PREDEFINED_LABEL]: "true" } },
-      driverConfig: { name },
-    },
   });
 }

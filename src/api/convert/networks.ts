@@ -1,6 +1,7 @@
 /** Networks of the swarm in the form of `/networks`, beside which the host's own ones stand. */
 
 import { create } from "@bufbuild/protobuf";
+import { isIngress } from "#model/network.ts";
 import type { NetworkInspect } from "#wire/docker/networks.ts";
 import type { Network } from "#wire/gen/swarmkit/objects_pb.js";
 import { type NetworkSpec, NetworkSpecSchema } from "#wire/gen/swarmkit/specs_pb.js";
@@ -8,16 +9,6 @@ import type { IPAMOptions } from "#wire/gen/swarmkit/types_pb.js";
 import { annotationsFromJson } from "./common.ts";
 import type { JsonObject } from "./read-json.ts";
 import { compact, mapOrNone, textOrNone, timeText } from "./write-json.ts";
-
-const LEGACY_INGRESS_LABEL = "com.docker.swarm.internal";
-const LEGACY_INGRESS_NAME = "ingress";
-
-/** The network of the routing mesh; first versions of swarm mode knew it by a label. */
-export function isIngress(network: Network): boolean {
-  if (network.spec?.ingress) return true;
-  const { name = "", labels = {} } = network.spec?.annotations ?? {};
-  return name === LEGACY_INGRESS_NAME && LEGACY_INGRESS_LABEL in labels;
-}
 
 export function networkToJson(network: Network): NetworkInspect {
   const { spec, driverState } = network;

@@ -1,6 +1,7 @@
 /** Tasks as the API shows them, and the networks that they carry. */
 
 import { create } from "@bufbuild/protobuf";
+import { isIngress } from "#model/network.ts";
 import type {
   AttachedNetwork,
   IpamOptions as IpamJson,
@@ -11,7 +12,6 @@ import type { Network, Task } from "#wire/gen/swarmkit/objects_pb.js";
 import { TaskSpecSchema } from "#wire/gen/swarmkit/specs_pb.js";
 import { type IPAMOptions, TaskState, type TaskStatus } from "#wire/gen/swarmkit/types_pb.js";
 import { annotationsToJson, driverToJson, genericResourcesToJson, metaToJson } from "./common.ts";
-import { isIngress } from "./networks.ts";
 import { nameOf } from "./refusal.ts";
 import { portToJson } from "./service-spec.ts";
 import { taskSpecToJson } from "./task-spec.ts";

@@ -5,6 +5,7 @@
 
 import type { Duration } from "@bufbuild/protobuf/wkt";
 import { EngineError } from "#base/error.ts";
+import { isPredefined } from "#model/network.ts";
 import type {
   ContainerCreateBody,
   HealthConfig,
@@ -256,9 +257,9 @@ function portBindings(task: Task): Record<string, readonly PortBinding[]> {
   return bindings;
 }
 
-/** A network of the host itself (bridge, host, none), offered to services under its own name. */
-function isPredefined({ network }: NetworkAttachment): boolean {
-  return network?.spec?.annotations?.labels["com.docker.swarm.predefined"] === "true";
+/** On a network of the host itself (bridge, host, none), which services use by its own name. */
+function isOwnOfHost({ network }: NetworkAttachment): boolean {
+  return isPredefined(network);
 }
 
 function nameOf({ network }: NetworkAttachment): string {
@@ -273,7 +274,7 @@ function networkMode(task: Task): string {
 function endpoints(task: Task): Record<string, EndpointSettings> {
   const settings: Record<string, EndpointSettings> = {};
   for (const attachment of task.networks) {
-    if (isPredefined(attachment)) continue;
+    if (isOwnOfHost(attachment)) continue;
     const name = nameOf(attachment);
     if (name === "" || attachment.network === undefined) {
       throw new EngineError("invalid-argument", "task has an attachment without a network");

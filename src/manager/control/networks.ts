@@ -6,6 +6,7 @@
 import { create } from "@bufbuild/protobuf";
 import ipaddr from "ipaddr.js";
 import { EngineError, isErrorCode } from "#base/error.ts";
+import { isIngress, isPredefined, PREDEFINED_LABEL } from "#model/network.ts";
 import type { Tx } from "#store/types.ts";
 import {
   type CreateNetworkRequest,
@@ -27,7 +28,7 @@ import { type Driver, type IPAMConfig, TaskState } from "#wire/gen/swarmkit/type
 import { type ControlContext, freshId, read, write } from "./context.ts";
 import { hasLabels, hasOnePrefix, oneOf } from "./filters.ts";
 import { checkDnsName } from "./names.ts";
-import { ingressNetwork, isIngress, needsIngress } from "./ports.ts";
+import { ingressNetwork, needsIngress } from "./ports.ts";
 import {
   alreadyExists,
   invalid,
@@ -38,7 +39,6 @@ import {
 } from "./refusal.ts";
 
 /** Marks the swarm's stand-ins for each node's own `host` and `bridge` networks. */
-export const PREDEFINED_LABEL = "com.docker.swarm.predefined";
 const BUILT_IN_DRIVERS = ["overlay", "bridge", "host", "macvlan", "ipvlan", "null"];
 const BUILT_IN_IPAM = "default";
 
@@ -97,9 +97,8 @@ export async function removeNetwork(
   return write(context, (tx) => {
     const network = tx.get("network", id);
     if (network === undefined) throw notFound(`network ${id} not found`);
-    const annotations = network.spec?.annotations;
-    if (annotations?.labels[PREDEFINED_LABEL] === "true") {
-      const name = annotations.name;
+    if (isPredefined(network)) {
+      const name = network.spec?.annotations?.name ?? "";
       throw precondition(
         `network ${id} (${name}) is a swarm predefined network and cannot be removed`,
       );

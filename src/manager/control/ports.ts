@@ -1,19 +1,11 @@
 /** Published ports against those of all other services, and the network that carries them. */
 
+import { isIngress } from "#model/network.ts";
 import type { ReadView } from "#store/types.ts";
 import type { Network, Service } from "#wire/gen/swarmkit/objects_pb.js";
 import type { ServiceSpec } from "#wire/gen/swarmkit/specs_pb.js";
 import { type PortConfig, PortConfig_PublishMode } from "#wire/gen/swarmkit/types_pb.js";
 import { invalid, precondition } from "./refusal.ts";
-
-const LEGACY_INGRESS_LABEL = "com.docker.swarm.internal";
-const LEGACY_INGRESS_NAME = "ingress";
-
-export function isIngress(network: Network): boolean {
-  if (network.spec?.ingress) return true;
-  const annotations = network.spec?.annotations;
-  return annotations?.name === LEGACY_INGRESS_NAME && LEGACY_INGRESS_LABEL in annotations.labels;
-}
 
 export function ingressNetwork(view: ReadView): Network | undefined {
   for (const network of view.all("network")) if (isIngress(network)) return network;

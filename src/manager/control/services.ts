@@ -6,6 +6,7 @@
 
 import { create, equals } from "@bufbuild/protobuf";
 import { isErrorCode } from "#base/error.ts";
+import { isIngress } from "#model/network.ts";
 import { timestampOf } from "#model/time.ts";
 import type { ReadView, Tx } from "#store/types.ts";
 import {
@@ -44,7 +45,7 @@ import {
 import { type ControlContext, freshId, read, write } from "./context.ts";
 import { withDefaults } from "./defaults.ts";
 import { hasLabels, hasOnePrefix, oneOf } from "./filters.ts";
-import { checkIngressThere, checkPortConflicts, isIngress } from "./ports.ts";
+import { checkIngressThere, checkPortConflicts } from "./ports.ts";
 import { checkReferencesExist } from "./references.ts";
 import {
   alreadyExists,

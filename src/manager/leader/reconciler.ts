@@ -16,7 +16,7 @@ import { type Deferred, deferred, sleep } from "#platform/async.ts";
 import type { Change, ChangeBatch } from "#store/types.ts";
 import type { ManagerPart } from "../manager-ports.ts";
 import type { ClusterState } from "../state.ts";
-import { ensureDefaults } from "./bootstrap.ts";
+import { ensureNetworks } from "./bootstrap.ts";
 import { type TurnResult, Turns } from "./turn.ts";
 
 /** Turns proposed and not yet committed; more would only make a lost one cost more. */
@@ -150,7 +150,7 @@ class Reign {
     const committed = this.#committed;
     this.#committed = [];
     const makeId = () => newId(random);
-    if (!this.#begun) ensureDefaults(tx, makeId);
+    if (!this.#begun) ensureNetworks(tx, makeId);
     this.#begun = true;
     return this.#turns.run(
       {

@@ -10,6 +10,7 @@
 import { create } from "@bufbuild/protobuf";
 import type { Result } from "#base/result.ts";
 import { DEFAULT_ADDRESS_POOL, DEFAULT_SUBNET_SIZE } from "#model/defaults.ts";
+import { isIngress } from "#model/network.ts";
 import { isWanted, stateOf } from "#model/task.ts";
 import { timestampOf } from "#model/time.ts";
 import type { Change, Tx } from "#store/types.ts";
@@ -26,8 +27,6 @@ import { attachTask, heldBy, occupyAddresses, releaseAddresses } from "./task-ne
 import { type WaiterKind, WaitingRoom } from "./waiting-room.ts";
 
 const PENDING_MESSAGE = "pending task scheduling";
-/** Marked ingress networks before the spec had a field for it. */
-const INTERNAL_LABEL = "com.docker.swarm.internal";
 /** What may be waited for besides a network (by id or name) and a service (by id). */
 const SUBNETS = " subnets";
 const ENDPOINTS = " endpoints";
@@ -281,10 +280,6 @@ export class Allocator implements Planner {
 
 function needsAllocation(task: Task): boolean {
   return stateOf(task) === TaskState.NEW && isWanted(task);
-}
-
-function isIngress({ spec }: Network): boolean {
-  return spec?.ingress === true || spec?.annotations?.labels[INTERNAL_LABEL] !== undefined;
 }
 
 function choosesSubnet({ spec }: Network): boolean {

@@ -23,7 +23,7 @@ import { AddressPool } from "./address-pool.ts";
 import { NumberPool } from "./number-pool.ts";
 import type { SubnetSpace } from "./subnet-space.ts";
 
-const VNI_OPTION = "com.docker.network.driver.overlay.vxlanid_list";
+export const VNI_OPTION = "com.docker.network.driver.overlay.vxlanid_list";
 const SERIAL_OPTION = "com.docker.network.ipam.serial";
 /** Drivers whose networks exist on each node by itself; managers give them no addresses. */
 const NODE_LOCAL_DRIVERS = new Set(["bridge", "host", "ipvlan", "macvlan", "null", "none"]);
@@ -249,7 +249,7 @@ export function isAllocated(network: Network): boolean {
   return network.driverState !== undefined;
 }
 
-function vnisIn(list: string | undefined): number[] {
+export function vnisIn(list: string | undefined): number[] {
   return (list ?? "")
     .split(",")
     .map((text) => Number(text.trim()))
