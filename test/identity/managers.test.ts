@@ -146,3 +146,15 @@ test("a lost majority is given up by force, and the swarm goes on", async () => 
   const nodes = [...(await nodesOf(first)).values()];
   expect(nodes.filter((each) => each.managerStatus !== undefined).length).toBe(1);
 });
+
+test("a node that never got ready stops all the same", async () => {
+  const manager = await cluster.node("m1");
+  await manager.init();
+  const { worker: token } = await clusterOf(manager);
+  const worker = await cluster.node("w1");
+  await worker.join(manager, token);
+  await manager.stop();
+  const again = await worker.restart();
+  await again.stop();
+  expect(again.swarm.info().state).not.toBe("active");
+});

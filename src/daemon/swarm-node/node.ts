@@ -98,7 +98,11 @@ export class SwarmNode {
     this.#options = options;
     this.#ready.promise.catch(() => undefined);
     this.#done = this.#run();
-    this.#done.catch((error: unknown) => this.#ready.reject(error));
+    // One that is stopped before it was ready never will be: whoever waits is told.
+    this.#done.then(
+      () => this.#ready.reject(this.#stopping.signal.reason),
+      (error: unknown) => this.#ready.reject(error),
+    );
   }
 
   /** Resolves with the first session, and the manager where this is one; rejects with why not. */
