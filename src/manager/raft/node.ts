@@ -23,6 +23,7 @@ import { Admission } from "./admission.ts";
 import { ChangeFeed } from "./change-feed.ts";
 import { type Disk, type DiskOptions, type Loaded, openDisk } from "./disk.ts";
 import { Driver } from "./driver.ts";
+import { Greeter } from "./greeter.ts";
 import { createRaftService } from "./inbox.ts";
 import { announceAddress, joinGroup } from "./joining.ts";
 import { Leadership } from "./leadership.ts";
@@ -286,6 +287,12 @@ class RunningNode implements RaftNode {
     const { clock, random, log, channelTo, onFatal } = this.#options;
     const { storage, store, members, applied } = this.#recovered;
     this.#self = self;
+    const greeter = new Greeter({
+      self: self.raftId,
+      members,
+      everyTicks: 2 * this.#electionTicks,
+      send: (m) => this.#peers.send(m),
+    });
     const driver = new Driver({
       id: self.raftId,
       storage,
@@ -307,7 +314,10 @@ class RunningNode implements RaftNode {
           this.#leadership.end();
           onFatal(error);
         },
-        ticked: () => this.#admission?.tick(),
+        ticked: () => {
+          this.#admission?.tick();
+          greeter.tick(driver.leadId, driver.term);
+        },
       },
     });
     this.#driver = driver;
