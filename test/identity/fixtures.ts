@@ -35,6 +35,7 @@ export interface TestNode {
   readonly dataRoot: string;
   init(more?: Partial<InitRequest>): Promise<string>;
   join(manager: TestNode, token: string, more?: Partial<JoinRequest>): Promise<void>;
+  joinAddress(address: string, token: string, more?: Partial<JoinRequest>): Promise<void>;
   /** Ends the engine and starts another on the same disk. */
   restart(): Promise<TestNode>;
   stop(): Promise<void>;
@@ -124,12 +125,13 @@ export class TestCluster {
           availability: NodeSpec_Availability.ACTIVE,
           ...more,
         }),
-      join: (manager, joinToken, more) =>
+      join: (manager, token, more) => node.joinAddress(manager.address, token, more),
+      joinAddress: (remote, joinToken, more) =>
         swarm.join({
           listenAddr: address,
           advertiseAddr: "",
           dataPathAddr: "",
-          remoteAddrs: [manager.address],
+          remoteAddrs: [remote],
           joinToken,
           availability: NodeSpec_Availability.ACTIVE,
           ...more,
@@ -186,7 +188,7 @@ function idleExecutor(hostname: string): Executor {
 }
 
 /** A port that nobody listens on at this moment. */
-async function freePort(): Promise<number> {
+export async function freePort(): Promise<number> {
   const server = createServer();
   await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
   const address = server.address();
