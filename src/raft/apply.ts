@@ -11,10 +11,16 @@ import type { Snapshot } from "./types.ts";
 export function appliedTo(r: Raft, index: number, size: number): void {
   const applied = Math.max(index, r.log.applied);
   r.log.appliedTo(applied, size);
+  maybeLeaveJoint(r);
+}
+
+/**
+ * Leaves a joint state that is in effect, with no other change pending. If a transfer blocks the
+ * proposal it is made again when that has failed, or by the next leader.
+ */
+export function maybeLeaveJoint(r: Raft): void {
   const { config } = r.tracker;
-  if (!config.autoLeave || applied < r.pendingConfIndex || r.state !== "leader") return;
-  // The joint state is in effect and nothing is pending: leave it. If a transfer blocks the proposal
-  // it is made again with the next entry applied, here or by the next leader.
+  if (!config.autoLeave || r.log.applied < r.pendingConfIndex || r.state !== "leader") return;
   const { type, data } = encodeConfChange(undefined);
   const leave = message({ type: "MsgProp", entries: [proposedEntry(data, type)] });
   const refused = handleProposal(r, leave);

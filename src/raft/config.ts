@@ -14,7 +14,7 @@ import {
   type Storage,
 } from "./types.ts";
 
-/** `safe` asks a quorum for every read; `leaseBased` trusts clocks and needs `checkQuorum`. */
+/** `safe` asks a quorum for every read; `leaseBased` trusts clocks (`lease.ts`), needs `checkQuorum`. */
 export type ReadOnlyOption = "safe" | "leaseBased";
 
 export interface RaftConfig {

@@ -23,6 +23,8 @@ export function hup(r: Raft, type: CampaignType): void {
     r.logger.debug(`${self} ignoring MsgHup because already leader`);
   } else if (!isPromotable(r)) {
     r.logger.warn(`${self} is unpromotable and can not campaign`);
+  } else if (type !== "transfer" && hasPromised(r)) {
+    r.logger.debug(`${self} ignoring MsgHup because the lease of a leader has not run out`);
   } else if (hasUnappliedConfChanges(r)) {
     // Its own idea of the membership is out of date: it could count the wrong quorum.
     r.logger.warn(
@@ -58,13 +60,22 @@ export function campaign(r: Raft, type: CampaignType): void {
 
 /** A follower within its leader's lease ignores elections, unless the leader asked for this one. */
 export function isLeaseHeldAgainst(r: Raft, m: Message): boolean {
-  const inLease =
-    r.config.checkQuorum && r.lead !== NONE && r.electionElapsed < r.config.electionTick;
-  if (!inLease || isTransfer(m)) return false;
+  const { checkQuorum, electionTick } = r.config;
+  const inLease = checkQuorum && r.lead !== NONE && r.electionElapsed < electionTick;
+  if (!(inLease || hasPromised(r)) || isTransfer(m)) return false;
+  const elapsed = inLease ? r.electionElapsed : r.sinceLeader;
   r.logger.info(
-    `${describeVoter(r, r.log.lastEntryId())} ignored ${describeBallot(m)} at term ${r.term}: lease is not expired (remaining ticks: ${r.config.electionTick - r.electionElapsed})`,
+    `${describeVoter(r, r.log.lastEntryId())} ignored ${describeBallot(m)} at term ${r.term}: lease is not expired (remaining ticks: ${electionTick - elapsed})`,
   );
   return true;
+}
+
+/**
+ * With lease-based reads a leader counts on the votes of those that heard it, also on theirs that
+ * were restarted or went ahead to another term since; see `lease.ts`.
+ */
+function hasPromised(r: Raft): boolean {
+  return r.config.readOnlyOption === "leaseBased" && r.sinceLeader < r.config.electionTick;
 }
 
 /** Refuses a pre-vote of an old term aloud, or two versions of the protocol could block each other. */

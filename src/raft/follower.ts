@@ -44,6 +44,7 @@ function standForLeader(r: Raft, m: Message): void {
 
 /** The three things a leader says. The sender is known to lead the current term. */
 export function handleFromLeader(r: Raft, m: Message): void {
+  r.sinceLeader = 0;
   if (m.type === "MsgApp") handleAppend(r, m);
   else if (m.type === "MsgHeartbeat") handleHeartbeat(r, m);
   else handleSnapshot(r, m);

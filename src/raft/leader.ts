@@ -1,5 +1,6 @@
 /** What a leader does with messages that are not about one follower's log. */
 
+import { decodeBeat } from "./beat-context.ts";
 import { hex } from "./describe.ts";
 import { handleAppendResponse } from "./leader-append.ts";
 import { handleProposal } from "./propose.ts";
@@ -69,8 +70,9 @@ function handleHeartbeatResponse(r: Raft, m: Message, progress: Progress): void 
   progress.msgAppFlowPaused = false;
   // Also to a follower that has everything but is only probed: its answer makes it replicate again.
   if (progress.match < r.log.lastIndex() || progress.state === "probe") sendAppend(r, m.from);
-  if (r.config.readOnlyOption !== "safe" || m.context.length === 0) return;
-  r.readOnly.receiveAck(m.from, m.context);
+  const { reads, lease } = decodeBeat(m.context);
+  r.lease.receiveEcho(m.from, lease);
+  r.readOnly.receiveAck(m.from, reads);
   answerConfirmedReads(r);
 }
 

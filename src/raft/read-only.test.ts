@@ -1,4 +1,5 @@
 import { describe, expect, it } from "vitest";
+import { decodeBeat, encodeBeat } from "./beat-context.ts";
 import { message } from "./message.ts";
 import { JointConfig } from "./quorum/joint.ts";
 import { MajorityConfig } from "./quorum/majority.ts";
@@ -15,9 +16,9 @@ function waiting(count: number): ReadOnly {
 describe("ReadOnly", () => {
   it("confirms every read up to the position that a quorum echoed", () => {
     const reads = waiting(2);
-    const early = reads.heartbeatContext();
+    const early = reads.position;
     reads.add(13, message({ type: "MsgReadIndex", from: 3 }));
-    const late = reads.heartbeatContext();
+    const late = reads.position;
     reads.receiveAck(1, late);
     expect(reads.takeConfirmed(THREE)).toEqual([]);
     reads.receiveAck(2, early);
@@ -30,17 +31,31 @@ describe("ReadOnly", () => {
   it("needs both halves of a joint membership", () => {
     const reads = waiting(1);
     const joint = new JointConfig(new MajorityConfig([1, 2]), new MajorityConfig([3]));
-    for (const id of [1, 2]) reads.receiveAck(id, reads.heartbeatContext());
+    for (const id of [1, 2]) reads.receiveAck(id, reads.position);
     expect(reads.takeConfirmed(joint)).toEqual([]);
-    reads.receiveAck(3, reads.heartbeatContext());
+    reads.receiveAck(3, reads.position);
     expect(reads.takeConfirmed(joint)).toHaveLength(1);
   });
 
-  it("sends nothing along when no read waits, and ignores echoes of another form", () => {
-    const reads = waiting(0);
-    expect(reads.heartbeatContext()).toHaveLength(0);
-    reads.add(11, message({ type: "MsgReadIndex" }));
-    for (const id of [1, 2, 3]) reads.receiveAck(id, Uint8Array.of(255));
+  it("believes no echo of what was never sent", () => {
+    const reads = waiting(1);
+    for (const id of [1, 2, 3]) reads.receiveAck(id, 7);
     expect(reads.takeConfirmed(THREE)).toEqual([]);
+  });
+});
+
+describe("the context of heartbeats", () => {
+  it.each([
+    [{ reads: 0, lease: 0 }, 0],
+    [{ reads: 7, lease: 0 }, 8],
+    [{ reads: 0, lease: 3 }, 16],
+    [{ reads: 2 ** 40, lease: 2 ** 41 }, 16],
+  ])("%o takes %i bytes and comes back", (beat, bytes) => {
+    expect(encodeBeat(beat)).toHaveLength(bytes);
+    expect(decodeBeat(encodeBeat(beat))).toEqual(beat);
+  });
+
+  it("means nothing in another form", () => {
+    expect(decodeBeat(Uint8Array.of(255))).toEqual({ reads: 0, lease: 0 });
   });
 });

@@ -4,7 +4,6 @@
  * for all up to there. A quorum's echo confirms: exactly the arithmetic of commitment.
  */
 
-import { EMPTY_BYTES } from "./message.ts";
 import type { JointConfig } from "./quorum/joint.ts";
 import type { Message, NodeId } from "./types.ts";
 
@@ -14,31 +13,28 @@ export interface PendingRead {
   readonly index: number;
 }
 
-const CONTEXT_BYTES = 8;
-
 export class ReadOnly {
   readonly #acks = new Map<NodeId, number>();
   #unconfirmed: PendingRead[] = [];
   #confirmed = 0;
 
+  /** Reads that wait. */
+  get size(): number {
+    return this.#unconfirmed.length;
+  }
+
+  /** The number of the newest read: a heartbeat that carries it confirms every waiting one. */
+  get position(): number {
+    return this.#confirmed + this.#unconfirmed.length;
+  }
+
   add(index: number, request: Message): void {
     this.#unconfirmed.push({ request, index });
   }
 
-  /** What heartbeats must carry to confirm every waiting read; empty when none waits. */
-  heartbeatContext(): Uint8Array {
-    if (this.#unconfirmed.length === 0) return EMPTY_BYTES;
-    const context = new Uint8Array(CONTEXT_BYTES);
-    const newest = BigInt(this.#confirmed + this.#unconfirmed.length);
-    new DataView(context.buffer).setBigUint64(0, newest, true);
-    return context;
-  }
-
-  /** A member echoed a heartbeat's context. */
-  receiveAck(from: NodeId, context: Uint8Array): void {
-    if (context.length !== CONTEXT_BYTES) return;
-    const view = new DataView(context.buffer, context.byteOffset, CONTEXT_BYTES);
-    const position = Number(view.getBigUint64(0, true));
+  /** A member echoed a heartbeat that carried `position`. */
+  receiveAck(from: NodeId, position: number): void {
+    if (position > this.position) return;
     this.#acks.set(from, Math.max(this.#acks.get(from) ?? 0, position));
   }
 

@@ -1,5 +1,6 @@
 /**
  * The leader's answer to linearizable reads: the commit index, once it is sure to be the newest.
+ * Without a lease (`lease.ts`), or when it has run out, a quorum is asked.
  *
  * Unlike etcd, a single voter waits for the first commit of its term too: after a restart its stored
  * commit index may be behind what it had acknowledged.
@@ -12,7 +13,14 @@ import { broadcastHeartbeat, committedEntryInCurrentTerm } from "./replicate.ts"
 import { send } from "./send.ts";
 import { type Message, NONE } from "./types.ts";
 
+/** Reads that wait at a leader; who asks beyond that asks again later. */
+export const WAITING_READS_MAX = 4_096;
+
 export function handleReadIndex(r: Raft, request: Message): void {
+  if (r.pendingReads.length + r.readOnly.size >= WAITING_READS_MAX) {
+    r.logger.warn(`${hex(r.id)} dropping a read: ${WAITING_READS_MAX} others wait already`);
+    return;
+  }
   if (committedEntryInCurrentTerm(r)) confirmRead(r, request);
   else r.pendingReads.push(request);
 }
@@ -39,13 +47,19 @@ export function answerConfirmedReads(r: Raft): void {
 }
 
 function confirmRead(r: Raft, request: Message): void {
-  if (r.config.readOnlyOption === "leaseBased" || r.tracker.isSingleton()) {
+  if (r.tracker.isSingleton() || holdsLease(r)) {
     answerRead(r, request, r.log.committed);
     return;
   }
   r.readOnly.add(r.log.committed, request);
-  r.readOnly.receiveAck(r.id, r.readOnly.heartbeatContext());
+  r.readOnly.receiveAck(r.id, r.readOnly.position);
   broadcastHeartbeat(r);
+}
+
+function holdsLease(r: Raft): boolean {
+  const { readOnlyOption, electionTick } = r.config;
+  if (readOnlyOption !== "leaseBased") return false;
+  return r.lease.holds(r.tracker.config.voters, r.id, Math.floor(electionTick / 2));
 }
 
 function answerRead(r: Raft, request: Message, index: number): void {

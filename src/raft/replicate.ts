@@ -1,6 +1,7 @@
 /** The leader's side of replication: appends, snapshots and heartbeats to followers; commitment. */
 
 import { invariant } from "#base/invariant.ts";
+import { encodeBeat } from "./beat-context.ts";
 import { hex } from "./describe.ts";
 import { payloadSize } from "./entries.ts";
 import { isEmptySnapshot } from "./message.ts";
@@ -71,9 +72,11 @@ export function broadcastAppend(r: Raft): void {
   }
 }
 
-/** Heartbeats to everyone, carrying what waiting reads need. */
+/** Heartbeats to everyone, carrying what waiting reads and the lease need. */
 export function broadcastHeartbeat(r: Raft): void {
-  const context = r.readOnly.heartbeatContext();
+  const reads = r.readOnly.size > 0 ? r.readOnly.position : 0;
+  const lease = r.config.readOnlyOption === "leaseBased" ? r.lease.stamp : 0;
+  const context = encodeBeat({ reads, lease });
   for (const [id, progress] of r.tracker.progress) {
     if (id === r.id) continue;
     // A follower must not commit what it may not have: no further than its matching log.
@@ -84,6 +87,7 @@ export function broadcastHeartbeat(r: Raft): void {
 }
 
 export function sendTimeoutNow(r: Raft, to: NodeId): void {
+  r.lease.giveUp();
   send(r, { type: "MsgTimeoutNow", to });
 }
 

@@ -3,6 +3,7 @@
 import { invariant, must } from "#base/invariant.ts";
 import { hex } from "./describe.ts";
 import { payloadSize } from "./entries.ts";
+import { Lease } from "./lease.ts";
 import { EMPTY_BYTES, proposedEntry } from "./message.ts";
 import type { Raft } from "./raft.ts";
 import { ReadOnly } from "./read-only.ts";
@@ -96,5 +97,6 @@ function reset(r: Raft, term: number): void {
   r.uncommittedSize = 0;
   // Reads that were not confirmed in their term are lost; whoever asked asks again.
   r.readOnly = new ReadOnly();
+  r.lease = new Lease();
   r.pendingReads = [];
 }

@@ -26,6 +26,9 @@ export function startRaft(config: RaftConfig): Raft {
     r.log.loadCommitted(hardState.commit);
     r.term = hardState.term;
     r.vote = hardState.vote;
+  } else {
+    // It never followed anybody, so there is nobody to whom it could have promised its vote.
+    r.sinceLeader = config.electionTick;
   }
   if (config.applied > 0) r.log.appliedTo(config.applied, 0);
   becomeFollower(r, r.term, NONE);
