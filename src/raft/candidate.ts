@@ -39,6 +39,8 @@ function ignoreTimeoutNow(r: Raft, m: Message): void {
 }
 
 function countVote(r: Raft, m: Message): void {
+  // A pre-vote that was granted for an earlier term, and came late, says nothing about this one.
+  if (r.state === "preCandidate" && !m.reject && m.term !== r.term + 1) return;
   const before = r.state;
   learnCommit(r, m);
   if (r.state !== before) return;

@@ -15,6 +15,13 @@ import type { Message } from "./types.ts";
 
 export function handleAppendResponse(r: Raft, m: Message, progress: Progress): void {
   progress.recentActive = true;
+  if (m.index > r.log.lastIndex()) {
+    // Whoever holds entries of our term that we never made is no member to count on.
+    r.logger.error(
+      `${hex(r.id)} ignoring MsgAppResp from ${hex(m.from)} for index ${m.index}, beyond its own log's end at ${r.log.lastIndex()}`,
+    );
+    return;
+  }
   if (m.reject) handleRejected(r, m, progress);
   else handleAccepted(r, m, progress);
 }

@@ -5,6 +5,8 @@ import { encodeConfChange } from "./confchange/codec.ts";
 import { MemoryStorage } from "./memory-storage.ts";
 import { EMPTY_BYTES, EMPTY_CONF_STATE } from "./message.ts";
 import { electLeader, entry, nodeOn, type TestNode, testNode } from "./testing/fixtures.ts";
+import { Inflights } from "./tracker/inflights.ts";
+import { Progress } from "./tracker/progress.ts";
 import { type ConfChange, NO_LIMIT } from "./types.ts";
 
 const VOTERS = [1, 2, 3] as const;
@@ -200,6 +202,25 @@ describe("a follower's answers", () => {
     expect(node.messages()).toEqual([]);
     node.step({ type: "MsgAppResp", from: 3, index: 2 });
     expect(node.raw.status().progress.get(3)?.state).toBe("replicate");
+  });
+
+  it("that are late do not move a follower that waits for its snapshot", () => {
+    const progress = new Progress(
+      { match: 2, next: 6, isLearner: false, recentActive: true },
+      new Inflights(4, NO_LIMIT),
+    );
+    progress.becomeSnapshot(5);
+    expect(progress.maybeDecrTo(5, 3)).toBe(false);
+    expect(progress).toMatchObject({ state: "snapshot", next: 6, pendingSnapshot: 5 });
+  });
+
+  it("about entries that the leader never made do not count", () => {
+    const node = leaderOf(VOTERS);
+    const before = node.raw.basicStatus().hardState.commit;
+    node.step({ type: "MsgAppResp", from: 2, index: 99 });
+    node.step({ type: "MsgAppResp", from: 3, index: 98 });
+    expect(node.raw.basicStatus().hardState.commit).toBe(before);
+    expect(node.raw.status().progress.get(2)?.match).toBe(0);
   });
 
   it("make the leader skip back over terms that cannot match", () => {

@@ -38,6 +38,11 @@ export class RaftLog {
     return this.#committed;
   }
 
+  /** Up to here entries were handed out for application. */
+  get applying(): number {
+    return this.#applying;
+  }
+
   get applied(): number {
     return this.#applied;
   }

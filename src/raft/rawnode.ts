@@ -10,6 +10,7 @@ import { invariant } from "#base/invariant.ts";
 import { encodeConfChange } from "./confchange/codec.ts";
 import { isLocalTarget, type RaftConfig } from "./config.ts";
 import { entriesSize } from "./entries.ts";
+import { checkInvariants } from "./invariants.ts";
 import { applyConfChange } from "./membership.ts";
 import {
   EMPTY_HARD_STATE,
@@ -144,6 +145,7 @@ export class RawNode {
   /** Everything to do now. Must be carried out; without asynchronous writes, before the next one. */
   ready(): Ready {
     invariant(!this.#awaitsAdvance, "a Ready is followed by advance before the next one");
+    checkInvariants(this.#raft, this.#hardState);
     const ready = this.#collect();
     this.#accept(ready);
     return ready;

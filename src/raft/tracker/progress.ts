@@ -121,8 +121,11 @@ export class Progress {
     if (this.state === "replicate") {
       if (rejected <= this.match) return false;
       this.next = this.match + 1;
+    } else if (this.state === "snapshot") {
+      // An answer to an append from before the snapshot, which replaces whatever the follower has.
+      return false;
     } else {
-      // Out of replicate state there is one append at a time, and it starts at next.
+      // In probe state there is one append at a time, and it starts at next.
       if (this.next - 1 !== rejected) return false;
       this.next = Math.max(Math.min(rejected, hint + 1), this.match + 1);
       this.msgAppFlowPaused = false;
