@@ -12,9 +12,13 @@ import { clusterOf, freePort, nodesOf, TestCluster } from "./fixtures.ts";
 
 const run = promisify(execFile);
 
+/** What dockerd makes on the host when it joins a swarm, and leaves there. */
+const GATEWAY_BRIDGE = "docker_gwbridge";
+
 /** dockerd with a root, a socket and a containerd of its own, and no network of its own. */
 class DockerEngine {
   readonly #folder: string;
+  readonly #hadBridge = existsSync(`/sys/class/net/${GATEWAY_BRIDGE}`);
   readonly #process: ChildProcess;
 
   private constructor(folder: string, process: ChildProcess) {
@@ -63,6 +67,7 @@ class DockerEngine {
       .filter((path) => path.startsWith(this.#folder));
     for (const path of mounts.toReversed()) await run("umount", [path]).catch(() => undefined);
     await rm(this.#folder, { recursive: true, force: true });
+    if (!this.#hadBridge) await run("ip", ["link", "del", GATEWAY_BRIDGE]).catch(() => undefined);
   }
 }
 
