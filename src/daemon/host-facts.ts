@@ -2,12 +2,12 @@
 
 import { execFile } from "node:child_process";
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
-import { arch, cpus, hostname, version as osVersion, release, totalmem } from "node:os";
 import { join } from "node:path";
 import type { HostFacts } from "#api/system.ts";
 import { newHexId } from "#base/ids.ts";
 import type { Random } from "#base/ports.ts";
 import { COMMIT, VERSION } from "#cli/version.ts";
+import { type Machine, thisMachine } from "#platform/machine.ts";
 import type { DaemonConfig } from "./config.ts";
 
 export async function readHostFacts(
@@ -15,24 +15,25 @@ export async function readHostFacts(
   random: Random,
   containerdVersion: string,
 ): Promise<HostFacts> {
+  const machine = thisMachine();
   return {
     id: engineId(config.dataRoot, random),
-    name: hostname(),
+    name: machine.hostname,
     version: VERSION,
     commit: COMMIT,
     buildTime: "",
-    goArch: goArch(),
-    kernelVersion: release(),
-    operatingSystem: prettyName(),
-    osVersion: osVersion(),
+    goArch: machine.goArch,
+    kernelVersion: machine.kernelRelease,
+    operatingSystem: machine.osName,
+    osVersion: machine.osVersion,
     runtimeVersion: process.version,
-    cpus: cpus().length,
-    memoryBytes: totalmem(),
+    cpus: machine.cpus,
+    memoryBytes: machine.memoryBytes,
     dataRoot: config.dataRoot,
     debug: config.debug,
     storageDriver: config.snapshotter === "overlayfs" ? "overlay2" : "vfs",
     cgroupDriver: "cgroupfs",
-    cgroupVersion: existsSync("/sys/fs/cgroup/cgroup.controllers") ? "2" : "1",
+    cgroupVersion: machine.cgroupVersion === 2 ? "2" : "1",
     labels: config.labels,
     loggingDriver: config.logDriver,
     containerdVersion,
@@ -40,27 +41,16 @@ export async function readHostFacts(
     insecureRegistries: config.registry.insecure,
     mirrors: config.registry.mirrors,
     initBinary: config.initPath ?? "tini",
-    securityOptions: securityOptions(),
+    securityOptions: securityOptions(machine),
   };
 }
 
-function securityOptions(): readonly string[] {
-  const apparmor = "/sys/module/apparmor/parameters/enabled";
+function securityOptions({ apparmor, seccomp, cgroupVersion }: Machine): readonly string[] {
   return [
-    ...(existsSync(apparmor) && readFileSync(apparmor, "utf8").startsWith("Y")
-      ? ["name=apparmor"]
-      : []),
-    ...(existsSync("/proc/sys/kernel/seccomp/actions_avail")
-      ? ["name=seccomp,profile=builtin"]
-      : []),
-    ...(existsSync("/sys/fs/cgroup/cgroup.controllers") ? ["name=cgroupns"] : []),
+    ...(apparmor ? ["name=apparmor"] : []),
+    ...(seccomp ? ["name=seccomp,profile=builtin"] : []),
+    ...(cgroupVersion === 2 ? ["name=cgroupns"] : []),
   ];
-}
-
-/** Go's name of the architecture, which is what the Engine API speaks. */
-export function goArch(): string {
-  const machine = arch();
-  return machine === "x64" ? "amd64" : machine;
 }
 
 /** The engine's own id: made at the first start, kept in the data root. */
@@ -71,15 +61,6 @@ function engineId(dataRoot: string, random: Random): string {
   mkdirSync(dataRoot, { recursive: true, mode: 0o711 });
   writeFileSync(path, `${id}\n`, { mode: 0o600 });
   return id;
-}
-
-function prettyName(): string {
-  try {
-    const match = /^PRETTY_NAME="?([^"\n]*)/m.exec(readFileSync("/etc/os-release", "utf8"));
-    return match?.[1] ?? "Linux";
-  } catch {
-    return "Linux";
-  }
 }
 
 function runcVersion(): Promise<string> {

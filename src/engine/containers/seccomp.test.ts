@@ -11,7 +11,7 @@ const HOST: HostFacts = {
   cgroupVersion: 2,
   capabilities: ALL,
   hostname: "host",
-  arch: "amd64",
+  goArch: "amd64",
   kernelRelease: "6.1.0-13-amd64",
   seccomp: true,
   apparmor: false,
@@ -56,7 +56,7 @@ test("the default profile: an allow-list, with what a capability opens", () => {
   }
   expect(rules("read")).toHaveLength(1);
   expect(rules("clone")).toMatchObject([{ args: [{ index: 0, value: 0x7e020000 }] }]);
-  expect(rules("clone", { arch: "s390x" })).toMatchObject([{ args: [{ index: 1 }] }]);
+  expect(rules("clone", { goArch: "s390x" })).toMatchObject([{ args: [{ index: 1 }] }]);
   expect(rules("clone3")).toMatchObject([{ action: "SCMP_ACT_ERRNO", errnoRet: 38 }]);
   expect(rules("clone3", {}, ALL)).toMatchObject([{ action: "SCMP_ACT_ALLOW" }]);
   expect(rules("socket")).toMatchObject([{ args: [{ value: 40, op: "SCMP_CMP_NE" }] }]);
@@ -65,7 +65,7 @@ test("the default profile: an allow-list, with what a capability opens", () => {
   expect(rules("ptrace", { kernelRelease: "4.7.9" })).toEqual([]);
   expect(rules("ptrace", { kernelRelease: "10.0" })).toHaveLength(1);
   expect(rules("arch_prctl")).toHaveLength(1);
-  expect(rules("arch_prctl", { arch: "arm64" })).toEqual([]);
+  expect(rules("arch_prctl", { goArch: "arm64" })).toEqual([]);
 });
 
 test("architectures: the machine's own, and those whose programs it also runs", () => {
@@ -74,7 +74,7 @@ test("architectures: the machine's own, and those whose programs it also runs", 
       { option: "builtin", privileged: false, capabilities: [] },
       {
         ...HOST,
-        arch,
+        goArch: arch,
       },
     )?.architectures;
   expect(of("amd64")).toEqual(["SCMP_ARCH_X86_64", "SCMP_ARCH_X86", "SCMP_ARCH_X32"]);

@@ -29,7 +29,7 @@ export function chooseSeccomp(request: SeccompRequest, host: HostFacts): OciSecc
   if (option === undefined && privileged) return undefined;
   const profile = builtin ? DEFAULT_SECCOMP_PROFILE : parseSeccompProfile(option);
   return resolveSeccomp(profile, {
-    arch: host.arch,
+    arch: host.goArch,
     kernelRelease: host.kernelRelease,
     capabilities,
   });

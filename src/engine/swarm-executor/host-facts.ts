@@ -1,6 +1,6 @@
 /** The machine's own facts for the node description; the engine adds version, labels and plugins. */
 
-import { cpus, hostname, machine, totalmem } from "node:os";
+import { thisMachine } from "#platform/machine.ts";
 import type { HostFacts } from "./ports.ts";
 
 export type EngineFacts = Pick<
@@ -16,12 +16,6 @@ export const BUILTIN_PLUGINS: HostFacts["plugins"] = [
 ];
 
 export async function readHostFacts(engine: EngineFacts): Promise<HostFacts> {
-  return {
-    hostname: hostname(),
-    architecture: machine(),
-    os: "linux",
-    cpus: cpus().length,
-    memoryBytes: totalmem(),
-    ...engine,
-  };
+  const { hostname, unameArch: architecture, cpus, memoryBytes } = thisMachine();
+  return { hostname, architecture, os: "linux", cpus, memoryBytes, ...engine };
 }
