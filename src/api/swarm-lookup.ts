@@ -15,7 +15,7 @@ import type {
 import type { ClusterPort } from "./cluster-port.ts";
 import { CALL, rpc, rpcOrNone } from "./swarm-rpc.ts";
 
-type ControlClient = ReturnType<ClusterPort["control"]>;
+export type ControlClient = ReturnType<ClusterPort["control"]>;
 
 /** One of the two filters is set. */
 type Wanted = { readonly names: string[] } | { readonly idPrefixes: string[] };

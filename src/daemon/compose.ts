@@ -5,15 +5,14 @@
  */
 
 import { join } from "node:path";
-import { configRoutes } from "#api/configs.ts";
 import { containerRoutes } from "#api/containers.ts";
 import { distributionRoutes } from "#api/distribution.ts";
 import { eventRoutes } from "#api/events.ts";
 import { execRoutes } from "#api/exec.ts";
 import { imageRoutes } from "#api/images.ts";
 import { nodeRoutes } from "#api/nodes.ts";
+import { configRoutes, secretRoutes } from "#api/payloads.ts";
 import type { Routes } from "#api/route.ts";
-import { secretRoutes } from "#api/secrets.ts";
 import { serviceRoutes } from "#api/services.ts";
 import { readClusterSummary, swarmRoutes } from "#api/swarm.ts";
 import { type HostFacts, systemRoutes } from "#api/system.ts";

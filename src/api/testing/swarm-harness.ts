@@ -22,10 +22,9 @@ import {
 } from "#wire/gen/swarmkit/logbroker_pb.js";
 import { NetworkSchema } from "#wire/gen/swarmkit/objects_pb.js";
 import type { ClusterPort } from "../cluster-port.ts";
-import { configRoutes } from "../configs.ts";
 import { nodeRoutes } from "../nodes.ts";
+import { configRoutes, secretRoutes } from "../payloads.ts";
 import type { ApiResponse } from "../route.ts";
-import { secretRoutes } from "../secrets.ts";
 import { createApiServer } from "../server.ts";
 import { serviceRoutes } from "../services.ts";
 import { readClusterSummary, swarmRoutes } from "../swarm.ts";

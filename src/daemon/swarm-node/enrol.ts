@@ -14,6 +14,7 @@ import { leafProfile } from "#pki/profile.ts";
 import { signerOf } from "#pki/rotation.ts";
 import { sleep } from "#platform/async.ts";
 import type { RpcChannel } from "#platform/grpc/client.ts";
+import { asGoShows } from "#platform/grpc/status.ts";
 import { digestOfPem, readCertificate, verifyChain } from "#platform/x509/certificate.ts";
 import {
   createRequest,
@@ -27,7 +28,7 @@ import { CA, NodeCA } from "#wire/gen/swarmkit/ca_pb.js";
 import { NodeSpec_Availability } from "#wire/gen/swarmkit/specs_pb.js";
 import { IssuanceStatus_State } from "#wire/gen/swarmkit/types_pb.js";
 import { anonymousChannel, blindChannel } from "./channels.ts";
-import { badRequest, remoteError } from "./errors.ts";
+import { badRequest } from "./errors.ts";
 import type { Credentials, NodeIdentity } from "./identity.ts";
 import { newRaftKey } from "./key-file.ts";
 
@@ -65,7 +66,7 @@ export async function joinCluster(options: JoinOptions, signal: AbortSignal): Pr
       key: { privateKey: pemOf(key), raftKey: newRaftKey(), lockVersion: 0n },
     };
   } catch (error) {
-    throw error instanceof EngineError && error.cause !== undefined ? remoteError(error) : error;
+    throw error instanceof EngineError && error.cause !== undefined ? asGoShows(error) : error;
   } finally {
     channel.close();
   }
@@ -101,7 +102,7 @@ async function attempt(channel: RpcChannel, clock: Clock, signal: AbortSignal): 
       return Buffer.from(answer.certificate).toString("utf8");
     } catch (error) {
       if (signal.aborted) throw signal.reason;
-      if (attempts >= DOWNLOAD_ATTEMPTS) throw remoteError(EngineError.from(error));
+      if (attempts >= DOWNLOAD_ATTEMPTS) throw asGoShows(error);
     }
     await sleep(clock, RETRY_MS, signal);
   }

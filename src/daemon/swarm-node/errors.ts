@@ -1,6 +1,6 @@
 /** What docker says, word for word: clients and scripts look for these sentences. */
 
-import { EngineError, type ErrorCode } from "#base/error.ts";
+import { EngineError } from "#base/error.ts";
 
 const NOT_MANAGER = "This node is not a swarm manager. ";
 
@@ -32,32 +32,6 @@ export function notLocked(): EngineError {
 /** 400: what the operator asked for cannot be. */
 export function badRequest(message: string): EngineError {
   return new EngineError("invalid-argument", message);
-}
-
-const STATUS_NAMES: Readonly<Partial<Record<ErrorCode, string>>> = {
-  cancelled: "Canceled",
-  "invalid-argument": "InvalidArgument",
-  "deadline-exceeded": "DeadlineExceeded",
-  "not-found": "NotFound",
-  "already-exists": "AlreadyExists",
-  "permission-denied": "PermissionDenied",
-  "resource-exhausted": "ResourceExhausted",
-  "failed-precondition": "FailedPrecondition",
-  aborted: "Aborted",
-  "out-of-range": "OutOfRange",
-  unimplemented: "Unimplemented",
-  internal: "Internal",
-  unavailable: "Unavailable",
-  "data-loss": "DataLoss",
-  unauthenticated: "Unauthenticated",
-};
-
-/** The error of a call to another node, as docker shows it. */
-export function remoteError(error: EngineError): EngineError {
-  const name = STATUS_NAMES[error.code] ?? "Unknown";
-  const { code, retryable } = error;
-  const message = `rpc error: code = ${name} desc = ${error.message}`;
-  return new EngineError(code, message, { cause: error, retryable });
 }
 
 export interface ManagerCounts {

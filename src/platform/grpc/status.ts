@@ -61,3 +61,21 @@ export function toServiceError(thrown: unknown): Partial<ServiceError> {
     metadata: new Metadata(),
   };
 }
+
+/**
+ * The error as Go's gRPC library shows it, "rpc error: code = NotFound desc = …": docker hands such
+ * texts through to its users, and scripts have come to rely on them.
+ */
+export function asGoShows(thrown: unknown): EngineError {
+  const { code, message, retryable } = EngineError.from(thrown);
+  const text = `rpc error: code = ${goNameOf(code)} desc = ${message}`;
+  return new EngineError(code, text, { cause: thrown, retryable });
+}
+
+/** "not-found" → "NotFound"; what is none of gRPC's codes is unknown to it. */
+function goNameOf(code: ErrorCode): string {
+  if (CODE_OF_STATUS[STATUS_OF_CODE[code]] !== code) return "Unknown";
+  // Go spells this one the American way.
+  if (code === "cancelled") return "Canceled";
+  return code.replace(/(?:^|-)([a-z])/g, (_, letter: string) => letter.toUpperCase());
+}
