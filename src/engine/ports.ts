@@ -133,6 +133,8 @@ export interface NetworkSandbox {
   readonly netnsPath: string;
   readonly pid: number;
   readonly hostname: string;
+  /** Name servers that the container's own configuration names; absent = the engine's. */
+  readonly dns?: readonly string[];
 }
 
 export interface PortRequest {
@@ -164,11 +166,13 @@ export interface NetworkService {
   list(filters: Filters): Promise<readonly NetworkInspect[]>;
   create(body: NetworkCreateBody): Promise<{ id: string; warning: string }>;
   remove(reference: string): Promise<void>;
-  /** Checks that the networks exist and the endpoint settings can be met; changes nothing. */
-  validate(
-    networkMode: string,
+  /**
+   * The settings keyed by the networks' names, whatever they were called by. Checks that the networks
+   * exist and that the settings can be met; changes nothing.
+   */
+  resolve(
     endpoints: Readonly<Record<string, EndpointSettings>>,
-  ): Promise<void>;
+  ): Promise<Readonly<Record<string, EndpointSettings>>>;
   /** Wires the sandbox to its networks and binds its ports; all or nothing. */
   attach(
     sandbox: NetworkSandbox,
@@ -177,6 +181,24 @@ export interface NetworkService {
   ): Promise<AttachResult>;
   /** Takes everything of a container away; fine when it has nothing. */
   detach(containerId: string): Promise<void>;
+  /** What a container holds now, its names served again; undefined when it is attached to nothing. */
+  attached(sandbox: NetworkSandbox): Promise<AttachResult | undefined>;
+  /** Adds an endpoint to a running container; `ports` is all that it publishes. */
+  connect(
+    sandbox: NetworkSandbox,
+    endpoint: { readonly reference: string; readonly settings: EndpointSettings },
+    ports: readonly PortRequest[],
+  ): Promise<AttachResult>;
+  /** Takes an endpoint of a running container away; `forbidden` when it has none there. */
+  disconnect(
+    sandbox: NetworkSandbox,
+    reference: string,
+    ports: readonly PortRequest[],
+  ): Promise<AttachResult>;
+  /** Tells the event bus that a container that does not run has left a network. */
+  announceDisconnect(reference: string, containerId: string): void;
+  /** The container has got another name: what it is called on its networks follows. */
+  rename(sandbox: NetworkSandbox): Promise<void>;
   /** After a restart of the engine: what running containers hold is kept, the rest is freed. */
   reconcile(running: ReadonlyMap<string, NetworkSandbox>): Promise<void>;
 }

@@ -13,10 +13,11 @@ import type { Route } from "#api/route.ts";
 import { createApiServer } from "#api/server.ts";
 import { volumeRoutes } from "#api/volumes.ts";
 import { EngineError } from "#base/error.ts";
+import type { ContainerNetworks } from "#engine/containers/context.ts";
 import { type ContainerEngine, openContainerEngine } from "#engine/containers/service.ts";
 import { createEventBus } from "#engine/events/event-bus.ts";
 import { type ImageStore, openImageStore } from "#engine/images/store.ts";
-import type { EventBus, NetworkService } from "#engine/ports.ts";
+import type { EventBus } from "#engine/ports.ts";
 import { type LocalVolumes, openVolumes } from "#engine/volumes/volumes.ts";
 import { connectContainerd } from "#platform/containerd/client.ts";
 import { createLog } from "#platform/log.ts";
@@ -87,13 +88,21 @@ export async function openHost(folder: string): Promise<Host> {
   };
 }
 
-const noNetworks: Pick<NetworkService, "validate" | "attach" | "detach"> = {
-  validate: (mode, endpoints) => {
-    if (Object.keys(endpoints).length === 0) return Promise.resolve();
-    return Promise.reject(new EngineError("not-found", `network ${mode} not found`));
+/** The modes without a network of their own; everything else is not there. */
+const noNetworks: ContainerNetworks = {
+  inspect: (name) => Promise.reject(new EngineError("not-found", `network ${name} not found`)),
+  resolve: (endpoints) => {
+    const other = Object.keys(endpoints).find((name) => name !== "none" && name !== "host");
+    if (other === undefined) return Promise.resolve(endpoints);
+    return Promise.reject(new EngineError("not-found", `network ${other} not found`));
   },
-  attach: () => Promise.reject(new EngineError("internal", "no networks here")),
+  attach: () => Promise.resolve({ networks: [], ports: {}, hosts: [], nameservers: [] }),
+  attached: () => Promise.resolve(undefined),
   detach: () => Promise.resolve(),
+  connect: () => Promise.reject(new EngineError("internal", "no networks here")),
+  disconnect: () => Promise.reject(new EngineError("internal", "no networks here")),
+  announceDisconnect: () => undefined,
+  rename: () => Promise.resolve(),
 };
 
 const helloRoutes: readonly Route[] = [

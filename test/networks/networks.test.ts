@@ -116,15 +116,16 @@ describe("the default bridge", () => {
 
   test("what it does not offer is refused", async () => {
     const address = { IPAMConfig: { IPv4Address: "172.17.0.9" } };
-    await expect(store.validate("bridge", { bridge: address })).rejects.toThrow(
+    await expect(store.resolve({ bridge: address })).rejects.toThrow(
       "user specified IP address is supported on user defined networks only",
     );
-    await expect(store.validate("bridge", { bridge: { Aliases: ["a"] } })).rejects.toThrow(
+    await expect(store.resolve({ bridge: { Aliases: ["a"] } })).rejects.toThrow(
       "network-scoped alias is supported only for containers in user defined networks",
     );
-    await expect(store.validate("nowhere", {})).rejects.toThrow("network nowhere not found");
-    await store.validate("host", {});
-    await store.validate("default", { default: {} });
+    await expect(store.resolve({ nowhere: {} })).rejects.toThrow("network nowhere not found");
+    expect(await store.resolve({ default: { MacAddress: "" } })).toEqual({
+      bridge: { MacAddress: "" },
+    });
     await expect(store.remove("bridge")).rejects.toThrow(
       "bridge is a pre-defined network and cannot be removed",
     );
@@ -296,7 +297,7 @@ describe("networks that users make", () => {
       MacAddress: "02:00:00:00:00:99",
       Aliases: ["db"],
     };
-    await store.validate("fixed", { fixed: settings });
+    await store.resolve({ fixed: settings });
     const { networks } = await store.attach(third, { fixed: settings }, []);
     expect(networks[0]?.endpoint).toMatchObject({
       IPAddress: "10.99.0.7",
@@ -311,7 +312,7 @@ describe("networks that users make", () => {
       "Address already in use",
     );
     await expect(
-      store.validate("fixed", { fixed: { IPAMConfig: { IPv4Address: "10.98.0.1" } } }),
+      store.resolve({ fixed: { IPAMConfig: { IPv4Address: "10.98.0.1" } } }),
     ).rejects.toThrow(/no configured subnet contains IP address 10.98.0.1/);
     await expect(
       store.create({ Name: "overlapping", IPAM: { Config: [{ Subnet: "10.99.0.0/16" }] } }),
@@ -402,15 +403,19 @@ describe("networks that users make", () => {
     const sandbox = await container("multi");
     await store.attach(sandbox, { front: {}, back: { GwPriority: 5 } }, []);
     expect(host.run(sandbox, "ip", "route", "show", "default")).toContain("dev eth1");
-    const added = await store.connect(sandbox, "side", { Aliases: ["m"] });
-    expect(added.IPAddress).toBe("172.20.0.2");
+    const side = { reference: "side", settings: { Aliases: ["m"] } };
+    const added = await store.connect(sandbox, side, []);
+    expect(added.networks.at(-1)).toMatchObject({
+      networkName: "side",
+      endpoint: { IPAddress: "172.20.0.2" },
+    });
     expect(host.run(sandbox, "ip", "-o", "-4", "addr", "show", "eth2")).toContain("172.20.0.2/16");
-    await expect(store.connect(sandbox, "side", {})).rejects.toThrow(
+    await expect(store.connect(sandbox, side, [])).rejects.toThrow(
       "endpoint with name multi already exists in network side",
     );
-    await store.disconnect(sandbox.containerId, "back", sandbox);
+    await store.disconnect(sandbox, "back", []);
     expect(host.run(sandbox, "ip", "route", "show", "default")).toContain("dev eth0");
-    await expect(store.disconnect(sandbox.containerId, "back", sandbox)).rejects.toThrow(
+    await expect(store.disconnect(sandbox, "back", [])).rejects.toThrow(
       /is not connected to network/,
     );
     expect(Object.keys((await store.inspect("back")).Containers)).toEqual([]);

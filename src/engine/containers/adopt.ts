@@ -13,6 +13,7 @@ import type { ContainerContext } from "./context.ts";
 import { createLog } from "./create.ts";
 import { planStart } from "./finish.ts";
 import { startHealthChecks } from "./health.ts";
+import { sandboxOf } from "./networks.ts";
 import { ProcessIo } from "./process-io.ts";
 import { type RunState, ZERO_TIME } from "./record.ts";
 import { clearTask, releaseRun } from "./release.ts";
@@ -46,14 +47,7 @@ export async function adoptAll(context: ContainerContext): Promise<void> {
 export function runningSandboxes(context: ContainerContext): Map<string, NetworkSandbox> {
   const sandboxes = new Map<string, NetworkSandbox>();
   for (const { record, state } of context.registry.all()) {
-    if (!isAlive(state.phase) || Object.keys(record.endpoints).length === 0) continue;
-    sandboxes.set(record.id, {
-      containerId: record.id,
-      containerName: record.name,
-      netnsPath: `/proc/${state.pid}/ns/net`,
-      pid: state.pid,
-      hostname: record.config.Hostname ?? "",
-    });
+    if (isAlive(state.phase)) sandboxes.set(record.id, sandboxOf(record, state.pid));
   }
   return sandboxes;
 }

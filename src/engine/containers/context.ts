@@ -9,6 +9,20 @@ import type { ContainerRegistry } from "./registry.ts";
 import type { ContainerStore } from "./store.ts";
 import type { TaskExit, TaskRuntime } from "./task-runtime.ts";
 
+/** What containers need of the networks. */
+export type ContainerNetworks = Pick<
+  NetworkService,
+  | "inspect"
+  | "resolve"
+  | "attach"
+  | "attached"
+  | "detach"
+  | "connect"
+  | "disconnect"
+  | "announceDisconnect"
+  | "rename"
+>;
+
 export interface ContainerContext {
   readonly runtime: TaskRuntime;
   readonly store: ContainerStore;
@@ -16,7 +30,7 @@ export interface ContainerContext {
   /** One holder per container id: create, start, end and removal exclude each other. */
   readonly locks: KeyedLock;
   readonly images: Pick<ImageService, "resolve">;
-  readonly networks: Pick<NetworkService, "validate" | "attach" | "detach">;
+  readonly networks: ContainerNetworks;
   readonly volumes: Pick<VolumeService, "create" | "mount" | "release" | "remove" | "inspect">;
   readonly events: EventBus;
   readonly clock: Clock;

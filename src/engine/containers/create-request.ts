@@ -102,7 +102,14 @@ function checkModes(hostConfig: HostConfig): void {
     throw invalid("conflicting options: port publishing and the container type network mode");
   }
   if ((hostConfig.Links ?? []).length > 0) {
-    throw invalid("links are not served: connect both containers to a network and use their names");
+    if (mode === "host")
+      throw invalid(
+        "conflicting options: host type networking can't be used with links. This would result in undefined behavior",
+      );
+    if (mode.startsWith("container:"))
+      throw invalid(
+        "conflicting options: container type network can't be used with links. This would result in undefined behavior",
+      );
   }
   for (const [what, value, allowed] of [
     ["IPC", hostConfig.IpcMode, /^(|none|host|private|shareable|container:.+)$/],

@@ -8,7 +8,6 @@ import { stat } from "node:fs/promises";
 import { EngineError, messageOf } from "#base/error.ts";
 import { newHexId, shortId } from "#base/ids.ts";
 import type { ContainerConfig, ContainerCreateBody, HostConfig } from "#wire/docker/containers.ts";
-import type { EndpointSettings } from "#wire/docker/networks.ts";
 import type { Mount } from "#wire/gen/containerd/types_pb.js";
 import { JsonFileLog } from "../logs/json-file.ts";
 import { parseLogConfig } from "../logs/log-options.ts";
@@ -24,6 +23,7 @@ import type { HostFacts } from "./host.ts";
 import { mergeImageConfig } from "./image-merge.ts";
 import { planMounts } from "./mounts.ts";
 import { generateName } from "./names.ts";
+import { planEndpoints } from "./networks.ts";
 import { planPorts } from "./port-bindings.ts";
 import { type ContainerRecord, INITIAL_STATE, type MountSpec, RECORD_VERSION } from "./record.ts";
 import { chooseSeccomp } from "./seccomp.ts";
@@ -58,9 +58,10 @@ export async function createContainer(
   try {
     const image = await context.images.resolve(config.Image ?? "");
     const merged = completeConfig(config, image, hostConfig, context, id);
-    const endpoints = planEndpoints(hostConfig, merged, networking?.EndpointsConfig ?? {});
+    const requested = planEndpoints(hostConfig, merged, networking?.EndpointsConfig ?? {});
     planPorts(merged, hostConfig);
-    await context.networks.validate(hostConfig.NetworkMode ?? "bridge", endpoints);
+    const endpoints = await context.networks.resolve(requested);
+    checkSharedMode(context, hostConfig);
     await resolveDevices(hostConfig);
     const mounts = await prepareMounts(context, id, merged, hostConfig, undo);
     const [path, ...args] = [...(merged.Entrypoint ?? []), ...(merged.Cmd ?? [])];
@@ -151,26 +152,21 @@ function completeConfig(
   return { ...merged, Hostname: hostname };
 }
 
-/** Settings per network name: the one of the mode, and those that the request lists besides. */
-export function planEndpoints(
-  hostConfig: HostConfig,
-  config: ContainerConfig,
-  requested: Readonly<Record<string, EndpointSettings | null>>,
-): Record<string, EndpointSettings> {
-  const mode = hostConfig.NetworkMode ?? "bridge";
-  if (["host", "none"].includes(mode) || mode.startsWith("container:") || config.NetworkDisabled) {
-    return {};
+/** Whose network is joined, and who is linked to, must be there from the beginning. */
+function checkSharedMode({ registry }: ContainerContext, hostConfig: HostConfig): void {
+  const mode = hostConfig.NetworkMode ?? "";
+  if (mode.startsWith("container:")) registry.find(mode.slice("container:".length));
+  for (const link of hostConfig.Links ?? []) {
+    const [target = ""] = link.split(":");
+    try {
+      registry.find(target);
+    } catch (error) {
+      throw new EngineError(
+        "invalid-argument",
+        `could not get container for ${target}: ${messageOf(error)}`,
+      );
+    }
   }
-  const endpoints: Record<string, EndpointSettings> = {};
-  for (const [name, settings] of Object.entries(requested)) {
-    endpoints[name === "default" ? "bridge" : name] = settings ?? {};
-  }
-  endpoints[mode] ??= {};
-  const main = endpoints[mode];
-  if (config.MacAddress && !main.MacAddress) {
-    endpoints[mode] = { ...main, MacAddress: config.MacAddress };
-  }
-  return endpoints;
 }
 
 async function prepareMounts(

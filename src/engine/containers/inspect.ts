@@ -94,8 +94,6 @@ function mountPoints({ record }: Container, volumePath: VolumePath): MountPoint[
 /** What it got while it runs, else what it asked for. */
 function endpointsOf({ record, state }: Container): Record<string, EndpointSettings> {
   const endpoints: Record<string, EndpointSettings> = {};
-  const mode = record.hostConfig.NetworkMode ?? "";
-  if (mode === "host" || mode === "none") endpoints[mode] = {};
   for (const [name, endpoint] of Object.entries(record.endpoints)) endpoints[name] = endpoint;
   for (const { networkName, endpoint } of state.network.networks) {
     endpoints[networkName] = endpoint;

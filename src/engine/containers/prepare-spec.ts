@@ -89,18 +89,19 @@ function initPath(context: ContainerContext, wanted: boolean): string | undefine
 function chooseNamespace(context: ContainerContext, mode: string, type: string): NamespaceChoice {
   if (mode === "host") return { kind: "host" };
   if (!mode.startsWith("container:")) return { kind: "own" };
-  const other = joinedContainer(context, mode);
+  const other = joinedContainer(context, mode, SHARED_NAMES[type] ?? type);
   return { kind: "path", path: `/proc/${other.state.pid}/ns/${type}` };
 }
 
+/** What docker calls the namespaces that may be joined. */
+const SHARED_NAMES: Readonly<Record<string, string>> = { net: "network", ipc: "IPC", pid: "PID" };
+
 /** The running container that a "container:NAME" mode joins. */
-export function joinedContainer(context: ContainerContext, mode: string): Container {
+function joinedContainer(context: ContainerContext, mode: string, what: string): Container {
   const other = context.registry.find(mode.slice("container:".length));
   if (!isAlive(other.state.phase)) {
-    throw new EngineError(
-      "conflict",
-      `cannot join the namespace of a non running container: ${other.id}`,
-    );
+    const message = `cannot join ${what} of a non running container: ${other.id}`;
+    throw new EngineError("conflict", message);
   }
   return other;
 }
@@ -170,7 +171,9 @@ async function ensureSource(path: string): Promise<void> {
 async function boundFiles(context: ContainerContext, container: Container): Promise<MountFiles> {
   const { store } = context;
   const mode = container.record.hostConfig.NetworkMode ?? "";
-  const owner = mode.startsWith("container:") ? joinedContainer(context, mode) : container;
+  const owner = mode.startsWith("container:")
+    ? joinedContainer(context, mode, "network")
+    : container;
   if (owner === container) {
     const hostname = container.record.config.Hostname ?? "";
     await Promise.all([
@@ -223,7 +226,7 @@ async function shareShm(
 ): Promise<string | undefined> {
   const mode = record.hostConfig.IpcMode ?? "";
   if (mode.startsWith("container:")) {
-    const other = joinedContainer(context, mode);
+    const other = joinedContainer(context, mode, "IPC");
     if (other.record.hostConfig.IpcMode !== "shareable") {
       throw new EngineError(
         "invalid-argument",

@@ -16,6 +16,7 @@ import type {
   ContainerTop,
   ContainerUpdateBody,
 } from "#wire/docker/containers.ts";
+import type { EndpointSettings } from "#wire/docker/networks.ts";
 import { createExecService, type ExecService, type TerminalSize } from "../exec/exec-service.ts";
 import { readLog } from "../logs/log-reader.ts";
 import { createNsClock } from "../logs/timestamps.ts";
@@ -27,14 +28,13 @@ import type {
   LogEntry,
   LogOptions,
   NetworkSandbox,
-  NetworkService,
   VolumeService,
   WaitResult,
 } from "../ports.ts";
 import { adoptAll, auditTasks, runningSandboxes, startByPolicy } from "./adopt.ts";
 import { type ClientStreams, openSession, type Session } from "./attach.ts";
 import type { Container } from "./container.ts";
-import { type ContainerContext, publishEvent } from "./context.ts";
+import { type ContainerContext, type ContainerNetworks, publishEvent } from "./context.ts";
 import {
   endForRemoval,
   killContainer,
@@ -48,6 +48,7 @@ import {
 import { createContainer } from "./create.ts";
 import { finishRun } from "./finish.ts";
 import { readHostFacts } from "./host.ts";
+import { connectNetwork, disconnectNetwork, refreshNetworks } from "./networks.ts";
 import { inspectContainer, listContainers, pruneContainers } from "./query.ts";
 import { ContainerRegistry } from "./registry.ts";
 import { removeLocked } from "./remove.ts";
@@ -65,7 +66,7 @@ export interface ContainerEngineOptions {
   readonly dataRoot: string;
   readonly execRoot: string;
   readonly images: Pick<ImageService, "resolve">;
-  readonly networks: Pick<NetworkService, "validate" | "attach" | "detach">;
+  readonly networks: ContainerNetworks;
   readonly volumes: Pick<VolumeService, "create" | "mount" | "release" | "remove" | "inspect">;
   readonly events: EventBus;
   readonly clock: Clock;
@@ -87,6 +88,9 @@ export interface ContainerEngine extends ContainerService {
   unpause(reference: string): Promise<void>;
   rename(reference: string, name: string): Promise<void>;
   update(reference: string, body: ContainerUpdateBody): Promise<readonly string[]>;
+  /** `docker network connect`, also of a container that does not run. */
+  connectNetwork(reference: string, network: string, settings: EndpointSettings): Promise<void>;
+  disconnectNetwork(reference: string, network: string): Promise<void>;
   resize(reference: string, size: TerminalSize): Promise<void>;
   top(reference: string, psArguments: string): Promise<ContainerTop>;
   stats(reference: string, options: StatsOptions): AsyncIterable<ContainerStats>;
@@ -98,6 +102,8 @@ export interface ContainerEngine extends ContainerService {
   hasTerminal(reference: string): boolean;
   /** Sandboxes of what runs, for `NetworkService.reconcile`. */
   runningSandboxes(): ReadonlyMap<string, NetworkSandbox>;
+  /** Shows what the networks say that running containers hold; once, after their reconciliation. */
+  refreshNetworks(): Promise<void>;
   /** Starts what its restart policy wants running; once, when networks and volumes are ready. */
   startByPolicy(): void;
   /** Stops watching; everything that runs goes on. */
@@ -164,6 +170,10 @@ function createEngine(context: ContainerContext, stopAudit: () => void): Contain
     pause: (reference) => act(() => pauseContainer(context, find(reference))),
     unpause: (reference) => act(() => unpauseContainer(context, find(reference))),
     rename: (reference, name) => act(() => renameContainer(context, find(reference), name)),
+    connectNetwork: (reference, network, settings) =>
+      act(() => connectNetwork(context, find(reference), network, settings)),
+    disconnectNetwork: (reference, network) =>
+      act(() => disconnectNetwork(context, find(reference), network)),
     update: (reference, body) => act(() => updateContainer(context, find(reference), body)),
     remove: (reference, remove) => act(() => removeContainer(context, find(reference), remove)),
     inspect: (reference, inspect) =>
@@ -182,6 +192,7 @@ function createEngine(context: ContainerContext, stopAudit: () => void): Contain
     attach: (reference, client) => attachContainer(context, find(reference), client),
     hasTerminal: (reference) => find(reference).record.config.Tty ?? false,
     runningSandboxes: () => runningSandboxes(context),
+    refreshNetworks: () => refreshNetworks(context),
     startByPolicy: () => startByPolicy(context),
     close: () => {
       stopAudit();

@@ -8,15 +8,13 @@
 import { type EngineError, isErrorCode, messageOf } from "#base/error.ts";
 import { sleep } from "#platform/async.ts";
 import { formatNs } from "../logs/timestamps.ts";
-import type { AttachResult } from "../ports.ts";
 import type { Container } from "./container.ts";
 import { type ContainerContext, publishEvent } from "./context.ts";
 import { startHealthChecks } from "./health.ts";
+import { attachNetworks } from "./networks.ts";
 import { tee } from "./output-hub.ts";
-import { planPorts } from "./port-bindings.ts";
-import { prepareSpec, writeNetworkFiles } from "./prepare-spec.ts";
+import { prepareSpec } from "./prepare-spec.ts";
 import { ProcessIo, type ProcessIoOptions } from "./process-io.ts";
-import { type NetworkState, NO_NETWORK } from "./record.ts";
 import { releaseRun } from "./release.ts";
 import { describeStartError } from "./start-error.ts";
 import { nextState } from "./state.ts";
@@ -68,30 +66,6 @@ export function ioOptions(context: ContainerContext, container: Container): Proc
     sink: log === undefined ? hub : tee(log, hub),
     closeStdin: () => context.runtime.closeStdin(id, ""),
   };
-}
-
-async function attachNetworks(
-  context: ContainerContext,
-  container: Container,
-  pid: number,
-): Promise<NetworkState> {
-  const { record } = container;
-  if (Object.keys(record.endpoints).length === 0) return NO_NETWORK;
-  const sandbox = {
-    containerId: record.id,
-    containerName: record.name,
-    netnsPath: `/proc/${pid}/ns/net`,
-    pid,
-    hostname: record.config.Hostname ?? "",
-  };
-  const ports = planPorts(record.config, record.hostConfig);
-  const result = await context.networks.attach(sandbox, record.endpoints, ports);
-  await writeNetworkFiles(context, container, { ...result, gateway: gatewayOf(result) });
-  return { networks: result.networks, ports: result.ports };
-}
-
-export function gatewayOf(result: Pick<AttachResult, "networks">): string | undefined {
-  return result.networks.map(({ endpoint }) => endpoint.Gateway).find((gateway) => gateway);
 }
 
 const RECONNECT_DELAY_MS = 200;

@@ -5,6 +5,7 @@ import type { ContainerUpdateBody, HostConfig } from "#wire/docker/containers.ts
 import type { Container } from "./container.ts";
 import { type ContainerContext, publishEvent } from "./context.ts";
 import { checkHostConfig, checkName } from "./create-request.ts";
+import { sandboxOf } from "./networks.ts";
 import { planResources } from "./spec-resources.ts";
 import { isAlive } from "./state.ts";
 
@@ -35,6 +36,9 @@ export async function renameContainer(
       throw error;
     }
     context.registry.releaseName(oldName, container.id);
+    if (isAlive(container.state.phase)) {
+      await context.networks.rename(sandboxOf(container.record, container.state.pid));
+    }
     publishEvent(context, container, "rename", { oldName: `/${oldName}` });
   });
 }

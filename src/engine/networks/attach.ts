@@ -5,30 +5,21 @@
  */
 
 import { EngineError } from "#base/error.ts";
-import { must } from "#base/invariant.ts";
 import { runCommand } from "#platform/net/command.ts";
 import type { EndpointSettings } from "#wire/docker/networks.ts";
 import type { AttachResult, NetworkSandbox, PortRequest } from "../ports.ts";
+import { attachResult } from "./attach-result.ts";
 import {
   type EndpointOwner,
   gatewayEndpoints,
   planHostedEndpoint,
   planLocalEndpoint,
 } from "./endpoint-plan.ts";
-import { addressesOf, OPTION } from "./network.ts";
-import { endpointSettings } from "./network-json.ts";
-import { holdPorts, portsJson, publishTarget, releasePorts } from "./publish.ts";
+import { isWired, LocalNetwork, OPTION } from "./network.ts";
+import { holdPorts, type PublishTarget, publishTarget, releasePorts } from "./publish.ts";
 import type { AttachmentRecord, EndpointRecord, PublishedPort } from "./records.ts";
-import { hostNameservers } from "./resolvers.ts";
 import { renderPorts } from "./ruleset.ts";
-import {
-  changeTable,
-  findHosted,
-  findLocal,
-  type NetworkState,
-  notFound,
-  publishEvent,
-} from "./state.ts";
+import { changeTable, findNetwork, type NetworkState, notFound, publishEvent } from "./state.ts";
 import type { EndpointWiring, Gateway } from "./wiring.ts";
 
 export async function attachContainer(
@@ -47,9 +38,8 @@ export async function attachContainer(
       await saveAttachment(state, sandbox, endpoints, published);
       await wire(state, sandbox, endpoints);
       await setGateways(state, sandbox, endpoints);
-      await changeTable(state, renderPorts(state.options.table, published, "add"));
-      await forgetFlows(published);
-      return await resultOf(state, sandbox, endpoints, published);
+      await announcePorts(state, published);
+      return await attachResult(state, sandbox, endpoints, published);
     } catch (error) {
       await undoAttach(state, sandbox, endpoints, published);
       throw error;
@@ -66,9 +56,8 @@ function planEndpoints(
   const endpoints: EndpointRecord[] = [];
   try {
     for (const [reference, settings] of Object.entries(requested)) {
-      const name = `eth${endpoints.length}`;
-      const endpoint = planEndpoint(state, sandbox, { reference, settings, interface: name });
-      if (endpoint !== undefined) endpoints.push(endpoint);
+      const name = freeInterface(endpoints);
+      endpoints.push(planEndpoint(state, sandbox, { reference, settings, interface: name }));
     }
     return endpoints;
   } catch (error) {
@@ -77,36 +66,39 @@ function planEndpoints(
   }
 }
 
-interface EndpointRequest {
+export function freeInterface(endpoints: readonly EndpointRecord[]): string {
+  for (let index = 0; ; index += 1) {
+    if (!endpoints.some((endpoint) => endpoint.interface === `eth${index}`)) return `eth${index}`;
+  }
+}
+
+export interface EndpointRequest {
   readonly reference: string;
   readonly settings: EndpointSettings;
   readonly interface: string;
 }
 
-/** Undefined for host and none, which have no endpoint in the kernel. */
-function planEndpoint(
+/** Takes the addresses of one endpoint, in memory. */
+export function planEndpoint(
   state: NetworkState,
   owner: EndpointOwner,
   { reference, settings, interface: name }: EndpointRequest,
-): EndpointRecord | undefined {
+): EndpointRecord {
   const more = { interface: name, random: state.options.random };
-  const local = findLocal(state, reference);
-  if (local !== undefined) {
-    if (local.removing) throw notFound(reference);
-    if (local.record.driver !== "bridge") return undefined;
-    if (local.endpoints.has(owner.containerId)) {
-      throw new EngineError(
-        "forbidden",
-        `endpoint with name ${owner.containerName} already exists in network ${local.record.name}`,
-      );
-    }
-    const endpoint = planLocalEndpoint(local, settings, owner, more);
-    local.join(owner.containerId, endpoint);
-    return endpoint;
+  const network = findNetwork(state, reference, settings.NetworkID);
+  if (!(network instanceof LocalNetwork)) {
+    return planHostedEndpoint(network, settings, owner, more);
   }
-  const hosted = findHosted(state, reference);
-  if (hosted === undefined) throw notFound(reference);
-  return planHostedEndpoint(hosted, settings, owner, more);
+  if (network.removing) throw notFound(reference);
+  if (network.endpoints.has(owner.containerId)) {
+    throw new EngineError(
+      "forbidden",
+      `endpoint with name ${owner.containerName} already exists in network ${network.record.name}`,
+    );
+  }
+  const endpoint = planLocalEndpoint(network, settings, owner, more);
+  network.join(owner.containerId, endpoint);
+  return endpoint;
 }
 
 function leaveAll(
@@ -117,34 +109,51 @@ function leaveAll(
   for (const { networkId } of endpoints) state.networks.get(networkId)?.leave(containerId);
 }
 
-function holdPublished(
+/** The endpoint that published ports lead to, and the host address of those that name none. */
+export function publishPlan(
+  state: NetworkState,
+  endpoints: readonly EndpointRecord[],
+):
+  | {
+      readonly endpointId: string;
+      readonly target: PublishTarget;
+      readonly bindIp: string;
+    }
+  | undefined {
+  const { v4, v6 } = gatewayEndpoints(endpoints);
+  // The network that leads out is the one that answers; an internal one publishes nothing.
+  const open = endpoints.filter(
+    (endpoint) => isWired(endpoint) && !state.networks.get(endpoint.networkId)?.record.internal,
+  );
+  const ordered = [v4, v6, ...open].filter((endpoint) => endpoint !== undefined);
+  const [first] = ordered;
+  if (first === undefined) return undefined;
+  const network = state.networks.get(first.networkId)?.record;
+  const bindIp = network?.options[OPTION.hostBinding] ?? state.options.bridge.defaultBindIp;
+  return { endpointId: first.endpointId, target: publishTarget(ordered), bindIp };
+}
+
+export function holdPublished(
   state: NetworkState,
   sandbox: NetworkSandbox,
   endpoints: readonly EndpointRecord[],
   requests: readonly PortRequest[],
 ): readonly PublishedPort[] {
-  if (requests.length === 0) return [];
-  const { v4, v6 } = gatewayEndpoints(endpoints);
-  // The network that leads out is the one that answers; an internal one publishes nothing.
-  const open = endpoints.filter(({ networkId }) => !state.networks.get(networkId)?.record.internal);
-  const ordered = [v4, v6, ...open].filter((endpoint) => endpoint !== undefined);
-  const [first] = ordered;
-  if (first === undefined) return [];
-  const network = state.networks.get(first.networkId)?.record;
-  const bindIp = network?.options[OPTION.hostBinding] ?? state.options.bridge.defaultBindIp;
+  const plan = requests.length === 0 ? undefined : publishPlan(state, endpoints);
+  if (plan === undefined) return [];
   try {
-    return holdPorts(state.ports, requests, publishTarget(ordered), bindIp);
+    return holdPorts(state.ports, requests, plan.target, plan.bindIp);
   } catch (error) {
     const reason = EngineError.from(error, "internal");
     throw new EngineError(
       reason.code,
-      `driver failed programming external connectivity on endpoint ${sandbox.containerName} (${first.endpointId}): ${reason.message}`,
+      `driver failed programming external connectivity on endpoint ${sandbox.containerName} (${plan.endpointId}): ${reason.message}`,
       { cause: error },
     );
   }
 }
 
-async function saveAttachment(
+export async function saveAttachment(
   state: NetworkState,
   owner: EndpointOwner,
   endpoints: readonly EndpointRecord[],
@@ -168,9 +177,11 @@ export async function wire(
   sandbox: NetworkSandbox,
   endpoints: readonly EndpointRecord[],
 ): Promise<void> {
-  if (endpoints.length === 0) return;
-  const wirings = endpoints.map((endpoint) => wiringOf(state, endpoint));
-  await state.wiring.connect(wirings, sandbox.pid, sandbox.containerId);
+  const wired = endpoints.filter(isWired);
+  if (wired.length > 0) {
+    const wirings = wired.map((endpoint) => wiringOf(state, endpoint));
+    await state.wiring.connect(wirings, sandbox.pid, sandbox.containerId);
+  }
   for (const endpoint of endpoints) {
     await state.hosted.get(endpoint.networkId)?.attached?.(sandbox, endpoint);
     announce(state, "connect", endpoint, sandbox.containerId);
@@ -201,7 +212,7 @@ function announce(
   publishEvent(state, action, { id: networkId, name: networkName, driver }, { container });
 }
 
-async function setGateways(
+export async function setGateways(
   state: NetworkState,
   sandbox: Pick<NetworkSandbox, "pid">,
   endpoints: readonly EndpointRecord[],
@@ -216,50 +227,6 @@ async function setGateways(
   const gateways = { v4: gateway(v4, "gateway4"), v6: gateway(v6, "gateway6") };
   if (gateways.v4 === undefined && gateways.v6 === undefined) return;
   await state.wiring.setGateways(sandbox.pid, gateways);
-}
-
-async function resultOf(
-  state: NetworkState,
-  sandbox: NetworkSandbox,
-  endpoints: readonly EndpointRecord[],
-  ports: readonly PublishedPort[],
-): Promise<AttachResult> {
-  const own = [sandbox.hostname].filter((name) => name !== "").join(" ");
-  const hosts = endpoints.flatMap((endpoint) => [
-    ...(own === "" ? [] : addressesOf(endpoint).map((address) => `${address} ${own}`)),
-    ...linkLines(state, endpoint),
-  ]);
-  const resolved = await state.options.resolver?.attached(sandbox, endpoints);
-  return {
-    networks: endpoints.map((endpoint) => ({
-      networkName: endpoint.networkName,
-      endpoint: endpointSettings(endpoint),
-    })),
-    ports: portsJson(ports),
-    hosts,
-    nameservers: resolved ?? (await nameservers(state)),
-  };
-}
-
-async function nameservers(state: NetworkState): Promise<readonly string[]> {
-  const { nameservers: configured } = state.options;
-  return configured.length > 0 ? configured : hostNameservers();
-}
-
-/** `--link name:alias`, the names of old: lines of /etc/hosts. */
-function linkLines(state: NetworkState, endpoint: EndpointRecord): readonly string[] {
-  return (endpoint.settings.Links ?? []).flatMap((link) => {
-    const [target = "", alias = target] = link.split(":");
-    const other = [...state.attachments.values()].find(
-      ({ containerId, containerName }) =>
-        containerName === target.replace(/^\//, "") || containerId.startsWith(target),
-    );
-    const theirs = other?.endpoints.find(({ networkId }) => networkId === endpoint.networkId);
-    const address = theirs === undefined ? undefined : addressesOf(theirs)[0];
-    if (other === undefined || address === undefined) return [];
-    const names = new Set([alias, other.containerId.slice(0, 12), other.containerName]);
-    return [`${address} ${[...names].join(" ")}`];
-  });
 }
 
 async function undoAttach(
@@ -290,7 +257,9 @@ async function detachLocked(state: NetworkState, containerId: string): Promise<v
     await withdrawPorts(state, ports);
     await state.options.resolver?.detached(containerId);
     for (const endpoint of endpoints) await unplug(state, containerId, endpoint);
-    await state.wiring.removeLinks(endpoints.map(({ hostInterface }) => hostInterface));
+    await state.wiring.removeLinks(
+      endpoints.filter(isWired).map(({ hostInterface }) => hostInterface),
+    );
   } finally {
     // Addresses are free when the interfaces are gone, not before.
     leaveAll(state, containerId, endpoints);
@@ -299,7 +268,7 @@ async function detachLocked(state: NetworkState, containerId: string): Promise<v
   }
 }
 
-async function unplug(
+export async function unplug(
   state: NetworkState,
   containerId: string,
   endpoint: EndpointRecord,
@@ -308,7 +277,18 @@ async function unplug(
   announce(state, "disconnect", endpoint, containerId);
 }
 
-async function withdrawPorts(state: NetworkState, ports: readonly PublishedPort[]): Promise<void> {
+export async function announcePorts(
+  state: NetworkState,
+  ports: readonly PublishedPort[],
+): Promise<void> {
+  await changeTable(state, renderPorts(state.options.table, ports, "add"));
+  await forgetFlows(ports);
+}
+
+export async function withdrawPorts(
+  state: NetworkState,
+  ports: readonly PublishedPort[],
+): Promise<void> {
   if (ports.length === 0) return;
   await changeTable(state, renderPorts(state.options.table, ports, "delete"));
   await forgetFlows(ports);
@@ -326,76 +306,4 @@ async function forgetFlows(ports: readonly PublishedPort[]): Promise<void> {
     const args = ["-D", "-p", "udp", "--orig-port-dst", String(hostPort)];
     await runCommand("conntrack", args).catch(() => undefined);
   }
-}
-
-/** `docker network connect` of a running container; returns the new endpoint. */
-export function connectContainer(
-  state: NetworkState,
-  sandbox: NetworkSandbox,
-  reference: string,
-  settings: EndpointSettings,
-): Promise<EndpointSettings> {
-  return state.containerLock.run(sandbox.containerId, async () => {
-    const before = state.attachments.get(sandbox.containerId);
-    const endpoints = before?.endpoints ?? [];
-    const name = freeInterface(endpoints);
-    const endpoint = planEndpoint(state, sandbox, { reference, settings, interface: name });
-    if (endpoint === undefined) {
-      throw new EngineError(
-        "forbidden",
-        "container cannot be connected to host network - container must be started with it",
-      );
-    }
-    const after = [...endpoints, endpoint];
-    try {
-      await saveAttachment(state, sandbox, after, before?.ports ?? []);
-      await wire(state, sandbox, [endpoint]);
-      await setGateways(state, sandbox, after);
-      await state.options.resolver?.attached(sandbox, after);
-    } catch (error) {
-      await state.wiring.removeLinks([endpoint.hostInterface]);
-      state.networks.get(endpoint.networkId)?.leave(sandbox.containerId);
-      await saveAttachment(state, sandbox, endpoints, before?.ports ?? []);
-      throw error;
-    }
-    return endpointSettings(endpoint);
-  });
-}
-
-function freeInterface(endpoints: readonly EndpointRecord[]): string {
-  for (let index = 0; ; index += 1) {
-    if (!endpoints.some((endpoint) => endpoint.interface === `eth${index}`)) return `eth${index}`;
-  }
-}
-
-/** `docker network disconnect`; `sandbox` is undefined for one that does not run. */
-export function disconnectContainer(
-  state: NetworkState,
-  containerId: string,
-  networkId: string,
-  sandbox: NetworkSandbox | undefined,
-): Promise<void> {
-  return state.containerLock.run(containerId, async () => {
-    const attachment = state.attachments.get(containerId);
-    const endpoint = attachment?.endpoints.find((candidate) => candidate.networkId === networkId);
-    if (attachment === undefined || endpoint === undefined) {
-      throw new EngineError(
-        "forbidden",
-        `container ${containerId} is not connected to network ${networkId}`,
-      );
-    }
-    const gone = addressesOf(endpoint);
-    const ports = attachment.ports.filter(({ containerIp }) => !gone.includes(containerIp));
-    const lost = attachment.ports.filter(({ containerIp }) => gone.includes(containerIp));
-    const rest = attachment.endpoints.filter((candidate) => candidate !== endpoint);
-    await withdrawPorts(state, lost);
-    releasePorts(state.ports, lost);
-    await unplug(state, containerId, endpoint);
-    await state.wiring.removeLinks([endpoint.hostInterface]);
-    state.networks.get(networkId)?.leave(containerId);
-    await saveAttachment(state, must(attachment, "the attachment"), rest, ports);
-    if (sandbox === undefined) return;
-    await setGateways(state, sandbox, rest);
-    await state.options.resolver?.attached(sandbox, rest);
-  });
 }

@@ -58,8 +58,8 @@ export function planLocalEndpoint(
   const ipv6 = network.record.ipv6
     ? network.allocate(6, settings.IPAMConfig?.IPv6Address)
     : undefined;
-  const { id, name, bridge } = network.record;
-  return compose({
+  const { id, name, bridge, driver } = network.record;
+  const endpoint = compose({
     networkId: id,
     networkName: name,
     bridge,
@@ -67,10 +67,12 @@ export function planLocalEndpoint(
     ipv6,
     gateway4: network.gateway(4),
     gateway6: ipv6 === undefined ? undefined : network.gateway(6),
-    names: network.isDefaultBridge ? [] : dnsNames(owner, settings),
+    names: network.hasNames ? dnsNames(owner, settings) : [],
     settings,
     ...more,
   });
+  if (driver !== "host" && driver !== "null") return endpoint;
+  return { ...endpoint, hostInterface: "", interface: "", mac: "" };
 }
 
 /** Addresses of a swarm network come from the managers, with the endpoint. */
@@ -159,18 +161,21 @@ export function dnsNames(owner: EndpointOwner, settings: EndpointSettings): read
   return [...new Set(names.filter((name) => name !== ""))];
 }
 
-/** The endpoints that the default routes lead by: the preferred, else the first that has one. */
+/** The larger priority first, then by name: docker's order, whatever order they were added in. */
+export function byPreference(endpoints: readonly EndpointRecord[]): readonly EndpointRecord[] {
+  return [...endpoints].sort(
+    (a, b) => b.priority - a.priority || (a.networkName < b.networkName ? -1 : 1),
+  );
+}
+
+/** The endpoints that the default routes lead by: the preferred ones of those that have a gateway. */
 export function gatewayEndpoints(endpoints: readonly EndpointRecord[]): {
   readonly v4: EndpointRecord | undefined;
   readonly v6: EndpointRecord | undefined;
 } {
-  const best = (key: "gateway4" | "gateway6") =>
-    endpoints
-      .filter((endpoint) => endpoint[key] !== undefined)
-      .reduce<EndpointRecord | undefined>(
-        (chosen, endpoint) =>
-          chosen === undefined || endpoint.priority > chosen.priority ? endpoint : chosen,
-        undefined,
-      );
-  return { v4: best("gateway4"), v6: best("gateway6") };
+  const ordered = byPreference(endpoints);
+  return {
+    v4: ordered.find(({ gateway4 }) => gateway4 !== undefined),
+    v6: ordered.find(({ gateway6 }) => gateway6 !== undefined),
+  };
 }

@@ -2,7 +2,13 @@
 
 import { EngineError } from "#base/error.ts";
 import type { EndpointSettings, NetworkContainer, NetworkInspect } from "#wire/docker/networks.ts";
-import { checkFilters, matchesLabels, readFlag } from "../images/filters.ts";
+import {
+  checkFilters,
+  lacksLabels,
+  matchesLabels,
+  readFlag,
+  readUntil,
+} from "../images/filters.ts";
 import type { Filters } from "../ports.ts";
 import type { LocalNetwork } from "./network.ts";
 import { PREDEFINED } from "./network-spec.ts";
@@ -114,4 +120,17 @@ export function filterNetworks(
       (dangling === undefined || dangling === unused)
     );
   });
+}
+
+/** Whether the filters of a prune let a network go. */
+export function pruneFilter(
+  filters: Filters,
+  nowMs: number,
+): (created: string, labels: Readonly<Record<string, string>>) => boolean {
+  checkFilters(filters, ["label", "label!", "until"]);
+  const until = readUntil(filters, nowMs);
+  return (created, labels) =>
+    (until === undefined || Date.parse(created) < until) &&
+    matchesLabels(filters.get("label"), labels) &&
+    lacksLabels(filters.get("label!"), labels);
 }

@@ -56,6 +56,11 @@ export class LocalNetwork {
     return this.record.options[OPTION.defaultBridge] === "true";
   }
 
+  /** Containers on it find each other by name: not on docker's predefined networks. */
+  get hasNames(): boolean {
+    return this.record.bridge !== "" && !this.isDefaultBridge;
+  }
+
   mtu(fallback: number): number {
     const mtu = Number(this.record.options[OPTION.mtu]);
     return Number.isInteger(mtu) && mtu > 0 ? mtu : fallback;
@@ -129,4 +134,9 @@ function spaceOf(pool: IpamRecord): AddressSpace & { subnet: Prefix } {
 /** Addresses of an endpoint, without prefix length. */
 export function addressesOf(endpoint: EndpointRecord): readonly string[] {
   return [endpoint.ipv4, endpoint.ipv6].flatMap((text) => text?.split("/")[0] ?? []);
+}
+
+/** False for host and none, which a container is on without an interface of its own. */
+export function isWired(endpoint: EndpointRecord): boolean {
+  return endpoint.hostInterface !== "";
 }

@@ -4,11 +4,17 @@ import type { PortRequest } from "../ports.ts";
 import type { HostPorts, PortHold } from "./port-hold.ts";
 import type { EndpointRecord, PublishedPort } from "./records.ts";
 
+/** The container's addresses that ports are forwarded to, without prefix length. */
+export interface PublishTarget {
+  readonly ipv4: string | undefined;
+  readonly ipv6: string | undefined;
+}
+
 /** Holds every port, or none. */
 export function holdPorts(
   held: HostPorts,
   requests: readonly PortRequest[],
-  endpoint: { readonly ipv4: string | undefined; readonly ipv6: string | undefined },
+  endpoint: PublishTarget,
   defaultHostIp: string,
 ): readonly PublishedPort[] {
   const published: PublishedPort[] = [];
@@ -36,7 +42,7 @@ export function holdPorts(
 /** "" means every address of the families that the container has. */
 function bindingsOf(
   request: PortRequest,
-  endpoint: { readonly ipv4: string | undefined; readonly ipv6: string | undefined },
+  endpoint: PublishTarget,
   defaultHostIp: string,
 ): readonly { hostIp: string; containerIp: string }[] {
   const { ipv4, ipv6 } = endpoint;
@@ -92,11 +98,8 @@ export function portsJson(
   return shown;
 }
 
-/** The addresses that ports are forwarded to. */
-export function publishTarget(endpoints: readonly EndpointRecord[]): {
-  readonly ipv4: string | undefined;
-  readonly ipv6: string | undefined;
-} {
+/** The first address of each family. */
+export function publishTarget(endpoints: readonly EndpointRecord[]): PublishTarget {
   const bare = (text: string | undefined) => text?.split("/")[0];
   return {
     ipv4: bare(endpoints.find(({ ipv4 }) => ipv4 !== undefined)?.ipv4),

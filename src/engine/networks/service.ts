@@ -16,7 +16,6 @@ import type {
   NetworkInspect,
   NetworksPruneReport,
 } from "#wire/docker/networks.ts";
-import { checkFilters, lacksLabels, matchesLabels, readUntil } from "../images/filters.ts";
 import type {
   AttachResult,
   Filters,
@@ -24,16 +23,18 @@ import type {
   NetworkService,
   PortRequest,
 } from "../ports.ts";
+import { attachContainer, detachContainer } from "./attach.ts";
+import { attachResult } from "./attach-result.ts";
 import {
-  attachContainer,
+  announceDisconnect,
   connectContainer,
-  detachContainer,
   disconnectContainer,
-} from "./attach.ts";
+  renameContainer,
+} from "./connect.ts";
 import { checkSettings } from "./endpoint-plan.ts";
-import { DEFAULT_POOLS, isUsable } from "./ipam.ts";
+import { DEFAULT_POOLS, formatPrefix, isUsable } from "./ipam.ts";
 import { type HostedNetwork, LocalNetwork } from "./network.ts";
-import { containerOf, filterNetworks, inspectLocal } from "./network-json.ts";
+import { containerOf, filterNetworks, inspectLocal, pruneFilter } from "./network-json.ts";
 import { networkRecordOf, PREDEFINED } from "./network-spec.ts";
 import { HostPorts } from "./port-hold.ts";
 import { type AttachmentRecord, RecordFolder } from "./records.ts";
@@ -43,6 +44,7 @@ import {
   changeTable,
   findHosted,
   findLocal,
+  findNetwork,
   type NetworkOptions,
   type NetworkState,
   notFound,
@@ -52,25 +54,26 @@ import {
 } from "./state.ts";
 import { bridgePlan, Wiring } from "./wiring.ts";
 
+/** What a prune has to know beyond this host's networks. */
+export interface PruneMore {
+  /** Names of networks that stay. */
+  readonly keep: ReadonlySet<string>;
+  /** Networks that somebody else keeps, and how to remove one; false = it stays. */
+  readonly others: readonly NetworkInspect[];
+  remove(network: NetworkInspect): Promise<boolean>;
+}
+
 export interface NetworkStore extends NetworkService {
-  prune(filters: Filters): Promise<NetworksPruneReport>;
-  /** `docker network connect` for a running container; the new endpoint as inspect shows it. */
-  connect(
-    sandbox: NetworkSandbox,
-    reference: string,
-    settings: EndpointSettings,
-  ): Promise<EndpointSettings>;
-  /** Takes one endpoint away; `sandbox` is undefined for a container that does not run. */
-  disconnect(
-    containerId: string,
-    reference: string,
-    sandbox: NetworkSandbox | undefined,
-  ): Promise<void>;
+  /** `more` are networks that somebody else keeps; filters apply to them, too. */
+  list(filters: Filters, more?: readonly NetworkInspect[]): Promise<readonly NetworkInspect[]>;
+  prune(filters: Filters, more?: PruneMore): Promise<NetworksPruneReport>;
   /** Makes a network of the swarm known; containers may attach until `unhost`. */
   host(network: HostedNetwork): void;
   unhost(networkId: string): void;
-  /** What containers hold now: for DNS and for whoever audits. */
+  /** What containers hold now: for whoever audits. */
   attachments(): readonly AttachmentRecord[];
+  /** CIDRs of all networks of this host. */
+  subnets(): readonly string[];
   /** Writes the nftables table anew, e.g. after somebody flushed the ruleset. */
   rewriteRules(): Promise<void>;
   /** Lets go of ports and handles; what is in the kernel stays for running containers. */
@@ -120,13 +123,17 @@ class LocalNetworks implements NetworkStore {
     return this.#inspectHosted(hosted);
   }
 
-  async list(filters: Filters): Promise<readonly NetworkInspect[]> {
+  async list(
+    filters: Filters,
+    more: readonly NetworkInspect[] = [],
+  ): Promise<readonly NetworkInspect[]> {
     const { networks, attachments, hosted } = this.#state;
-    const all = [
+    const ours = [
       ...[...networks.values()].map((network) => inspectLocal(network, attachments)),
       ...[...hosted.values()].map((network) => this.#inspectHosted(network)),
     ];
-    return filterNetworks(all, filters);
+    const others = more.filter(({ Id }) => !networks.has(Id) && !hosted.has(Id));
+    return filterNetworks([...ours, ...others], filters);
   }
 
   create(body: NetworkCreateBody): Promise<{ id: string; warning: string }> {
@@ -141,18 +148,21 @@ class LocalNetworks implements NetworkStore {
     });
   }
 
-  async validate(
-    networkMode: string,
+  async resolve(
     endpoints: Readonly<Record<string, EndpointSettings>>,
-  ): Promise<void> {
-    const isNetwork = !["", "default", "host", "none"].includes(networkMode);
-    if (isNetwork && !networkMode.startsWith("container:")) this.#find(networkMode);
+  ): Promise<Readonly<Record<string, EndpointSettings>>> {
+    const resolved: Record<string, EndpointSettings> = {};
     for (const [reference, settings] of Object.entries(endpoints)) {
-      const network = this.#find(reference);
-      if (!(network instanceof LocalNetwork)) continue;
-      checkSettings(network, settings);
-      checkAddresses(network, settings);
+      const network = findNetwork(this.#state, reference, settings.NetworkID);
+      const { name } = network instanceof LocalNetwork ? network.record : network;
+      const merged = { ...resolved[name], ...settings };
+      if (network instanceof LocalNetwork) {
+        checkSettings(network, merged);
+        checkAddresses(network, merged);
+      }
+      resolved[name] = merged;
     }
+    return resolved;
   }
 
   attach(
@@ -171,33 +181,51 @@ class LocalNetworks implements NetworkStore {
     return reconcileContainers(this.#state, running);
   }
 
-  connect(sandbox: NetworkSandbox, reference: string, settings: EndpointSettings) {
-    return connectContainer(this.#state, sandbox, reference, settings);
+  connect(
+    sandbox: NetworkSandbox,
+    endpoint: { readonly reference: string; readonly settings: EndpointSettings },
+    ports: readonly PortRequest[],
+  ): Promise<AttachResult> {
+    return connectContainer(this.#state, sandbox, endpoint, ports);
   }
 
-  async disconnect(
-    containerId: string,
+  disconnect(
+    sandbox: NetworkSandbox,
     reference: string,
-    sandbox: NetworkSandbox | undefined,
-  ): Promise<void> {
-    const network = this.#find(reference);
-    const id = network instanceof LocalNetwork ? network.record.id : network.id;
-    await disconnectContainer(this.#state, containerId, id, sandbox);
+    ports: readonly PortRequest[],
+  ): Promise<AttachResult> {
+    return disconnectContainer(this.#state, sandbox, reference, ports);
   }
 
-  prune(filters: Filters): Promise<NetworksPruneReport> {
-    checkFilters(filters, ["label", "label!", "until"]);
-    const until = readUntil(filters, this.#state.options.clock.nowMs());
+  announceDisconnect(reference: string, containerId: string): void {
+    announceDisconnect(this.#state, reference, containerId);
+  }
+
+  rename(sandbox: NetworkSandbox): Promise<void> {
+    return renameContainer(this.#state, sandbox);
+  }
+
+  async attached(sandbox: NetworkSandbox): Promise<AttachResult | undefined> {
+    const attachment = this.#state.attachments.get(sandbox.containerId);
+    if (attachment === undefined) return undefined;
+    return attachResult(this.#state, sandbox, attachment.endpoints, attachment.ports);
+  }
+
+  prune(filters: Filters, more?: PruneMore): Promise<NetworksPruneReport> {
+    const wanted = pruneFilter(filters, this.#state.options.clock.nowMs());
     return this.#lock.run("networks", async () => {
       const deleted: string[] = [];
       for (const network of this.#state.networks.values()) {
         const { record, endpoints } = network;
         if (PREDEFINED.includes(record.name) || endpoints.size > 0) continue;
-        if (until !== undefined && Date.parse(record.created) >= until) continue;
-        if (!matchesLabels(filters.get("label"), record.labels)) continue;
-        if (!lacksLabels(filters.get("label!"), record.labels)) continue;
+        if (more?.keep.has(record.name) || !wanted(record.created, record.labels)) continue;
         await this.#remove(network);
         deleted.push(record.name);
+      }
+      for (const network of more?.others ?? []) {
+        const { Name, Created, Labels } = network;
+        if (more?.keep.has(Name) || !wanted(Created, Labels)) continue;
+        if (await more?.remove(network)) deleted.push(Name);
       }
       return { NetworksDeleted: deleted.length === 0 ? null : deleted };
     });
@@ -215,6 +243,10 @@ class LocalNetworks implements NetworkStore {
     return [...this.#state.attachments.values()];
   }
 
+  subnets(): readonly string[] {
+    return takenSubnets(this.#state).map(formatPrefix);
+  }
+
   rewriteRules(): Promise<void> {
     return writeTable(this.#state);
   }
@@ -222,12 +254,6 @@ class LocalNetworks implements NetworkStore {
   close(): void {
     this.#state.ports.close();
     this.#state.nft.close();
-  }
-
-  #find(reference: string): LocalNetwork | HostedNetwork {
-    const network = findLocal(this.#state, reference) ?? findHosted(this.#state, reference);
-    if (network === undefined) throw notFound(reference);
-    return network;
   }
 
   #inspectHosted(hosted: HostedNetwork): NetworkInspect {
@@ -279,6 +305,15 @@ class LocalNetworks implements NetworkStore {
     throw new EngineError("forbidden", `networks have same bridge name: ${name} exists already`);
   }
 
+  /** Who keeps a network from being removed. */
+  #users({ endpoints }: LocalNetwork): string {
+    const names = [...endpoints.keys()].map((id) => {
+      const name = this.#state.attachments.get(id)?.containerName ?? "";
+      return `name:"${name}" id:"${id.slice(0, 12)}"`;
+    });
+    return names.join(", ");
+  }
+
   async #remove(network: LocalNetwork): Promise<void> {
     const state = this.#state;
     const { record } = network;
@@ -291,7 +326,7 @@ class LocalNetworks implements NetworkStore {
     if (network.endpoints.size > 0) {
       throw new EngineError(
         "forbidden",
-        `error while removing network: network ${record.name} id ${record.id} has active endpoints`,
+        `error while removing network: network ${record.name} id ${record.id} has active endpoints (${this.#users(network)})`,
       );
     }
     network.removing = true;

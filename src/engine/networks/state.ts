@@ -9,8 +9,7 @@ import type { KeyedLock } from "#platform/async.ts";
 import type { Nft } from "#platform/net/nft.ts";
 import type { EventBus, NetworkSandbox } from "../ports.ts";
 import type { SubnetPool } from "./ipam.ts";
-import type { HostedNetwork, LocalNetwork } from "./network.ts";
-import { OPTION } from "./network.ts";
+import { type HostedNetwork, type LocalNetwork, OPTION } from "./network.ts";
 import type { HostPorts } from "./port-hold.ts";
 import type { AttachmentRecord, EndpointRecord, NetworkRecord, RecordFolder } from "./records.ts";
 import { type RulesetNetwork, renderTable } from "./ruleset.ts";
@@ -18,11 +17,14 @@ import type { Wiring } from "./wiring.ts";
 
 /** Who answers DNS inside containers; without one they get the host's name servers. */
 export interface ContainerResolver {
-  /** Called when the endpoints are wired; resolves to what resolv.conf shall name. */
+  /**
+   * Called when the endpoints are wired, and when they change. Resolves to what resolv.conf shall
+   * name; undefined = none of the container's networks has names.
+   */
   attached(
     sandbox: NetworkSandbox,
     endpoints: readonly EndpointRecord[],
-  ): Promise<readonly string[]>;
+  ): Promise<readonly string[] | undefined>;
   detached(containerId: string): Promise<void>;
 }
 
@@ -94,6 +96,21 @@ export function findHosted(state: NetworkState, reference: string): HostedNetwor
   return (
     state.hosted.get(reference) ?? [...state.hosted.values()].find(({ name }) => name === reference)
   );
+}
+
+/**
+ * The network that a container shall be on, by what it calls it. An id in the endpoint's settings
+ * goes first: a network of the swarm and one of this host may have one name.
+ */
+export function findNetwork(
+  state: NetworkState,
+  reference: string,
+  id?: string,
+): LocalNetwork | HostedNetwork {
+  const known = id === undefined ? undefined : (state.networks.get(id) ?? state.hosted.get(id));
+  const network = known ?? findLocal(state, reference) ?? findHosted(state, reference);
+  if (network === undefined) throw notFound(reference);
+  return network;
 }
 
 export function notFound(reference: string): EngineError {
