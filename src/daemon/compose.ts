@@ -10,11 +10,13 @@ import { distributionRoutes } from "#api/distribution.ts";
 import { eventRoutes } from "#api/events.ts";
 import { execRoutes } from "#api/exec.ts";
 import { imageRoutes } from "#api/images.ts";
+import { networkRoutes } from "#api/networks.ts";
 import { nodeRoutes } from "#api/nodes.ts";
 import { configRoutes, secretRoutes } from "#api/payloads.ts";
 import type { Routes } from "#api/route.ts";
 import { serviceRoutes } from "#api/services.ts";
 import { readClusterSummary, swarmRoutes } from "#api/swarm.ts";
+import { swarmNetworks } from "#api/swarm-networks.ts";
 import { type HostFacts, systemRoutes } from "#api/system.ts";
 import { taskRoutes } from "#api/tasks.ts";
 import { volumeRoutes } from "#api/volumes.ts";
@@ -164,6 +166,7 @@ async function openHost(context: EngineContext, containerd: Containerd): Promise
     })),
   );
   await networks.reconcile(containers.runningSandboxes());
+  await containers.refreshNetworks();
   containers.startByPolicy();
   return { events, images, volumes, networks, containers };
 }
@@ -172,7 +175,7 @@ async function openHost(context: EngineContext, containerd: Containerd): Promise
 async function openSwarm(context: EngineContext, host: Host): Promise<Swarm> {
   const { config, clock, random, onFatal } = context;
   const log = context.log.child({ part: "swarm" });
-  const { containers, images, volumes, events } = host;
+  const { containers, images, networks, volumes, events } = host;
   const executor = await createSwarmExecutor({
     containers,
     images,
@@ -193,7 +196,7 @@ async function openSwarm(context: EngineContext, host: Host): Promise<Swarm> {
     dataRoot: config.dataRoot,
     hostAddresses: () =>
       readHostAddresses({
-        ownSubnets: () => [],
+        ownSubnets: () => networks.subnets(),
         defaultAdvertiseAddr: config.swarmDefaultAdvertiseAddr ?? "",
       }),
     createExecutor: () => executor,
@@ -221,7 +224,8 @@ function routesOf(context: EngineContext, facts: HostFacts, host: Host, cluster:
   const { containers, images, networks, volumes, events } = host;
   const nameOf = async (input: string) => {
     const all = await networks.list(new Map());
-    return all.find(({ Name, Id }) => Name === input || Id === input)?.Name;
+    const ours = all.filter(({ Scope }) => Scope === "local");
+    return ours.find(({ Name, Id }) => Name === input || Id === input)?.Name;
   };
   return [
     ...systemRoutes({
@@ -240,6 +244,12 @@ function routesOf(context: EngineContext, facts: HostFacts, host: Host, cluster:
     ...imageRoutes(images),
     ...distributionRoutes(images),
     ...volumeRoutes(volumes),
+    ...networkRoutes({
+      networks,
+      containers,
+      swarm: swarmNetworks(cluster),
+      isManager: () => cluster.info().controlAvailable,
+    }),
     ...swarmRoutes(cluster),
     ...nodeRoutes(cluster),
     ...serviceRoutes(cluster, {
