@@ -11,7 +11,7 @@ import type { Planner } from "#plan/planner.ts";
 import { createPlanners } from "#plan/planners.ts";
 import { WakeQueue } from "#plan/wake-queue.ts";
 import { createStore } from "#store/store.ts";
-import type { Change, ReadView, Tx } from "#store/types.ts";
+import type { Change, ChangeBatch, ReadView, Tx } from "#store/types.ts";
 import {
   ClusterSchema,
   NetworkSchema,
@@ -33,7 +33,7 @@ export class SwarmLab {
   /** Decides about each task; all run by default. */
   fate: (task: Task) => Fate = () => "run";
   /** Called after each committed entry, for checks that hold at any time. */
-  onCommit: (view: ReadView) => void = () => {};
+  onCommit: (view: ReadView, batch: ChangeBatch) => void = () => {};
   planners: readonly Planner[] = [];
   #turns: Turns;
   #ids = 0;
@@ -93,8 +93,9 @@ export class SwarmLab {
     const changes = transaction.changes();
     if (changes.length === 0) return 0;
     this.#store.push(transaction);
-    this.#committed.push(...this.#store.commitHead(index).changes);
-    this.onCommit(this.view);
+    const batch = this.#store.commitHead(index);
+    this.#committed.push(...batch.changes);
+    this.onCommit(this.view, batch);
     return changes.length;
   }
 

@@ -1,0 +1,164 @@
+/**
+ * Objects of the store as rows of the tables (docs/network.md): what each says of a network. Pure
+ * functions of one object each, so that a row changes only when its object did.
+ */
+
+import { create } from "@bufbuild/protobuf";
+import { isIngress } from "#model/network.ts";
+import { holdsNode, isWanted, stateOf, taskName } from "#model/task.ts";
+import {
+  type NetworkTable,
+  NetworkTableSchema,
+  type Peer,
+  PeerSchema,
+  type ServiceEntry,
+  ServiceEntrySchema,
+  type TaskEndpoint,
+  TaskEndpointSchema,
+} from "#wire/gen/skep/dataplane_pb.js";
+import type {
+  Network,
+  NetworkAttachment,
+  Node,
+  Service,
+  Task,
+} from "#wire/gen/swarmkit/objects_pb.js";
+import { EndpointSpec_ResolutionMode as Mode } from "#wire/gen/swarmkit/specs_pb.js";
+import { TaskState } from "#wire/gen/swarmkit/types_pb.js";
+import { withoutMask } from "../allocator/address-pool.ts";
+import { driverOf, VNI_OPTION, vnisIn } from "../allocator/network-table.ts";
+import { isIngressPort, networksOf } from "../allocator/service-endpoint.ts";
+
+/** A service with this label, "true": the mesh on a node prefers the tasks of that node. */
+export const LOCAL_FIRST_LABEL = "com.skep.mesh.local-first";
+const ENCRYPTED_OPTION = "encrypted";
+const SHORT_ID_LENGTH = 12;
+
+/** The table of a network without rows. */
+export function headerOf(network: Network): NetworkTable {
+  const { spec, driverState } = network;
+  const options = driverState?.options ?? spec?.driverConfig?.options ?? {};
+  const vnis = vnisIn(options[VNI_OPTION]);
+  return create(NetworkTableSchema, {
+    networkId: network.id,
+    name: spec?.annotations?.name ?? "",
+    driver: driverOf(network),
+    options,
+    subnets: (network.ipam?.configs ?? []).map(({ subnet, gateway }, at) => ({
+      subnet,
+      gateway,
+      vni: vnis[at] ?? 0,
+    })),
+    internal: spec?.internal ?? false,
+    attachable: spec?.attachable ?? false,
+    ingress: isIngress(network),
+    encrypted: ENCRYPTED_OPTION in options,
+  });
+}
+
+/**
+ * Networks of the swarm that a node serves, with its attachment to each. One without an address (the
+ * network had none left) is served all the same: its tasks can be reached, if not from outside.
+ */
+export function servedBy(node: Node | undefined): ReadonlyMap<string, NetworkAttachment> {
+  return byNetwork(node?.attachments ?? []);
+}
+
+/** A task's attachments while it can be reached; networks that are the node's own give no address. */
+export function reachableBy(task: Task | undefined): ReadonlyMap<string, NetworkAttachment> {
+  if (task === undefined || task.nodeId === "" || !holdsNode(task)) return new Map();
+  return byNetwork(task.networks.filter(({ addresses }) => addresses.length > 0));
+}
+
+function byNetwork(attachments: readonly NetworkAttachment[]) {
+  const found = new Map<string, NetworkAttachment>();
+  for (const attachment of attachments) {
+    const id = attachment.network?.id;
+    if (id !== undefined) found.set(id, attachment);
+  }
+  return found;
+}
+
+export function peerOf(node: Node, { addresses }: NetworkAttachment): Peer {
+  const { description, status } = node;
+  const dataPathAddr = description?.dataPathAddr ?? "";
+  return create(PeerSchema, {
+    nodeId: node.id,
+    // An engine that does not say is reached where it came from.
+    dataPathAddr: dataPathAddr === "" ? (status?.addr ?? "") : dataPathAddr,
+    addresses: addresses.map(withoutMask),
+    publicKey: description?.wireguardPublicKey ?? new Uint8Array(),
+  });
+}
+
+/** Whether the task takes part in the balance. */
+export function isReady(task: Task): boolean {
+  return stateOf(task) === TaskState.RUNNING && isWanted(task);
+}
+
+export function endpointOf(task: Task, attachment: NetworkAttachment): TaskEndpoint {
+  const { name, aliases } = namesOf(task, attachment);
+  return create(TaskEndpointSchema, {
+    taskId: task.id,
+    nodeId: task.nodeId,
+    addresses: attachment.addresses.map(withoutMask),
+    serviceId: task.serviceId,
+    slot: task.slot,
+    name,
+    aliases,
+    ready: isReady(task),
+  });
+}
+
+/**
+ * A task of a service shares its aliases with all of the service, which has them in its own row; a
+ * container that was attached by itself has its own, its name first.
+ */
+function namesOf(task: Task, { aliases }: NetworkAttachment): { name: string; aliases: string[] } {
+  if (task.spec?.runtime.case !== "attachment") return { name: taskName(task), aliases: [] };
+  const shortId = task.spec.runtime.value.containerId.slice(0, SHORT_ID_LENGTH);
+  const [name = shortId, ...others] = aliases;
+  return { name, aliases: [...new Set([...others, shortId])].filter((alias) => alias !== name) };
+}
+
+/**
+ * The rows of a service by network: where it has a virtual address or where its tasks shall be, and
+ * the ingress network if the mesh publishes it.
+ */
+export function entriesOf(
+  service: Service,
+  find: (target: string) => Network | undefined,
+): ReadonlyMap<string, ServiceEntry> {
+  const virtualIps = virtualIpsOf(service);
+  const aliases = new Map<string, string[]>();
+  for (const config of networksOf(service.spec)) {
+    const id = find(config.target)?.id;
+    if (id !== undefined) aliases.set(id, [...(aliases.get(id) ?? []), ...config.aliases]);
+  }
+  const entries = new Map<string, ServiceEntry>();
+  for (const id of new Set([...virtualIps.keys(), ...aliases.keys()])) {
+    const ingress = isIngress(find(id));
+    entries.set(
+      id,
+      create(ServiceEntrySchema, {
+        serviceId: service.id,
+        name: service.spec?.annotations?.name ?? "",
+        aliases: aliases.get(id) ?? [],
+        virtualIps: virtualIps.get(id) ?? [],
+        ports: ingress ? (service.endpoint?.ports ?? []).filter(isIngressPort) : [],
+        localFirst: service.spec?.annotations?.labels[LOCAL_FIRST_LABEL] === "true",
+      }),
+    );
+  }
+  return entries;
+}
+
+function virtualIpsOf({ spec, endpoint }: Service): Map<string, string[]> {
+  const found = new Map<string, string[]>();
+  // Until the allocator has let them go, a service that became dnsrr still holds its addresses.
+  if ((spec?.endpoint?.mode ?? Mode.VIP) !== Mode.VIP) return found;
+  for (const { networkId, addr } of endpoint?.virtualIps ?? []) {
+    found.set(networkId, [...(found.get(networkId) ?? []), withoutMask(addr)]);
+  }
+  return found;
+}
