@@ -9,7 +9,7 @@ import {
   ListServiceStatusesResponseSchema,
 } from "#wire/gen/swarmkit/control_pb.js";
 import type { Service, Task } from "#wire/gen/swarmkit/objects_pb.js";
-import { TaskState } from "#wire/gen/swarmkit/types_pb.js";
+import { NodeStatus_State, TaskState } from "#wire/gen/swarmkit/types_pb.js";
 import { type ControlContext, read } from "./context.ts";
 
 /** One status per id asked for; a service that is gone may still have tasks that run. */
@@ -36,7 +36,7 @@ function statusOf(view: ReadView, serviceId: string) {
       if (task.jobIteration?.index !== iteration) continue;
       if (stateOf(task) === TaskState.COMPLETE) completedTasks += 1n;
     }
-    if (stateOf(task) === TaskState.RUNNING) runningTasks += 1n;
+    if (stateOf(task) === TaskState.RUNNING && !isLost(view, task)) runningTasks += 1n;
     if (mode !== undefined && wanted === undefined && isWanted(task)) desiredTasks += 1n;
   }
   return create(ListServiceStatusesResponse_ServiceStatusSchema, {
@@ -53,6 +53,12 @@ function statedCount(service: Service): bigint | undefined {
   if (mode?.case === "replicated") return mode.value.replicas;
   if (mode?.case === "replicatedJob") return mode.value.maxConcurrent;
   return undefined;
+}
+
+/** What was last heard of a task on a node that is down says nothing of today. */
+function isLost(view: ReadView, { nodeId }: Task): boolean {
+  const node = nodeId === "" ? undefined : view.get("node", nodeId);
+  return node?.status?.state === NodeStatus_State.DOWN;
 }
 
 function isWanted(task: Task): boolean {

@@ -12,12 +12,14 @@ import {
   ConfigSchema,
   EndpointSchema,
   NetworkSchema,
+  NodeSchema,
   SecretSchema,
   type Service,
   TaskSchema,
 } from "#wire/gen/swarmkit/objects_pb.js";
 import type { ServiceSpec } from "#wire/gen/swarmkit/specs_pb.js";
 import {
+  NodeStatus_State,
   PortConfig_PublishMode,
   TaskState,
   UpdateStatus_UpdateState,
@@ -350,6 +352,21 @@ test("counts tasks: stated numbers for replicas, tasks for global, iterations fo
         }),
       );
     });
+  });
+  await context.state.update("dispatcher", (tx) => {
+    tx.create("node", create(NodeSchema, { id: "dead", status: { state: NodeStatus_State.DOWN } }));
+  });
+  await context.state.update("orchestrator", (tx) => {
+    tx.create(
+      "task",
+      create(TaskSchema, {
+        id: "lost",
+        serviceId: replicated.id,
+        nodeId: "dead",
+        status: { state: TaskState.RUNNING },
+        desiredState: TaskState.SHUTDOWN,
+      }),
+    );
   });
   const services = [replicated.id, global.id, job.id, "gone"];
   const request = create(ListServiceStatusesRequestSchema, { services });
