@@ -1,7 +1,8 @@
 /**
  * Pulls for tasks. Tasks of one service come to a node together and want the same image: they share
  * one pull, and for a moment its outcome too, so that fifty tasks ask the registry once. A pull goes
- * on while anybody waits for it.
+ * on while anybody waits for it, but a registry that says nothing is no reason to wait long with an
+ * image that is here: a task that moves from a dead host must not also wait out a dead resolver.
  */
 
 import { EngineError, messageOf } from "#base/error.ts";
@@ -24,6 +25,8 @@ interface Shared {
   waiting: number;
 }
 
+/** How long a registry may stay silent before the image that is here is used. */
+const SILENCE_MS = 3000;
 /** How long the outcome of a pull answers for the next task. */
 const REMEMBER_MS = 10_000;
 
@@ -37,16 +40,29 @@ export function createImagePulls(
     const abort = new AbortController();
     const auth = decodeAuth(registryAuth);
     const options = auth === undefined ? { signal: abort.signal } : { auth, signal: abort.signal };
+    let answered = false;
+    const silence = clock.setTimer(SILENCE_MS, () => {
+      if (!answered) void stopIfPresent(reference, abort);
+    });
     const done = images
-      .pull(reference, options, () => undefined)
+      .pull(reference, options, () => {
+        answered = true;
+      })
       .then(
         () => undefined,
-        (error: unknown) => messageOf(error),
-      );
+        (error: unknown) => messageOf(abort.signal.aborted ? abort.signal.reason : error),
+      )
+      .finally(() => silence.cancel());
     const entry: Shared = { done, abort, waiting: 0 };
     shared.set(key, entry);
     void forgetLater(key, entry);
     return entry;
+  };
+
+  const stopIfPresent = async (reference: string, abort: AbortController): Promise<void> => {
+    if (!(await isPresent(images, reference))) return;
+    const reason = `the registry has not answered for ${SILENCE_MS / 1000} s`;
+    abort.abort(new EngineError("deadline-exceeded", reason));
   };
 
   const forgetLater = async (key: string, entry: Shared): Promise<void> => {
