@@ -4,7 +4,7 @@
  */
 
 import { spawn, spawnSync } from "node:child_process";
-import { mkdirSync, openSync, readFileSync, rmSync } from "node:fs";
+import { mkdirSync, openSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { networkInterfaces } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -55,7 +55,40 @@ export function createLab(name: string, runRoot: string): NumberedLab {
       "",
     ].join("\n"),
   );
+  openWayOut(lab);
   return lab;
+}
+
+/**
+ * The hosts' way out, as on any machine with an address: what leaves the lab carries this machine's.
+ * A dockerd here drops what it does not know (also between ports of our bridge, with br_netfilter):
+ * its chain for users is where it is told to let the lab pass.
+ */
+function openWayOut(lab: NumberedLab): void {
+  const bridge = bridgeOf(lab.number);
+  command(
+    ["nft", "-f", "-"],
+    `table ip ${bridge} {
+      chain postrouting {
+        type nat hook postrouting priority srcnat;
+        ip saddr 10.99.${lab.number}.0/24 oifname != "${bridge}" masquerade
+      }
+    }`,
+  );
+  writeFileSync("/proc/sys/net/ipv4/ip_forward", "1");
+  for (const rule of dockerRules(bridge)) spawnSync("iptables", ["-I", "DOCKER-USER", ...rule]);
+}
+
+function closeWayOut(number: number): void {
+  const bridge = bridgeOf(number);
+  spawnSync("nft", ["delete", "table", "ip", bridge]);
+  for (const rule of dockerRules(bridge)) {
+    while (spawnSync("iptables", ["-D", "DOCKER-USER", ...rule]).status === 0);
+  }
+}
+
+function dockerRules(bridge: string): readonly (readonly string[])[] {
+  return ["-i", "-o"].map((direction) => [direction, bridge, "-j", "ACCEPT"]);
 }
 
 function isUsed(number: number): boolean {
@@ -159,7 +192,7 @@ export function removeLab(lab: Lab): void {
     for (const link of Object.keys(networkInterfaces())) {
       if (isLinkOf(number, link)) spawnSync("ip", ["link", "del", link]);
     }
-    spawnSync("ip", ["link", "del", bridgeOf(number)]);
+    closeWayOut(number);
   }
   removeCgroup(lab.cgroup);
   rmSync(lab.dataRoot, { recursive: true, force: true });
