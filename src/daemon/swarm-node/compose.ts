@@ -20,6 +20,7 @@ import { isTaskDirty } from "#plan/orchestrator/dirtiness.ts";
 import { dataKey, keyRing } from "#platform/wal/key-ring.ts";
 import { Dispatcher } from "#wire/gen/swarmkit/dispatcher_pb.js";
 import { LogBroker, Logs } from "#wire/gen/swarmkit/logbroker_pb.js";
+import { RaftMemberStatus_Reachability as Reachability } from "#wire/gen/swarmkit/types_pb.js";
 import type { ManagerStart } from "./node.ts";
 import { swarmPaths } from "./paths.ts";
 import type { ManagerAddresses } from "./swarm.ts";
@@ -88,6 +89,13 @@ function partsOf(options: ComposeOptions, context: PartContext): readonly Manage
     state,
     nodeId,
     managers: () => membership.list().map(({ nodeId: id, addr }) => ({ nodeId: id, addr })),
+    isSilent: (id) =>
+      membership
+        .list()
+        .some(
+          ({ nodeId: member, reachability }) =>
+            member === id && reachability === Reachability.UNREACHABLE,
+        ),
     clock,
     random,
     log: log.child({ part: "dispatcher" }),

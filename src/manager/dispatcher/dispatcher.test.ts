@@ -27,6 +27,7 @@ let clock: ManualClock;
 let state: LocalState;
 let dispatcher: DispatcherServer;
 let calls: AbortController;
+let silent: Set<string>;
 
 beforeEach(async () => {
   clock = new ManualClock();
@@ -41,7 +42,15 @@ beforeEach(async () => {
       tx.create("node", create(NodeSchema, { id, spec: { annotations: { name: id } } }));
     }
   });
-  dispatcher = createDispatcher({ state, clock, random: middle, log: silentLog, nodeId: "m1" });
+  silent = new Set();
+  dispatcher = createDispatcher({
+    state,
+    clock,
+    random: middle,
+    log: silentLog,
+    nodeId: "m1",
+    isSilent: (id) => silent.has(id),
+  });
   state.onLeadership((signal) => dispatcher.lead(signal));
   await turn();
 });
@@ -131,6 +140,23 @@ describe("liveness", () => {
       state: NodeState.DOWN,
       message: 'heartbeat failure for node in "unknown" state',
     });
+  });
+
+  test("a manager that raft does not hear of either is given up after two periods", async () => {
+    silent.add("n1");
+    await clock.advance(2 * PERIOD_MS - 1);
+    expect(nodeState("n1")?.state).toBe(NodeState.UNKNOWN);
+    await clock.advance(1);
+    expect(nodeState("n1")?.state).toBe(NodeState.DOWN);
+    expect(nodeState("n2")?.state).toBe(NodeState.UNKNOWN);
+  });
+
+  test("a manager that has found the new leader is not doubted", async () => {
+    silent.add("n1");
+    await clock.advance(PERIOD_MS);
+    await register("n1");
+    await clock.advance(2 * PERIOD_MS);
+    expect(nodeState("n1")?.state).toBe(NodeState.READY);
   });
 
   test("a node that registers is ready, with its address and description", async () => {

@@ -28,8 +28,9 @@ import type { NodeSession } from "./node-sessions.ts";
 import { Reign, type ReignOptions } from "./reign.ts";
 import { type ManagerPeer, managersOf, sessionMessage, tellsTheSame } from "./session-message.ts";
 
-export type DispatcherOptions = Omit<ReignOptions, "managers" | "orphanAfterMs"> & {
+export type DispatcherOptions = Omit<ReignOptions, "managers" | "isSilent" | "orphanAfterMs"> & {
   readonly managers?: (view: ReadView) => readonly ManagerPeer[];
+  readonly isSilent?: (nodeId: string) => boolean;
   readonly orphanAfterMs?: number;
 };
 
@@ -52,6 +53,7 @@ export function createDispatcher(options: DispatcherOptions): DispatcherServer {
   const server = new Server({
     ...options,
     managers: options.managers ?? managersOf,
+    isSilent: options.isSilent ?? (() => false),
     orphanAfterMs: options.orphanAfterMs ?? ORPHAN_AFTER_MS,
   });
   return {

@@ -24,6 +24,8 @@ export interface NodeSessionsOptions {
   readonly random: Random;
   /** The node was not heard of in time; `unknown` if it has not been since this manager leads. */
   readonly onExpired: (nodeId: string, unknown: boolean) => void;
+  /** Whether the node is a manager that does not answer the raft group either. */
+  readonly isSilent: (nodeId: string) => boolean;
 }
 
 interface Entry {
@@ -46,6 +48,11 @@ interface Attempts {
 export const DEFAULT_HEARTBEAT_PERIOD_MS = 5_000;
 /** Periods without a heartbeat after which a node is down; twice that after a change of leader. */
 const GRACE_PERIODS = 3;
+/**
+ * After a change of leader, for a manager that the raft group does not hear of: mostly the leader of
+ * before, on a host that died. Two witnesses need no doubled patience.
+ */
+const SILENT_GRACE_PERIODS = 2;
 const RATE_LIMIT_COUNT = 3;
 const RATE_LIMIT_PERIOD_MS = 8_000;
 /** A timer later than this share of a period says that this process itself was not running. */
@@ -71,6 +78,8 @@ export class NodeSessions {
     this.#remove(nodeId, new EngineError("invalid-argument", "session invalid"));
     const periodMs = this.#choosePeriod();
     this.#put(nodeId, undefined, new AbortController(), periodMs, 2 * GRACE_PERIODS * periodMs);
+    const entry = this.#entries.get(nodeId);
+    if (entry !== undefined) this.#doubt(nodeId, entry);
   }
 
   /** Throws `unavailable` when a node registers so often that something must be wrong with it. */
@@ -130,7 +139,8 @@ export class NodeSessions {
     const entry = this.#entries.get(nodeId);
     if (entry === undefined) return;
     const graceMs = GRACE_PERIODS * entry.periodMs;
-    entry.deadlineMs = Math.max(entry.deadlineMs, this.#options.clock.monotonicMs() + graceMs);
+    // Always later than what was promised, so that `#doubt` sees that something was heard.
+    entry.deadlineMs = Math.max(entry.deadlineMs + 1, this.#options.clock.monotonicMs() + graceMs);
   }
 
   /** Ends the node's session, if any, for that reason. */
@@ -183,6 +193,19 @@ export class NodeSessions {
     }
     this.#remove(nodeId, new EngineError("not-found", "node not registered"));
     this.#options.onExpired(nodeId, entry.session === undefined);
+  }
+
+  /** Shortens the wait for a node that an earlier leader knew, if nothing at all is heard of it. */
+  #doubt(nodeId: string, entry: Entry): void {
+    const { clock, isSilent } = this.#options;
+    const promisedMs = entry.deadlineMs;
+    const timer = clock.setTimer(SILENT_GRACE_PERIODS * entry.periodMs, () => {
+      const isAwaited = this.#entries.get(nodeId) === entry && entry.deadlineMs === promisedMs;
+      if (!isAwaited || !isSilent(nodeId)) return;
+      entry.deadlineMs = clock.monotonicMs();
+      this.#arm(nodeId, entry);
+    });
+    entry.end.signal.addEventListener("abort", () => timer.cancel(), { once: true });
   }
 
   /** Spread over a fifth of the period, so that nodes do not come all at once. */

@@ -30,6 +30,8 @@ export interface ReignOptions {
   readonly nodeId: string;
   /** Managers to tell nodes of; by default those whose node object has a manager address. */
   readonly managers: (view: ReadView) => readonly ManagerPeer[];
+  /** Whether a node is a member of the raft group that does not answer; never for a worker. */
+  readonly isSilent: (nodeId: string) => boolean;
   /** How long a node is down before its tasks are given up, milliseconds. */
   readonly orphanAfterMs: number;
 }
@@ -72,6 +74,7 @@ export class Reign {
     this.sessions = new NodeSessions({
       clock: options.clock,
       random: options.random,
+      isSilent: options.isSilent,
       onExpired: (nodeId, unknown) => {
         this.#markDown(nodeId, unknown ? EXPIRED_UNKNOWN_MESSAGE : EXPIRED_MESSAGE);
       },
