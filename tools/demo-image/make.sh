@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Makes the demo's image from what is on this machine: a static busybox and a web server in shell that
 # answers its hostname, its address and the caller's address. Prints a root file system as tar, for
-# `skep import`. No network, no Dockerfile.
+# `skep import`; its command is `serve`. No network, no Dockerfile.
 set -euo pipefail
 root=$(mktemp -d /tmp/skep-demo-image.XXXXXX)
 trap 'rm -rf "$root"' EXIT
@@ -19,5 +19,12 @@ echo "hostname $(hostname)"
 echo "address $(ip -4 addr show scope global | awk '/inet /{print $2; exit}')"
 echo "caller ${REMOTE_ADDR:-unknown}"
 EOF
-chmod 755 "$root/www/cgi-bin/index.cgi"
+# As process 1 it must handle SIGTERM itself, or every stop waits for its grace period to end.
+cat >"$root/bin/serve" <<'EOF'
+#!/bin/sh
+trap 'kill $!; exit 0' TERM INT
+httpd -f -p "${PORT:-80}" -h /www &
+wait $!
+EOF
+chmod 755 "$root/www/cgi-bin/index.cgi" "$root/bin/serve"
 tar -C "$root" -c .
