@@ -26,7 +26,7 @@ step "A small web image, made here, loaded on every host"
 image=$(mktemp /tmp/skep-demo.XXXXXX.tar)
 tools/demo-image/make.sh >"$image"
 for host in h1 h2 h3; do
-  on "$host" "$skep" import -c 'CMD ["httpd","-f","-p","80","-h","/www"]' "$image" web:demo
+  on "$host" "$skep" import -c 'CMD ["serve"]' "$image" web:demo
 done
 rm -f "$image"
 

@@ -1,0 +1,246 @@
+/**
+ * A whole cluster for a test file: a lab of its own name, driven as users drive it, through the lab's
+ * commands and the docker command lines. `down` leaves nothing, also when a test failed.
+ */
+
+import { execFile, execFileSync } from "node:child_process";
+import { existsSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { request } from "node:http";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+import type { Service, ServiceSpec } from "#wire/docker/services.ts";
+
+const ROOT = fileURLToPath(new URL("../..", import.meta.url));
+const SKEP = join(ROOT, "bin/skep");
+/** Both command lines that users have: Debian's 20.10 and, where there is one, a newer. */
+export const DOCKERS = ["/usr/bin/docker", "/usr/local/bin/docker"].filter((path) =>
+  existsSync(path),
+);
+export const IMAGE = "web:demo";
+const POLL_MS = 50;
+
+export interface Finished {
+  readonly code: number;
+  readonly stdout: string;
+  readonly stderr: string;
+}
+
+export interface LabOptions {
+  readonly hosts: number;
+  readonly managers?: number;
+  readonly swarm?: boolean;
+  readonly engineFlags?: readonly string[];
+}
+
+/** What tests read of a task; the API's own names. */
+export interface Task {
+  readonly ID: string;
+  readonly ServiceID: string;
+  readonly NodeID?: string;
+  readonly Slot?: number;
+  readonly DesiredState: string;
+  readonly Spec: { readonly ContainerSpec?: { readonly Image: string; readonly Env?: string[] } };
+  readonly Status: {
+    readonly State: string;
+    readonly Err?: string;
+    readonly Message?: string;
+    readonly Timestamp: string;
+    readonly ContainerStatus?: { readonly ContainerID: string; readonly PID: number };
+  };
+}
+
+export interface Node {
+  readonly ID: string;
+  readonly Version: { readonly Index: number };
+  readonly Spec: { readonly Role: string; readonly Availability: string };
+  readonly Description: { readonly Hostname: string };
+  readonly Status: { readonly State: string; readonly Addr: string };
+  readonly ManagerStatus?: { readonly Leader?: boolean; readonly Reachability: string };
+}
+
+export interface Answer {
+  readonly status: number;
+  readonly text: string;
+}
+
+export class Lab {
+  readonly name: string;
+  readonly folder = mkdtempSync(join(tmpdir(), "skep-lab-test-"));
+  #turn = 0;
+
+  constructor(name = `test-${process.pid}`) {
+    this.name = name;
+  }
+
+  static async up(options: LabOptions): Promise<Lab> {
+    const lab = new Lab();
+    const { hosts, managers = hosts } = options;
+    const words = [`--hosts=${hosts}`, `--managers=${managers}`];
+    if (options.swarm === false) words.push("--no-swarm");
+    words.push(...(options.engineFlags ?? []).map((flag) => `--engine-flag=${flag}`));
+    await lab.command("up", ...words);
+    return lab;
+  }
+
+  async down(): Promise<void> {
+    await this.command("down");
+    rmSync(this.folder, { recursive: true, force: true });
+  }
+
+  /** `skep lab VERB --name … ARGS`; throws when it fails. */
+  async command(verb: string, ...args: readonly string[]): Promise<string> {
+    const words = [SKEP, "lab", verb, `--name=${this.name}`, ...args];
+    return succeeded(await run(process.execPath, words, {}));
+  }
+
+  socket(host: string): string {
+    return `/run/skep-lab/${this.name}/${host}/skep.sock`;
+  }
+
+  /** `docker ARGS` against a host, by every command line in its turn; throws when it fails. */
+  async docker(host: string, ...args: readonly string[]): Promise<string> {
+    this.#turn += 1;
+    const cli = DOCKERS[this.#turn % DOCKERS.length] ?? "docker";
+    return succeeded(await this.run(host, cli, args)).trimEnd();
+  }
+
+  /** A program against a host's engine, however it ends. */
+  run(host: string, program: string, args: readonly string[]): Promise<Finished> {
+    return run(program, args, { DOCKER_HOST: `unix://${this.socket(host)}` });
+  }
+
+  skep(host: string, ...args: readonly string[]): Promise<Finished> {
+    return this.run(host, process.execPath, [SKEP, ...args]);
+  }
+
+  /** The demo's image on every host, the same bytes. */
+  async loadImage(hosts: readonly string[]): Promise<void> {
+    const [first = "h1", ...others] = hosts;
+    const rootfs = join(this.folder, "rootfs.tar");
+    const archive = join(this.folder, "image.tar");
+    const script = join(ROOT, "tools/demo-image/make.sh");
+    writeFileSync(rootfs, execFileSync("bash", [script], { maxBuffer: 64 * 1024 * 1024 }));
+    const command = 'CMD ["serve"]';
+    await this.docker(first, "import", "-c", command, rootfs, IMAGE);
+    await this.docker(first, "save", "-o", archive, IMAGE);
+    await Promise.all(others.map((host) => this.docker(host, "load", "-i", archive)));
+  }
+
+  http(host: string, method: string, path: string, body?: unknown): Promise<Answer> {
+    const text = typeof body === "string" || body === undefined ? body : JSON.stringify(body);
+    return new Promise((resolve, reject) => {
+      const headers = { "Content-Type": "application/json" };
+      const options = { socketPath: this.socket(host), method, path, headers };
+      const sent = request(options, (response) => {
+        let answer = "";
+        response.on("data", (chunk) => (answer += String(chunk)));
+        response.on("end", () => resolve({ status: response.statusCode ?? 0, text: answer }));
+        response.on("error", reject);
+      });
+      sent.on("error", reject);
+      sent.end(text);
+    });
+  }
+
+  async get<T>(host: string, path: string): Promise<T> {
+    const { status, text } = await this.http(host, "GET", path);
+    if (status !== 200) throw new Error(`GET ${path} on ${host}: ${status} ${text}`);
+    return JSON.parse(text) as T;
+  }
+
+  tasks(host: string, service?: string): Promise<readonly Task[]> {
+    const filters = service === undefined ? {} : { service: { [service]: true } };
+    return this.get(host, `/tasks?filters=${encodeURIComponent(JSON.stringify(filters))}`);
+  }
+
+  /** The tasks of a service that do run and shall. */
+  async running(host: string, service: string): Promise<readonly Task[]> {
+    const tasks = await this.tasks(host, service);
+    return tasks.filter(
+      ({ DesiredState, Status }) => DesiredState === "running" && Status.State === "running",
+    );
+  }
+
+  nodes(host: string): Promise<readonly Node[]> {
+    return this.get(host, "/nodes");
+  }
+
+  async node(host: string, hostname: string): Promise<Node> {
+    const found = (await this.nodes(host)).find((node) => node.Description.Hostname === hostname);
+    if (found === undefined) throw new Error(`no node ${hostname}`);
+    return found;
+  }
+
+  /** The hostname of the leader, as this host knows it. */
+  async leader(host: string): Promise<string> {
+    const nodes = await this.nodes(host);
+    const found = nodes.find(({ ManagerStatus }) => ManagerStatus?.Leader === true);
+    if (found === undefined) throw new Error("no leader");
+    return found.Description.Hostname;
+  }
+
+  services(host: string): Promise<readonly Service[]> {
+    return this.get(host, "/services?status=true");
+  }
+
+  service(host: string, name: string): Promise<Service> {
+    return this.get(host, `/services/${name}`);
+  }
+
+  /** Changes a service's spec at its newest version. */
+  async update(
+    host: string,
+    name: string,
+    change: (spec: ServiceSpec) => ServiceSpec,
+  ): Promise<Answer> {
+    const { ID, Version, Spec } = await this.service(host, name);
+    const path = `/services/${ID}/update?version=${Version.Index}`;
+    return this.http(host, "POST", path, change(Spec));
+  }
+}
+
+function run(
+  program: string,
+  args: readonly string[],
+  env: Readonly<Record<string, string>>,
+): Promise<Finished> {
+  return new Promise((resolve) => {
+    const options = { env: { ...process.env, ...env }, maxBuffer: 64 * 1024 * 1024 };
+    execFile(program, args, options, (error, stdout, stderr) => {
+      const code = error === null ? 0 : Number(error.code ?? -1);
+      const said = error !== null && stderr === "" ? error.message : stderr;
+      resolve({ code, stdout, stderr: said });
+    });
+  });
+}
+
+function succeeded({ code, stdout, stderr }: Finished): string {
+  if (code !== 0) throw new Error(`exit code ${code}: ${stderr}${stdout}`);
+  return stdout;
+}
+
+/**
+ * Asks until the answer is not undefined or false; an answer that throws (a dead host, no leader)
+ * counts as "not yet". On timeout the last reason is in the error.
+ */
+export async function until<T>(
+  what: string,
+  ask: () => Promise<T | undefined | false>,
+  timeoutMs = 30_000,
+): Promise<T> {
+  const begun = performance.now();
+  let last: unknown;
+  do {
+    try {
+      const answer = await ask();
+      if (answer !== undefined && answer !== false) return answer;
+      last = undefined;
+    } catch (error) {
+      last = error;
+    }
+    await new Promise((resolve) => setTimeout(resolve, POLL_MS));
+  } while (performance.now() - begun < timeoutMs);
+  const reason = last instanceof Error ? `: ${last.message}` : "";
+  throw new Error(`not within ${timeoutMs} ms: ${what}${reason}`);
+}
