@@ -3,8 +3,8 @@
 // JavaScript, because it runs before anything can compile.
 
 import { spawnSync } from "node:child_process";
-import { existsSync, mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
-import { delimiter, join } from "node:path";
+import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
+import { basename, delimiter, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { build } from "esbuild";
 
@@ -43,7 +43,7 @@ async function bundle() {
   if (upToDate(stamp, ["src", "bin", "package.json", "package-lock.json", "tools/build.mjs"])) return;
   mkdirSync(join(root, "dist"), { recursive: true });
   const { version } = JSON.parse(readFileSync(join(root, "package.json"), "utf8"));
-  await build({
+  const { metafile } = await build({
     absWorkingDir: root,
     entryPoints: { engine: "src/daemon/main.ts", cli: "src/cli/main.ts" },
     outdir: "dist",
@@ -62,8 +62,22 @@ async function bundle() {
     banner: { js: 'import { createRequire as __createRequire } from "node:module"; const require = __createRequire(import.meta.url);' },
     logLevel: "warning",
     sourcemap: "linked",
+    metafile: true,
   });
+  forgetOldChunks(Object.keys(metafile.outputs).map((path) => basename(path)));
   writeFileSync(stamp, "");
+}
+
+// An engine that runs may still load chunks of the build that it came from: those of the build before
+// this one stay, older ones go.
+function forgetOldChunks(outputs) {
+  const list = join(root, "dist/outputs.json");
+  const before = existsSync(list) ? JSON.parse(readFileSync(list, "utf8")) : [];
+  const kept = new Set([...outputs, ...before]);
+  for (const name of readdirSync(join(root, "dist"))) {
+    if (/\.mjs(\.map)?$/.test(name) && !kept.has(name)) rmSync(join(root, "dist", name));
+  }
+  writeFileSync(list, JSON.stringify(outputs));
 }
 
 function commit() {

@@ -1,21 +1,26 @@
 #!/usr/bin/env bash
-# Builds dist/skep_VERSION_ARCH.deb: the bundles, the native module beside them, the launcher and the
-# systemd unit. Depends on what the engine runs on; Node.js itself comes from the machine.
+# Builds dist/skep_VERSION_ARCH.deb: the bundles, the native module beside them, the launcher, the
+# systemd unit, and the Node.js that built it, because few distributions have one that is new enough.
+# `--try` installs it on a fresh Debian in a folder and runs a container there.
 set -euo pipefail
 cd "$(dirname "$(readlink -f "$0")")/.."
 version=$(node -p 'require("./package.json").version')
 arch=$(dpkg --print-architecture)
-root=$(mktemp -d /tmp/skep-package.XXXXXX)
-trap 'rm -rf "$root"' EXIT
-chmod 755 "$root"
+scratch=$(mktemp -d /tmp/skep-package.XXXXXX)
+trap 'rm -rf "$scratch"' EXIT
+root=$scratch/root
+install -d -m 755 "$root"
 
 install -d "$root"/{DEBIAN,usr/bin,usr/lib/skep/bin,usr/lib/skep/dist,usr/lib/skep/node_modules,lib/systemd/system,usr/share/doc/skep}
-cp dist/*.mjs "$root/usr/lib/skep/dist/"
+node -p 'JSON.parse(require("node:fs").readFileSync("dist/outputs.json", "utf8")).filter((name) => name.endsWith(".mjs")).join("\n")' |
+  while read -r file; do cp "dist/$file" "$root/usr/lib/skep/dist/"; done
+install -m 755 "$(node -p process.execPath)" "$root/usr/lib/skep/bin/node"
 cp -r node_modules/koffi "$root/usr/lib/skep/node_modules/koffi"
 if [ -d node_modules/@koromix ]; then cp -r node_modules/@koromix "$root/usr/lib/skep/node_modules/@koromix"; fi
 install -m 755 bin/skep "$root/usr/lib/skep/bin/skep"
 printf '{"name":"skep","version":"%s","type":"module"}\n' "$version" >"$root/usr/lib/skep/package.json"
-ln -s ../lib/skep/bin/skep "$root/usr/bin/skep"
+printf '#!/bin/sh\nexec /usr/lib/skep/bin/node /usr/lib/skep/bin/skep "$@"\n' >"$root/usr/bin/skep"
+chmod 755 "$root/usr/bin/skep"
 install -m 644 packaging/skep.service "$root/lib/systemd/system/skep.service"
 install -m 644 README.md LICENSE "$root/usr/share/doc/skep/"
 cat >"$root/DEBIAN/control" <<EOF
@@ -23,12 +28,14 @@ Package: skep
 Version: $version
 Architecture: $arch
 Maintainer: the skep founders <skep@localhost>
-Depends: containerd, runc, nftables, libnftables1, iproute2, conntrack
-Recommends: tini, nodejs (>= 20.19)
+Depends: containerd, runc, nftables, libnftables1, iproute2, conntrack, libstdc++6
+Recommends: tini
 Section: admin
 Priority: optional
 Description: container engine with orchestration built in
  One program on every host: docker's API and commands, swarm mode with an
  embedded Raft store, on containerd and runc.
 EOF
-dpkg-deb --root-owner-group --build "$root" "dist/skep_${version}_${arch}.deb"
+deb=dist/skep_${version}_${arch}.deb
+dpkg-deb --root-owner-group --build "$root" "$deb"
+if [ "${1:-}" = --try ]; then bash tools/package-try.sh "$deb"; fi
