@@ -130,6 +130,8 @@ export function docker(
         resolve({ code, stdout, stderr });
       },
     );
+    // A command that failed at once has closed its input.
+    child.stdin?.on("error", () => undefined);
     child.stdin?.end(input);
   });
 }

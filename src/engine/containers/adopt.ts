@@ -22,12 +22,14 @@ import { startsWithEngine } from "./restart-policy.ts";
 import { ioOptions, watchTask } from "./start.ts";
 import { isAlive } from "./state.ts";
 import type { StoredContainer } from "./store.ts";
+import { sweepMounts, sweepProcesses } from "./sweep.ts";
 import type { TaskInfo } from "./task-runtime.ts";
 
 /** Loads every container, and finds out which of them run. Ends that were missed are finished. */
 export async function adoptAll(context: ContainerContext): Promise<void> {
-  const stored = await context.store.load(context.log);
-  const loaded = stored.map((entry) => register(context, entry));
+  await sweepMounts(context);
+  const { containers, abandonedVolumes } = await context.store.load(context.log);
+  const loaded = containers.map((entry) => register(context, entry));
   await Promise.all(
     loaded.map((container) =>
       context.locks
@@ -41,6 +43,7 @@ export async function adoptAll(context: ContainerContext): Promise<void> {
     ),
   );
   await removeOrphans(context);
+  await removeVolumes(context, abandonedVolumes);
 }
 
 /** Sandboxes of the containers that run, for the networks to reconcile with. */
@@ -90,7 +93,8 @@ async function adopt(context: ContainerContext, container: Container): Promise<v
     if (mount.type === "volume") await context.volumes.mount(mount.source, record.id);
   }
   if (state.phase === "removing" || state.phase === "dead") {
-    await removeLocked(context, container, { volumes: record.hostConfig.AutoRemove ?? false });
+    const volumes = (state.removeVolumes ?? false) || (record.hostConfig.AutoRemove ?? false);
+    await removeLocked(context, container, { volumes });
     return;
   }
   const task = await context.runtime.task(record.id);
@@ -161,9 +165,10 @@ function ended(state: RunState, at: string): RunState {
 
 /**
  * Compares containerd with what should run: a start that was cut off may leave its task only after
- * the next engine has looked. What has no run is ended.
+ * the next engine has looked. What has no run is ended; with `full`, also what containerd does not
+ * know of.
  */
-export async function auditTasks(context: ContainerContext): Promise<void> {
+export async function auditTasks(context: ContainerContext, full: boolean): Promise<void> {
   for (const id of await context.runtime.ownedContainers()) {
     const container = context.registry.get(id);
     if (container === undefined || isAlive(container.state.phase)) continue;
@@ -174,6 +179,19 @@ export async function auditTasks(context: ContainerContext): Promise<void> {
       await clearTask(context, id);
       await releaseRun(context, container);
     });
+  }
+  if (full) await sweepProcesses(context);
+}
+
+/** Anonymous volumes of creates that were cut off: no container knows of them. */
+async function removeVolumes(context: ContainerContext, names: readonly string[]): Promise<void> {
+  for (const name of names) {
+    await context.volumes.remove(name, { force: true }).catch((error: unknown) =>
+      context.log.warn("a volume of a create that was cut off stays", {
+        volume: name,
+        reason: messageOf(error),
+      }),
+    );
   }
 }
 
@@ -193,6 +211,10 @@ async function removeOrphans(context: ContainerContext): Promise<void> {
   await orphans(await runtime.ownedSnapshots(), (id) =>
     runtime.removeSnapshot(runtime.snapshotter, id),
   );
-  const folders = await readdir(context.ioRoot).catch(() => []);
-  await orphans(folders, (id) => rm(`${context.ioRoot}/${id}`, { recursive: true, force: true }));
+  // FIFOs also of containers that stay, but do not run: a start of theirs was cut off.
+  for (const id of await readdir(context.ioRoot).catch(() => [])) {
+    const container = registry.get(id);
+    if (container !== undefined && isAlive(container.state.phase)) continue;
+    await rm(`${context.ioRoot}/${id}`, { recursive: true, force: true });
+  }
 }

@@ -41,6 +41,8 @@ export interface ContainerContext {
   readonly nowNs: () => bigint;
   /** Folder of FIFOs, below the run root. */
   readonly ioRoot: string;
+  /** Folder in which file systems are mounted for a moment, below the run root. */
+  readonly mountRoot: string;
   /** Deals with the end of a run; called under the container's lock (`finish.ts`). */
   readonly runEnded: (
     container: Container,

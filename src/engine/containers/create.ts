@@ -181,7 +181,15 @@ async function prepareMounts(
     return { mounts: context.registry.find(reference).record.mounts, mode };
   });
   const mounts: MountSpec[] = [];
-  for (const mount of planMounts({ config, hostConfig, inherited })) {
+  const planned = planMounts({ config, hostConfig, inherited }).map((mount) =>
+    mount.anonymous ? { ...mount, source: newHexId(context.random) } : mount,
+  );
+  const anonymous = planned.filter((mount) => mount.anonymous).map(({ source }) => source);
+  if (anonymous.length > 0) {
+    undo.push(() => context.store.remove(id));
+    await context.store.announceVolumes(id, anonymous);
+  }
+  for (const mount of planned) {
     if (mount.type === "bind" && !mount.createSource) await requireSource(mount.source);
     mounts.push(
       mount.type === "volume" ? await ensureVolume(context, id, mount, hostConfig, undo) : mount,
@@ -210,7 +218,7 @@ async function ensureVolume(
   const request = (hostConfig.Mounts ?? []).find(({ Target }) => Target === mount.destination);
   const options = request?.VolumeOptions;
   const volume = await context.volumes.create({
-    ...(mount.source === "" ? {} : { name: mount.source }),
+    name: mount.source,
     driver: mount.driver,
     anonymous: mount.anonymous,
     ...(options?.Labels ? { labels: options.Labels } : {}),

@@ -42,7 +42,7 @@ export async function prepareSpec(
   const security = parseSecurityOptions(hostConfig.SecurityOpt);
   const privileged = hostConfig.Privileged ?? false;
   const [user, mounts, files, devices, shmPath, apparmor] = await Promise.all([
-    findUser(record, rootfs),
+    findUser(context, record, rootfs),
     Promise.all(record.mounts.map((mount) => resolveMount(context, record, mount))),
     boundFiles(context, container),
     resolveDevices(hostConfig),
@@ -106,12 +106,19 @@ function joinedContainer(context: ContainerContext, mode: string, what: string):
   return other;
 }
 
-async function findUser(record: ContainerRecord, rootfs: readonly Mount[]): Promise<ProcessUser> {
-  const tables = await readUserTables(rootfs);
+async function findUser(
+  context: ContainerContext,
+  record: ContainerRecord,
+  rootfs: readonly Mount[],
+): Promise<ProcessUser> {
+  const tables = await readUserTables(context, rootfs);
   return resolveUser(record.config.User ?? "", record.hostConfig.GroupAdd ?? [], tables);
 }
 
-export async function readUserTables(rootfs: readonly Mount[]): Promise<UserTables> {
+export async function readUserTables(
+  { mountRoot }: Pick<ContainerContext, "mountRoot">,
+  rootfs: readonly Mount[],
+): Promise<UserTables> {
   const read = async (layers: readonly string[]): Promise<UserTables> => {
     const [passwd, group] = await Promise.all([
       readRootfsText(layers, "/etc/passwd"),
@@ -121,7 +128,7 @@ export async function readUserTables(rootfs: readonly Mount[]): Promise<UserTabl
   };
   const layers = layersOf(rootfs);
   return layers === undefined
-    ? await withRootfs(rootfs, (root) => read([root]))
+    ? await withRootfs(mountRoot, rootfs, (root) => read([root]))
     : await read(layers);
 }
 

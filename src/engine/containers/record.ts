@@ -98,6 +98,8 @@ export interface RunState {
   readonly restartCount: number;
   /** The user stopped it: "unless-stopped" leaves it alone at the engine's start. */
   readonly stoppedByUser: boolean;
+  /** The removal under way takes the anonymous volumes with it. */
+  readonly removeVolumes?: boolean;
   readonly network: NetworkState;
 }
 

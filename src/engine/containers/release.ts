@@ -1,9 +1,11 @@
 /** Gives back what a run of a container holds: its task, networks, FIFOs, shared memory. */
 
+import { rm } from "node:fs/promises";
 import { unmountSync } from "#platform/libc.ts";
 import type { Container } from "./container.ts";
 import type { ContainerContext } from "./context.ts";
 import { shmFolder } from "./prepare-spec.ts";
+import type { ProcessIo } from "./process-io.ts";
 import { SIGKILL } from "./signals.ts";
 
 /** Whether the run got far or not; the parts are independent. */
@@ -13,13 +15,23 @@ export async function releaseRun(context: ContainerContext, container: Container
   const results = await Promise.allSettled([
     context.runtime.deleteTask(id).then(() => context.runtime.deleteContainer(id)),
     context.networks.detach(id),
-    io?.remove(),
+    removeStreams(context, id, io),
     container.log?.runs ? container.log.endRun() : undefined,
   ]);
   if (container.record.hostConfig.IpcMode === "shareable") unmountSync(shmFolder(context, id));
   for (const result of results) {
     if (result.status === "rejected") throw result.reason;
   }
+}
+
+/** The FIFOs of the run, and of execs in it. */
+async function removeStreams(
+  context: ContainerContext,
+  id: string,
+  io: ProcessIo | undefined,
+): Promise<void> {
+  await io?.remove();
+  await rm(`${context.ioRoot}/${id}`, { recursive: true, force: true });
 }
 
 const CLEAR_TIMEOUT_MS = 5_000;

@@ -29,7 +29,10 @@ export async function removeLocked(
       `cannot remove container "/${record.name}": container is ${container.state.phase}: stop the container before removing or force remove`,
     );
   }
-  container.state = nextState(container.state, { kind: "removing" });
+  container.state = nextState(container.state, {
+    kind: "removing",
+    volumes: options.volumes ?? false,
+  });
   try {
     await store.saveState(id, container.state);
     unmountSync(shmFolder(context, id));

@@ -121,6 +121,7 @@ export async function openContainerEngine(
       owner: options.dataRoot,
       runcRoot: `${options.execRoot}/runc`,
       snapshotter: options.snapshotter,
+      clock: options.clock,
     }),
     store: new ContainerStore(options.dataRoot),
     registry: new ContainerRegistry(),
@@ -128,6 +129,7 @@ export async function openContainerEngine(
     host: await readHostFacts(),
     nowNs: createNsClock(options.clock),
     ioRoot: `${options.execRoot}/io`,
+    mountRoot: `${options.execRoot}/mounts`,
     runEnded: (container, exit, watch) => finishRun(context, container, exit, watch),
     closing: false,
   };
@@ -138,14 +140,19 @@ export async function openContainerEngine(
 
 const AUDIT_INTERVAL_MS = 15_000;
 const FIRST_AUDIT_MS = 2_000;
+/** Reading every process of the host is not cheap: at first, when it is likely to find something… */
+const FULL_AUDITS = 3;
+/** …and every ten minutes. */
+const FULL_AUDIT_EVERY = 40;
 
 /** Audits soon after the start, then now and then; returns how to stop. */
 function startAudit(context: ContainerContext): () => void {
   const stop = new AbortController();
   void (async () => {
-    for (let delayMs = FIRST_AUDIT_MS; ; delayMs = AUDIT_INTERVAL_MS) {
-      await sleep(context.clock, delayMs, stop.signal);
-      await auditTasks(context).catch((error: unknown) =>
+    for (let count = 0; ; count += 1) {
+      await sleep(context.clock, count === 0 ? FIRST_AUDIT_MS : AUDIT_INTERVAL_MS, stop.signal);
+      const full = count < FULL_AUDITS || count % FULL_AUDIT_EVERY === 0;
+      await auditTasks(context, full).catch((error: unknown) =>
         context.log.warn("containers could not be audited", { reason: messageOf(error) }),
       );
     }

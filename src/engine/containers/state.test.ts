@@ -10,7 +10,7 @@ const EVENTS: readonly LifeEvent[] = [
   { kind: "exited", exitCode: 3, oomKilled: false, at: "T2" },
   { kind: "restart-planned" },
   { kind: "restart-cancelled" },
-  { kind: "removing" },
+  { kind: "removing", volumes: false },
   { kind: "remove-failed", error: "busy" },
 ];
 

@@ -31,7 +31,7 @@ export type LifeEvent =
   | { readonly kind: "restart-planned" }
   /** A stop or kill came during that pause. */
   | { readonly kind: "restart-cancelled" }
-  | { readonly kind: "removing" }
+  | { readonly kind: "removing"; readonly volumes: boolean }
   | { readonly kind: "remove-failed"; readonly error: string };
 
 /** Phases in which an event may come; everything else is a bug of the caller. */
@@ -99,7 +99,7 @@ export function nextState(state: RunState, event: LifeEvent): RunState {
     case "restart-cancelled":
       return { ...state, phase: "exited" };
     case "removing":
-      return { ...state, phase: "removing", pid: 0 };
+      return { ...state, phase: "removing", pid: 0, removeVolumes: event.volumes };
     case "remove-failed":
       return { ...state, phase: "dead", error: event.error };
   }

@@ -23,6 +23,14 @@ export interface StoredContainer {
   readonly state: RunState;
 }
 
+export interface LoadedContainers {
+  readonly containers: readonly StoredContainer[];
+  /** Anonymous volumes of creates that were cut off. */
+  readonly abandonedVolumes: readonly string[];
+}
+
+const VOLUMES = "volumes.json";
+
 export class ContainerStore {
   readonly #root: string;
   /** Writes of one container follow each other; the last one called is the last on disk. */
@@ -69,14 +77,26 @@ export class ContainerStore {
     await this.#writes.run(id, () => rm(this.folder(id), { recursive: true, force: true }));
   }
 
-  /** All containers; folders without a readable configuration are reported and removed. */
-  async load(log: Log): Promise<StoredContainer[]> {
+  /** Volumes that are about to be made for a container that does not exist yet. */
+  async announceVolumes(id: string, names: readonly string[]): Promise<void> {
+    await mkdir(this.folder(id), { recursive: true, mode: 0o710 });
+    await replaceFile(this.filePath(id, VOLUMES), JSON.stringify(names), false);
+  }
+
+  /**
+   * All containers; folders without a readable configuration are reported and removed, and the
+   * volumes that were made for them are named.
+   */
+  async load(log: Log): Promise<LoadedContainers> {
     await mkdir(this.#root, { recursive: true, mode: 0o710 });
-    const loaded: StoredContainer[] = [];
+    const containers: StoredContainer[] = [];
+    const abandonedVolumes: string[] = [];
     for (const id of await readdir(this.#root)) {
       const record = await readJson<ContainerRecord>(this.filePath(id, "config.json"));
       if (record?.version !== RECORD_VERSION || record.id !== id) {
         log.warn("removing what a create left half made", { container: id });
+        const volumes = await readJson<readonly string[]>(this.filePath(id, VOLUMES));
+        if (Array.isArray(volumes)) abandonedVolumes.push(...volumes);
         await this.remove(id).catch((error: unknown) =>
           log.warn("a half made container cannot be removed", { id, reason: messageOf(error) }),
         );
@@ -84,9 +104,9 @@ export class ContainerStore {
       }
       const state = await readJson<RunState>(this.filePath(id, "state.json"));
       const known = state !== undefined && PHASES.includes(state.phase);
-      loaded.push({ record, state: known ? { ...INITIAL_STATE, ...state } : INITIAL_STATE });
+      containers.push({ record, state: known ? { ...INITIAL_STATE, ...state } : INITIAL_STATE });
     }
-    return loaded;
+    return { containers, abandonedVolumes };
   }
 }
 

@@ -4,10 +4,13 @@
  * caller wants it gone. Owns no state, so that it may be asked anything after a restart.
  */
 
+import { readdir } from "node:fs/promises";
 import { create, fromBinary, toBinary } from "@bufbuild/protobuf";
 import { type Any, AnySchema, type Timestamp } from "@bufbuild/protobuf/wkt";
 import { EngineError, isErrorCode } from "#base/error.ts";
+import type { Clock } from "#base/ports.ts";
 import type { Containerd } from "#platform/containerd/client.ts";
+import { endShim, findShims, type Shim } from "#platform/containerd/shims.ts";
 import type { CallOptions } from "#platform/grpc/client.ts";
 import { OptionsSchema, ProcessDetailsSchema } from "#wire/gen/containerd/runc_options_pb.js";
 import { type Process, Status } from "#wire/gen/containerd/task_types_pb.js";
@@ -27,6 +30,7 @@ export interface TaskRuntimeOptions {
   /** Where runc keeps its state. */
   readonly runcRoot: string;
   readonly snapshotter: string;
+  readonly clock: Clock;
 }
 
 export interface ProcessPaths {
@@ -52,14 +56,20 @@ export interface TaskInfo {
 
 export class TaskRuntime {
   readonly snapshotter: string;
+  /** Where runc keeps the state of this engine's containers, a folder each. */
+  readonly runcFolder: string;
   readonly #containerd: Containerd;
   readonly #owner: string;
+  readonly #clock: Clock;
   readonly #options: Any;
 
   constructor(options: TaskRuntimeOptions) {
     this.#containerd = options.containerd;
     this.#owner = options.owner;
     this.snapshotter = options.snapshotter;
+    this.#clock = options.clock;
+    // The shim adds the namespace.
+    this.runcFolder = `${options.runcRoot}/${options.containerd.namespace}`;
     const runc = create(OptionsSchema, { root: options.runcRoot });
     this.#options = any(OptionsSchema.typeName, toBinary(OptionsSchema, runc));
   }
@@ -105,6 +115,37 @@ export class TaskRuntime {
       filters: [this.#ownerFilter()],
     });
     return containers.map(({ id }) => id);
+  }
+
+  /** Ids of all tasks in the namespace, whoever's they are. */
+  async taskIds(): Promise<readonly string[]> {
+    return (await this.#containerd.tasks.list({})).tasks.map(({ id, containerId }) =>
+      containerId === "" ? id : containerId,
+    );
+  }
+
+  /** Ids of what runc has made for this engine, with a task or without. */
+  async runcContainers(): Promise<readonly string[]> {
+    return await readdir(this.runcFolder).catch(() => []);
+  }
+
+  shims(): Promise<readonly Shim[]> {
+    return findShims(this.#containerd.address, this.#containerd.namespace);
+  }
+
+  endShim(shim: Shim): Promise<void> {
+    return endShim(shim, this.#clock);
+  }
+
+  /** False while containerd has a record of that id which another engine made. */
+  async mayTouch(id: string): Promise<boolean> {
+    try {
+      const { container } = await this.#containerd.containers.get({ id });
+      return container?.labels[OWNER_LABEL] === this.#owner;
+    } catch (error) {
+      if (isErrorCode(error, "not-found")) return true;
+      throw error;
+    }
   }
 
   #ownerFilter(): string {

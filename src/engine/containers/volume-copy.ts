@@ -3,8 +3,7 @@
  * a fresh volume over /var/lib/data starts with the image's data, owners and modes included.
  */
 
-import { mkdir, mkdtemp, readdir, rm } from "node:fs/promises";
-import { tmpdir } from "node:os";
+import { mkdir, mkdtemp, readdir, rmdir } from "node:fs/promises";
 import { join } from "node:path";
 import { EngineError } from "#base/error.ts";
 import { MS_BIND, MS_RDONLY, mountSync, unmountSync } from "#platform/libc.ts";
@@ -26,7 +25,7 @@ export async function populateVolumes(
     if (layers !== undefined && (await isEmptyOrAbsent(layers, mount.destination))) continue;
     const target = await context.volumes.mount(mount.source, record.id);
     if ((await readdir(target)).length > 0) continue;
-    await withRootfs(rootfs, (root) => copyTree(root, target, mount));
+    await withRootfs(context.mountRoot, rootfs, (root) => copyTree(root, target, mount));
   }
 }
 
@@ -52,20 +51,20 @@ async function copyTree(root: string, target: string, mount: MountSpec): Promise
   });
 }
 
-/** Runs `work` with the root file system mounted somewhere, read-only. */
+/** Runs `work` with the root file system mounted below `mountRoot`, read-only. */
 export async function withRootfs<T>(
+  mountRoot: string,
   rootfs: readonly Mount[],
   work: (root: string) => Promise<T>,
 ): Promise<T> {
-  const folder = await mkdtemp(join(tmpdir(), "skep-rootfs-"));
-  const root = join(folder, "root");
-  await mkdir(root);
+  await mkdir(mountRoot, { recursive: true, mode: 0o700 });
+  const root = await mkdtemp(join(mountRoot, "read-"));
   try {
     for (const mount of rootfs) mountReadOnly(mount, root);
     return await work(root);
   } finally {
     for (const _ of rootfs) unmountSync(root);
-    await rm(folder, { recursive: true });
+    await rmdir(root);
   }
 }
 

@@ -217,7 +217,7 @@ async function buildProcess(
     container.record.snapshotter,
     container.id,
   );
-  const tables = await readUserTables(container.rootfs);
+  const tables = await readUserTables(context, container.rootfs);
   const user = resolveUser(body.User || config.User || "", hostConfig.GroupAdd ?? [], tables);
   const terminal = body.Tty ?? false;
   const [height = 0, width = 0] = body.ConsoleSize ?? [];
