@@ -13,10 +13,11 @@ import { EngineError, messageOf } from "#base/error.ts";
 import type { Clock, Log, Random } from "#base/ports.ts";
 import { type Deferred, deferred, sleep } from "#platform/async.ts";
 import type { RpcChannel } from "#platform/grpc/client.ts";
+import type { TablesMessage } from "#wire/gen/skep/dataplane_pb.js";
 import type { SessionMessage } from "#wire/gen/swarmkit/dispatcher_pb.js";
 import { type Node, NodeSchema } from "#wire/gen/swarmkit/objects_pb.js";
 import type { NodeDescription, NodeTLSInfo, TaskStatus } from "#wire/gen/swarmkit/types_pb.js";
-import type { Executor } from "./executor.ts";
+import type { Executor, TablesSource } from "./executor.ts";
 import { createLogSubscriptions } from "./log-subscriptions.ts";
 import { createReporter, type Reporter } from "./reporter.ts";
 import { runSession } from "./session.ts";
@@ -193,6 +194,7 @@ class SessionKeeper implements Agent {
             if (!this.#leaving) this.#worker.apply(changes, complete);
           },
           onSubscription: (message) => logs.handle(message),
+          tables: this.#tables(),
         },
         signal,
       );
@@ -204,6 +206,16 @@ class SessionKeeper implements Agent {
       logs.close();
       connection.channel.close();
     }
+  }
+
+  /** What follows the tables of the data path, if the executor has one. */
+  #tables() {
+    const { executor } = this.#options;
+    if (executor.applyTables === undefined) return undefined;
+    return {
+      apply: async (message: TablesMessage) => executor.applyTables?.(message),
+      onSource: (source: TablesSource) => executor.tablesSource?.(source),
+    };
   }
 
   async #describe(): Promise<NodeDescription> {

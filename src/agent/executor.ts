@@ -33,6 +33,12 @@ export interface Dependencies {
   complete(): boolean;
 }
 
+/**
+ * following: a manager keeps the tables of this node current. lost: none does at this moment.
+ * unsupported: the managers do not know the protocol, and no tables will ever come of them.
+ */
+export type TablesSource = "following" | "lost" | "unsupported";
+
 export interface Executor {
   /** The host as the scheduler sees it. TLS facts are added by the agent. */
   describe(): Promise<NodeDescription>;
@@ -44,6 +50,8 @@ export interface Executor {
    * the manager sent them. Resolves when the kernel is what they say.
    */
   applyTables?(message: TablesMessage): Promise<void>;
+  /** Whether tables come, told when that changes; "lost" until the first have been applied. */
+  tablesSource?(source: TablesSource): void;
   /** Throws when the task cannot be run by this executor at all; the task is then rejected. */
   controller(task: Task, dependencies: Dependencies): Controller;
   /**

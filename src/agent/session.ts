@@ -1,6 +1,6 @@
 /**
  * One registration with a manager. It lives as long as all of its parts do: the session stream
- * (what the manager says about the cluster), heartbeats, assignments and log subscriptions. When
+ * (what the manager says about the cluster), heartbeats, assignments, log subscriptions and tables. When
  * one of them fails, all end and the agent starts another session.
  *
  * A changed node description is announced by opening a second session stream under the same
@@ -23,6 +23,7 @@ import {
 import { LogBroker, type SubscriptionMessage } from "#wire/gen/swarmkit/logbroker_pb.js";
 import { type NodeDescription, NodeDescriptionSchema } from "#wire/gen/swarmkit/types_pb.js";
 import type { StatusSender } from "./reporter.ts";
+import { followTables, type TablesSessionOptions } from "./tables-session.ts";
 
 export interface SessionOptions {
   readonly channel: RpcChannel;
@@ -39,6 +40,8 @@ export interface SessionOptions {
   readonly onMessage: (message: SessionMessage) => Promise<void>;
   readonly onAssignments: (changes: readonly AssignmentChange[], complete: boolean) => void;
   readonly onSubscription: (subscription: SubscriptionMessage) => void;
+  /** Takes tables of the data path in; absent where there is none. */
+  readonly tables?: Pick<TablesSessionOptions, "apply" | "onSource"> | undefined;
 }
 
 /** How long a manager may take to answer a call or to begin a session. */
@@ -93,6 +96,7 @@ class Session {
       this.#heartbeat(),
       this.#assignments(),
       this.#subscriptions(),
+      this.#tables(),
       this.#redescribe(failed),
     ]);
   }
@@ -193,6 +197,14 @@ class Session {
       await aborted(signal);
     }
     throw new EngineError("unavailable", "the manager closed the log subscriptions");
+  }
+
+  /** Never fails by itself: without new tables the data path stays as it is. */
+  #tables(): Promise<never> {
+    const { tables, channel, clock, log } = this.#options;
+    if (tables === undefined) return aborted(this.#end.signal);
+    const options = { ...tables, channel, clock, log, sessionId: () => this.#id };
+    return followTables(options, this.#end.signal);
   }
 
   async #redescribe(failed: Deferred<never>): Promise<never> {

@@ -1,12 +1,13 @@
 /**
  * Puts a manager together: the raft node under it, and on top of it the dispatcher, the log broker,
- * the Control service and the loops that plan. The one place that knows all of them.
+ * the data plane, the Control service and the loops that plan. The one place that knows all of them.
  */
 
 import type { Clock, Log, Random } from "#base/ports.ts";
 import type { DriverPlugins } from "#manager/control/context.ts";
 import { createExternalAuthorities } from "#manager/control/external-authorities.ts";
 import { controlPart } from "#manager/control/service.ts";
+import { createDataPlane } from "#manager/dataplane/service.ts";
 import { createDispatcher } from "#manager/dispatcher/dispatcher.ts";
 import { reconcilerPart } from "#manager/leader/reconciler.ts";
 import { checkTaskChange } from "#manager/leader/task-check.ts";
@@ -18,6 +19,7 @@ import { resourceAllocatorPart } from "#manager/resource-allocator.ts";
 import { watchPart } from "#manager/watch-service.ts";
 import { isTaskDirty } from "#plan/orchestrator/dirtiness.ts";
 import { dataKey, keyRing } from "#platform/wal/key-ring.ts";
+import { DataPlane } from "#wire/gen/skep/dataplane_pb.js";
 import { Dispatcher } from "#wire/gen/swarmkit/dispatcher_pb.js";
 import { LogBroker, Logs } from "#wire/gen/swarmkit/logbroker_pb.js";
 import { RaftMemberStatus_Reachability as Reachability } from "#wire/gen/swarmkit/types_pb.js";
@@ -101,6 +103,13 @@ function partsOf(options: ComposeOptions, context: PartContext): readonly Manage
     log: log.child({ part: "dispatcher" }),
   });
   const stopFollowing = membership.onChange(() => dispatcher.managersChanged());
+  const dataPlane = createDataPlane({
+    state,
+    nodeId,
+    session: (caller, sessionId) => dispatcher.session(caller, sessionId),
+    clock,
+    log: log.child({ part: "dataplane" }),
+  });
   const broker = createLogBroker({ state, random, nodeId, log: log.child({ part: "logbroker" }) });
   const external = createExternalAuthorities(() => identity.tls());
   return [
@@ -109,6 +118,11 @@ function partsOf(options: ComposeOptions, context: PartContext): readonly Manage
       register: (services) => services.add(Dispatcher, dispatcher.handlers),
       lead: (signal) => dispatcher.lead(signal),
       close: async () => stopFollowing(),
+    },
+    {
+      name: "dataplane",
+      register: (services) => services.add(DataPlane, dataPlane.handlers),
+      lead: (signal) => dataPlane.lead(signal),
     },
     {
       name: "logbroker",

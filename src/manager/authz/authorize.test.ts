@@ -1,6 +1,7 @@
 import type { DescService } from "@bufbuild/protobuf";
 import { expect, test } from "vitest";
 import type { PeerIdentity, RpcContext } from "#platform/grpc/server.ts";
+import * as dataplane from "#wire/gen/skep/dataplane_pb.js";
 import * as ca from "#wire/gen/swarmkit/ca_pb.js";
 import * as control from "#wire/gen/swarmkit/control_pb.js";
 import * as dispatcher from "#wire/gen/swarmkit/dispatcher_pb.js";
@@ -42,6 +43,7 @@ function allows(context: RpcContext): boolean {
 const services: readonly DescService[] = [
   ca,
   control,
+  dataplane,
   dispatcher,
   health,
   logbroker,
@@ -59,7 +61,7 @@ const paths = services.flatMap((service) =>
 );
 
 test("every method of every service has a rule, and no rule is for nothing", () => {
-  expect(services.length).toBe(11);
+  expect(services.length).toBe(12);
   expect([...RULES.keys()].sort()).toEqual([...paths].sort());
 });
 

@@ -5,6 +5,7 @@
  */
 
 import type { DescService } from "@bufbuild/protobuf";
+import { DataPlane } from "#wire/gen/skep/dataplane_pb.js";
 import { CA, NodeCA } from "#wire/gen/swarmkit/ca_pb.js";
 import { Control } from "#wire/gen/swarmkit/control_pb.js";
 import { Dispatcher } from "#wire/gen/swarmkit/dispatcher_pb.js";
@@ -45,6 +46,7 @@ export const RULES: ReadonlyMap<string, Rule> = new Map([
     tasks: NODE,
     assignments: NODE,
   }),
+  ...rows(DataPlane, { watch: NODE, acknowledge: NODE }),
   ...rows(LogBroker, { listenSubscriptions: NODE, publishLogs: NODE }),
   ...rows(Logs, { subscribeLogs: MANAGER }),
   ...rows(ResourceAllocator, { attachNetwork: NODE, detachNetwork: NODE }),

@@ -38,6 +38,8 @@ export interface DispatcherServer {
   readonly handlers: RpcHandlers<typeof Dispatcher>;
   /** Serves until the signal is aborted; to be handed to `ClusterState.onLeadership`. */
   lead(signal: AbortSignal): Promise<void>;
+  /** The open session of a node, for services that work under it; throws as the Dispatcher does. */
+  session(nodeId: string, sessionId: string): NodeSession;
   /** Looks at the list of managers again and tells nodes of changes. */
   managersChanged(): void;
 }
@@ -58,6 +60,7 @@ export function createDispatcher(options: DispatcherOptions): DispatcherServer {
   });
   return {
     lead: (signal) => server.lead(signal),
+    session: (nodeId, sessionId) => server.reign().sessions.get(nodeId, sessionId),
     managersChanged: () => server.managersChanged(),
     handlers: {
       session: (request, context) => server.session(request, context),

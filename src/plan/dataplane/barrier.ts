@@ -51,6 +51,17 @@ export class DrainBarrier {
     return { withdrawn: this.#withdrawals.size, released };
   }
 
+  /** Nodes that have not acknowledged a withdrawal which that revision has, and how many of them. */
+  lateSince(revision: number): ReadonlyMap<string, number> {
+    const late = new Map<string, number>();
+    for (const [nodeId, withdrawals] of this.#waitingFor) {
+      let count = 0;
+      for (const withdrawal of withdrawals) if (withdrawal.revision <= revision) count += 1;
+      if (count > 0) late.set(nodeId, count);
+    }
+    return late;
+  }
+
   /** Tasks of the node that may be stopped. */
   releasedOn(nodeId: string): Iterable<string> {
     return this.#released.get(nodeId) ?? [];

@@ -5,7 +5,8 @@ import {
   TablesMessageSchema,
   TablesMessage_Type as Type,
 } from "#wire/gen/skep/dataplane_pb.js";
-import { applyMessage, joinMessages, type NetworkTables } from "./merge.ts";
+import { joinParts } from "#wire/tables-parts.ts";
+import { applyMessage, type NetworkTables } from "./merge.ts";
 
 const INCREMENTAL = Type.INCREMENTAL;
 
@@ -78,7 +79,7 @@ describe("applyMessage", () => {
   });
 });
 
-describe("joinMessages", () => {
+describe("joinParts", () => {
   it("makes one message of its parts", () => {
     const part = (continued: boolean, taskId: string) =>
       create(TablesMessageSchema, {
@@ -89,7 +90,7 @@ describe("joinMessages", () => {
         changes: [{ networkId: "a", endpoints: [{ taskId }] }],
         releasedTasks: [taskId],
       });
-    const whole = joinMessages(part(true, "t1"), [part(false, "t2")]);
+    const whole = joinParts(part(true, "t1"), [part(false, "t2")]);
     expect(whole.type).toBe(Type.COMPLETE);
     expect(whole.continued).toBe(false);
     expect(whole.releasedTasks).toEqual(["t1", "t2"]);

@@ -30,19 +30,6 @@ export function applyMessage(tables: NetworkTables, message: TablesMessage): Net
   return next;
 }
 
-/** A message that was sent in parts, as one; all of them are of the same revision. */
-export function joinMessages(first: TablesMessage, rest: readonly TablesMessage[]): TablesMessage {
-  const all = [first, ...rest];
-  return {
-    ...first,
-    networks: all.flatMap(({ networks }) => networks),
-    changes: all.flatMap(({ changes }) => changes),
-    removedNetworks: all.flatMap(({ removedNetworks }) => removedNetworks),
-    releasedTasks: all.flatMap(({ releasedTasks }) => releasedTasks),
-    continued: false,
-  };
-}
-
 function applyChange(table: NetworkTable, change: NetworkChange): NetworkTable {
   return {
     ...table,

@@ -14,8 +14,9 @@ import { NetworkTableSchema, type TablesMessage } from "#wire/gen/skep/dataplane
 import { NetworkSchema, TaskSchema } from "#wire/gen/swarmkit/objects_pb.js";
 import { EndpointSpec_ResolutionMode as Mode } from "#wire/gen/swarmkit/specs_pb.js";
 import { TaskState } from "#wire/gen/swarmkit/types_pb.js";
+import { joinParts } from "#wire/tables-parts.ts";
 import type { TablesFeed } from "./feed.ts";
-import { applyMessage, joinMessages, type NetworkTables } from "./merge.ts";
+import { applyMessage, type NetworkTables } from "./merge.ts";
 import { DataPlane } from "./plane.ts";
 import { reachableBy, servedBy } from "./rows.ts";
 
@@ -283,7 +284,7 @@ class Swarm {
 }
 
 function whole([first, ...rest]: readonly TablesMessage[]): TablesMessage {
-  return joinMessages(first ?? missing("message"), rest);
+  return joinParts(first ?? missing("message"), rest);
 }
 
 function nodeAt(at: number): string {

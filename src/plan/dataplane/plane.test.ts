@@ -13,8 +13,9 @@ import {
   TaskSchema,
 } from "#wire/gen/swarmkit/objects_pb.js";
 import { NodeStatus_State as NodeState, TaskState } from "#wire/gen/swarmkit/types_pb.js";
+import { joinParts } from "#wire/tables-parts.ts";
 import type { TablesFeed } from "./feed.ts";
-import { applyMessage, joinMessages } from "./merge.ts";
+import { applyMessage } from "./merge.ts";
 import { DataPlane } from "./plane.ts";
 
 const NET = network("net");
@@ -99,7 +100,7 @@ function stopped(before: Task): Task {
 function take(feed: TablesFeed): TablesMessage {
   const [first, ...rest] = feed.take();
   if (first === undefined) throw new Error("a message has a part");
-  return joinMessages(first, rest);
+  return joinParts(first, rest);
 }
 
 describe("what a node is told", () => {
@@ -191,7 +192,7 @@ describe("what a node is told", () => {
     expect(parts.map(({ continued }) => continued)).toEqual([true, false]);
     const [first, ...rest] = parts;
     if (first === undefined) throw new Error("no part");
-    const tables = applyMessage(new Map(), joinMessages(first, rest));
+    const tables = applyMessage(new Map(), joinParts(first, rest));
     expect(tables.get("net")?.endpoints.map(({ taskId }) => taskId)).toEqual(ids);
     expect(tables.get("net")?.peers).toHaveLength(1);
   });

@@ -31,6 +31,11 @@ export class DataPlane implements TablesListener {
     return this.#barrier.counts();
   }
 
+  /** Nodes that have yet to acknowledge withdrawals of up to that revision, with their number. */
+  lateSince(revision: number): ReadonlyMap<string, number> {
+    return this.#barrier.lateSince(revision);
+  }
+
   /** Everything that the view has; called once, first. */
   load(view: ReadView): void {
     this.#tables.load(view);
