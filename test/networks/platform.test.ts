@@ -1,3 +1,4 @@
+import { spawn } from "node:child_process";
 import { readlinkSync } from "node:fs";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import {
@@ -7,9 +8,19 @@ import {
   ipRoutes,
   readSysctl,
   setSysctl,
+  writeSysctl,
 } from "#platform/net/ip.ts";
 import { openNft } from "#platform/net/nft.ts";
+import { interfaceIndex, openRouteSocket } from "#platform/net/rtnetlink.ts";
 import { netnsIdentity, runInNetns } from "#platform/netns/netns.ts";
+import {
+  addAddress,
+  createVeth,
+  deleteLink,
+  replaceDefaultRoute,
+  setBridgePort,
+  setLink,
+} from "#wire/rtnetlink.ts";
 import { makeNetns, type ScratchNetns } from "./scratch.ts";
 
 let netns: ScratchNetns;
@@ -56,9 +67,70 @@ test("ipBatch: links, addresses and routes in the namespace; the failing line is
   expect((await ipLinks(netns.path)).map((link) => link.ifname)).toEqual(["lo"]);
 });
 
-test("sysctls are the namespace's own", () => {
+test("route netlink: a veth pair between two namespaces, addressed, routed and removed", async () => {
+  const other = makeNetns();
+  const inside = spawn("nsenter", [`--net=${other.path}`, "sleep", "100"]);
+  try {
+    await ipBatch(["link add br8 type bridge", "link set br8 up"], netns.path);
+    await expect
+      .poll(() => readlinkSync(`/proc/${inside.pid}/ns/net`))
+      .toBe(runInNetns(other.path, here));
+    const outside = runInNetns(netns.path, openRouteSocket);
+    const pair = { name: "veth8", mtu: 1400, peer: { name: "eth7", mac: "02:42:0a:08:00:02" } };
+    const peer = { ...pair.peer, pid: inside.pid ?? 0 };
+    const master = runInNetns(netns.path, () => interfaceIndex("br8"));
+    await outside.run([
+      createVeth({ ...pair, peer }),
+      setLink({ name: "veth8", alias: "mine:1", master }),
+      setBridgePort({ name: "veth8", hairpin: true, isolated: true }),
+      setLink({ name: "veth8", up: true }),
+    ]);
+    const there = runInNetns(other.path, openRouteSocket);
+    const index = runInNetns(other.path, () => interfaceIndex("eth7"));
+    await there.run([
+      addAddress(index, "10.8.0.2/24"),
+      addAddress(index, "fd08::2/64"),
+      setLink({ name: "eth7", up: true }),
+      replaceDefaultRoute(index, "10.8.0.1"),
+      replaceDefaultRoute(index, "fd08::1"),
+    ]);
+    await there.run([replaceDefaultRoute(index, "10.8.0.9")]);
+    const link = (await ipLinks(netns.path)).find(({ ifname }) => ifname === "veth8");
+    expect(link).toMatchObject({ master: "br8", ifalias: "mine:1", mtu: 1400 });
+    expect(netns.run("bridge", "-d", "link", "show", "dev", "veth8")).toMatch(
+      /hairpin on .*isolated on/s,
+    );
+    const eth = (await ipLinks(other.path)).find(({ ifname }) => ifname === "eth7");
+    expect(eth).toMatchObject({ address: "02:42:0a:08:00:02", mtu: 1400 });
+    expect(eth?.flags).toContain("LOWER_UP");
+    expect(other.run("ip", "-4", "addr", "show", "dev", "eth7")).toContain(
+      "10.8.0.2/24 brd 10.8.0.255",
+    );
+    expect(await ipRoutes(other.path)).toContainEqual(
+      expect.objectContaining({ dst: "default", gateway: "10.8.0.9", dev: "eth7" }),
+    );
+    expect(await ipRoutes(other.path, "-6")).toContainEqual(
+      expect.objectContaining({ dst: "default", gateway: "fd08::1" }),
+    );
+    await expect(outside.run([createVeth({ ...pair, peer })])).rejects.toThrow(
+      /^ip link add veth8 type veth: EEXIST/,
+    );
+    await outside.runForce([deleteLink("nobody"), deleteLink("veth8")]);
+    await expect(outside.run([deleteLink("veth8")])).rejects.toThrow("ip link del veth8: ENODEV");
+    outside.close();
+    there.close();
+    await expect(outside.run([deleteLink("lo")])).rejects.toThrow("closed");
+  } finally {
+    inside.kill();
+    other.remove();
+  }
+});
+
+test("sysctls are the namespace's own", async () => {
   setSysctl("net/ipv4/ip_forward", "1", netns.path);
   expect(readSysctl("net/ipv4/ip_forward", netns.path)).toBe("1");
+  await writeSysctl("net/ipv4/ip_forward", "0", netns.path);
+  expect(readSysctl("net/ipv4/ip_forward", netns.path)).toBe("0");
   setSysctl("net/ipv4/ip_forward", "0", netns.path);
   expect(readSysctl("net/ipv4/ip_forward", netns.path)).toBe("0");
   expect(readSysctl("net/ipv4/no_such_key", netns.path)).toBeUndefined();

@@ -102,6 +102,7 @@ export async function openNetworkStore(options: NetworkOptions): Promise<Network
   } catch (error) {
     state.ports.close();
     state.nft.close();
+    state.wiring.close();
     throw error;
   }
 }
@@ -254,6 +255,7 @@ class LocalNetworks implements NetworkStore {
   close(): void {
     this.#state.ports.close();
     this.#state.nft.close();
+    this.#state.wiring.close();
   }
 
   #inspectHosted(hosted: HostedNetwork): NetworkInspect {

@@ -12,7 +12,19 @@ import {
   ipLinks,
   ipRoutes,
   setSysctl,
+  writeSysctl,
 } from "#platform/net/ip.ts";
+import { interfaceIndex, openRouteSocket } from "#platform/net/rtnetlink.ts";
+import { runInNetns } from "#platform/netns/netns.ts";
+import {
+  addAddress,
+  createVeth,
+  deleteLink,
+  type NetlinkRequest,
+  replaceDefaultRoute,
+  setBridgePort,
+  setLink,
+} from "#wire/rtnetlink.ts";
 import { macOf } from "./ipam.ts";
 import type { EndpointRecord, NetworkRecord } from "./records.ts";
 
@@ -33,14 +45,21 @@ export interface EndpointWiring {
   readonly neighbours: boolean;
 }
 
+const LINKS_AT_ONCE = 50;
+
 export class Wiring {
   readonly #tag: string;
   readonly #log: Log;
+  readonly #here = openRouteSocket();
 
   /** `tag` tells engines in one namespace apart. */
   constructor(tag: string, log: Log) {
     this.#tag = tag;
     this.#log = log;
+  }
+
+  close(): void {
+    this.#here.close();
   }
 
   links(): Promise<readonly IpLink[]> {
@@ -96,34 +115,42 @@ export class Wiring {
   }
 
   async removeLinks(names: readonly string[]): Promise<void> {
-    await ipBatchForce(names.map((name) => `link del dev ${name}`));
+    for (let from = 0; from < names.length; from += LINKS_AT_ONCE) {
+      await this.#here.runForce(names.slice(from, from + LINKS_AT_ONCE).map(deleteLink));
+    }
   }
 
   /** One veth pair per endpoint, its end in the namespace of `pid` addressed and up. */
   async connect(wirings: readonly EndpointWiring[], pid: number, owner: string): Promise<void> {
     const netns = `/proc/${pid}/ns/net`;
-    await ipBatch(wirings.flatMap((wiring) => this.#hostCommands(wiring, pid, owner)));
-    for (const { endpoint } of wirings) {
-      const noIpv6 = endpoint.ipv6 === undefined;
-      if (noIpv6) {
-        this.#trySysctl(`net/ipv6/conf/${endpoint.interface}/disable_ipv6`, "1", netns);
-      }
-      this.#trySysctl(`net/ipv6/conf/${endpoint.hostInterface}/disable_ipv6`, "1");
-    }
-    const commands = ["link set dev lo up", ...wirings.flatMap(({ endpoint }) => inside(endpoint))];
-    await ipBatch(commands, netns);
+    await this.#here.run(wirings.flatMap((wiring) => this.#plug(wiring, pid, owner)));
+    // Before the interfaces are up: they would take link-local addresses, and tell the others.
+    await Promise.all(
+      wirings.flatMap(({ endpoint: { hostInterface, interface: inner, ipv6 } }) => [
+        this.#tryDisableIpv6(hostInterface),
+        ...(ipv6 === undefined ? [this.#tryDisableIpv6(inner, netns)] : []),
+      ]),
+    );
+    const up = wirings.flatMap(({ endpoint, neighbours }) => {
+      const name = endpoint.hostInterface;
+      // With br_netfilter, who asks himself by a published port is sent back out of his own port.
+      return [
+        setBridgePort({ name, hairpin: true, isolated: !neighbours }),
+        setLink({ name, up: true }),
+      ];
+    });
+    await Promise.all([
+      this.#here.run(up),
+      runInside(pid, () => wirings.flatMap(({ endpoint }) => inside(endpoint))),
+    ]);
   }
 
-  #hostCommands({ endpoint, mtu, neighbours }: EndpointWiring, pid: number, owner: string) {
-    const { hostInterface: veth, interface: name, mac, bridge } = endpoint;
-    const peer = `peer name ${name} address ${mac} mtu ${mtu} netns ${pid}`;
+  #plug({ endpoint, mtu }: EndpointWiring, pid: number, owner: string): readonly NetlinkRequest[] {
+    const { hostInterface: name, interface: inner, mac, bridge } = endpoint;
+    const alias = `${this.#tag}:${owner.slice(0, 12)}`;
     return [
-      `link add name ${veth} mtu ${mtu} type veth ${peer}`,
-      `link set dev ${veth} alias ${this.#tag}:${owner.slice(0, 12)}`,
-      `link set dev ${veth} master ${bridge}`,
-      // With br_netfilter, who asks himself by a published port is sent back out of his own port.
-      `link set dev ${veth} type bridge_slave hairpin on isolated ${neighbours ? "off" : "on"}`,
-      `link set dev ${veth} up`,
+      createVeth({ name, mtu, peer: { name: inner, mac, pid } }),
+      setLink({ name, alias, master: interfaceIndex(bridge) }),
     ];
   }
 
@@ -141,12 +168,11 @@ export class Wiring {
     pid: number,
     gateways: { readonly v4?: Gateway | undefined; readonly v6?: Gateway | undefined },
   ): Promise<void> {
-    const netns = `/proc/${pid}/ns/net`;
     const route = (gateway: Gateway | undefined) =>
       gateway === undefined
         ? []
-        : [`route replace default via ${gateway.address} dev ${gateway.interface}`];
-    await ipBatch([...route(gateways.v4), ...route(gateways.v6)], netns);
+        : [replaceDefaultRoute(interfaceIndex(gateway.interface), gateway.address)];
+    await runInside(pid, () => [...route(gateways.v4), ...route(gateways.v6)]);
   }
 
   /** The host must forward, or nothing leaves a bridge. */
@@ -155,9 +181,18 @@ export class Wiring {
     if (ipv6) this.#trySysctl("net/ipv6/conf/all/forwarding", "1");
   }
 
-  #trySysctl(path: string, value: string, netns?: string): void {
+  async #tryDisableIpv6(name: string, netns?: string): Promise<void> {
+    const path = `net/ipv6/conf/${name}/disable_ipv6`;
     try {
-      setSysctl(path, value, netns);
+      await writeSysctl(path, "1", netns);
+    } catch (error) {
+      this.#log.debug("sysctl not set", { path, reason: messageOf(error) });
+    }
+  }
+
+  #trySysctl(path: string, value: string): void {
+    try {
+      setSysctl(path, value);
     } catch (error) {
       // A kernel without IPv6 has no such key, and needs none.
       this.#log.debug("sysctl not set", { path, reason: messageOf(error) });
@@ -170,12 +205,27 @@ export interface Gateway {
   readonly interface: string;
 }
 
-function inside(endpoint: EndpointRecord): readonly string[] {
+/** Carries out what `plan` asks for, both in the network namespace of a process. */
+async function runInside(pid: number, plan: () => readonly NetlinkRequest[]): Promise<void> {
+  const { socket, requests } = runInNetns(`/proc/${pid}/ns/net`, () => {
+    const requests = plan();
+    return { socket: openRouteSocket(), requests };
+  });
+  try {
+    await socket.run(requests);
+  } finally {
+    socket.close();
+  }
+}
+
+function inside(endpoint: EndpointRecord): readonly NetlinkRequest[] {
   const { interface: name, ipv4, ipv6 } = endpoint;
+  const index = interfaceIndex(name);
   return [
-    ...(ipv4 === undefined ? [] : [`addr add ${ipv4} broadcast + dev ${name}`]),
-    ...(ipv6 === undefined ? [] : [`addr add ${ipv6} dev ${name} nodad`]),
-    `link set dev ${name} up`,
+    setLink({ name: "lo", up: true }),
+    ...(ipv4 === undefined ? [] : [addAddress(index, ipv4)]),
+    ...(ipv6 === undefined ? [] : [addAddress(index, ipv6)]),
+    setLink({ name, up: true }),
   ];
 }
 

@@ -3,7 +3,8 @@
  * first that fails. Listings are its JSON.
  */
 
-import { readFileSync, writeFileSync } from "node:fs";
+import { closeSync, openSync, readFileSync, write, writeFileSync } from "node:fs";
+import { promisify } from "node:util";
 import { EngineError, messageOf } from "#base/error.ts";
 import { runInNetnsOrHere } from "../netns/netns.ts";
 import { runCommand } from "./command.ts";
@@ -80,6 +81,19 @@ export function setSysctl(path: string, value: string, netns?: string): void {
   runInNetnsOrHere(netns, () => {
     if (readFileSync(file, "utf8").trim() !== value) writeFileSync(file, value);
   });
+}
+
+/**
+ * Sets one without waiting in this thread: the kernel makes those of interfaces wait for its lock on
+ * all networks. The file is of the namespace that it is opened in, whoever writes.
+ */
+export async function writeSysctl(path: string, value: string, netns?: string): Promise<void> {
+  const fd = runInNetnsOrHere(netns, () => openSync(`/proc/sys/${path}`, "w"));
+  try {
+    await promisify(write)(fd, value);
+  } finally {
+    closeSync(fd);
+  }
 }
 
 /** A sysctl's value; undefined when the kernel does not have it. */
