@@ -62,5 +62,5 @@ unshare --mount --pid --fork --kill-child --mount-proc bash -euc '
   mount -t proc proc "$folder/proc"
   mount --rbind /sys "$folder/sys"
   mount --rbind /dev "$folder/dev"
-  exec env -i HOME=/root chroot "$folder" sh /try.sh
+  exec env -i HOME=/root PATH=/usr/sbin:/usr/bin:/sbin:/bin chroot "$folder" sh /try.sh
 ' "$folder" "$netns"
