@@ -7,6 +7,7 @@
 import type { Controller } from "#agent/executor.ts";
 import { EngineError, isErrorCode, messageOf } from "#base/error.ts";
 import type { Clock, Log } from "#base/ports.ts";
+import { stateOf } from "#model/task.ts";
 import { TaskExitError } from "#model/task-exit.ts";
 import type { Semaphore } from "#platform/async.ts";
 import type { ContainerInspect } from "#wire/docker/containers.ts";
@@ -18,13 +19,15 @@ import {
   Mount_Type as MountType,
   type NodeDescription,
   type PortStatus,
+  TaskState,
 } from "#wire/gen/swarmkit/types_pb.js";
 import type { ContainerService, EventBus, ImageService, VolumeService } from "../ports.ts";
 import { containerBody, imageReference, TASK_ID_LABEL } from "./container-body.ts";
 import { containerStatusOf, portStatusOf } from "./container-status.ts";
+import { canBeReached, drain } from "./drain.ts";
 import { hasHealthcheck, untilHealth } from "./health.ts";
 import type { ImagePulls } from "./image-pulls.ts";
-import type { TaskNetworks } from "./ports.ts";
+import type { ReleasedTasks, TaskNetworks } from "./ports.ts";
 import type { TaskFiles } from "./task-files.ts";
 import { taskLogs } from "./task-logs.ts";
 import { expandSpec, taskName } from "./task-scope.ts";
@@ -36,6 +39,8 @@ export interface ControllerPorts {
   readonly volumes: VolumeService;
   readonly events: EventBus;
   readonly networks: TaskNetworks;
+  /** Undefined where there is no data path to lead traffic away from a task. */
+  readonly releases: ReleasedTasks | undefined;
   readonly pulls: ImagePulls;
   readonly files: TaskFiles;
   readonly clock: Clock;
@@ -46,6 +51,8 @@ export interface ControllerPorts {
   readonly node: () => NodeDescription | undefined;
 }
 
+/** Docker's, for a container that says nothing of its own. */
+const DEFAULT_GRACE_MS = 10_000;
 const UNHEALTHY = "dockerexec: unhealthy container";
 
 /** Throws what makes the task impossible here, before anything is done for it. */
@@ -155,6 +162,7 @@ class ContainerController implements Controller {
   }
 
   async shutdown(signal: AbortSignal): Promise<void> {
+    await this.#drain(signal);
     await this.#deactivate(signal);
     await this.#stop();
   }
@@ -270,6 +278,39 @@ class ContainerController implements Controller {
     if (this.#activated) return;
     await fatal(this.#ports.networks.activate(this.#task, containerId));
     this.#activated = true;
+  }
+
+  /**
+   * Only on the way that managers know of: they withdraw a task that they want to stop. One that is
+   * unhealthy, or that is to leave no trace, is not waited for.
+   */
+  async #drain(signal: AbortSignal): Promise<void> {
+    const { releases, clock } = this.#ports;
+    const ready = this.#activated || stateOf(this.#task) === TaskState.RUNNING;
+    if (releases === undefined || !ready || !canBeReached(this.#task)) return;
+    const found = await this.#find();
+    if (found?.State.Running !== true) return;
+    const draining = { task: this.#task, pid: found.State.Pid, graceMs: this.#graceMs(found) };
+    // A container that ends by itself meanwhile has nothing left to wait for.
+    const over = new AbortController();
+    const either = AbortSignal.any([signal, over.signal]);
+    const ended = this.#ports.containers
+      .wait(found.Id, "not-running", either)
+      .then(() => over.abort())
+      .catch(() => undefined);
+    try {
+      await drain({ releases, clock, log: this.#log }, draining, either);
+    } catch (error) {
+      if (signal.aborted || !over.signal.aborted) throw error;
+    } finally {
+      over.abort();
+      await ended;
+    }
+  }
+
+  #graceMs({ Config }: ContainerInspect): number {
+    const seconds = this.#spec.stopGracePeriod?.seconds ?? Config.StopTimeout;
+    return seconds === undefined || seconds === null ? DEFAULT_GRACE_MS : Number(seconds) * 1_000;
   }
 
   async #deactivate(signal: AbortSignal): Promise<void> {

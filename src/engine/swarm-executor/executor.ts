@@ -5,10 +5,11 @@
  */
 
 import { create } from "@bufbuild/protobuf";
-import type { Controller, Dependencies, Executor } from "#agent/executor.ts";
+import type { Controller, Dependencies, Executor, TablesSource } from "#agent/executor.ts";
 import { EngineError, isErrorCode, messageOf } from "#base/error.ts";
 import type { Clock, Log } from "#base/ports.ts";
 import { Semaphore } from "#platform/async.ts";
+import type { TablesMessage } from "#wire/gen/skep/dataplane_pb.js";
 import type { Task } from "#wire/gen/swarmkit/objects_pb.js";
 import { type NodeDescription, NodeDescriptionSchema } from "#wire/gen/swarmkit/types_pb.js";
 import type { ContainerService, EventBus, ImageService, VolumeService } from "../ports.ts";
@@ -16,6 +17,7 @@ import { createAttachmentController } from "./attachment-controller.ts";
 import { TASK_ID_LABEL } from "./container-body.ts";
 import { type ControllerPorts, createContainerController } from "./container-controller.ts";
 import { createImagePulls } from "./image-pulls.ts";
+import type { NodeTables } from "./node-tables.ts";
 import type { HostFacts, TaskAttachments, TaskNetworks } from "./ports.ts";
 import { openTaskFiles } from "./task-files.ts";
 
@@ -32,6 +34,8 @@ export interface SwarmExecutorOptions {
   readonly filesDir: string;
   /** The swarm's data path; without it tasks use the host's networks only. */
   readonly networks?: TaskNetworks;
+  /** The kernel side of the data path; without it managers are not asked for network tables. */
+  readonly tables?: NodeTables;
   /** Containers that are not the swarm's; without it their tasks are rejected. */
   readonly attachments?: TaskAttachments;
   /** How many containers may be starting at once; default 8. */
@@ -68,9 +72,16 @@ class SwarmExecutor implements Executor {
   #dependencies: Dependencies = NO_DEPENDENCIES;
   #description: NodeDescription | undefined;
 
+  readonly applyTables?: (message: TablesMessage) => Promise<void>;
+  readonly tablesSource?: (source: TablesSource) => void;
+
   constructor(options: SwarmExecutorOptions) {
     this.#options = options;
     this.#networks = options.networks ?? NO_NETWORKS;
+    const { tables } = options;
+    if (tables === undefined) return;
+    this.applyTables = (message) => tables.apply(message);
+    this.tablesSource = (source) => tables.source(source);
   }
 
   async open(): Promise<void> {
@@ -83,6 +94,7 @@ class SwarmExecutor implements Executor {
       clock,
       log,
       networks: this.#networks,
+      releases: this.#options.tables,
       pulls: createImagePulls(images, clock),
       files: await openTaskFiles(this.#options.filesDir, () => this.#dependencies),
       starts: new Semaphore(startLimit ?? START_LIMIT),

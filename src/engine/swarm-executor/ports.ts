@@ -1,5 +1,6 @@
 /** What the executor needs of the host beside its containers, images, networks and volumes. */
 
+import type { NetworkTable } from "#wire/gen/skep/dataplane_pb.js";
 import type { Node, Task } from "#wire/gen/swarmkit/objects_pb.js";
 import type { ContainerSpec } from "#wire/gen/swarmkit/specs_pb.js";
 import type {
@@ -38,6 +39,27 @@ export interface TaskNetworks {
   /** This node's own record: addresses of its load balancers, ingress. */
   configure?(node: Node): Promise<void>;
   setKeys?(keys: readonly EncryptionKey[]): Promise<void>;
+}
+
+/** The kernel side of the data path (`engine/overlay/`). */
+export interface DataPath {
+  /**
+   * Resolves when the kernel is what the tables say. Called again before it has resolved, the newer
+   * tables are the ones to bring about. `port`: UDP port of VXLAN.
+   */
+  setTables(tables: ReadonlyMap<string, NetworkTable>, port: number): Promise<void>;
+}
+
+/**
+ * released: no node sends new traffic to the task any more. Otherwise nobody can say so: the
+ * managers do not know how, none of them is in reach, or one waits too long for a node.
+ */
+export type Release = "released" | "unsupported" | "lost" | "late";
+
+/** What managers say of the tasks that shall stop (docs/network.md, the drain barrier). */
+export interface ReleasedTasks {
+  /** Waits for a bounded time; rejects with the signal's reason. */
+  released(taskId: string, signal: AbortSignal): Promise<Release>;
 }
 
 /** Containers that are not the swarm's, on networks that are: `docker run --network overlay`. */

@@ -1,0 +1,85 @@
+/**
+ * What comes before the signal that stops a task's container (docs/network.md, the drain barrier):
+ * first no node sends it anything new, then what it has is given its grace period to finish. Every
+ * wait is bounded, and what was not waited for is said in the log: a task that shall stop, stops.
+ */
+
+import { readFile } from "node:fs/promises";
+import type { Clock, Log } from "#base/ports.ts";
+import { sleep } from "#platform/async.ts";
+import type { Task } from "#wire/gen/swarmkit/objects_pb.js";
+import { inboundConnections } from "./connections.ts";
+import type { ReleasedTasks } from "./ports.ts";
+
+export interface DrainPorts {
+  readonly releases: ReleasedTasks;
+  readonly clock: Clock;
+  readonly log: Log;
+}
+
+export interface Draining {
+  readonly task: Task;
+  /** Of the container's first process. */
+  readonly pid: number;
+  /** How long connections may take to finish. */
+  readonly graceMs: number;
+}
+
+const LOOK_MIN_MS = 50;
+const LOOK_MAX_MS = 1_000;
+
+const OUTCOMES = {
+  released: "",
+  unsupported: "",
+  lost: "no manager is in reach to say that traffic is led elsewhere; the task is stopped all the same",
+  late: "some node has not acknowledged that traffic is led elsewhere; the task is stopped all the same",
+} as const;
+
+/** Whether others may send traffic to the task: it has an address of its own in the swarm. */
+export function canBeReached({ networks }: Task): boolean {
+  return networks.some(({ addresses }) => addresses.length > 0);
+}
+
+/** Resolves when the container may be stopped; rejects only with the signal's reason. */
+export async function drain(
+  { releases, clock, log }: DrainPorts,
+  { task, pid, graceMs }: Draining,
+  signal: AbortSignal,
+): Promise<void> {
+  const beganMs = clock.monotonicMs();
+  const outcome = await releases.released(task.id, signal);
+  const releasedMs = clock.monotonicMs();
+  const complaint = OUTCOMES[outcome];
+  if (complaint !== "") log.warn(complaint, { waitedMs: Math.round(releasedMs - beganMs) });
+  // Where nobody leads traffic away, new connections come as old ones end.
+  if (outcome === "unsupported") return;
+  const left = await untilQuiet(pid, clock, releasedMs + graceMs, signal);
+  log.debug("task drained", {
+    outcome,
+    releaseMs: Math.round(releasedMs - beganMs),
+    drainMs: Math.round(clock.monotonicMs() - releasedMs),
+    connectionsLeft: left,
+  });
+}
+
+/** Connections that are still there at the deadline; 0 as soon as there are none. */
+async function untilQuiet(
+  pid: number,
+  clock: Clock,
+  deadlineMs: number,
+  signal: AbortSignal,
+): Promise<number> {
+  for (let waitMs = LOOK_MIN_MS; ; waitMs = Math.min(2 * waitMs, LOOK_MAX_MS)) {
+    const count = await connectionsOf(pid);
+    const leftMs = deadlineMs - clock.monotonicMs();
+    if (count === 0 || leftMs <= 0) return count;
+    await sleep(clock, Math.min(waitMs, leftMs), signal);
+  }
+}
+
+/** 0 also for a process that has ended meanwhile. */
+async function connectionsOf(pid: number): Promise<number> {
+  const read = (name: string) => readFile(`/proc/${pid}/net/${name}`, "latin1").catch(() => "");
+  const [tcp, tcp6] = await Promise.all([read("tcp"), read("tcp6")]);
+  return inboundConnections(tcp, tcp6);
+}

@@ -1,0 +1,191 @@
+/**
+ * The tables of this node's networks as managers sent them: merged, handed to the data path, and kept
+ * on disk for a start without managers. Knows also which tasks may be stopped, because managers say
+ * so in the same messages.
+ *
+ * The disk is written behind, and may lag by a moment: what is there serves only until the first
+ * manager is met.
+ */
+
+import { mkdir, readFile, rm } from "node:fs/promises";
+import { dirname } from "node:path";
+import { create, fromBinary, toBinary } from "@bufbuild/protobuf";
+import type { TablesSource } from "#agent/executor.ts";
+import { messageOf } from "#base/error.ts";
+import type { Clock, Log, Timer } from "#base/ports.ts";
+import { applyMessage, type NetworkTables } from "#plan/dataplane/merge.ts";
+import { type Deferred, deferred, sleep } from "#platform/async.ts";
+import { writeDurably } from "#platform/wal/files.ts";
+import {
+  type TablesMessage,
+  TablesMessageSchema,
+  TablesMessage_Type as Type,
+} from "#wire/gen/skep/dataplane_pb.js";
+import type { DataPath, Release, ReleasedTasks } from "./ports.ts";
+
+export interface NodeTablesOptions {
+  /** Where they are kept. */
+  readonly path: string;
+  readonly dataPath: DataPath;
+  readonly clock: Clock;
+  readonly log: Log;
+}
+
+/** How long the disk may lag. */
+const STORE_DELAY_MS = 2_000;
+/** How long a task waits while no manager is in reach, and at all. */
+const LOST_WAIT_MS = 10_000;
+const LATE_WAIT_MS = 60_000;
+/** Tasks that were released and may still ask; older ones are over. */
+const RELEASED_MAX = 10_000;
+
+export class NodeTables implements ReleasedTasks {
+  readonly #options: NodeTablesOptions;
+  #tables: NetworkTables = new Map();
+  #revision = 0n;
+  #port = 0;
+  #source: TablesSource = "lost";
+  /** When the source was lost, monotonic milliseconds. */
+  #lostMs: number;
+  readonly #released = new Set<string>();
+  #changed: Deferred<void> = deferred();
+  #timer: Timer | undefined;
+  #writing: Promise<void> = Promise.resolve();
+
+  private constructor(options: NodeTablesOptions) {
+    this.#options = options;
+    this.#lostMs = options.clock.monotonicMs();
+  }
+
+  /** Takes up what is on disk, if anything is; the data path begins with it at once. */
+  static async open(options: NodeTablesOptions): Promise<NodeTables> {
+    const tables = new NodeTables(options);
+    const stored = await load(options);
+    if (stored !== undefined) {
+      tables.#merge(stored);
+      tables.#hand().catch((error: unknown) => {
+        options.log.warn("the tables on disk could not be brought about", {
+          reason: messageOf(error),
+        });
+      });
+    }
+    return tables;
+  }
+
+  /** Resolves when the kernel is what the message says. */
+  async apply(message: TablesMessage): Promise<void> {
+    this.#merge(message);
+    await this.#hand();
+    for (const taskId of message.releasedTasks) this.#release(taskId);
+    if (message.releasedTasks.length > 0) this.#tell();
+    this.#timer ??= this.#options.clock.setTimer(STORE_DELAY_MS, () => void this.#store());
+  }
+
+  source(source: TablesSource): void {
+    if (source === "lost" && this.#source !== "lost") {
+      this.#lostMs = this.#options.clock.monotonicMs();
+    }
+    this.#source = source;
+    this.#tell();
+  }
+
+  async released(taskId: string, signal: AbortSignal): Promise<Release> {
+    const { clock } = this.#options;
+    const startMs = clock.monotonicMs();
+    for (;;) {
+      signal.throwIfAborted();
+      if (this.#released.has(taskId)) return "released";
+      if (this.#source === "unsupported") return "unsupported";
+      const lost = this.#source === "lost";
+      const lateMs = startMs + LATE_WAIT_MS;
+      const lostMs = Math.max(this.#lostMs, startMs) + LOST_WAIT_MS;
+      const leftMs = (lost ? Math.min(lostMs, lateMs) : lateMs) - clock.monotonicMs();
+      if (leftMs <= 0) return lost ? "lost" : "late";
+      const over = new AbortController();
+      const both = AbortSignal.any([signal, over.signal]);
+      await Promise.race([
+        this.#changed.promise,
+        sleep(clock, leftMs, both).catch(() => undefined),
+      ]);
+      over.abort();
+    }
+  }
+
+  /** The node has left its swarm. */
+  async forget(): Promise<void> {
+    this.#timer?.cancel();
+    this.#timer = undefined;
+    await this.#writing;
+    await rm(this.#options.path, { force: true });
+    this.#tables = new Map();
+    this.#released.clear();
+    this.#source = "lost";
+    this.#lostMs = this.#options.clock.monotonicMs();
+  }
+
+  /** Writes what is not on disk yet. */
+  async close(): Promise<void> {
+    if (this.#timer !== undefined) await this.#store();
+    await this.#writing;
+  }
+
+  #merge(message: TablesMessage): void {
+    this.#tables = applyMessage(this.#tables, message);
+    this.#revision = message.revision;
+    this.#port = message.dataPathPort;
+  }
+
+  #hand(): Promise<void> {
+    return this.#options.dataPath.setTables(this.#tables, this.#port);
+  }
+
+  #release(taskId: string): void {
+    this.#released.add(taskId);
+    if (this.#released.size <= RELEASED_MAX) return;
+    for (const oldest of this.#released) {
+      this.#released.delete(oldest);
+      return;
+    }
+  }
+
+  #tell(): void {
+    this.#changed.resolve();
+    this.#changed = deferred();
+  }
+
+  #store(): Promise<void> {
+    this.#timer?.cancel();
+    this.#timer = undefined;
+    const message = create(TablesMessageSchema, {
+      type: Type.COMPLETE,
+      revision: this.#revision,
+      dataPathPort: this.#port,
+      networks: [...this.#tables.values()],
+    });
+    this.#writing = this.#writing.then(() => this.#write(message));
+    return this.#writing;
+  }
+
+  async #write(message: TablesMessage): Promise<void> {
+    const { path, log } = this.#options;
+    try {
+      await mkdir(dirname(path), { recursive: true, mode: 0o700 });
+      await writeDurably(path, [toBinary(TablesMessageSchema, message)]);
+    } catch (error) {
+      log.warn("network tables not kept on disk", { path, reason: messageOf(error) });
+    }
+  }
+}
+
+async function load({ path, log }: NodeTablesOptions): Promise<TablesMessage | undefined> {
+  try {
+    return fromBinary(TablesMessageSchema, await readFile(path));
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === "ENOENT") return undefined;
+    log.warn("network tables on disk cannot be read; a manager will send them", {
+      path,
+      reason: messageOf(error),
+    });
+    return undefined;
+  }
+}
