@@ -1,24 +1,30 @@
 /**
- * Sockets that are bound and nothing else, for reserving ports. Node can only bind and listen at
- * once; these calls of libc are synchronous and short.
+ * Sockets that Node cannot make: bound and nothing else, for reserving ports, and sockets in another
+ * network namespace, whose descriptors Node then takes over. These calls of libc are synchronous and
+ * short, so that a visit of the namespace has no wait in it.
  */
 
 import { closeSync } from "node:fs";
 import ipaddr from "ipaddr.js";
 import koffi from "koffi";
 import { EngineError } from "#base/error.ts";
+import { runInNetnsOrHere } from "../netns/netns.ts";
 
 const AF_INET = 2;
 const AF_INET6 = 10;
 const SOCK_STREAM = 1;
 const SOCK_DGRAM = 2;
+const SOCK_NONBLOCK = 0o4000;
 const SOCK_CLOEXEC = 0o2000000;
+const IPPROTO_IP = 0;
+const IP_FREEBIND = 15;
 const IPPROTO_IPV6 = 41;
 const IPV6_V6ONLY = 26;
 
 interface SocketCalls {
   readonly socket: (domain: number, type: number, protocol: number) => number;
   readonly bind: (fd: number, address: Uint8Array, length: number) => number;
+  readonly connect: (fd: number, address: Uint8Array, length: number) => number;
   readonly setsockopt: (
     fd: number,
     level: number,
@@ -40,6 +46,9 @@ function calls(): SocketCalls {
       bind: library.func(
         "int bind(int fd, const uint8_t *address, uint32_t length)",
       ) as SocketCalls["bind"],
+      connect: library.func(
+        "int connect(int fd, const uint8_t *address, uint32_t length)",
+      ) as SocketCalls["connect"],
       setsockopt: library.func(
         "int setsockopt(int fd, int level, int name, const uint8_t *value, uint32_t length)",
       ) as SocketCalls["setsockopt"],
@@ -54,20 +63,58 @@ export interface Binding {
   readonly port: number;
 }
 
+export interface BindOptions {
+  /** Path of the namespace that the socket shall be in. */
+  readonly netns?: string | undefined;
+  /** The address need not be there yet (IPv4). */
+  readonly freeBind?: boolean;
+}
+
 /** A bound descriptor, for `closeSocket`; throws when the port is taken or the address not ours. */
-export function bindSocket(binding: Binding): number {
-  const { socket, bind, setsockopt } = calls();
+export function bindSocket(binding: Binding, options: BindOptions = {}): number {
+  const { bind, setsockopt } = calls();
   const address = socketAddress(binding);
+  return inNamespace(binding, options.netns, SOCK_CLOEXEC, (fd) => {
+    if (address.length > 16) setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, ONE, ONE.length);
+    if (options.freeBind) setsockopt(fd, IPPROTO_IP, IP_FREEBIND, ONE, ONE.length);
+    if (bind(fd, address, address.length) !== 0) throw failure("bind", binding);
+  });
+}
+
+/**
+ * The descriptor of a TCP connection that is under way, in the namespace at `netns`: who takes it
+ * over may write at once, and hears of a failure by an error of the stream.
+ */
+export function connectSocket(target: Omit<Binding, "protocol">, netns?: string): number {
+  const binding = { ...target, protocol: "tcp" } as const;
+  const address = socketAddress(binding);
+  return inNamespace(binding, netns, SOCK_CLOEXEC | SOCK_NONBLOCK, (fd) => {
+    if (calls().connect(fd, address, address.length) === 0) return;
+    if (koffi.errno() !== koffi.os.errno.EINPROGRESS) throw failure("connect", binding);
+  });
+}
+
+const ONE = new Uint8Array(new Int32Array([1]).buffer);
+
+function inNamespace(
+  binding: Binding,
+  netns: string | undefined,
+  flags: number,
+  prepare: (fd: number) => void,
+): number {
   const type = binding.protocol === "tcp" ? SOCK_STREAM : SOCK_DGRAM;
-  const six = address.length > 16;
-  const fd = socket(six ? AF_INET6 : AF_INET, type | SOCK_CLOEXEC, 0);
-  if (fd < 0) throw failure("socket", binding);
-  const one = new Uint8Array(new Int32Array([1]).buffer);
-  if (six) setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, one, one.length);
-  if (bind(fd, address, address.length) === 0) return fd;
-  const error = failure("bind", binding);
-  closeSync(fd);
-  throw error;
+  const family = binding.address.includes(":") ? AF_INET6 : AF_INET;
+  return runInNetnsOrHere(netns, () => {
+    const fd = calls().socket(family, type | flags, 0);
+    if (fd < 0) throw failure("socket", binding);
+    try {
+      prepare(fd);
+      return fd;
+    } catch (error) {
+      closeSync(fd);
+      throw error;
+    }
+  });
 }
 
 export function closeSocket(fd: number): void {
