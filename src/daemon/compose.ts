@@ -23,6 +23,7 @@ import { volumeRoutes } from "#api/volumes.ts";
 import type { Clock, Log, Random } from "#base/ports.ts";
 import { VERSION } from "#cli/version.ts";
 import { type ContainerEngine, openContainerEngine } from "#engine/containers/service.ts";
+import { type ContainerDns, createContainerDns } from "#engine/dns/resolver.ts";
 import { createEventBus } from "#engine/events/event-bus.ts";
 import { type ImageStore, openImageStore } from "#engine/images/store.ts";
 import { type NetworkStore, openNetworkStore } from "#engine/networks/service.ts";
@@ -62,6 +63,7 @@ interface Host {
   readonly images: ImageStore;
   readonly volumes: LocalVolumes;
   readonly networks: NetworkStore;
+  readonly dns: ContainerDns;
   readonly containers: ContainerEngine;
 }
 
@@ -78,6 +80,7 @@ export async function composeEngine(context: EngineContext): Promise<ComposedEng
     close: async () => {
       await swarm.close();
       await host.containers.close();
+      host.dns.close();
       host.networks.close();
       containerd.close();
       own?.close();
@@ -133,6 +136,12 @@ async function openHost(context: EngineContext, containerd: Containerd): Promise
     random,
     log: log("volumes"),
   });
+  const dns = createContainerDns({
+    servers: config.dns.servers,
+    clock,
+    random,
+    log: log("networks"),
+  });
   const networks = await openNetworkStore({
     dataFolder: join(dataRoot, "networks"),
     runFolder: join(execRoot, "networks"),
@@ -144,6 +153,7 @@ async function openHost(context: EngineContext, containerd: Containerd): Promise
     random,
     log: log("networks"),
     events,
+    resolver: dns,
   });
   const containers = await openContainerEngine({
     containerd,
@@ -154,6 +164,7 @@ async function openHost(context: EngineContext, containerd: Containerd): Promise
     networks,
     volumes,
     events,
+    dns: config.dns,
     clock,
     random,
     log: log("containers"),
@@ -168,7 +179,7 @@ async function openHost(context: EngineContext, containerd: Containerd): Promise
   await networks.reconcile(containers.runningSandboxes());
   await containers.refreshNetworks();
   containers.startByPolicy();
-  return { events, images, volumes, networks, containers };
+  return { events, images, volumes, networks, dns, containers };
 }
 
 /** This node's part in a swarm: nothing until `swarm init` or `swarm join`. */

@@ -5,6 +5,7 @@ import type { KeyedLock } from "#platform/async.ts";
 import type { EventBus, ImageService, NetworkService, VolumeService } from "../ports.ts";
 import type { Container } from "./container.ts";
 import type { HostFacts } from "./host.ts";
+import type { DnsDefaults } from "./host-files.ts";
 import type { ContainerRegistry } from "./registry.ts";
 import type { ContainerStore } from "./store.ts";
 import type { TaskExit, TaskRuntime } from "./task-runtime.ts";
@@ -33,6 +34,7 @@ export interface ContainerContext {
   readonly networks: ContainerNetworks;
   readonly volumes: Pick<VolumeService, "create" | "mount" | "release" | "remove" | "inspect">;
   readonly events: EventBus;
+  readonly dns: DnsDefaults;
   readonly clock: Clock;
   readonly random: Random;
   readonly log: Log;

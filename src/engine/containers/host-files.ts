@@ -1,6 +1,7 @@
 /** The texts of /etc/hosts, /etc/hostname and /etc/resolv.conf inside a container. Pure. */
 
 import type { HostConfig } from "#wire/docker/containers.ts";
+import { RESOLVER_ADDRESS } from "../dns/address.ts";
 
 const BASE_HOSTS = [
   "127.0.0.1\tlocalhost",
@@ -34,8 +35,16 @@ export function renderHosts({ base, lines, extra, gateway }: HostsInput): string
   return `${[...start, ...lines, ...own].join("\n")}\n`;
 }
 
+/** The engine's settings for containers that have none of their own. */
+export interface DnsDefaults {
+  readonly servers: readonly string[];
+  readonly search: readonly string[];
+  readonly options: readonly string[];
+}
+
 export interface ResolvInput {
   readonly hostConfig: HostConfig;
+  readonly defaults: DnsDefaults;
   /** The host's own file. */
   readonly host: string;
   /** What the networks gave; empty in the host's network, and without one. */
@@ -47,24 +56,38 @@ export interface ResolvInput {
 const PUBLIC_RESOLVERS = ["8.8.8.8", "8.8.4.4"];
 
 export function renderResolvConf(input: ResolvInput): string {
-  const { hostConfig } = input;
+  const { hostConfig, defaults } = input;
   const host = parseResolvConf(input.host);
   const reachable = input.hostNetwork
     ? host.nameservers
     : host.nameservers.filter((address) => !/^127\.|^::1$/.test(address));
   const fallback = reachable.length > 0 || input.hostNetwork ? reachable : PUBLIC_RESOLVERS;
-  const dns = hostConfig.Dns ?? [];
-  // The network's resolver knows of `Dns` itself, and forwards there.
-  const nameservers =
-    input.nameservers.length > 0 ? input.nameservers : dns.length > 0 ? dns : fallback;
-  const ownSearch = hostConfig.DnsSearch ?? [];
-  const search = (ownSearch.length > 0 ? ownSearch : host.search).filter((name) => name !== ".");
-  const ownOptions = hostConfig.DnsOptions ?? [];
-  const options = ownOptions.length > 0 ? ownOptions : host.options;
+  const embedded = input.nameservers.includes(RESOLVER_ADDRESS);
+  // Our resolver knows of the container's own servers itself, and forwards there.
+  const nameservers = firstFilled(
+    embedded ? input.nameservers : [],
+    hostConfig.Dns ?? [],
+    defaults.servers,
+    input.nameservers,
+    fallback,
+  );
+  const search = firstFilled(hostConfig.DnsSearch ?? [], defaults.search, host.search).filter(
+    (name) => name !== ".",
+  );
+  const wanted = firstFilled(hostConfig.DnsOptions ?? [], defaults.options, host.options);
+  // Names without dots are asked as they are first: they may be containers.
+  const options =
+    embedded && !wanted.some((option) => option.startsWith("ndots:"))
+      ? [...wanted, "ndots:0"]
+      : wanted;
   const lines = nameservers.map((address) => `nameserver ${address}`);
   if (search.length > 0) lines.push(`search ${search.join(" ")}`);
   if (options.length > 0) lines.push(`options ${options.join(" ")}`);
   return `${lines.join("\n")}\n`;
+}
+
+function firstFilled(...lists: readonly (readonly string[])[]): readonly string[] {
+  return lists.find((list) => list.length > 0) ?? [];
 }
 
 export function parseResolvConf(text: string): {

@@ -216,6 +216,7 @@ export async function writeNetworkFiles(
   });
   const resolv = renderResolvConf({
     hostConfig: record.hostConfig,
+    defaults: context.dns,
     host,
     nameservers: given.nameservers,
     hostNetwork,

@@ -48,6 +48,7 @@ import {
 import { createContainer } from "./create.ts";
 import { finishRun } from "./finish.ts";
 import { readHostFacts } from "./host.ts";
+import type { DnsDefaults } from "./host-files.ts";
 import { connectNetwork, disconnectNetwork, refreshNetworks } from "./networks.ts";
 import { inspectContainer, listContainers, pruneContainers } from "./query.ts";
 import { ContainerRegistry } from "./registry.ts";
@@ -69,6 +70,8 @@ export interface ContainerEngineOptions {
   readonly networks: ContainerNetworks;
   readonly volumes: Pick<VolumeService, "create" | "mount" | "release" | "remove" | "inspect">;
   readonly events: EventBus;
+  /** For containers that have no such settings; absent = the host's. */
+  readonly dns?: DnsDefaults;
   readonly clock: Clock;
   readonly random: Random;
   readonly log: Log;
@@ -116,6 +119,7 @@ export async function openContainerEngine(
 ): Promise<ContainerEngine> {
   const context: ContainerContext = {
     ...options,
+    dns: options.dns ?? { servers: [], search: [], options: [] },
     runtime: new TaskRuntime({
       containerd: options.containerd,
       owner: options.dataRoot,

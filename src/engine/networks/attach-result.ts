@@ -9,7 +9,7 @@ import { endpointSettings } from "./network-json.ts";
 import { portsJson } from "./publish.ts";
 import type { EndpointRecord, PublishedPort } from "./records.ts";
 import { hostNameservers } from "./resolvers.ts";
-import type { NetworkState } from "./state.ts";
+import { announceNames, type NetworkState } from "./state.ts";
 
 /** Also tells the resolver of the endpoints: they are wired, and what they are called is known. */
 export async function attachResult(
@@ -23,7 +23,7 @@ export async function attachResult(
     ...(own === "" ? [] : addressesOf(endpoint).map((address) => `${address} ${own}`)),
     ...linkLines(state, endpoint),
   ]);
-  const resolved = await state.options.resolver?.attached(sandbox, endpoints);
+  const resolved = await announceNames(state, sandbox, endpoints);
   return {
     networks: endpoints.map((endpoint) => ({
       networkName: endpoint.networkName,
@@ -40,8 +40,9 @@ async function nameservers(state: NetworkState): Promise<readonly string[]> {
   return configured.length > 0 ? configured : hostNameservers();
 }
 
-/** `--link name:alias`, the names of old: lines of /etc/hosts. */
+/** `--link name:alias`: lines of /etc/hosts where there is no DNS that knows them. */
 function linkLines(state: NetworkState, endpoint: EndpointRecord): readonly string[] {
+  if (endpoint.names.length > 0) return [];
   return (endpoint.settings.Links ?? []).flatMap((link) => {
     const [target = "", alias = target] = link.split(":");
     const other = [...state.attachments.values()].find(

@@ -24,7 +24,7 @@ import { dnsNames } from "./endpoint-plan.ts";
 import { isWired, LocalNetwork } from "./network.ts";
 import { releasePorts } from "./publish.ts";
 import type { EndpointRecord, PublishedPort } from "./records.ts";
-import { findNetwork, type NetworkState, publishEvent } from "./state.ts";
+import { announceNames, findNetwork, type NetworkState, publishEvent } from "./state.ts";
 
 /** The endpoint is wired or nothing has changed. */
 export function connectContainer(
@@ -103,7 +103,7 @@ export function renameContainer(state: NetworkState, sandbox: NetworkSandbox): P
       state.networks.get(endpoint.networkId)?.join(sandbox.containerId, endpoint);
     }
     await saveAttachment(state, sandbox, endpoints, attachment.ports);
-    await state.options.resolver?.attached(sandbox, endpoints);
+    await announceNames(state, sandbox, endpoints);
   });
 }
 

@@ -13,7 +13,7 @@ import { cutSubnet, formatPrefix, networkOf } from "./ipam.ts";
 import { LocalNetwork, OPTION } from "./network.ts";
 import { withGateway } from "./network-spec.ts";
 import type { AttachmentRecord, IpamRecord, NetworkRecord } from "./records.ts";
-import { type NetworkOptions, type NetworkState, writeTable } from "./state.ts";
+import { announceNames, type NetworkOptions, type NetworkState, writeTable } from "./state.ts";
 import { bridgePlan } from "./wiring.ts";
 
 export async function startNetworks(state: NetworkState): Promise<void> {
@@ -201,8 +201,10 @@ export async function reconcileContainers(
       if (link === undefined) await rewire(state, sandbox, attachment, endpoint.hostInterface);
       else if (link.master !== endpoint.bridge) await state.wiring.replug(endpoint);
     }
-    if (sandbox !== undefined)
-      await state.options.resolver?.attached(sandbox, attachment.endpoints);
+    if (sandbox === undefined) continue;
+    await announceNames(state, sandbox, attachment.endpoints).catch((error: unknown) =>
+      state.log.error("a running container is without DNS", { container: containerId, error }),
+    );
   }
   const stray = [...links.values()].filter(
     (link) =>

@@ -15,6 +15,12 @@ import type { AttachmentRecord, EndpointRecord, NetworkRecord, RecordFolder } fr
 import { type RulesetNetwork, renderTable } from "./ruleset.ts";
 import type { Wiring } from "./wiring.ts";
 
+/**
+ * How a container reaches what is outside its networks: by a router of its own, by the engine only
+ * (a swarm network whose data path leads nowhere else), or not at all.
+ */
+export type Exit = "container" | "engine" | "none";
+
 /** Who answers DNS inside containers; without one they get the host's name servers. */
 export interface ContainerResolver {
   /**
@@ -24,6 +30,7 @@ export interface ContainerResolver {
   attached(
     sandbox: NetworkSandbox,
     endpoints: readonly EndpointRecord[],
+    exit: Exit,
   ): Promise<readonly string[] | undefined>;
   detached(containerId: string): Promise<void>;
 }
@@ -111,6 +118,26 @@ export function findNetwork(
   const network = known ?? findLocal(state, reference) ?? findHosted(state, reference);
   if (network === undefined) throw notFound(reference);
   return network;
+}
+
+function exitOf(state: NetworkState, endpoints: readonly EndpointRecord[]): Exit {
+  if (endpoints.some(({ gateway4, gateway6 }) => (gateway4 ?? gateway6) !== undefined)) {
+    return "container";
+  }
+  const hosted = endpoints.some(({ networkId }) => {
+    const network = state.hosted.get(networkId);
+    return network !== undefined && !network.inspect().Internal;
+  });
+  return hosted ? "engine" : "none";
+}
+
+/** Tells the resolver who a container is on its networks; what resolv.conf shall name. */
+export async function announceNames(
+  state: NetworkState,
+  sandbox: NetworkSandbox,
+  endpoints: readonly EndpointRecord[],
+): Promise<readonly string[] | undefined> {
+  return await state.options.resolver?.attached(sandbox, endpoints, exitOf(state, endpoints));
 }
 
 export function notFound(reference: string): EngineError {

@@ -1,0 +1,174 @@
+/**
+ * The sockets of one container's resolver, inside the container's network namespace: 127.0.0.11 on
+ * ports that the kernel chooses, and two rules that lead port 53 there. A container that serves DNS
+ * itself, on port 53 of every address, is so not in its way.
+ */
+
+import { createSocket, type RemoteInfo, type Socket as UdpSocket } from "node:dgram";
+import { createServer, type Server, type Socket } from "node:net";
+import { openNft } from "#platform/net/nft.ts";
+import { bindSocket } from "#platform/net/socket.ts";
+import { RESOLVER_ADDRESS } from "./address.ts";
+
+const TABLE = "skep_dns";
+const CONNECTIONS_MAX = 64;
+const IDLE_MS = 10_000;
+/** The length of a message in front of it, and the longest that it can tell. */
+const LENGTH_BYTES = 2;
+/** Questions of one connection that are not answered yet; more wait in the kernel. */
+const PENDING_MAX = 16;
+
+export type Transport = "udp" | "tcp";
+
+/** Answers a message; undefined = it gets none. Never rejects. */
+export type MessageHandler = (
+  message: Buffer,
+  transport: Transport,
+) => Promise<Uint8Array | undefined>;
+
+export interface Listener {
+  close(): void;
+}
+
+export async function openListener(
+  netns: string,
+  handle: MessageHandler,
+  onError: (error: unknown) => void,
+): Promise<Listener> {
+  const udp = await openUdp(netns, handle, onError);
+  try {
+    const tcp = await openTcp(netns, handle, onError);
+    try {
+      await redirect(netns, udp.address().port, portOf(tcp.server));
+      return {
+        close: () => {
+          udp.close();
+          tcp.close();
+        },
+      };
+    } catch (error) {
+      tcp.close();
+      throw error;
+    }
+  } catch (error) {
+    udp.close();
+    throw error;
+  }
+}
+
+function openUdp(
+  netns: string,
+  handle: MessageHandler,
+  onError: (error: unknown) => void,
+): Promise<UdpSocket> {
+  const binding = { protocol: "udp", address: RESOLVER_ADDRESS, port: 0 } as const;
+  const fd = bindSocket(binding, { netns, freeBind: true });
+  const socket = createSocket("udp4");
+  let open = true;
+  socket.on("close", () => (open = false));
+  const serve = async (message: Buffer, from: RemoteInfo) => {
+    const reply = await handle(message, "udp");
+    // Who asked may be gone; there is nobody else to tell.
+    if (open && reply !== undefined) socket.send(reply, from.port, from.address, () => undefined);
+  };
+  socket.on("message", (message, from) => void serve(message, from));
+  return new Promise((resolve, reject) => {
+    socket.once("error", reject);
+    socket.bind({ fd, exclusive: true }, () => {
+      socket.off("error", reject);
+      socket.on("error", onError);
+      resolve(socket);
+    });
+  });
+}
+
+async function openTcp(
+  netns: string,
+  handle: MessageHandler,
+  onError: (error: unknown) => void,
+): Promise<{ readonly server: Server; close(): void }> {
+  const binding = { protocol: "tcp", address: RESOLVER_ADDRESS, port: 0 } as const;
+  const fd = bindSocket(binding, { netns, freeBind: true });
+  const open = new Set<Socket>();
+  const server = createServer((socket) => {
+    open.add(socket);
+    socket.on("close", () => open.delete(socket));
+    serveConnection(socket, handle);
+  });
+  server.maxConnections = CONNECTIONS_MAX;
+  await new Promise<void>((resolve, reject) => {
+    server.once("error", reject);
+    server.listen({ fd, exclusive: true }, () => {
+      server.off("error", reject);
+      server.on("error", onError);
+      resolve();
+    });
+  });
+  const close = () => {
+    server.close();
+    for (const socket of open) socket.destroy();
+  };
+  return { server, close };
+}
+
+function serveConnection(socket: Socket, handle: MessageHandler): void {
+  let buffered = Buffer.alloc(0);
+  let pending = 0;
+  const serve = async (message: Buffer) => {
+    const reply = await handle(message, "tcp");
+    pending -= 1;
+    if (reply !== undefined && socket.writable) socket.write(framed(reply));
+    readOn();
+  };
+  const readOn = () => {
+    while (pending < PENDING_MAX && buffered.length >= LENGTH_BYTES) {
+      const end = LENGTH_BYTES + buffered.readUInt16BE(0);
+      if (buffered.length < end) break;
+      const message = buffered.subarray(LENGTH_BYTES, end);
+      buffered = buffered.subarray(end);
+      pending += 1;
+      void serve(message);
+    }
+    // A client that asks faster than it can be answered is not read from.
+    if (pending >= PENDING_MAX) socket.pause();
+    else socket.resume();
+  };
+  socket.setTimeout(IDLE_MS, () => socket.destroy());
+  socket.on("error", () => socket.destroy());
+  socket.on("data", (chunk: Buffer) => {
+    buffered = Buffer.concat([buffered, chunk]);
+    readOn();
+  });
+}
+
+export function framed(message: Uint8Array): Buffer {
+  const whole = Buffer.alloc(LENGTH_BYTES + message.length);
+  whole.writeUInt16BE(message.length, 0);
+  whole.set(message, LENGTH_BYTES);
+  return whole;
+}
+
+function portOf(server: Server): number {
+  const address = server.address();
+  return typeof address === "object" && address !== null ? address.port : 0;
+}
+
+/** Replaces what an engine that is no more has left in a namespace that goes on. */
+async function redirect(netns: string, udpPort: number, tcpPort: number): Promise<void> {
+  const nft = openNft({ netns });
+  const rule = (protocol: Transport, port: number) =>
+    `ip daddr ${RESOLVER_ADDRESS} ${protocol} dport 53 dnat to ${RESOLVER_ADDRESS}:${port}`;
+  try {
+    await nft.run(`add table ip ${TABLE}
+delete table ip ${TABLE}
+table ip ${TABLE} {
+  chain output {
+    type nat hook output priority -100; policy accept;
+    ${rule("udp", udpPort)}
+    ${rule("tcp", tcpPort)}
+  }
+}`);
+  } finally {
+    nft.close();
+  }
+}
