@@ -1,0 +1,166 @@
+/**
+ * Inside a container: its services' virtual addresses, balanced where the connection begins, and the
+ * routes by which answers leave the way the request came. The hooks stand from the container's start;
+ * a revision changes rules and elements only.
+ */
+
+import type { LocalContainer, LocalEndpoint, Route, Rule } from "./kernel.ts";
+import { canonical, contains, type PlacedNetwork, type PlacedTask } from "./placed-network.ts";
+import { hashOf, type NftChain, type NftTable } from "./ruleset.ts";
+
+export const BALANCE_TABLE = "skep_balance";
+/** Routing tables of a container's networks, and how their rules are ordered. */
+const ROUTE_TABLE = 0x5ce0;
+
+export interface ContainerPlan {
+  readonly balances: readonly Balance[];
+  readonly table: NftTable;
+  readonly routes: readonly Route[];
+  readonly rules: readonly Rule[];
+}
+
+/** A virtual address and who stands behind it. */
+export interface Balance {
+  readonly vip: string;
+  readonly backends: readonly string[];
+}
+
+/** Undefined for a container that is on none of the placed networks. */
+export function planContainer(
+  container: LocalContainer,
+  networks: readonly PlacedNetwork[],
+): ContainerPlan | undefined {
+  const places = container.endpoints.flatMap((endpoint) => {
+    const network = networks.find(({ id }) => id === endpoint.networkId);
+    return network === undefined ? [] : [{ endpoint, network }];
+  });
+  if (places.length === 0) return undefined;
+  const balances = unique(
+    places.flatMap(({ network }) => (network.table.ingress ? [] : balancesOf(network))),
+  );
+  const routing = places.map(({ endpoint, network }) => routingOf(endpoint, network));
+  return {
+    balances,
+    table: balanceTable(balances, container.id),
+    routes: routing.flatMap(({ routes }) => routes),
+    rules: routing.flatMap(({ rules }) => rules),
+  };
+}
+
+function balancesOf({ table, tasks }: PlacedNetwork): readonly Balance[] {
+  const ready = new Map<string, PlacedTask[]>();
+  for (const task of tasks) {
+    if (!task.ready || task.serviceId === "") continue;
+    const known = ready.get(task.serviceId);
+    if (known === undefined) ready.set(task.serviceId, [task]);
+    else known.push(task);
+  }
+  return table.services.flatMap(({ serviceId, virtualIps }) =>
+    virtualIps.flatMap((text) => {
+      const vip = canonical(text);
+      if (vip === undefined) return [];
+      return [{ vip, backends: backendsOf(ready.get(serviceId) ?? [], vip.includes(":")) }];
+    }),
+  );
+}
+
+function backendsOf(tasks: readonly PlacedTask[], six: boolean): readonly string[] {
+  return tasks.flatMap(({ v4, v6 }) => (six ? v6 : v4) ?? []);
+}
+
+/** While a service moves its address, two rows may name it for a moment. */
+function unique(balances: readonly Balance[]): readonly Balance[] {
+  return [...new Map(balances.map((balance) => [balance.vip, balance])).values()];
+}
+
+function balanceTable(balances: readonly Balance[], containerId: string): NftTable {
+  const of = (six: boolean) => balances.filter(({ vip }) => vip.includes(":") === six);
+  const vips = (six: boolean) => of(six).map(({ vip }) => vip);
+  const jumps = (six: boolean) =>
+    of(six)
+      .filter(({ backends }) => backends.length > 0)
+      .map(({ vip }) => `${vip} : goto ${chainOf(vip)}`);
+  return {
+    name: BALANCE_TABLE,
+    counters: [],
+    sets: [
+      { name: "vips4", kind: "set", type: "ipv4_addr", elements: vips(false) },
+      { name: "vips6", kind: "set", type: "ipv6_addr", elements: vips(true) },
+      { name: "balance4", kind: "map", type: "ipv4_addr : verdict", elements: jumps(false) },
+      { name: "balance6", kind: "map", type: "ipv6_addr : verdict", elements: jumps(true) },
+    ],
+    chains: [
+      {
+        name: "output",
+        hook: "type nat hook output priority -100",
+        rules: ["ip daddr vmap @balance4", "ip6 daddr vmap @balance6"],
+      },
+      // What still has a virtual address here has nobody behind it.
+      {
+        name: "unanswered",
+        hook: "type filter hook output priority 0",
+        rules: ["ip daddr @vips4 goto refuse", "ip6 daddr @vips6 goto refuse"],
+      },
+      { name: "refuse", rules: REFUSE },
+      ...balances
+        .filter(({ backends }) => backends.length > 0)
+        .map((one) => spread(one, containerId)),
+    ],
+  };
+}
+
+/** Says no at once: a reset for TCP, ICMP for the rest. */
+export const REFUSE: readonly string[] = [
+  "meta l4proto tcp reject with tcp reset",
+  "reject with icmpx type port-unreachable",
+];
+
+function spread({ vip, backends }: Balance, containerId: string): NftChain {
+  const family = vip.includes(":") ? "ip6" : "ip";
+  return {
+    name: chainOf(vip),
+    rules: [`dnat ${family} to ${inTurn(backends, containerId)}`],
+  };
+}
+
+/**
+ * One after the other. Everyone begins at another one, or the first connections of many clients
+ * would all go to the same backend.
+ */
+export function inTurn(backends: readonly string[], seed: string): string {
+  const start = Number.parseInt(hashOf(seed), 16) % backends.length;
+  const turned = [...backends.slice(start), ...backends.slice(0, start)];
+  const elements = turned.map((backend, at) => `${at} : ${backend}`).join(", ");
+  return `numgen inc mod ${backends.length} map { ${elements} }`;
+}
+
+/** "to_10_0_1_2": an operator finds the address in the listing. */
+function chainOf(vip: string): string {
+  return `to_${vip.replace(/[.:]/g, "_")}`;
+}
+
+function routingOf(endpoint: LocalEndpoint, network: PlacedNetwork) {
+  const { own, subnets, table } = network;
+  const dev = endpoint.interface;
+  const routes: Route[] = [];
+  const rules: Rule[] = [];
+  for (const six of [false, true]) {
+    const address = endpoint.addresses.find((one) => one.includes(":") === six)?.split("/")[0];
+    if (address === undefined) continue;
+    const family = six ? 6 : 4;
+    const number = ROUTE_TABLE + Number(dev.replace(/\D/g, ""));
+    const here = subnets.filter((subnet) => subnet.includes(":") === six);
+    // Every subnet of the network is one link; the kernel itself knows of the address's own.
+    routes.push(
+      ...here
+        .filter((subnet) => !contains(subnet, address))
+        .map((dst) => ({ dev, dst, src: address })),
+    );
+    const via = six ? own.v6 : own.v4;
+    if (table.internal || via === undefined) continue;
+    routes.push(...here.map((dst) => ({ dev, dst, src: address, table: number })));
+    routes.push({ dev, dst: "default", via, table: number });
+    rules.push({ family, table: number, match: { from: address } });
+  }
+  return { routes, rules };
+}

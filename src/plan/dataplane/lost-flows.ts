@@ -1,0 +1,79 @@
+/**
+ * Connections that must not go on after a change of the plan. UDP knows no end: a flow would keep its
+ * old way for as long as it is used, so it is cut when its backend leaves the balance. TCP ends by
+ * itself while the backend lives; it is cut only when the task is gone.
+ */
+
+import type { KernelPlan } from "./kernel.ts";
+import { portKey } from "./mesh.ts";
+
+export interface LostFlow {
+  /** Undefined = of the host itself. */
+  readonly containerId: string | undefined;
+  /** Undefined = every protocol that was rewritten. */
+  readonly protocol: "udp" | "tcp" | "sctp" | undefined;
+  /** What was connected to; undefined = anything. */
+  readonly virtual: { readonly address: string } | { readonly port: number } | undefined;
+  /** Address of the task that answered. */
+  readonly backend: string;
+}
+
+export function lostFlows(before: KernelPlan, after: KernelPlan): readonly LostFlow[] {
+  return [
+    ...goneTasks(before, after),
+    ...withdrawnInside(before, after),
+    ...withdrawn(before, after),
+  ];
+}
+
+function goneTasks(before: KernelPlan, after: KernelPlan): readonly LostFlow[] {
+  const addresses = new Set<string>();
+  for (const [networkId, tasks] of before.tasks) {
+    const left = after.tasks.get(networkId);
+    for (const [taskId, own] of tasks) {
+      if (left?.has(taskId) !== true) for (const address of own) addresses.add(address);
+    }
+  }
+  const flow = (containerId: string | undefined, backend: string): LostFlow => ({
+    containerId,
+    protocol: undefined,
+    virtual: undefined,
+    backend,
+  });
+  return [...addresses].flatMap((backend) => [
+    flow(undefined, backend),
+    ...[...after.containers.keys()].map((containerId) => flow(containerId, backend)),
+  ]);
+}
+
+function withdrawnInside(before: KernelPlan, after: KernelPlan): readonly LostFlow[] {
+  const lost: LostFlow[] = [];
+  for (const [containerId, { balances }] of before.containers) {
+    const now = after.containers.get(containerId)?.balances;
+    if (now === undefined || now === balances) continue;
+    const backends = new Map(now.map((balance) => [balance.vip, new Set(balance.backends)]));
+    for (const { vip, backends: had } of balances) {
+      for (const backend of had) {
+        if (backends.get(vip)?.has(backend) === true) continue;
+        lost.push({ containerId, protocol: "udp", virtual: { address: vip }, backend });
+      }
+    }
+  }
+  return lost;
+}
+
+function withdrawn(before: KernelPlan, after: KernelPlan): readonly LostFlow[] {
+  const now = new Map(after.meshPorts.map((port) => [portKey(port), new Set(port.backends)]));
+  return before.meshPorts
+    .filter(({ protocol }) => protocol === "udp")
+    .flatMap((port) =>
+      port.backends
+        .filter((backend) => now.get(portKey(port))?.has(backend) !== true)
+        .map((backend) => ({
+          containerId: undefined,
+          protocol: "udp" as const,
+          virtual: { port: port.port },
+          backend,
+        })),
+    );
+}

@@ -1,0 +1,328 @@
+/**
+ * The host's own part, pure: published ports of the mesh, what may cross into and out of the swarm's
+ * networks, and the way back of connections that another node took. The node that took a connection
+ * rewrites its destination only; the task's node marks it by the MAC address that it came from, and
+ * routes answers by the mark. The server sees the client's own address.
+ *
+ *  overlays, internal   interfaces of the networks; of those that lead nowhere
+ *  pairs                an interface with itself: what stays on a network
+ *  own4/6               subnets of the networks; leave4/6: those that leave under the host's address
+ *  mesh                 published port → chain of its service
+ */
+
+import type { ServiceEntry } from "#wire/gen/skep/dataplane_pb.js";
+import {
+  PortConfig_Protocol as Protocol,
+  PortConfig_PublishMode as PublishMode,
+} from "#wire/gen/swarmkit/types_pb.js";
+import { inTurn, REFUSE } from "./balance.ts";
+import type { KernelInput, Route, Rule } from "./kernel.ts";
+import type { PlacedNetwork, PlacedPeer, PlacedTask } from "./placed-network.ts";
+import type { NftChain, NftSet, NftTable } from "./ruleset.ts";
+
+export const HOST_TABLE = "skep_overlay";
+/** Counts VXLAN packets that came from no node of their network. */
+export const FOREIGN_COUNTER = "foreign_vxlan";
+/** Marks of connections, and routing tables, of the nodes that took them. */
+export const MARK_BASE = 0x5ce00000;
+const MARK_MASK = 0xffff0000;
+
+export interface MeshPort {
+  readonly protocol: "tcp" | "udp" | "sctp";
+  readonly port: number;
+  /** Addresses of the tasks that this node sends to. */
+  readonly backends: readonly string[];
+}
+
+export interface MeshPlan {
+  readonly routes: readonly Route[];
+  readonly rules: readonly Rule[];
+  readonly table: NftTable;
+  readonly ports: readonly MeshPort[];
+}
+
+export function planMesh(networks: readonly PlacedNetwork[], input: KernelInput): MeshPlan {
+  const ingress = networks.find(({ table }) => table.ingress);
+  const published = ingress === undefined ? [] : publishedPorts(ingress);
+  const served = published.filter(({ key }) => !input.refusedPorts.has(key));
+  const marked = ingress === undefined ? [] : markedPeers(ingress.peers);
+  return {
+    routes: ingress === undefined ? [] : meshRoutes(ingress, marked),
+    rules: ingress === undefined ? [] : marked.flatMap((peer) => meshRules(peer, ingress.bridge)),
+    table: hostTable({ networks, ingress, served, marked, input }),
+    ports: published.map(({ protocol, port, backends }) => ({ protocol, port, backends })),
+  };
+}
+
+export function portKey({ protocol, port }: Pick<MeshPort, "protocol" | "port">): string {
+  return `${protocol}/${port}`;
+}
+
+interface Published extends MeshPort {
+  readonly key: string;
+  readonly target: number;
+  readonly tasks: readonly PlacedTask[];
+}
+
+/** Who stands behind each port here: with local-first the tasks of this node while it has any. */
+function publishedPorts(ingress: PlacedNetwork): readonly Published[] {
+  const found = new Map<string, Published>();
+  for (const service of ingress.table.services) {
+    const tasks = behind(service, ingress);
+    for (const config of service.ports) {
+      const { publishMode, publishedPort: port, targetPort: target } = config;
+      if (publishMode !== PublishMode.INGRESS || port === 0) continue;
+      const protocol = protocolOf(config.protocol);
+      const key = portKey({ protocol, port });
+      const backends = tasks.flatMap(({ v4, v6 }) => [v4, v6].filter((one) => one !== undefined));
+      found.set(key, { protocol, port, key, target, tasks, backends });
+    }
+  }
+  return [...found.values()].sort((a, b) => (a.key < b.key ? -1 : 1));
+}
+
+function behind(service: ServiceEntry, { tasks, own }: PlacedNetwork): readonly PlacedTask[] {
+  const ready = tasks.filter((task) => task.ready && task.serviceId === service.serviceId);
+  const local = ready.filter(({ nodeId }) => nodeId === own.nodeId);
+  return service.localFirst && local.length > 0 ? local : ready;
+}
+
+function protocolOf(protocol: Protocol): MeshPort["protocol"] {
+  if (protocol === Protocol.UDP) return "udp";
+  return protocol === Protocol.SCTP ? "sctp" : "tcp";
+}
+
+interface MarkedPeer extends PlacedPeer {
+  readonly mark: number;
+}
+
+/**
+ * A mark from the node's own address, so that it stays the same whoever comes and goes. In a network
+ * so large that two nodes share the last bits, the second takes the next free one.
+ */
+function markedPeers(peers: readonly PlacedPeer[]): readonly MarkedPeer[] {
+  const taken = new Set<number>();
+  return peers.map((peer) => {
+    let low = Number.parseInt(peer.mac.replaceAll(":", "").slice(-4), 16);
+    while (taken.has(low)) low = (low + 1) & 0xffff;
+    taken.add(low);
+    return { ...peer, mark: MARK_BASE + low };
+  });
+}
+
+/** To the node of each task, not just to the task: its IP stack has to see the packet. */
+function meshRoutes(ingress: PlacedNetwork, marked: readonly MarkedPeer[]): readonly Route[] {
+  const { bridge, tasks, peers } = ingress;
+  const nodes = new Map(peers.map((peer) => [peer.nodeId, peer]));
+  const toTasks = tasks.flatMap((task) => {
+    const peer = nodes.get(task.nodeId);
+    if (peer === undefined) return [];
+    return (["v4", "v6"] as const).flatMap((family) => {
+      const [dst, via] = [task[family], peer[family]];
+      return dst === undefined || via === undefined ? [] : [{ dev: bridge, dst, via }];
+    });
+  });
+  const back = marked.flatMap(({ mark, v4, v6 }) =>
+    [v4, v6].flatMap((via) =>
+      via === undefined ? [] : [{ dev: bridge, dst: "default", via, table: mark }],
+    ),
+  );
+  return [...toTasks, ...back];
+}
+
+/** Only what comes in from the bridge: the tunnel's own packets inherit the mark. */
+function meshRules({ mark, v4, v6 }: MarkedPeer, iif: string): readonly Rule[] {
+  return [
+    ...(v4 === undefined ? [] : [{ family: 4 as const, table: mark, match: { mark, iif } }]),
+    ...(v6 === undefined ? [] : [{ family: 6 as const, table: mark, match: { mark, iif } }]),
+  ];
+}
+
+interface HostParts {
+  readonly networks: readonly PlacedNetwork[];
+  readonly ingress: PlacedNetwork | undefined;
+  readonly served: readonly Published[];
+  readonly marked: readonly MarkedPeer[];
+  readonly input: KernelInput;
+}
+
+function hostTable(parts: HostParts): NftTable {
+  const { served, input } = parts;
+  return {
+    name: HOST_TABLE,
+    counters: [FOREIGN_COUNTER],
+    sets: hostSets(parts),
+    chains: [
+      ...filterChains(parts),
+      ...natChains(),
+      { name: "refuse", rules: REFUSE },
+      ...served
+        .filter(({ tasks }) => tasks.length > 0)
+        .map((published) => portChain(published, input.nodeId)),
+    ],
+  };
+}
+
+function hostSets({ networks, served }: HostParts): readonly NftSet[] {
+  const quoted = (list: readonly PlacedNetwork[]) => list.map(({ bridge }) => `"${bridge}"`);
+  const outgoing = networks.filter(({ table }) => !table.internal);
+  const set = (name: string, type: string, elements: readonly string[]): NftSet => ({
+    name,
+    kind: "set",
+    type,
+    elements,
+  });
+  const subnets = (name: string, from: readonly PlacedNetwork[]): readonly NftSet[] =>
+    ([4, 6] as const).map((family) => ({
+      ...set(
+        `${name}${family}`,
+        `ipv${family}_addr`,
+        from.flatMap((network) =>
+          network.subnets.filter((subnet) => subnet.includes(":") === (family === 6)),
+        ),
+      ),
+      interval: true,
+    }));
+  const keys = served.map(({ protocol, port }) => `${protocol} . ${port}`);
+  return [
+    set("overlays", "ifname", quoted(networks)),
+    set("internal", "ifname", quoted(networks.filter(({ table }) => table.internal))),
+    set("ingress", "ifname", quoted(networks.filter(({ table }) => table.ingress))),
+    set(
+      "pairs",
+      "ifname . ifname",
+      quoted(networks).map((name) => `${name} . ${name}`),
+    ),
+    ...subnets("own", networks),
+    ...subnets("leave", outgoing),
+    set("mesh_ports", "inet_proto . inet_service", keys),
+    {
+      name: "mesh",
+      kind: "map",
+      type: "inet_proto . inet_service : verdict",
+      elements: served
+        .filter(({ tasks }) => tasks.length > 0)
+        .map(({ protocol, port }) => `${protocol} . ${port} : goto port_${protocol}_${port}`),
+    },
+  ];
+}
+
+function filterChains({ networks, ingress, marked, input }: HostParts): readonly NftChain[] {
+  return [
+    {
+      // Mesh ports answer on 127.0.0.1 too, for which the bridges route it: nobody may use that.
+      name: "guard",
+      hook: "type filter hook prerouting priority -300",
+      rules: ["iifname @overlays ip daddr 127.0.0.0/8 drop"],
+    },
+    {
+      name: "came_by",
+      hook: "type filter hook prerouting priority -150",
+      rules: ingress === undefined ? [] : marking(ingress, marked),
+    },
+    {
+      name: "tunnels",
+      hook: "type filter hook input priority -5",
+      rules: networks.map((network) => tunnelRule(network, input.dataPath.port)),
+    },
+    {
+      // A port of the mesh that was not rewritten has nobody behind it.
+      name: "unanswered",
+      hook: "type filter hook input priority 0",
+      rules: ["ct state new fib daddr type local meta l4proto . th dport @mesh_ports goto refuse"],
+    },
+    {
+      name: "crossing",
+      hook: "type filter hook forward priority 0",
+      rules: [
+        "ct state established,related accept",
+        "iifname . oifname @pairs accept",
+        "ct status dnat oifname @ingress accept",
+        "oifname @overlays drop",
+        "iifname @internal drop",
+      ],
+    },
+    {
+      // "Send it to the other node directly" would be obeyed, and is wrong.
+      name: "redirects",
+      hook: "type filter hook output priority 0",
+      rules: [
+        "ip saddr @own4 icmp type redirect drop",
+        "oifname @overlays icmpv6 type nd-redirect drop",
+      ],
+    },
+  ];
+}
+
+function marking({ bridge }: PlacedNetwork, marked: readonly MarkedPeer[]): readonly string[] {
+  if (marked.length === 0) return [];
+  const marks = marked.map(({ mac, mark }) => `${mac} : 0x${mark.toString(16)}`).join(", ");
+  const mask = `0x${MARK_MASK.toString(16)}`;
+  return [
+    `iifname "${bridge}" ct state new ct mark set ether saddr map { ${marks} }`,
+    `iifname "${bridge}" ct direction reply ct mark and ${mask} == 0x${MARK_BASE.toString(16)} meta mark set ct mark`,
+  ];
+}
+
+/** Anybody can send a packet that says it is of our network; only nodes are believed. */
+function tunnelRule({ vni, peers, own }: PlacedNetwork, port: number): string {
+  const six = own.dataPath.includes(":");
+  const known = [...new Set(peers.map(({ dataPath }) => dataPath))].filter(
+    (address) => address.includes(":") === six,
+  );
+  const from = `${six ? "ip6" : "ip"} saddr != { ${known.sort().join(", ")} } `;
+  // The identifier lies behind the headers of UDP (8 bytes) and VXLAN's flags (4).
+  return `udp dport ${port} @th,96,24 ${vni} ${known.length === 0 ? "" : from}counter name ${FOREIGN_COUNTER} drop`;
+}
+
+function natChains(): readonly NftChain[] {
+  const port = ["fib daddr type local meta l4proto . th dport vmap @mesh"];
+  return [
+    { name: "prerouting", hook: "type nat hook prerouting priority -100", rules: port },
+    {
+      name: "output",
+      hook: "type nat hook output priority -100",
+      // The kernel sends nothing from ::1 over a bridge: refused at once, so that clients go on to
+      // 127.0.0.1.
+      rules: ["ip6 daddr ::1 return", ...port],
+    },
+    {
+      name: "postrouting",
+      hook: "type nat hook postrouting priority 100",
+      rules: [
+        "ct status dnat oifname @ingress ip saddr 127.0.0.0/8 masquerade",
+        // Containers may be neighbours of who answers, and would hear from a stranger.
+        "ct status dnat oifname @ingress ip saddr @own4 masquerade",
+        "ct status dnat oifname @ingress ip6 saddr @own6 masquerade",
+        "ip saddr @leave4 oifname != @overlays masquerade",
+        "ip6 saddr @leave6 oifname != @overlays masquerade",
+      ],
+    },
+  ];
+}
+
+function portChain({ protocol, port, target, tasks }: Published, nodeId: string): NftChain {
+  const rule = (nfproto: string, family: string, addresses: readonly string[]) => {
+    if (addresses.length === 0) return [];
+    const to = inTurn(
+      addresses.map((address) => `${address} . ${target}`),
+      nodeId,
+    );
+    return [`meta nfproto ${nfproto} meta l4proto ${protocol} dnat ${family} to ${to}`];
+  };
+  return {
+    name: `port_${protocol}_${port}`,
+    rules: [
+      ...rule(
+        "ipv4",
+        "ip",
+        tasks.flatMap(({ v4 }) => v4 ?? []),
+      ),
+      ...rule(
+        "ipv6",
+        "ip6",
+        tasks.flatMap(({ v6 }) => v6 ?? []),
+      ),
+    ],
+  };
+}

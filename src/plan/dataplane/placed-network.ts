@@ -1,0 +1,168 @@
+/**
+ * A network's table as one node sees it: names of its devices, its own addresses, and rows with their
+ * addresses in one way of writing. A network that this node cannot take part in yet has no place.
+ */
+
+import {
+  formatIpv4,
+  formatIpv6,
+  type Ip,
+  parseIp,
+  parsePrefix,
+  prefixContains,
+} from "#model/ip.ts";
+import type { NetworkTable } from "#wire/gen/skep/dataplane_pb.js";
+import type { KernelInput } from "./kernel.ts";
+
+const MTU_OPTION = "com.docker.network.driver.mtu";
+/** VXLAN's headers, and the outer packet's. */
+const OVERHEAD = { 4: 50, 6: 70 } as const;
+const MTU_MIN = 576;
+
+export interface Addresses {
+  readonly v4: string | undefined;
+  readonly v6: string | undefined;
+}
+
+export interface PlacedPeer extends Addresses {
+  readonly nodeId: string;
+  readonly dataPath: string;
+  readonly mac: string;
+}
+
+export interface PlacedTask extends Addresses {
+  readonly taskId: string;
+  readonly nodeId: string;
+  readonly serviceId: string;
+  readonly mac: string;
+  readonly ready: boolean;
+}
+
+export interface PlacedNetwork {
+  readonly id: string;
+  readonly table: NetworkTable;
+  readonly bridge: string;
+  readonly vxlan: string;
+  readonly vni: number;
+  readonly mtu: number;
+  readonly subnets: readonly string[];
+  /** This node on the network. */
+  readonly own: PlacedPeer;
+  /** The others, in order of their ids. */
+  readonly peers: readonly PlacedPeer[];
+  /** In order of their ids. */
+  readonly tasks: readonly PlacedTask[];
+}
+
+/** Names fit the kernel's 15 characters; ids are random from their first character on. */
+export function bridgeName(networkId: string): string {
+  return `ov-${deviceId(networkId)}`;
+}
+
+export function vxlanName(networkId: string): string {
+  return `vx-${deviceId(networkId)}`;
+}
+
+function deviceId(networkId: string): string {
+  return networkId.replace(/[^A-Za-z0-9]/g, "_").slice(0, 12);
+}
+
+/** Undefined for a network without addresses of this node, or one that must not go in clear. */
+export function placeNetwork(
+  table: NetworkTable,
+  { nodeId, dataPath, encryption }: KernelInput,
+): PlacedNetwork | undefined {
+  if (table.driver !== "overlay" || (table.encrypted && !encryption)) return undefined;
+  const peers = table.peers
+    .flatMap((peer) => {
+      const placed = addressesOf(peer.addresses);
+      const outer = canonical(peer.dataPathAddr);
+      if (placed === undefined || outer === undefined) return [];
+      return [{ ...placed, nodeId: peer.nodeId, dataPath: outer }];
+    })
+    .sort((a, b) => (a.nodeId < b.nodeId ? -1 : 1));
+  const own = peers.find((peer) => peer.nodeId === nodeId);
+  const vni = table.subnets.find((subnet) => subnet.vni !== 0)?.vni;
+  if (own === undefined || vni === undefined) return undefined;
+  const tasks = table.endpoints
+    .flatMap(({ addresses, taskId, nodeId: node, serviceId, ready }) => {
+      const placed = addressesOf(addresses);
+      return placed === undefined ? [] : [{ ...placed, taskId, nodeId: node, serviceId, ready }];
+    })
+    .sort((a, b) => (a.taskId < b.taskId ? -1 : 1));
+  return {
+    id: table.networkId,
+    table,
+    bridge: bridgeName(table.networkId),
+    vxlan: vxlanName(table.networkId),
+    vni,
+    mtu: mtuOf(table, dataPath.mtuOf(own.dataPath), own.dataPath),
+    subnets: table.subnets.flatMap(({ subnet }) => canonicalSubnet(subnet) ?? []),
+    own,
+    peers: peers.filter((peer) => peer !== own),
+    tasks,
+  };
+}
+
+function mtuOf(table: NetworkTable, underlay: number, address: string): number {
+  const wanted = Number(table.options[MTU_OPTION]);
+  if (Number.isInteger(wanted) && wanted >= MTU_MIN) return wanted;
+  return Math.max(MTU_MIN, underlay - OVERHEAD[address.includes(":") ? 6 : 4]);
+}
+
+function addressesOf(texts: readonly string[]): (Addresses & { readonly mac: string }) | undefined {
+  const [v4, v6] = ([4, 6] as const).map((family) => texts.find((one) => familyOf(one) === family));
+  const mac = macOfAddresses(texts);
+  return mac === undefined ? undefined : { v4: canonical(v4), v6: canonical(v6), mac };
+}
+
+/**
+ * 02:42 and the IPv4 address, or the last bits of the IPv6 address of who has no other: every node
+ * knows it without being told. Undefined without any address.
+ */
+export function macOfAddresses(texts: readonly string[]): string | undefined {
+  const all = texts.flatMap((text) => parseIp(bare(text)) ?? []);
+  const ip = all.find(({ family }) => family === 4) ?? all[0];
+  if (ip === undefined) return undefined;
+  const value = ip.family === 4 ? ip.value : Number(ip.value & 0xffffffffn);
+  const bytes = [value >>> 24, (value >>> 16) & 255, (value >>> 8) & 255, value & 255];
+  return ["02", "42", ...bytes.map((byte) => byte.toString(16).padStart(2, "0"))].join(":");
+}
+
+/** The network's subnet that an address lies in, with the address: "10.0.1.3/24". */
+export function withPrefix(address: string, subnets: readonly string[]): string {
+  const length = subnets.find((subnet) => contains(subnet, address))?.split("/")[1];
+  return `${address}/${length ?? (address.includes(":") ? 128 : 32)}`;
+}
+
+export function contains(subnet: string, address: string): boolean {
+  const [prefix, ip] = [parsePrefix(subnet), parseIp(address)];
+  return prefix !== undefined && ip !== undefined && prefixContains(prefix, ip);
+}
+
+export function canonical(address: string | undefined): string | undefined {
+  const ip = address === undefined ? undefined : parseIp(bare(address));
+  return ip === undefined ? undefined : format(ip);
+}
+
+function canonicalSubnet(text: string): string | undefined {
+  const prefix = parsePrefix(text);
+  if (prefix === undefined) return undefined;
+  const width = prefix.family === 4 ? 32 : 128;
+  const shift = BigInt(width - prefix.length);
+  const value = (BigInt(prefix.value) >> shift) << shift;
+  const address = prefix.family === 4 ? formatIpv4(Number(value)) : formatIpv6(value);
+  return `${address}/${prefix.length}`;
+}
+
+function format(ip: Ip): string {
+  return ip.family === 4 ? formatIpv4(ip.value) : formatIpv6(ip.value);
+}
+
+function familyOf(text: string): 4 | 6 | undefined {
+  return parseIp(bare(text))?.family;
+}
+
+function bare(text: string): string {
+  return text.split("/")[0] ?? text;
+}
