@@ -1,0 +1,222 @@
+/**
+ * Brings this host's kernel to its plan and keeps it there. One pass at a time: look, add what lacks,
+ * let the rules point to it, take away what nobody is sent to any more. The same pass is the audit;
+ * what it finds wrong when nothing was asked for is drift, is repaired, and is counted.
+ */
+
+import { EngineError, messageOf } from "#base/error.ts";
+import type { Log } from "#base/ports.ts";
+import { type KernelInput, type KernelPlan, planKernel } from "#plan/dataplane/kernel.ts";
+import { lostFlows } from "#plan/dataplane/lost-flows.ts";
+import { type DumpedHost, dumpHost, runAll } from "#platform/net/dump.ts";
+import type { NetworkSandbox } from "../ports.ts";
+import { ContainerKeeper } from "./container-keeper.ts";
+import { cutFlows } from "./flows.ts";
+import { diffHost } from "./host-diff.ts";
+import { MeshPorts } from "./mesh-ports.ts";
+import { type Commands, countOf, ROUTE_PROTOCOL } from "./routing-diff.ts";
+import { setHostSysctls } from "./sysctls.ts";
+import { TableKeeper } from "./table-keeper.ts";
+
+/** What to bring about; the rest of the planner's input is read from the host. */
+export interface PassInput extends Pick<KernelInput, "tables" | "nodeId" | "containers"> {
+  /** UDP port of VXLAN. */
+  readonly port: number;
+}
+
+const UNDERLAY_MTU = 1500;
+
+/** Containers whose routes one audit looks at; the rules of all are looked at every time. */
+const ROUTING_PER_AUDIT = 4;
+
+export class KernelKeeper {
+  readonly #log: Log;
+  readonly #ports: MeshPorts;
+  readonly #table = new TableKeeper();
+  readonly #containers = new Map<string, ContainerKeeper>();
+  #plan: KernelPlan | undefined;
+  #repairs = 0;
+  #turn = 0;
+
+  constructor(log: Log) {
+    this.#log = log;
+    this.#ports = new MeshPorts(log);
+  }
+
+  /** What the kernel is kept to; undefined before the first pass that succeeded. */
+  get plan(): KernelPlan | undefined {
+    return this.#plan;
+  }
+
+  /** Differences that nobody asked for, since the start. */
+  get repairs(): number {
+    return this.#repairs;
+  }
+
+  /** Published ports that a program of this host has. */
+  get refusedPorts(): ReadonlySet<string> {
+    return this.#ports.refused;
+  }
+
+  addContainer(sandbox: NetworkSandbox): void {
+    if (this.#containers.has(sandbox.containerId)) return;
+    this.#containers.set(sandbox.containerId, new ContainerKeeper(sandbox));
+  }
+
+  /** The container is on no network of the swarm any more; it may run on. */
+  async forget(containerId: string): Promise<void> {
+    const keeper = this.#containers.get(containerId);
+    if (keeper === undefined) return;
+    this.#containers.delete(containerId);
+    try {
+      if (keeper.alive) await keeper.clear();
+    } catch (error) {
+      if (keeper.alive) throw error;
+    } finally {
+      keeper.close();
+    }
+  }
+
+  /** One pass. Does all that can be done, then throws the first thing that could not. */
+  async bring(input: PassInput, options: { readonly audit: boolean }): Promise<void> {
+    const host = await dumpHost(ROUTE_PROTOCOL);
+    const plan = this.#decide(input, host);
+    const failures: unknown[] = [];
+    const attempt = async (work: Promise<unknown>) => {
+      await work.catch((error: unknown) => failures.push(error));
+    };
+    const before = this.#plan;
+    const changes = diffHost(plan, host);
+    await attempt(run(changes.add));
+    const sysctls = setHostSysctls(plan.overlays, this.#log);
+    await attempt(this.#table.set(plan.table));
+    for (const [id, keeper] of this.#containers)
+      await attempt(this.#setContainer(id, keeper, plan));
+    await attempt(run(changes.remove));
+    if (before !== undefined) await this.#cut(before, plan);
+    const wrong = options.audit && before !== undefined ? await this.#auditRules() : [];
+    if (options.audit && before !== undefined) {
+      const { add, remove } = changes;
+      const devices = [add.ip, add.ip6, add.bridge, remove.ip, remove.ip6, remove.bridge].flat();
+      this.#drifted(countOf(changes) + sysctls + wrong.length, [...devices, ...wrong]);
+    }
+    if (failures.length > 0) throw EngineError.from(failures[0], "internal");
+    this.#plan = plan;
+  }
+
+  #decide({ port, ...input }: PassInput, host: DumpedHost): KernelPlan {
+    const dataPath = { port, mtuOf: (address: string) => mtuOf(address, host) };
+    const plan = () =>
+      planKernel({ ...input, dataPath, refusedPorts: this.#ports.refused, encryption: false });
+    const first = plan();
+    const refused = [...this.#ports.refused].join();
+    this.#ports.hold(first.meshPorts);
+    return [...this.#ports.refused].join() === refused ? first : plan();
+  }
+
+  async #setContainer(id: string, keeper: ContainerKeeper, plan: KernelPlan): Promise<void> {
+    const wanted = plan.containers.get(id);
+    if (wanted === undefined) return;
+    try {
+      await keeper.set(wanted);
+    } catch (error) {
+      // It ended meanwhile, and its namespace with it.
+      if (keeper.alive) throw error;
+      this.#containers.delete(id);
+      keeper.close();
+    }
+  }
+
+  async #auditRules(): Promise<readonly string[]> {
+    const found = [...(await this.#table.audit())];
+    this.#turn += ROUTING_PER_AUDIT;
+    for (const [at, [id, keeper]] of [...this.#containers].entries()) {
+      if (!keeper.alive) continue;
+      const count = Math.max(this.#containers.size, 1);
+      const routing = (at + this.#turn) % count < ROUTING_PER_AUDIT;
+      try {
+        const wrong = await keeper.audit({ routing });
+        found.push(...wrong.map((what) => `container ${id.slice(0, 12)}: ${what}`));
+      } catch (error) {
+        if (keeper.alive) throw error;
+      }
+    }
+    return found;
+  }
+
+  #drifted(count: number, what: readonly string[]): void {
+    if (count === 0) return;
+    this.#repairs += count;
+    this.#log.warn("the kernel was not what it should be, and was repaired", {
+      differences: count,
+      first: what.slice(0, 10),
+      repairs: this.#repairs,
+    });
+  }
+
+  async #cut(before: KernelPlan, after: KernelPlan): Promise<void> {
+    const lost = lostFlows(before, after);
+    if (lost.length === 0) return;
+    const mine = lost.filter(({ containerId }) => containerId === undefined);
+    await cutFlows(mine, undefined, this.#log);
+    for (const [id, keeper] of this.#containers) {
+      if (!keeper.alive) continue;
+      const inside = lost.filter(({ containerId }) => containerId === id);
+      await cutFlows(inside, keeper.netns, this.#log).catch((error: unknown) =>
+        this.#log.warn("connections of a container could not be cut", {
+          container: id,
+          reason: messageOf(error),
+        }),
+      );
+    }
+  }
+
+  /** How many VXLAN packets came from nobody we know. */
+  foreignPackets(): Promise<number> {
+    return this.#table.packets("skep_overlay", "foreign_vxlan");
+  }
+
+  /** Takes everything of ours out of the kernel: this host is in no swarm any more. */
+  async clear(): Promise<void> {
+    for (const keeper of this.#containers.values()) {
+      if (keeper.alive) await keeper.clear();
+    }
+    const nothing = planKernel({
+      tables: new Map(),
+      nodeId: "",
+      dataPath: { port: 0, mtuOf: () => 0 },
+      containers: [],
+      refusedPorts: new Set(),
+      encryption: false,
+    });
+    await run(diffHost(nothing, await dumpHost(ROUTE_PROTOCOL)).remove);
+    await this.#table.remove(nothing.table.name);
+    this.#ports.hold([]);
+    this.#plan = undefined;
+  }
+
+  close(): void {
+    this.#ports.close();
+    this.#table.close();
+    for (const keeper of this.#containers.values()) keeper.close();
+  }
+}
+
+/** Of the interface that has the address. */
+function mtuOf(address: string, { links }: DumpedHost): number {
+  for (const { mtu, addr_info } of links.values()) {
+    if (addr_info?.some(({ local }) => local === address) === true) return mtu;
+  }
+  return UNDERLAY_MTU;
+}
+
+async function run({ ip, ip6, bridge }: Commands): Promise<void> {
+  const failures: unknown[] = [];
+  const attempt = async (work: Promise<void>) => {
+    await work.catch((error: unknown) => failures.push(error));
+  };
+  await attempt(runAll("ip", ip));
+  await attempt(runAll("ip -6", ip6));
+  await attempt(runAll("bridge", bridge));
+  if (failures.length > 0) throw EngineError.from(failures[0], "internal");
+}

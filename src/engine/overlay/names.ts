@@ -1,0 +1,81 @@
+/** Names on the swarm's networks, from the same tables as the balance. */
+
+import type { NetworkTable } from "#wire/gen/skep/dataplane_pb.js";
+import { canonicalAddress } from "../networks/ipam.ts";
+
+/** The ends of a name on one network, and the names of addresses. */
+interface NetworkIndex {
+  readonly names: ReadonlyMap<string, ReadonlySet<string>>;
+  readonly reverse: ReadonlyMap<string, string>;
+}
+
+/**
+ * A service's name and aliases are its virtual addresses, or without those its ready tasks;
+ * "tasks.NAME" always the tasks; a task is found by its container's name, "SERVICE.SLOT", and its own
+ * aliases as long as it has a row.
+ */
+export class TableNames {
+  readonly #indexes = new WeakMap<NetworkTable, NetworkIndex>();
+  readonly #table: (networkId: string) => NetworkTable | undefined;
+
+  /** `table` gives the newest one; tables are values. */
+  constructor(table: (networkId: string) => NetworkTable | undefined) {
+    this.#table = table;
+  }
+
+  lookup(networkId: string, name: string, family: 4 | 6): readonly string[] | undefined {
+    const found = this.#index(networkId)?.names.get(name);
+    if (found === undefined) return undefined;
+    return [...found].filter((address) => address.includes(":") === (family === 6));
+  }
+
+  reverse(networkId: string, address: string): string | undefined {
+    return this.#index(networkId)?.reverse.get(address);
+  }
+
+  #index(networkId: string): NetworkIndex | undefined {
+    const table = this.#table(networkId);
+    // Nobody finds a service on the network that only carries the mesh.
+    if (table === undefined || table.ingress) return undefined;
+    const known = this.#indexes.get(table);
+    if (known !== undefined) return known;
+    const index = indexOf(table);
+    this.#indexes.set(table, index);
+    return index;
+  }
+}
+
+function indexOf({ endpoints, services }: NetworkTable): NetworkIndex {
+  const names = new Map<string, Set<string>>();
+  const reverse = new Map<string, string>();
+  const add = (name: string, addresses: readonly string[]) => {
+    if (name === "") return;
+    const key = name.toLowerCase();
+    const known = names.get(key) ?? new Set();
+    names.set(key, known);
+    for (const address of addresses) known.add(canonicalAddress(address) ?? address);
+  };
+  const ready = new Map<string, string[]>();
+  for (const endpoint of endpoints) {
+    const { serviceId, addresses } = endpoint;
+    if (endpoint.ready) ready.set(serviceId, [...(ready.get(serviceId) ?? []), ...addresses]);
+  }
+  const serviceNames = new Map<string, string>();
+  for (const { serviceId, name, aliases, virtualIps } of services) {
+    serviceNames.set(serviceId, name);
+    const tasks = ready.get(serviceId) ?? [];
+    for (const one of new Set([name, ...aliases])) {
+      add(one, virtualIps.length > 0 ? virtualIps : tasks);
+      add(`tasks.${one}`, tasks);
+    }
+    for (const address of virtualIps) reverse.set(canonicalAddress(address) ?? address, name);
+  }
+  for (const { name, aliases, addresses, serviceId, slot } of endpoints) {
+    add(name, addresses);
+    for (const alias of aliases) add(alias, addresses);
+    const service = serviceNames.get(serviceId);
+    if (service !== undefined && slot !== 0n) add(`${service}.${slot}`, addresses);
+    for (const address of addresses) reverse.set(canonicalAddress(address) ?? address, name);
+  }
+  return { names, reverse };
+}
