@@ -33,6 +33,7 @@ import {
   BUILTIN_PLUGINS,
   readHostFacts as readNodeFacts,
 } from "#engine/swarm-executor/host-facts.ts";
+import { readHostRoutes } from "#engine/swarm-executor/host-routes.ts";
 import { type LocalVolumes, openVolumes } from "#engine/volumes/volumes.ts";
 import { type Containerd, connectContainerd } from "#platform/containerd/client.ts";
 import { type ContainerdServer, startContainerd } from "#platform/containerd/server.ts";
@@ -41,6 +42,9 @@ import { readHostFacts } from "./host-facts.ts";
 import { composeManager } from "./swarm-node/compose.ts";
 import { readHostAddresses } from "./swarm-node/host-addresses.ts";
 import { createSwarm, type Swarm } from "./swarm-node/swarm.ts";
+
+/** How bridges of the swarm's networks are named. */
+const OVERLAY_BRIDGE_PREFIX = "ov-";
 
 export interface EngineContext {
   readonly config: DaemonConfig;
@@ -187,6 +191,8 @@ async function openSwarm(context: EngineContext, host: Host): Promise<Swarm> {
   const { config, clock, random, onFatal } = context;
   const log = context.log.child({ part: "swarm" });
   const { containers, images, networks, volumes, events } = host;
+  // The node describes itself before there is a swarm to ask.
+  const node: { swarm?: Swarm } = {};
   const executor = await createSwarmExecutor({
     containers,
     images,
@@ -194,16 +200,21 @@ async function openSwarm(context: EngineContext, host: Host): Promise<Swarm> {
     events,
     clock,
     log,
-    host: () =>
+    host: async () =>
       readNodeFacts({
         engineVersion: VERSION,
         engineLabels: Object.fromEntries(config.labels.map(labelPair)),
         plugins: BUILTIN_PLUGINS,
         genericResources: [],
+        network: {
+          dataPathAddr: node.swarm?.dataPathAddr() ?? "",
+          wireguardPublicKey: new Uint8Array(),
+          routes: await readHostRoutes((device) => device.startsWith(OVERLAY_BRIDGE_PREFIX)),
+        },
       }),
     filesDir: join(config.execRoot, "swarm-files"),
   });
-  return createSwarm({
+  node.swarm = createSwarm({
     dataRoot: config.dataRoot,
     hostAddresses: () =>
       readHostAddresses({
@@ -224,6 +235,7 @@ async function openSwarm(context: EngineContext, host: Host): Promise<Swarm> {
     random,
     log,
   });
+  return node.swarm;
 }
 
 function labelPair(label: string): readonly [string, string] {

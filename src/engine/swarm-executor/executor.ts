@@ -106,6 +106,7 @@ class SwarmExecutor implements Executor {
 
   async describe(): Promise<NodeDescription> {
     const facts = await this.#options.host();
+    const { dataPathAddr = "", wireguardPublicKey, routes = [] } = facts.network ?? {};
     this.#description = create(NodeDescriptionSchema, {
       hostname: facts.hostname,
       platform: { architecture: facts.architecture, os: facts.os },
@@ -121,6 +122,10 @@ class SwarmExecutor implements Executor {
           `${a.type}/${a.name}` < `${b.type}/${b.name}` ? -1 : 1,
         ),
       },
+      // Nodes that give an address are waited for to acknowledge tables: without a data path, none.
+      dataPathAddr: this.#options.tables === undefined ? "" : dataPathAddr,
+      wireguardPublicKey: wireguardPublicKey ?? new Uint8Array(),
+      routes: [...routes],
     });
     return this.#description;
   }

@@ -5,7 +5,7 @@ import type { HostFacts } from "./ports.ts";
 
 export type EngineFacts = Pick<
   HostFacts,
-  "engineVersion" | "engineLabels" | "plugins" | "genericResources"
+  "engineVersion" | "engineLabels" | "plugins" | "genericResources" | "network"
 >;
 
 /** What every engine brings along. */

@@ -21,6 +21,16 @@ export interface HostFacts {
   readonly engineLabels: Readonly<Record<string, string>>;
   readonly plugins: readonly Pick<PluginDescription, "type" | "name">[];
   readonly genericResources?: readonly GenericResource[];
+  readonly network?: NetworkFacts;
+}
+
+/** What other nodes, and the allocator of addresses, need to know of this host's network. */
+export interface NetworkFacts {
+  /** Where VXLAN packets go to and come from; empty while there is no data path. */
+  readonly dataPathAddr: string;
+  readonly wireguardPublicKey: Uint8Array;
+  /** CIDRs that the host's own routes lead to. */
+  readonly routes: readonly string[];
 }
 
 /**
