@@ -8,6 +8,7 @@
  * certificate authority, authorization, forwarding and roles.
  */
 
+import { setMaxListeners } from "node:events";
 import { mkdir } from "node:fs/promises";
 import { dirname } from "node:path";
 import type { DescService } from "@bufbuild/protobuf";
@@ -91,6 +92,8 @@ export interface Manager {
   lock(signal: AbortSignal): AsyncIterable<Lock>;
   close(): Promise<void>;
 }
+
+const LOOPS_LISTENERS_MAX = 100;
 
 export interface Lock {
   /** Undefined when managers do not lock. */
@@ -282,6 +285,8 @@ class RunningManager implements Manager {
     const { log } = this.#options;
     await this.#writeNewCluster();
     const scope = new AbortController();
+    // Every part listens to it, most of them more than once; Node takes more than ten for a leak.
+    setMaxListeners(LOOPS_LISTENERS_MAX, scope.signal);
     const end = () => scope.abort(signal.reason);
     if (signal.aborted) end();
     signal.addEventListener("abort", end, { once: true });

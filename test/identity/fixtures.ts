@@ -44,6 +44,12 @@ export interface TestNode {
 export class TestCluster {
   readonly #nodes: TestNode[] = [];
   readonly #directories: string[] = [];
+  readonly #createExecutor: (name: string) => Executor;
+
+  /** By default nodes run no tasks. */
+  constructor(createExecutor: (name: string) => Executor = idleExecutor) {
+    this.#createExecutor = createExecutor;
+  }
 
   async node(name: string): Promise<TestNode> {
     const dataRoot = await mkdtemp(join(tmpdir(), `skep-identity-${name}-`));
@@ -88,7 +94,7 @@ export class TestCluster {
         ownSubnets: [],
         defaultAdvertiseAddr: "",
       }),
-      createExecutor: () => idleExecutor(name),
+      createExecutor: () => this.#createExecutor(name),
       startManager: composeManager({
         dataRoot,
         onFatal: (error) => {
