@@ -53,6 +53,7 @@ function diffBridge(overlay: OverlayPlan, { links }: DumpedHost, { add }: Change
   if (link === undefined) {
     const kind = "type bridge stp_state 0 forward_delay 0 mcast_snooping 0";
     add.ip.push(`link add name ${name} mtu ${mtu} address ${mac} ${kind}`);
+    add.ip.push(`link set dev ${name} addrgenmode none`);
   } else {
     if (link.address !== mac) add.ip.push(`link set dev ${name} address ${mac}`);
     if (link.mtu !== mtu) add.ip.push(`link set dev ${name} mtu ${mtu}`);
@@ -60,7 +61,7 @@ function diffBridge(overlay: OverlayPlan, { links }: DumpedHost, { add }: Change
   setAlias(link, name, networkId, add.ip);
   setUp(link, name, add.ip);
   const held = (link?.addr_info ?? [])
-    .filter(({ scope }) => scope === "global")
+    .filter(({ scope }) => scope === "global" || scope === "link")
     .map(({ local, prefixlen }) => `${local}/${prefixlen}`);
   for (const address of held) {
     if (!addresses.includes(address)) add.ip.push(`addr del ${address} dev ${name}`);

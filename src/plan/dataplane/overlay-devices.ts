@@ -5,13 +5,13 @@
  */
 
 import type { KernelInput, Route } from "./kernel.ts";
-import { type PlacedNetwork, withPrefix } from "./placed-network.ts";
+import { canonical, type PlacedNetwork, withPrefix } from "./placed-network.ts";
 
 export interface OverlayPlan {
   readonly networkId: string;
   readonly bridge: string;
   readonly mac: string;
-  /** The node's own, with prefix length. */
+  /** The node's own, with prefix length; in IPv6 the link's too. */
   readonly addresses: readonly string[];
   readonly vxlan: string;
   readonly vni: number;
@@ -44,7 +44,10 @@ export function planOverlay(network: PlacedNetwork, input: KernelInput): Overlay
     networkId: id,
     bridge,
     mac: own.mac,
-    addresses: addresses.map((address) => withPrefix(address, subnets)),
+    addresses: [
+      ...addresses.map((address) => withPrefix(address, subnets)),
+      ...(own.v6 === undefined ? [] : [`${linkLocal(own.mac)}/64`]),
+    ],
     vxlan,
     vni,
     port: input.dataPath.port,
@@ -60,4 +63,15 @@ export function planOverlay(network: PlacedNetwork, input: KernelInput): Overlay
       endpoints.filter(({ networkId }) => networkId === id).map((one) => one.hostInterface),
     ),
   };
+}
+
+/**
+ * What the host asks its neighbours from. The kernel would make the same one, and not use it before
+ * it has found nobody else with it.
+ */
+function linkLocal(mac: string): string {
+  const [a = "0", b, c, d, e, f] = mac.split(":");
+  const first = (Number.parseInt(a, 16) ^ 2).toString(16);
+  const text = `fe80::${first}${b}:${c}ff:fe${d}:${e}${f}`;
+  return canonical(text) ?? text;
 }

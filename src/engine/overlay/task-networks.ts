@@ -1,0 +1,81 @@
+/** A task's part in the swarm's networks: its container is made when they are there, not before. */
+
+import { EngineError } from "#base/error.ts";
+import type { Clock } from "#base/ports.ts";
+import { sleep } from "#platform/async.ts";
+import type { NetworkAttachment, Node, Task } from "#wire/gen/swarmkit/objects_pb.js";
+import type { TaskNetworks } from "../swarm-executor/ports.ts";
+import type { Overlay } from "./overlay.ts";
+
+/** How long managers may take to tell of a network that a task is attached to. */
+const ENSURE_MS = 30_000;
+
+export class OverlayTasks implements TaskNetworks {
+  readonly #overlay: Overlay;
+  readonly #clock: Clock;
+
+  constructor(overlay: Overlay, clock: Clock) {
+    this.#overlay = overlay;
+    this.#clock = clock;
+  }
+
+  async ensure(task: Task, signal: AbortSignal): Promise<void> {
+    this.#overlay.setNode(task.nodeId);
+    for (const attachment of task.networks) {
+      if (!isOverlay(attachment)) continue;
+      refuseInClear(attachment);
+      await this.#untilHosted(attachment, signal);
+    }
+  }
+
+  // Traffic comes and goes with the tables, which follow the task's state.
+  async activate(): Promise<void> {}
+
+  async deactivate(): Promise<void> {}
+
+  async release(): Promise<void> {}
+
+  async configure(node: Node): Promise<void> {
+    this.#overlay.setNode(node.id);
+  }
+
+  async #untilHosted({ network }: NetworkAttachment, signal: AbortSignal): Promise<void> {
+    const over = new AbortController();
+    const either = AbortSignal.any([signal, over.signal]);
+    const timeout = sleep(this.#clock, ENSURE_MS, either).then(
+      () => over.abort(),
+      () => undefined,
+    );
+    try {
+      await this.#overlay.untilHosted(network?.id ?? "", either);
+    } catch (error) {
+      if (signal.aborted || !over.signal.aborted) throw error;
+      throw new EngineError(
+        "failed-precondition",
+        `network ${network?.spec?.annotations?.name ?? ""} is not on this node: no manager has told of it within ${ENSURE_MS / 1000} s`,
+        { cause: error },
+      );
+    } finally {
+      over.abort();
+      await timeout;
+    }
+  }
+}
+
+function isOverlay({ network }: NetworkAttachment): boolean {
+  return (network?.driverState ?? network?.spec?.driverConfig)?.name === "overlay";
+}
+
+/** What was promised to be encrypted goes encrypted or not at all. */
+function refuseInClear({ network }: NetworkAttachment): void {
+  const options = {
+    ...network?.spec?.driverConfig?.options,
+    ...network?.driverState?.options,
+  };
+  if (!("encrypted" in options)) return;
+  throw new EngineError(
+    "failed-precondition",
+    `network ${network?.spec?.annotations?.name ?? ""} is encrypted, which this node cannot do: it has no WireGuard`,
+    { retryable: false },
+  );
+}
