@@ -27,6 +27,8 @@ import { type ContainerDns, createContainerDns } from "#engine/dns/resolver.ts";
 import { createEventBus } from "#engine/events/event-bus.ts";
 import { type ImageStore, openImageStore } from "#engine/images/store.ts";
 import { type NetworkStore, openNetworkStore } from "#engine/networks/service.ts";
+import { Overlay } from "#engine/overlay/overlay.ts";
+import { OverlayTasks } from "#engine/overlay/task-networks.ts";
 import type { EventBus } from "#engine/ports.ts";
 import { createSwarmExecutor } from "#engine/swarm-executor/executor.ts";
 import {
@@ -34,6 +36,7 @@ import {
   readHostFacts as readNodeFacts,
 } from "#engine/swarm-executor/host-facts.ts";
 import { readHostRoutes } from "#engine/swarm-executor/host-routes.ts";
+import { NodeTables } from "#engine/swarm-executor/node-tables.ts";
 import { type LocalVolumes, openVolumes } from "#engine/volumes/volumes.ts";
 import { type Containerd, connectContainerd } from "#platform/containerd/client.ts";
 import { type ContainerdServer, startContainerd } from "#platform/containerd/server.ts";
@@ -69,6 +72,7 @@ interface Host {
   readonly networks: NetworkStore;
   readonly dns: ContainerDns;
   readonly containers: ContainerEngine;
+  readonly overlay: Overlay;
 }
 
 export async function composeEngine(context: EngineContext): Promise<ComposedEngine> {
@@ -77,12 +81,14 @@ export async function composeEngine(context: EngineContext): Promise<ComposedEng
   const { version } = await containerd.version.version({});
   const facts = await readHostFacts(config, random, version);
   const host = await openHost(context, containerd);
-  const swarm = await openSwarm(context, host);
+  const { swarm, tables } = await openSwarm(context, host);
   await swarm.start();
   return {
     routes: routesOf(context, facts, host, swarm),
     close: async () => {
       await swarm.close();
+      await tables.close();
+      await host.overlay.close();
       await host.containers.close();
       host.dns.close();
       host.networks.close();
@@ -182,15 +188,27 @@ async function openHost(context: EngineContext, containerd: Containerd): Promise
   );
   await networks.reconcile(containers.runningSandboxes());
   await containers.refreshNetworks();
+  const overlay = new Overlay({ networks, clock, log: log("overlay") });
+  overlay.adopt(containers.runningSandboxes());
+  dns.addSource(overlay.names);
   containers.startByPolicy();
-  return { events, images, volumes, networks, dns, containers };
+  return { events, images, volumes, networks, dns, containers, overlay };
 }
 
 /** This node's part in a swarm: nothing until `swarm init` or `swarm join`. */
-async function openSwarm(context: EngineContext, host: Host): Promise<Swarm> {
+async function openSwarm(
+  context: EngineContext,
+  host: Host,
+): Promise<{ readonly swarm: Swarm; readonly tables: NodeTables }> {
   const { config, clock, random, onFatal } = context;
   const log = context.log.child({ part: "swarm" });
-  const { containers, images, networks, volumes, events } = host;
+  const { containers, images, networks, volumes, events, overlay } = host;
+  const tables = await NodeTables.open({
+    path: join(config.dataRoot, "network-tables"),
+    dataPath: overlay,
+    clock,
+    log,
+  });
   // The node describes itself before there is a swarm to ask.
   const node: { swarm?: Swarm } = {};
   const executor = await createSwarmExecutor({
@@ -213,6 +231,8 @@ async function openSwarm(context: EngineContext, host: Host): Promise<Swarm> {
         },
       }),
     filesDir: join(config.execRoot, "swarm-files"),
+    networks: new OverlayTasks(overlay, clock),
+    tables,
   });
   node.swarm = createSwarm({
     dataRoot: config.dataRoot,
@@ -221,7 +241,14 @@ async function openSwarm(context: EngineContext, host: Host): Promise<Swarm> {
         ownSubnets: () => networks.subnets(),
         defaultAdvertiseAddr: config.swarmDefaultAdvertiseAddr ?? "",
       }),
-    createExecutor: () => executor,
+    createExecutor: (nodeId) => {
+      overlay.setNode(nodeId);
+      return executor;
+    },
+    onLeave: async () => {
+      await tables.forget();
+      await overlay.leave();
+    },
     startManager: composeManager({
       dataRoot: config.dataRoot,
       plugins: { has: () => false },
@@ -235,7 +262,7 @@ async function openSwarm(context: EngineContext, host: Host): Promise<Swarm> {
     random,
     log,
   });
-  return node.swarm;
+  return { swarm: node.swarm, tables };
 }
 
 function labelPair(label: string): readonly [string, string] {

@@ -60,7 +60,7 @@ export interface SwarmNodeOptions {
   readonly paths: SwarmPaths;
   readonly origin: Origin;
   readonly unlockKey?: Uint8Array | undefined;
-  readonly createExecutor: () => Executor;
+  readonly createExecutor: (nodeId: string) => Executor;
   readonly startManager: (start: ManagerStart) => Promise<Manager>;
   readonly onChange: () => void;
   readonly clock: Clock;
@@ -236,7 +236,7 @@ export class SwarmNode {
   async #runAgent(identity: NodeIdentity, signal: AbortSignal): Promise<void> {
     const { paths, createExecutor, clock, random, log } = this.#options;
     const agent = await startAgent({
-      executor: createExecutor(),
+      executor: createExecutor(identity.nodeId),
       connector: this.#connector(identity),
       clock,
       random,

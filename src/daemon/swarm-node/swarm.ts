@@ -56,7 +56,7 @@ const STATS_TIMEOUT_MS = 5_000;
 export interface SwarmOptions {
   readonly dataRoot: string;
   readonly hostAddresses: () => HostAddresses;
-  readonly createExecutor: () => Executor;
+  readonly createExecutor: (nodeId: string) => Executor;
   readonly startManager: (start: ManagerStart, addresses: ManagerAddresses) => Promise<Manager>;
   /** The node has left: what the engine keeps of the swarm may go. */
   readonly onLeave?: () => Promise<void>;
