@@ -2,6 +2,7 @@
 
 import { isErrorCode } from "#base/error.ts";
 import type { CommandContext } from "./command.ts";
+import type { Query } from "./http.ts";
 import { compileTemplate } from "./output/go-template.ts";
 
 /** Tries the paths in turn for each argument ("{}" is the name); `kind` is for the message. */
@@ -9,11 +10,12 @@ export async function inspectAll(
   context: CommandContext,
   kind: string,
   paths: readonly string[],
+  query: Query = {},
 ): Promise<number> {
   const found: unknown[] = [];
   const missing: string[] = [];
   for (const name of context.args) {
-    const object = await firstFound(context, name, paths);
+    const object = await firstFound(context, name, paths, query);
     if (object === undefined) missing.push(name);
     else found.push(object);
   }
@@ -31,10 +33,12 @@ async function firstFound(
   context: CommandContext,
   name: string,
   paths: readonly string[],
+  query: Query,
 ): Promise<unknown> {
   for (const path of paths) {
     try {
-      return await context.client.get<unknown>(path.replace("{}", encodeURIComponent(name)));
+      const filled = path.replace("{}", encodeURIComponent(name));
+      return await context.client.get<unknown>(filled, query);
     } catch (error) {
       // Swarm objects answer "unavailable" outside a swarm: then there is no such object either.
       const gone =

@@ -1,6 +1,7 @@
 /** `stop`, `kill`, `restart`, `pause`, `unpause`, `rename`, `wait`, `rm`, `prune`. */
 
 import { type Command, FILTER_FLAG, filtersQuery, forEachArg } from "../command.ts";
+import { confirm } from "../confirm.ts";
 import { humanSize } from "../output/units.ts";
 import type { FlagSpec } from "../pflag.ts";
 
@@ -107,11 +108,10 @@ export const LIFECYCLE_COMMANDS: readonly Command[] = [
     ],
     minArgs: 0,
     maxArgs: 0,
-    run: async ({ client, flags, stdout, stderr }) => {
-      if (!flags.bool("force")) {
-        stderr.write("This removes all stopped containers. Say --force to go on.\n");
-        return 1;
-      }
+    run: async (context) => {
+      const { client, flags, stdout } = context;
+      const warning = "WARNING! This will remove all stopped containers.";
+      if (!flags.bool("force") && !(await confirm(context, warning))) return 1;
       const answer = await client.post<{
         ContainersDeleted: readonly string[] | null;
         SpaceReclaimed: number;

@@ -1,5 +1,6 @@
 /** `ls` (ps), `port`, `top`, `inspect`: looking at containers. */
 
+import { EngineError } from "#base/error.ts";
 import { shortId } from "#base/ids.ts";
 import type { ContainerInspect, ContainerSummary } from "#wire/docker/containers.ts";
 import {
@@ -20,6 +21,7 @@ const HEADINGS = {
   Image: "IMAGE",
   Command: "COMMAND",
   CreatedAt: "CREATED AT",
+  Label: (name: string) => name,
   RunningFor: "CREATED",
   Ports: "PORTS",
   State: "STATE",
@@ -60,6 +62,7 @@ function rowOf(container: ContainerSummary, full: boolean): Row {
       .join(","),
     Mounts: container.Mounts.map((mount) => mount.Name ?? mount.Source).join(","),
     Networks: Object.keys(container.NetworkSettings.Networks).join(","),
+    Label: (label: string) => container.Labels[label] ?? "",
     LocalVolumes: String(container.Mounts.filter((mount) => mount.Type === "volume").length),
   };
 }
@@ -91,13 +94,19 @@ async function port({ args, client, stdout }: CommandContext): Promise<number> {
   const [name = "", wanted] = args;
   const { NetworkSettings } = await client.get<ContainerInspect>(`/containers/${name}/json`);
   const key = wanted === undefined || wanted.includes("/") ? wanted : `${wanted}/tcp`;
+  const lines: string[] = [];
   for (const [inside, bindings] of Object.entries(NetworkSettings.Ports)) {
     if (key !== undefined && key !== inside) continue;
     for (const { HostIp, HostPort } of bindings ?? []) {
       const host = `${HostIp?.includes(":") ? `[${HostIp}]` : HostIp}:${HostPort}`;
-      stdout.write(key === undefined ? `${inside} -> ${host}\n` : `${host}\n`);
+      lines.push(key === undefined ? `${inside} -> ${host}` : host);
     }
   }
+  if (key !== undefined && lines.length === 0) {
+    throw new EngineError("not-found", `Error: No public port '${key}' published for ${name}`);
+  }
+  const natural = new Intl.Collator("en", { numeric: true });
+  for (const line of lines.sort(natural.compare)) stdout.write(`${line}\n`);
   return 0;
 }
 

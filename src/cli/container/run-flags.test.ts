@@ -90,3 +90,52 @@ test("--mount", () => {
   });
   expect(() => parseMount("type=bind,src=/a")).toThrow("target is required");
 });
+
+test("--network: a name, fields of its own, flags for the first", () => {
+  expect(body("--network", "front", "x")).toMatchObject({ HostConfig: { NetworkMode: "front" } });
+  expect(body("--network", "front", "x").NetworkingConfig).toBeUndefined();
+  expect(
+    body(
+      "--network=name=front,alias=a,alias=b,gw-priority=7",
+      "--network=back",
+      "--ip=10.0.0.9",
+      "--ip6=fd00::9",
+      "--link=db:database",
+      "--mac-address=02:00:00:00:00:01",
+      "x",
+    ),
+  ).toMatchObject({
+    MacAddress: "02:00:00:00:00:01",
+    HostConfig: { NetworkMode: "front", Links: ["db:database"] },
+    NetworkingConfig: {
+      EndpointsConfig: {
+        front: {
+          Aliases: ["a", "b"],
+          GwPriority: 7,
+          IPAMConfig: { IPv4Address: "10.0.0.9", IPv6Address: "fd00::9" },
+          Links: ["db:database"],
+          MacAddress: "02:00:00:00:00:01",
+        },
+        back: {},
+      },
+    },
+  });
+  expect(body("--net=back", "--net-alias=n", "x").NetworkingConfig).toEqual({
+    EndpointsConfig: { back: { Aliases: ["n"] } },
+  });
+});
+
+test.each([
+  [
+    ["--network=front", "--network=bridge"],
+    "cannot attach both user-defined and non-user-defined network-modes",
+  ],
+  [["--network=front", "--network=front"], 'network "front" is specified multiple times'],
+  [["--network=name=front,color=red"], "invalid field key color"],
+  [
+    ["--network=name=front,ip=10.0.0.1", "--ip=10.0.0.2"],
+    "cannot specify both --ip and per-network IP",
+  ],
+])("%j is refused", (flags, message) => {
+  expect(() => body(...flags, "x")).toThrow(message);
+});

@@ -13,6 +13,7 @@ import type {
   RestartPolicy,
 } from "#wire/docker/containers.ts";
 import type { FlagSpec, FlagValues } from "../pflag.ts";
+import { NETWORK_FLAGS, networkChoice } from "./network-flags.ts";
 
 const list = (name: string, usage: string, short?: string): FlagSpec => ({
   name,
@@ -60,19 +61,16 @@ export const CREATE_FLAGS: readonly FlagSpec[] = [
   text("hostname", "Container host name", "h"),
   bool("init", "Run an init that forwards signals and reaps processes"),
   bool("interactive", "Keep STDIN open even if not attached", "i"),
-  text("ip", "IPv4 address (e.g., 172.30.100.104)"),
   text("ipc", "IPC mode to use"),
   list("label", "Set meta data on a container", "l"),
   text("log-driver", "Logging driver for the container"),
   list("log-opt", "Log driver options"),
-  text("mac-address", "Container MAC address"),
   { name: "memory", short: "m", kind: "bytes", usage: "Memory limit" },
   { name: "memory-reservation", kind: "bytes", usage: "Memory soft limit" },
   { name: "memory-swap", kind: "bytes", usage: "Memory and swap; -1 = unlimited swap" },
   list("mount", "Attach a filesystem mount to the container"),
   text("name", "Assign a name to the container"),
-  list("network", "Connect the container to a network"),
-  list("network-alias", "Add a network-scoped alias for the container"),
+  ...NETWORK_FLAGS,
   bool("no-healthcheck", "Disable any HEALTHCHECK of the image"),
   bool("oom-kill-disable", "Disable OOM killer"),
   { name: "oom-score-adj", kind: "int", usage: "Tune the host's OOM preferences (-1000 to 1000)" },
@@ -112,13 +110,7 @@ export function containerBody(
 ): ContainerCreateBody {
   const { exposed, bindings } = parsePorts(flags.list("publish"), flags.list("expose"));
   const entrypoint = flags.string("entrypoint");
-  const networks = flags.list("network");
-  const mode = networks[0] ?? "default";
-  const endpoint = {
-    ...(flags.has("network-alias") ? { Aliases: flags.list("network-alias") } : {}),
-    ...(flags.has("ip") ? { IPAMConfig: { IPv4Address: flags.string("ip") ?? "" } } : {}),
-  };
-  const wantsEndpoint = Object.keys(endpoint).length > 0 || networks.length > 1;
+  const networks = networkChoice(flags);
   return {
     ...compact({
       Hostname: flags.string("hostname"),
@@ -127,7 +119,7 @@ export function containerBody(
       WorkingDir: flags.string("workdir"),
       StopSignal: flags.string("stop-signal"),
       StopTimeout: flags.number("stop-timeout"),
-      MacAddress: flags.string("mac-address"),
+      MacAddress: networks.mac,
       Healthcheck: healthcheck(flags),
       Entrypoint: entrypoint === undefined ? undefined : entrypoint === "" ? [""] : [entrypoint],
       Cmd: command.length > 0 ? command : undefined,
@@ -138,15 +130,9 @@ export function containerBody(
     Env: environment(flags, env),
     Labels: pairs(flags.list("label")),
     ExposedPorts: exposed,
-    HostConfig: hostConfig(flags, mode, bindings),
-    ...(wantsEndpoint
-      ? {
-          NetworkingConfig: {
-            EndpointsConfig: Object.fromEntries(
-              (networks.length === 0 ? ["default"] : networks).map((name) => [name, endpoint]),
-            ),
-          },
-        }
+    HostConfig: { ...hostConfig(flags, networks.mode, bindings), Links: networks.links },
+    ...(Object.keys(networks.endpoints).length > 0
+      ? { NetworkingConfig: { EndpointsConfig: networks.endpoints } }
       : {}),
   };
 }

@@ -1,17 +1,107 @@
-/** `skep network …`. */
+/** `skep network …`: list, inspect, remove, prune; the others have files of their own. */
 
-import type { NetworkInspect } from "#wire/docker/networks.ts";
+import { isErrorCode } from "#base/error.ts";
+import type { NetworkInspect, NetworksPruneReport } from "#wire/docker/networks.ts";
 import {
   type Command,
+  type CommandContext,
   FILTER_FLAG,
   FORMAT_FLAG,
   filtersQuery,
   forEachArg,
+  NO_TRUNC_FLAG,
   QUIET_FLAG,
 } from "../command.ts";
-import { pairs } from "../container/run-flags.ts";
+import { confirm } from "../confirm.ts";
 import { inspectAll } from "../inspect.ts";
-import { formatListing } from "../output/table.ts";
+import { formatListing, type Row } from "../output/table.ts";
+import { CREATE } from "./create.ts";
+import { MEMBERSHIP } from "./membership.ts";
+
+const HEADINGS = {
+  ID: "NETWORK ID",
+  Name: "NAME",
+  Driver: "DRIVER",
+  Scope: "SCOPE",
+  IPv4: "IPV4",
+  IPv6: "IPV6",
+  Internal: "INTERNAL",
+  Labels: "LABELS",
+  CreatedAt: "CREATED AT",
+  Label: (name: string) => name,
+};
+
+function rowOf(network: NetworkInspect, full: boolean): Row {
+  const labels = network.Labels;
+  return {
+    ID: full ? network.Id : network.Id.slice(0, 12),
+    Name: network.Name,
+    Driver: network.Driver,
+    Scope: network.Scope,
+    IPv4: String(network.EnableIPv4 ?? true),
+    IPv6: String(network.EnableIPv6),
+    Internal: String(network.Internal),
+    Labels: Object.entries(labels)
+      .map(([name, value]) => `${name}=${value}`)
+      .join(","),
+    Label: (name: string) => labels[name] ?? "",
+    CreatedAt: network.Created,
+  };
+}
+
+async function list({ client, flags, stdout }: CommandContext): Promise<number> {
+  const networks = await client.get<readonly NetworkInspect[]>("/networks", {
+    filters: filtersQuery(flags.list("filter")),
+  });
+  const natural = new Intl.Collator("en", { numeric: true });
+  const sorted = [...networks].sort((a, b) => natural.compare(a.Name, b.Name));
+  stdout.write(
+    formatListing(
+      {
+        table: "{{.ID}}\t{{.Name}}\t{{.Driver}}\t{{.Scope}}",
+        headings: HEADINGS,
+        rows: sorted.map((network) => rowOf(network, flags.bool("no-trunc"))),
+        quietField: "ID",
+      },
+      { format: flags.string("format"), quiet: flags.bool("quiet") },
+    ),
+  );
+  return 0;
+}
+
+const INGRESS_WARNING =
+  "WARNING! Without its network, the routing mesh answers on no published port until another is made.";
+
+async function remove(context: CommandContext): Promise<number> {
+  const { client, flags, stderr } = context;
+  return await forEachArg(context, async (name) => {
+    const path = `/networks/${encodeURIComponent(name)}`;
+    try {
+      const { Ingress } = await client.get<NetworkInspect>(path);
+      if (Ingress && !(await confirm(context, INGRESS_WARNING))) return undefined;
+      await client.delete(path);
+      return name;
+    } catch (error) {
+      if (!flags.bool("force") || !isErrorCode(error, "not-found")) throw error;
+      stderr.write(`${error instanceof Error ? error.message : String(error)}\n`);
+      return undefined;
+    }
+  });
+}
+
+async function prune(context: CommandContext): Promise<number> {
+  const { client, flags, stdout } = context;
+  const warning =
+    "WARNING! This will remove all custom networks not used by at least one container.";
+  if (!flags.bool("force") && !(await confirm(context, warning))) return 1;
+  const query = { filters: filtersQuery(flags.list("filter")) };
+  const { NetworksDeleted } = await client.post<NetworksPruneReport>("/networks/prune", undefined, {
+    query,
+  });
+  const deleted = NetworksDeleted ?? [];
+  if (deleted.length > 0) stdout.write(`Deleted Networks:\n${deleted.join("\n")}\n\n`);
+  return 0;
+}
 
 export const COMMANDS: readonly Command[] = [
   {
@@ -19,98 +109,58 @@ export const COMMANDS: readonly Command[] = [
     aliases: ["list"],
     usage: "[OPTIONS]",
     summary: "List networks",
-    flags: [FILTER_FLAG, FORMAT_FLAG, QUIET_FLAG],
+    flags: [FILTER_FLAG, FORMAT_FLAG, NO_TRUNC_FLAG, QUIET_FLAG],
     minArgs: 0,
     maxArgs: 0,
-    run: async ({ client, flags, stdout }) => {
-      const networks = await client.get<readonly NetworkInspect[]>("/networks", {
-        filters: filtersQuery(flags.list("filter")),
-      });
-      stdout.write(
-        formatListing(
-          {
-            table: "{{.ID}}\t{{.Name}}\t{{.Driver}}\t{{.Scope}}",
-            headings: { ID: "NETWORK ID", Name: "NAME", Driver: "DRIVER", Scope: "SCOPE" },
-            rows: networks.map((network) => ({
-              ID: network.Id.slice(0, 12),
-              Name: network.Name,
-              Driver: network.Driver,
-              Scope: network.Scope,
-            })),
-            quietField: "ID",
-          },
-          { format: flags.string("format"), quiet: flags.bool("quiet") },
-        ),
-      );
-      return 0;
-    },
+    run: list,
   },
-  {
-    path: ["network", "create"],
-    usage: "[OPTIONS] NETWORK",
-    summary: "Create a network",
-    flags: [
-      {
-        name: "driver",
-        short: "d",
-        kind: "string",
-        usage: "Driver to manage the network",
-        defaultText: '"bridge"',
-      },
-      { name: "subnet", kind: "list", usage: "Subnet in CIDR format" },
-      { name: "gateway", kind: "list", usage: "Gateway for the subnet" },
-      { name: "ip-range", kind: "list", usage: "Allocate container addresses from a sub-range" },
-      { name: "internal", kind: "bool", usage: "Restrict external access to the network" },
-      { name: "attachable", kind: "bool", usage: "Enable manual container attachment" },
-      { name: "label", kind: "list", usage: "Set metadata on a network" },
-      { name: "opt", short: "o", kind: "list", usage: "Set driver specific options" },
-    ],
-    minArgs: 1,
-    maxArgs: 1,
-    run: async ({ args, client, flags, stdout }) => {
-      const gateways = flags.list("gateway");
-      const ranges = flags.list("ip-range");
-      const { Id } = await client.post<{ Id: string }>("/networks/create", {
-        Name: args[0],
-        CheckDuplicate: true,
-        Driver: flags.string("driver") ?? "bridge",
-        Internal: flags.bool("internal"),
-        Attachable: flags.bool("attachable"),
-        Labels: pairs(flags.list("label")),
-        Options: pairs(flags.list("opt")),
-        IPAM: {
-          Config: flags.list("subnet").map((subnet, index) => ({
-            Subnet: subnet,
-            ...(gateways[index] === undefined ? {} : { Gateway: gateways[index] }),
-            ...(ranges[index] === undefined ? {} : { IPRange: ranges[index] }),
-          })),
-        },
-      });
-      stdout.write(`${Id}\n`);
-      return 0;
-    },
-  },
+  CREATE,
+  ...MEMBERSHIP,
   {
     path: ["network", "rm"],
     aliases: ["remove"],
-    usage: "NETWORK [NETWORK...]",
+    usage: "[OPTIONS] NETWORK [NETWORK...]",
     summary: "Remove one or more networks",
-    flags: [],
+    flags: [
+      {
+        name: "force",
+        short: "f",
+        kind: "bool",
+        usage: "Do not fail for networks that do not exist",
+      },
+    ],
     minArgs: 1,
     maxArgs: undefined,
-    run: (context) =>
-      forEachArg(context, async (name) => {
-        await context.client.delete(`/networks/${name}`);
-        return name;
-      }),
+    run: remove,
+  },
+  {
+    path: ["network", "prune"],
+    usage: "[OPTIONS]",
+    summary: "Remove all unused networks",
+    flags: [
+      { name: "filter", kind: "list", valueName: "filter", usage: FILTER_FLAG.usage },
+      { name: "force", short: "f", kind: "bool", usage: "Do not ask for confirmation" },
+    ],
+    minArgs: 0,
+    maxArgs: 0,
+    run: prune,
   },
   {
     path: ["network", "inspect"],
     usage: "[OPTIONS] NETWORK [NETWORK...]",
-    summary: "Show a network in full",
-    flags: [{ ...FORMAT_FLAG, short: "f" }],
+    summary: "Show networks in full",
+    flags: [
+      { ...FORMAT_FLAG, short: "f" },
+      {
+        name: "verbose",
+        short: "v",
+        kind: "bool",
+        usage: "Show the services and tasks of a swarm network, too",
+      },
+    ],
     minArgs: 1,
     maxArgs: undefined,
-    run: (context) => inspectAll(context, "network", ["/networks/{}"]),
+    run: (context) =>
+      inspectAll(context, "network", ["/networks/{}"], { verbose: context.flags.bool("verbose") }),
   },
 ];

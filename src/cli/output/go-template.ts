@@ -345,10 +345,16 @@ function evaluate(pipe: Pipe, scope: Scope): unknown {
     const [head, ...rest] = command as readonly [Operand, ...Operand[]];
     const args = [...rest.map((operand) => operandValue(operand, scope)), ...piped];
     if (head.kind === "call") piped = [FUNCTIONS[head.name]?.(...args)];
-    else if (args.length > 0) return fail("can't give argument to non-function");
+    else if (args.length > 0) piped = [method(operandValue(head, scope))(...args)];
     else piped = [operandValue(head, scope)];
   }
   return piped[0];
+}
+
+/** A field that takes arguments, as `.Label "name"` does: rows have them as functions. */
+function method(value: unknown): (...args: readonly unknown[]) => unknown {
+  if (typeof value !== "function") return fail("can't give argument to non-function");
+  return value as (...args: readonly unknown[]) => unknown;
 }
 
 function operandValue(operand: Operand, scope: Scope): unknown {

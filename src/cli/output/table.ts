@@ -13,7 +13,7 @@ export interface Listing {
   /** The default table. */
   readonly table: string;
   /** Field → heading for `table` formats. */
-  readonly headings: Readonly<Record<string, string>>;
+  readonly headings: Row;
   readonly rows: readonly Row[];
   /** What `--quiet` prints: this field alone. */
   readonly quietField: string;
