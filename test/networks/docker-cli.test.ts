@@ -1,4 +1,4 @@
-/** `docker network …` and published ports, with both docker command lines, on a real engine. */
+/** `docker network …` and published ports on a real engine, with both docker command lines and ours. */
 
 import { execFileSync } from "node:child_process";
 import { writeFileSync } from "node:fs";
@@ -38,8 +38,9 @@ afterEach(async () => {
   expect(prune.status).toBe(200);
 });
 
-describe.each(DOCKERS)("%s", (program) => {
-  const docker = (...args: string[]) => engine.run(program, args);
+describe.each([...DOCKERS, "skep"])("%s", (program) => {
+  const docker = (...args: string[]) =>
+    program === "skep" ? engine.skep(...args) : engine.run(program, args);
   /** The output of a command that must succeed. */
   const ok = async (...args: string[]) => {
     const finished = await docker(...args);

@@ -10,6 +10,7 @@ const DATA = {
   Labels: { "x.y": "1", a: "2" },
   Nets: { b: { IP: "10.0.0.2" }, a: { IP: "10.0.0.1" } },
   Html: "<a&b>",
+  Label: (name: string) => `label ${name}`,
 };
 
 test.each([
@@ -32,6 +33,8 @@ test.each([
   ["a {{- .ID -}}  b", "aabcb"],
   ["{{/* nothing */}}{{len .Names}}", "2"],
   ['{{printf "%.2s" .ID}}', "ab"],
+  ["{{.Labels.a}} {{.Labels.none}}", "2 <no value>"],
+  ['{{.Label "x"}}', "label x"],
   ['{{truncate .ID 2}}{{pad "x" 1 2}}|', "ab x  |"],
 ])("%s", (source, expected) => {
   expect(compileTemplate(source)(DATA)).toBe(expected);

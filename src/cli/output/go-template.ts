@@ -374,11 +374,28 @@ function operandValue(operand: Operand, scope: Scope): unknown {
   }
 }
 
+/** Members that are maps to Go: what they do not have is "<no value>", where a struct's is an error. */
+const MAPS: ReadonlySet<string> = new Set([
+  "Annotations",
+  "Attributes",
+  "AuxiliaryAddresses",
+  "Containers",
+  "DriverOpts",
+  "Labels",
+  "Networks",
+  "Options",
+  "Services",
+  "StorageOpt",
+  "Sysctls",
+  "Tmpfs",
+]);
+
 function follow(start: unknown, path: readonly string[]): unknown {
   let value = start;
-  for (const name of path) {
+  for (const [index, name] of path.entries()) {
     if (value === null || value === undefined) return undefined;
     if (typeof value !== "object" || !Object.hasOwn(value, name)) {
+      if (MAPS.has(path[index - 1] ?? "")) return undefined;
       throw new EngineError(
         "invalid-argument",
         `template: :1: executing "" at <.${path.join(".")}>: can't evaluate field ${name}`,
