@@ -7,6 +7,7 @@
 import { EngineError } from "#base/error.ts";
 import type { ContainerEngine } from "#engine/containers/service.ts";
 import type { ContainerCreateBody, ContainerUpdateBody } from "#wire/docker/containers.ts";
+import { containerFileRoutes } from "./containers-files.ts";
 import { streamingContainerRoutes } from "./containers-streams.ts";
 import type { ApiRequest, ApiResponse, Route, Routes } from "./route.ts";
 
@@ -16,6 +17,7 @@ export function containerRoutes(containers: ContainerEngine): Routes {
     ...lifecycleRoutes(containers),
     ...changeRoutes(containers),
     ...streamingContainerRoutes(containers),
+    ...containerFileRoutes(containers.files),
   ];
 }
 

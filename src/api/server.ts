@@ -139,8 +139,39 @@ async function handle(
     await route.handler(createApiRequest(request, parts), tracker.response);
     if (!tracker.answered()) throw new EngineError("internal", "the request was not answered");
   } catch (thrown) {
+    if (!tracker.answered()) await readRest(request);
     refuse(context, request, raw, tracker, thrown, abort.signal.aborted);
   }
+}
+
+const REST_MAX_BYTES = 16 * 1024 * 1024;
+const REST_TIMEOUT_MS = 1_000;
+
+/**
+ * A client that is still sending when we answer and close may see only that its pipe broke, and
+ * never why: what it still has to say is read first, within bounds.
+ */
+function readRest(request: IncomingMessage): Promise<void> {
+  if (request.readableEnded || request.destroyed) return Promise.resolve();
+  return new Promise((resolve) => {
+    let size = 0;
+    const done = () => {
+      clearTimeout(timer);
+      request.off("data", take);
+      request.off("end", done);
+      request.off("close", done);
+      resolve();
+    };
+    const take = (chunk: Buffer) => {
+      size += chunk.length;
+      if (size > REST_MAX_BYTES) done();
+    };
+    const timer = setTimeout(done, REST_TIMEOUT_MS);
+    request.on("end", done);
+    request.on("close", done);
+    request.on("data", take);
+    request.resume();
+  });
 }
 
 function refuse(

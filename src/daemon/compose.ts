@@ -5,6 +5,7 @@
  */
 
 import { join } from "node:path";
+import { commitRoutes } from "#api/commit.ts";
 import { containerRoutes } from "#api/containers.ts";
 import { distributionRoutes } from "#api/distribution.ts";
 import { eventRoutes } from "#api/events.ts";
@@ -289,6 +290,7 @@ function routesOf(context: EngineContext, facts: HostFacts, host: Host, cluster:
       login: (auth) => images.login(auth),
     }),
     ...containerRoutes(containers),
+    ...commitRoutes(containers, images),
     ...execRoutes(containers),
     ...eventRoutes(events),
     ...imageRoutes(images),

@@ -27,6 +27,14 @@ interface Libc {
     data: string,
   ) => number;
   readonly umount2: (target: string, flags: number) => number;
+  readonly mknod: (path: string, mode: number, device: number | bigint) => number;
+  readonly lsetxattr: (
+    path: string,
+    name: string,
+    value: Uint8Array,
+    size: number,
+    flags: number,
+  ) => number;
   readonly lgetxattr: (path: string, name: string, value: Buffer, size: number) => number;
 }
 
@@ -41,6 +49,12 @@ function libc(): Libc {
         "int mount(const char *source, const char *target, const char *type, unsigned long flags, const char *data)",
       ) as Libc["mount"],
       umount2: library.func("int umount2(const char *target, int flags)") as Libc["umount2"],
+      mknod: library.func(
+        "int mknod(const char *path, uint32_t mode, uint64_t device)",
+      ) as Libc["mknod"],
+      lsetxattr: library.func(
+        "int lsetxattr(const char *path, const char *name, const uint8_t *value, size_t size, int flags)",
+      ) as Libc["lsetxattr"],
       lgetxattr: library.func(
         "int64_t lgetxattr(const char *path, const char *name, _Out_ uint8_t *value, size_t size)",
       ) as Libc["lgetxattr"],
@@ -60,11 +74,24 @@ export function mkfifo(path: string, mode: number): void {
   check(libc().mkfifo(path, mode), "mkfifo", path);
 }
 
+/** Makes a device node (or another special file); `mode` holds its type, too. */
+export function makeNode(path: string, mode: number, major: number, minor: number): void {
+  const [high, low] = [BigInt(major), BigInt(minor)];
+  const device =
+    ((high & 0xfffn) << 8n) | ((high & ~0xfffn) << 32n) | (low & 0xffn) | ((low & ~0xffn) << 12n);
+  check(libc().mknod(path, mode, device), "mknod", path);
+}
+
+export function writeXattr(path: string, name: string, value: Uint8Array): void {
+  check(libc().lsetxattr(path, name, value, value.length, 0), "setxattr", path);
+}
+
 export const MS_RDONLY = 0x1;
 export const MS_NOSUID = 0x2;
 export const MS_NODEV = 0x4;
 export const MS_NOEXEC = 0x8;
 export const MS_BIND = 0x1000;
+export const MS_REC = 0x4000;
 
 export function mountSync(
   source: string,

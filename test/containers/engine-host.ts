@@ -5,6 +5,7 @@
  */
 
 import { join } from "node:path";
+import { commitRoutes } from "#api/commit.ts";
 import { containerRoutes } from "#api/containers.ts";
 import { eventRoutes } from "#api/events.ts";
 import { execRoutes } from "#api/exec.ts";
@@ -67,6 +68,7 @@ export async function openHost(folder: string): Promise<Host> {
   const routes = [
     ...helloRoutes,
     ...containerRoutes(containers),
+    ...commitRoutes(containers, images),
     ...execRoutes(containers),
     ...eventRoutes(events),
     ...imageRoutes(images),

@@ -11,7 +11,7 @@ export interface TarFile {
   readonly name: string;
   readonly content?: string | Uint8Array;
   readonly mode?: number;
-  readonly type?: "file" | "directory" | "symlink";
+  readonly type?: "file" | "directory" | "link" | "symlink";
   readonly linkname?: string;
 }
 

@@ -191,6 +191,35 @@ export async function unpauseContainer(
   });
 }
 
+/** See `ContainerEngine.commit`. The lock keeps a removal, and an unpause of the user's, away. */
+export async function commitContainer(
+  context: ContainerContext,
+  container: Container,
+  pause: boolean,
+  make: () => Promise<string>,
+): Promise<string> {
+  return context.locks.run(container.id, async () => {
+    const { phase } = container.state;
+    if (phase === "removing" || phase === "dead") {
+      throw new EngineError(
+        "conflict",
+        `You cannot commit container ${container.id} which is Dead or being removed`,
+      );
+    }
+    const frozen = pause && phase === "running";
+    if (frozen) await context.runtime.pause(container.id);
+    try {
+      const id = await make();
+      publishEvent(context, container, "commit", { imageID: id, comment: "" });
+      return id;
+    } finally {
+      if (frozen && isAlive(container.state.phase)) {
+        await context.runtime.resume(container.id);
+      }
+    }
+  });
+}
+
 /** A container between two runs of its policy: it stays down. True when it was in between. */
 async function settleRestart(context: ContainerContext, container: Container): Promise<boolean> {
   if (container.state.phase !== "restarting") return false;

@@ -4,7 +4,7 @@
  * crash leaves behind is found by its labels when the engine starts.
  */
 
-import { stat } from "node:fs/promises";
+import { stat, writeFile } from "node:fs/promises";
 import { EngineError, messageOf } from "#base/error.ts";
 import { newHexId, shortId } from "#base/ids.ts";
 import type { ContainerConfig, ContainerCreateBody, HostConfig } from "#wire/docker/containers.ts";
@@ -26,6 +26,7 @@ import { generateName } from "./names.ts";
 import { planEndpoints } from "./networks.ts";
 import { planPorts } from "./port-bindings.ts";
 import { type ContainerRecord, INITIAL_STATE, type MountSpec, RECORD_VERSION } from "./record.ts";
+import { layersOf } from "./rootfs-view.ts";
 import { chooseSeccomp } from "./seccomp.ts";
 import { parseSecurityOptions } from "./security-options.ts";
 import { populateVolumes } from "./volume-copy.ts";
@@ -239,6 +240,9 @@ async function prepareFilesystem(
   undo.push(() => context.store.remove(record.id));
   undo.push(() => runtime.removeSnapshot(record.snapshotter, record.id));
   const rootfs = await runtime.prepareSnapshot(record.id, record.chainId, record.createdAt);
+  // Programs look for this file to find out that they are in a container.
+  const upper = layersOf(rootfs)?.[0];
+  if (upper !== undefined) await writeFile(`${upper}/.dockerenv`, "", { mode: 0o755 });
   await populateVolumes(context, record, rootfs);
   return rootfs;
 }

@@ -18,6 +18,7 @@ import type {
 } from "#wire/docker/containers.ts";
 import type { EndpointSettings } from "#wire/docker/networks.ts";
 import { createExecService, type ExecService, type TerminalSize } from "../exec/exec-service.ts";
+import { createFileService, type FileService } from "../files/service.ts";
 import { readLog } from "../logs/log-reader.ts";
 import { createNsClock } from "../logs/timestamps.ts";
 import type {
@@ -36,6 +37,7 @@ import { type ClientStreams, openSession, type Session } from "./attach.ts";
 import type { Container } from "./container.ts";
 import { type ContainerContext, type ContainerNetworks, publishEvent } from "./context.ts";
 import {
+  commitContainer,
   endForRemoval,
   killContainer,
   pauseContainer,
@@ -86,6 +88,7 @@ export interface AttachInfo {
 
 export interface ContainerEngine extends ContainerService {
   readonly execs: ExecService;
+  readonly files: FileService;
   restart(reference: string, options: StopOptions): Promise<void>;
   pause(reference: string): Promise<void>;
   unpause(reference: string): Promise<void>;
@@ -98,6 +101,8 @@ export interface ContainerEngine extends ContainerService {
   top(reference: string, psArguments: string): Promise<ContainerTop>;
   stats(reference: string, options: StatsOptions): AsyncIterable<ContainerStats>;
   prune(filters: Filters): Promise<ContainersPruneReport>;
+  /** Runs `make` while the container, if it runs, is frozen (with `pause`) and not removed. */
+  commit(reference: string, pause: boolean, make: () => Promise<string>): Promise<string>;
   /** What attach needs to know; refuses containers that cannot be attached to. */
   attachInfo(reference: string): AttachInfo;
   attach(reference: string, client: ClientStreams): Session;
@@ -168,6 +173,7 @@ function createEngine(context: ContainerContext, stopAudit: () => void): Contain
   const find = (reference: string) => context.registry.find(reference);
   return {
     execs: createExecService(context),
+    files: createFileService(context),
     create: (name, body, networking) =>
       createContainer(
         context,
@@ -199,6 +205,8 @@ function createEngine(context: ContainerContext, stopAudit: () => void): Contain
     stats: (reference, stats) => readStats(context, find(reference), stats),
     top: (reference, args) => act(() => topContainer(context, find(reference), args)),
     resize: (reference, size) => act(() => resizeContainer(context, find(reference), size)),
+    commit: (reference, pause, make) =>
+      act(() => commitContainer(context, find(reference), pause, make)),
     attachInfo: (reference) => attachInfo(find(reference)),
     attach: (reference, client) => attachContainer(context, find(reference), client),
     hasTerminal: (reference) => find(reference).record.config.Tty ?? false,

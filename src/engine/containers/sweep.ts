@@ -4,7 +4,7 @@
  * can be in the middle of a start that a dead engine asked for, so that the sweep is repeated.
  */
 
-import { readdir, rm } from "node:fs/promises";
+import { readdir, rmdir } from "node:fs/promises";
 import { messageOf } from "#base/error.ts";
 import { unmountSync } from "#platform/libc.ts";
 import { runCommand } from "#platform/net/command.ts";
@@ -51,6 +51,12 @@ export async function sweepMounts(context: ContainerContext): Promise<void> {
   for (const name of await readdir(context.mountRoot).catch(() => [])) {
     const path = `${context.mountRoot}/${name}`;
     unmountSync(path);
-    await rm(path, { recursive: true, force: true });
+    // Never what is in it: were something still mounted there, that would be a volume's data.
+    await rmdir(path).catch((error: unknown) =>
+      context.log.warn("a folder of an earlier engine's mount stays", {
+        path,
+        reason: messageOf(error),
+      }),
+    );
   }
 }

@@ -211,7 +211,8 @@ class Volumes implements LocalVolumes {
 
   async #write(record: VolumeRecord): Promise<void> {
     const folder = this.#folder(record.name);
-    await mkdir(join(folder, "_data"), { recursive: true, mode: 0o701 });
+    await mkdir(folder, { recursive: true, mode: 0o701 });
+    await mkdir(join(folder, "_data"), { recursive: true, mode: 0o755 });
     const path = join(folder, DESCRIPTION);
     await writeFile(`${path}.new`, JSON.stringify(record), { mode: 0o600, flush: true });
     await rename(`${path}.new`, path);

@@ -320,6 +320,23 @@ export interface ContainerTop {
   readonly Processes: readonly (readonly string[])[];
 }
 
+/** Header X-Docker-Container-Path-Stat of the archive endpoints, base64 of this as JSON. */
+export interface ContainerPathStat {
+  readonly name: string;
+  readonly size: number;
+  /** Go's os.FileMode. */
+  readonly mode: number;
+  readonly mtime: string;
+  readonly linkTarget: string;
+}
+
+/** One row of `GET /containers/{id}/changes`. */
+export interface FilesystemChange {
+  readonly Path: string;
+  /** 0 modified, 1 added, 2 deleted. */
+  readonly Kind: 0 | 1 | 2;
+}
+
 /** Body of `POST /containers/{id}/update`: the resources of HostConfig, and the restart policy. */
 export interface ContainerUpdateBody extends HostConfig {}
 

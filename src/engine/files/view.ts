@@ -1,0 +1,182 @@
+/**
+ * A container's files from outside, as one tree: of one that runs, through its own root, with all
+ * that is mounted there; of one that does not, its file system mounted for the moment, with its
+ * volumes and binds in place. The tree is reached through a descriptor of its root only.
+ */
+
+import { closeSync, constants, mkdirSync } from "node:fs";
+import { mkdir, mkdtemp, rmdir } from "node:fs/promises";
+import { join, posix } from "node:path";
+import { EngineError } from "#base/error.ts";
+import { MS_BIND, MS_RDONLY, MS_REC, mountSync, SystemError, unmountSync } from "#platform/libc.ts";
+import { fdPath, O_PATH, openInRoot, openRoot, using } from "#platform/rooted.ts";
+import type { Mount } from "#wire/gen/containerd/types_pb.js";
+import type { Container } from "../containers/container.ts";
+import type { ContainerContext } from "../containers/context.ts";
+import type { MountSpec } from "../containers/record.ts";
+import { layersOf } from "../containers/rootfs-view.ts";
+import { isAlive } from "../containers/state.ts";
+
+/** Runs `work` with the root of the container's files; what is asked for is `path` in it. */
+export async function withFiles<T>(
+  context: ContainerContext,
+  container: Container,
+  path: string,
+  work: (root: number) => Promise<T>,
+): Promise<T> {
+  const live = openLive(container);
+  if (live !== undefined) return using(live, work);
+  return context.locks.run(container.id, async () => {
+    const started = openLive(container);
+    if (started !== undefined) return using(started, work);
+    return withMounted(context, await rootfsOf(context, container), true, async (root) => {
+      for (const mount of container.record.mounts) {
+        await mountInto(context, container, mount, root, path);
+      }
+      return work(root);
+    });
+  });
+}
+
+/** The root of a container that runs; undefined when it does not (any more). */
+function openLive({ state }: Container): number | undefined {
+  if (!isAlive(state.phase)) return undefined;
+  try {
+    return openRoot(`/proc/${state.pid}/root`);
+  } catch {
+    return undefined;
+  }
+}
+
+/** Runs `work` with the container's own file system alone, read-only; also while it runs. */
+export async function withOwnFiles<T>(
+  context: ContainerContext,
+  container: Container,
+  work: (root: number) => Promise<T>,
+): Promise<T> {
+  return withMounted(context, await rootfsOf(context, container), false, work);
+}
+
+export async function rootfsOf(
+  context: ContainerContext,
+  container: Container,
+): Promise<readonly Mount[]> {
+  const { snapshotter } = container.record;
+  container.rootfs ??= await context.runtime.snapshotMounts(snapshotter, container.id);
+  return container.rootfs;
+}
+
+async function withMounted<T>(
+  context: ContainerContext,
+  rootfs: readonly Mount[],
+  writable: boolean,
+  work: (root: number) => Promise<T>,
+): Promise<T> {
+  await mkdir(context.mountRoot, { recursive: true, mode: 0o700 });
+  const folder = await mkdtemp(join(context.mountRoot, "files-"));
+  try {
+    mountRootfs(rootfs, folder, writable);
+    return await using(openRoot(folder), work);
+  } finally {
+    // With everything that was mounted below it.
+    unmountSync(folder);
+    await rmdir(folder);
+  }
+}
+
+/** A kernel page, which holds the options of a mount. */
+const OPTIONS_MAX_BYTES = 4000;
+
+function mountRootfs(rootfs: readonly Mount[], folder: string, writable: boolean): void {
+  const layers = layersOf(rootfs);
+  const [mount] = rootfs;
+  if (mount === undefined || layers === undefined) {
+    throw new EngineError("unimplemented", "this snapshotter's file systems cannot be mounted");
+  }
+  if (mount.type === "bind") {
+    mountSync(mount.source, folder, "", MS_BIND, "");
+    return;
+  }
+  // Read-only without an upper folder: that one may be in use by the running container.
+  const options = writable
+    ? mount.options.filter((option) => option.includes("=")).join(",")
+    : `lowerdir=${layers.length === 1 ? [...layers, folder].join(":") : layers.join(":")}`;
+  mountOverlay(options, folder, writable);
+}
+
+/** Many layers make more text than the kernel takes: then relative to the folder they share. */
+function mountOverlay(options: string, folder: string, writable: boolean): void {
+  const flags = writable ? 0 : MS_RDONLY;
+  if (options.length < OPTIONS_MAX_BYTES) {
+    mountSync("overlay", folder, "overlay", flags, options);
+    return;
+  }
+  const shared = /lowerdir=(\/(?:[^/:,]+\/)*?snapshots)\//.exec(options)?.[1];
+  if (shared === undefined) {
+    throw new EngineError("resource-exhausted", "the container has too many layers to be mounted");
+  }
+  const before = process.cwd();
+  // Nothing else runs in between: the mount is synchronous.
+  process.chdir(shared);
+  try {
+    mountSync("overlay", folder, "overlay", flags, options.replaceAll(`${shared}/`, ""));
+  } finally {
+    process.chdir(before);
+  }
+}
+
+async function mountInto(
+  context: ContainerContext,
+  container: Container,
+  mount: MountSpec,
+  root: number,
+  wanted: string,
+): Promise<void> {
+  if (mount.type === "tmpfs") return;
+  const source = await hostPathOf(context, container, mount);
+  const target = openTarget(root, mount, wanted);
+  if (target === undefined) return;
+  try {
+    mountSync(source, fdPath(target), "", MS_BIND | MS_REC, "");
+  } catch (error) {
+    // A bind whose source is gone: then there is nothing to see.
+    if (!(error instanceof SystemError)) throw error;
+  } finally {
+    closeSync(target);
+  }
+}
+
+async function hostPathOf(
+  context: ContainerContext,
+  { id }: Container,
+  mount: MountSpec,
+): Promise<string> {
+  if (mount.type === "bind") return mount.source;
+  return join(await context.volumes.mount(mount.source, id), mount.subpath);
+}
+
+/** Where a mount goes; made when it is missing and what is wanted lies in it. */
+function openTarget(root: number, { destination }: MountSpec, wanted: string): number | undefined {
+  try {
+    return openInRoot(root, destination, O_PATH);
+  } catch (error) {
+    if (!(error instanceof SystemError)) throw error;
+  }
+  const inside = posix.join("/", wanted, "/");
+  if (!inside.startsWith(`${destination}/`)) return undefined;
+  makeFolders(root, destination);
+  return openInRoot(root, destination, O_PATH);
+}
+
+function makeFolders(root: number, path: string): void {
+  if (path === "/") return;
+  makeFolders(root, posix.dirname(path));
+  const parent = openInRoot(root, posix.dirname(path), O_PATH | constants.O_DIRECTORY);
+  try {
+    mkdirSync(fdPath(parent, posix.basename(path)), { mode: 0o755 });
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== "EEXIST") throw error;
+  } finally {
+    closeSync(parent);
+  }
+}
