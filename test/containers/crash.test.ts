@@ -87,3 +87,22 @@ test.each(Array.from({ length: ROUNDS }, (_, round) => round))("round %i", async
   await expectNothingLeft();
   expect((await cli("volume", "ls", "-q")).stdout).toBe("");
 });
+
+test("a start that was cut off can be made again at once, or its container removed", async () => {
+  engine = await harness.spawn();
+  const flags = ["--network=none", `--cgroup-parent=${cgroupParent}`];
+  // Over the time that containerd takes from the first process to the answer.
+  for (const delayMs of [30, 50, 70, 90]) {
+    const again = (await cli("create", ...flags, IMAGE, "sleep", "1000")).stdout.trim();
+    const gone = (await cli("create", ...flags, IMAGE, "sleep", "1000")).stdout.trim();
+    const cutOff = [cli("start", again), cli("start", gone)];
+    await new Promise((resolve) => setTimeout(resolve, delayMs));
+    await engine.kill();
+    await Promise.all(cutOff);
+    engine = await harness.spawn();
+    expect(await cli("rm", "-f", gone)).toMatchObject({ code: 0 });
+    expect(await cli("start", again), `after ${delayMs} ms`).toMatchObject({ code: 0, stderr: "" });
+    expect(await cli("rm", "-f", again)).toMatchObject({ code: 0 });
+  }
+  await expectNothingLeft();
+});

@@ -25,6 +25,9 @@ import type { StoredContainer } from "./store.ts";
 import { sweepMounts, sweepProcesses } from "./sweep.ts";
 import type { TaskInfo } from "./task-runtime.ts";
 
+/** No start takes longer than this inside containerd. */
+const INHERITED_MS = 15_000;
+
 /** Loads every container, and finds out which of them run. Ends that were missed are finished. */
 export async function adoptAll(context: ContainerContext): Promise<void> {
   await sweepMounts(context);
@@ -77,6 +80,7 @@ export function startByPolicy(context: ContainerContext): void {
 
 function register(context: ContainerContext, { record, state }: StoredContainer): Container {
   const container = new Container(record, state, createLog(context, record));
+  container.inheritedUntilMs = context.clock.monotonicMs() + INHERITED_MS;
   context.registry.add(container);
   try {
     context.registry.reserveName(record.name, record.id);
@@ -169,15 +173,19 @@ function ended(state: RunState, at: string): RunState {
  * know of.
  */
 export async function auditTasks(context: ContainerContext, full: boolean): Promise<void> {
-  for (const id of await context.runtime.ownedContainers()) {
-    const container = context.registry.get(id);
-    if (container === undefined || isAlive(container.state.phase)) continue;
-    await context.locks.run(id, async () => {
+  const { runtime, registry, locks, log } = context;
+  const mayRun = (id: string) => isAlive(registry.get(id)?.state.phase ?? "removing");
+  // Tasks too: a container may be removed before the start that was cut off has made its task.
+  const ids = [...(await runtime.ownedContainers()), ...(await runtime.ownedTasks())];
+  for (const id of new Set(ids)) {
+    if (mayRun(id)) continue;
+    await locks.run(id, async () => {
       // A start or an end that was under way is over now, and may have changed it.
-      if (isAlive(container.state.phase) || context.closing) return;
-      context.log.warn("ending a task without a run", { container: id });
+      if (mayRun(id) || context.closing) return;
+      log.warn("ending a task without a run", { container: id });
       await clearTask(context, id);
-      await releaseRun(context, container);
+      const container = registry.get(id);
+      if (container !== undefined) await releaseRun(context, container);
     });
   }
   if (full) await sweepProcesses(context);

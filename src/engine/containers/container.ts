@@ -40,6 +40,11 @@ export class Container {
   startedMonotonicMs = 0;
   /** A stop, kill or remove is under way: the coming end is wanted. */
   endWanted = false;
+  /**
+   * Until when a start by an earlier engine may be under way in containerd, on the monotonic clock;
+   * 0 for a container that this engine has made.
+   */
+  inheritedUntilMs = 0;
   readonly execIds = new Set<string>();
   readonly #exits = new Set<(notice: ExitNotice) => void>();
   readonly #removed = deferred<number>();

@@ -129,6 +129,7 @@ export async function openContainerEngine(
       containerd: options.containerd,
       owner: options.dataRoot,
       runcRoot: `${options.execRoot}/runc`,
+      ioRoot: `${options.execRoot}/io`,
       snapshotter: options.snapshotter,
       clock: options.clock,
     }),

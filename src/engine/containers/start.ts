@@ -12,12 +12,14 @@ import type { Container } from "./container.ts";
 import { type ContainerContext, publishEvent } from "./context.ts";
 import { startHealthChecks } from "./health.ts";
 import { attachNetworks } from "./networks.ts";
+import type { OciSpec } from "./oci-spec.ts";
 import { tee } from "./output-hub.ts";
 import { prepareSpec } from "./prepare-spec.ts";
 import { ProcessIo, type ProcessIoOptions } from "./process-io.ts";
-import { releaseRun } from "./release.ts";
+import { clearTask, releaseRun } from "./release.ts";
 import { describeStartError } from "./start-error.ts";
 import { nextState } from "./state.ts";
+import type { ProcessPaths } from "./task-runtime.ts";
 
 /** The caller holds the container's lock, and has checked that it may start. */
 export async function startRun(context: ContainerContext, container: Container): Promise<void> {
@@ -32,11 +34,7 @@ export async function startRun(context: ContainerContext, container: Container):
     ]);
     container.io = io;
     container.log?.beginRun();
-    await runtime.createContainer(id, spec, {
-      snapshotter: container.record.snapshotter,
-      image: container.record.imageId,
-    });
-    const pid = await runtime.createTask(id, container.rootfs, io.paths);
+    const pid = await makeTask(context, container, { spec, paths: io.paths });
     io.connected();
     const network = await attachNetworks(context, container, pid);
     watchTask(context, container);
@@ -52,6 +50,37 @@ export async function startRun(context: ContainerContext, container: Container):
   container.announceStarted();
   publishEvent(context, container, "start");
   startHealthChecks(context, container);
+}
+
+/** How long a start waits for the end of one that an earlier engine did not live to see through. */
+const UNFINISHED_PATIENCE_MS = 5_000;
+const UNFINISHED_RETRY_MS = 200;
+
+/**
+ * The container and its task in containerd. containerd goes on with a start whose engine has died,
+ * and refuses a second one of the same name: what it makes is ended, then it is our turn.
+ */
+async function makeTask(
+  context: ContainerContext,
+  container: Container,
+  { spec, paths }: { readonly spec: OciSpec; readonly paths: ProcessPaths },
+): Promise<number> {
+  const { runtime, clock, log } = context;
+  const { id, record, rootfs = [] } = container;
+  const { snapshotter, imageId: image } = record;
+  const deadlineMs = clock.monotonicMs() + UNFINISHED_PATIENCE_MS;
+  for (;;) {
+    try {
+      await runtime.createContainer(id, spec, { snapshotter, image });
+      return await runtime.createTask(id, rootfs, paths);
+    } catch (error) {
+      const nowMs = clock.monotonicMs();
+      if (nowMs >= deadlineMs || nowMs >= container.inheritedUntilMs) throw error;
+      log.debug("a start is tried again", { container: id, reason: messageOf(error) });
+      await clearTask(context, id).catch(() => undefined);
+      await sleep(clock, UNFINISHED_RETRY_MS);
+    }
+  }
 }
 
 export function ioOptions(context: ContainerContext, container: Container): ProcessIoOptions {

@@ -29,6 +29,8 @@ export interface TaskRuntimeOptions {
   readonly owner: string;
   /** Where runc keeps its state. */
   readonly runcRoot: string;
+  /** Where the streams of this engine's processes are. */
+  readonly ioRoot: string;
   readonly snapshotter: string;
   readonly clock: Clock;
 }
@@ -60,12 +62,14 @@ export class TaskRuntime {
   readonly runcFolder: string;
   readonly #containerd: Containerd;
   readonly #owner: string;
+  readonly #ioRoot: string;
   readonly #clock: Clock;
   readonly #options: Any;
 
   constructor(options: TaskRuntimeOptions) {
     this.#containerd = options.containerd;
     this.#owner = options.owner;
+    this.#ioRoot = options.ioRoot;
     this.snapshotter = options.snapshotter;
     this.#clock = options.clock;
     // The shim adds the namespace.
@@ -117,11 +121,15 @@ export class TaskRuntime {
     return containers.map(({ id }) => id);
   }
 
+  /** Tasks of this engine, also those without a container: by where their output goes. */
+  async ownedTasks(): Promise<readonly string[]> {
+    const { tasks } = await this.#containerd.tasks.list({});
+    return tasks.filter(({ stdout }) => stdout.startsWith(`${this.#ioRoot}/`)).map(taskId);
+  }
+
   /** Ids of all tasks in the namespace, whoever's they are. */
   async taskIds(): Promise<readonly string[]> {
-    return (await this.#containerd.tasks.list({})).tasks.map(({ id, containerId }) =>
-      containerId === "" ? id : containerId,
-    );
+    return (await this.#containerd.tasks.list({})).tasks.map(taskId);
   }
 
   /** Ids of what runc has made for this engine, with a task or without. */
@@ -276,6 +284,10 @@ export class TaskRuntime {
     const { metrics } = await this.#containerd.tasks.metrics({ filters: [`id==${id}`] }, options);
     return metrics[0]?.data;
   }
+}
+
+function taskId({ id, containerId }: Process): string {
+  return containerId === "" ? id : containerId;
 }
 
 function any(typeUrl: string, value: Uint8Array): Any {
