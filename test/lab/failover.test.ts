@@ -4,8 +4,8 @@
  * default heartbeat of 5 s, not measurements.
  */
 
-import { readFileSync } from "node:fs";
 import { afterAll, beforeAll, expect, test } from "vitest";
+import { startOf } from "./host-state.ts";
 import { IMAGE, Lab, type Task, until } from "./lab.ts";
 
 const HOSTS = ["h1", "h2", "h3"];
@@ -143,15 +143,4 @@ async function processes(host: string): Promise<ReadonlyMap<number, string>> {
   const ids = (await lab.docker(host, "ps", "-q")).split("\n").filter(Boolean);
   const pids = await lab.docker(host, "inspect", "--format={{.State.Pid}}", ...ids);
   return new Map(pids.split("\n").map((pid) => [Number(pid), startOf(Number(pid)) ?? ""]));
-}
-
-/** When a process was started, in ticks since boot; undefined: it has ended. */
-function startOf(pid: number): string | undefined {
-  try {
-    const stat = readFileSync(`/proc/${pid}/stat`, "utf8");
-    const [state, ...rest] = stat.slice(stat.lastIndexOf(")") + 2).split(" ");
-    return state === "Z" ? undefined : rest[18];
-  } catch {
-    return undefined;
-  }
 }

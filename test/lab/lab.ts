@@ -19,6 +19,7 @@ export const DOCKERS = ["/usr/bin/docker", "/usr/local/bin/docker"].filter((path
 );
 export const IMAGE = "web:demo";
 const POLL_MS = 50;
+const REQUEST_TIMEOUT_MS = 30_000;
 
 export interface Finished {
   readonly code: number;
@@ -127,11 +128,19 @@ export class Lab {
     await Promise.all(others.map((host) => this.docker(host, "load", "-i", archive)));
   }
 
-  http(host: string, method: string, path: string, body?: unknown): Promise<Answer> {
+  /** One request to a host's engine; rejects when it takes longer than `timeoutMs`. */
+  http(
+    host: string,
+    method: string,
+    path: string,
+    body?: unknown,
+    timeoutMs = REQUEST_TIMEOUT_MS,
+  ): Promise<Answer> {
     const text = typeof body === "string" || body === undefined ? body : JSON.stringify(body);
     return new Promise((resolve, reject) => {
       const headers = { "Content-Type": "application/json" };
-      const options = { socketPath: this.socket(host), method, path, headers };
+      const signal = AbortSignal.timeout(timeoutMs);
+      const options = { socketPath: this.socket(host), method, path, headers, signal };
       const sent = request(options, (response) => {
         let answer = "";
         response.on("data", (chunk) => (answer += String(chunk)));
