@@ -572,3 +572,121 @@ test("a swarm network hosted here: its own bridge, addresses from the managers",
   await expect(store.inspect("ov")).rejects.toThrow("network ov not found");
   host.run(undefined, "ip", "link", "del", "ov0");
 });
+
+describe("macvlan", () => {
+  const LAN = {
+    Config: [{ Subnet: "192.0.2.0/24", Gateway: OUTSIDE_ADDRESS, IPRange: "192.0.2.64/26" }],
+  };
+
+  test("on a parent: containers are neighbours of what is outside", async () => {
+    await store.create({ Name: "lan", Driver: "macvlan", IPAM: LAN, Options: { parent: "up0" } });
+    const { sandbox, ip } = await running("one", [publish(80, 8080)], "lan");
+    expect(ip).toBe("192.0.2.64");
+    await host.serve(sandbox, 80, "one");
+    expect(host.get(host.outside, `http://${ip}/`)).toBe("one");
+    // Its ports are its own: nothing is published on the host.
+    expect(host.get(host.outside, `http://${HOST_ADDRESS}:8080/`)).toBeUndefined();
+    const two = await running("two", [], "lan");
+    expect(host.get(two.sandbox, `http://${ip}/`)).toBe("one");
+    expect(host.run(two.sandbox, "ip", "route", "show", "default")).toContain(OUTSIDE_ADDRESS);
+    await expect(
+      store.create({ Name: "again", Driver: "macvlan", Options: { parent: "up0" } }),
+    ).rejects.toThrow(/^network dm-[0-9a-f]{12} is already using parent interface up0$/);
+
+    const id = (await store.inspect("lan")).Id;
+    store.close();
+    store = await open();
+    await store.reconcile(new Map([one(sandbox), one(two.sandbox)]));
+    expect(host.get(host.outside, `http://${ip}/`)).toBe("one");
+    await store.disconnect(two.sandbox, "lan", []);
+    expect(host.run(two.sandbox, "ip", "-o", "link")).not.toContain("eth0");
+    await store.detach(sandbox.containerId);
+    await store.remove(id);
+    expect(host.run(undefined, "ip", "-o", "link", "show", "up0")).toContain("state UP");
+  });
+
+  test("without a parent: each other and nothing else", async () => {
+    await store.create({ Name: "alone", Driver: "macvlan" });
+    expect((await store.inspect("alone")).Internal).toBe(true);
+    const [first, second] = [await running("a", [], "alone"), await running("b", [], "alone")];
+    await host.serve(second.sandbox, 80, "b");
+    expect(host.get(first.sandbox, `http://${second.ip}/`)).toBe("b");
+    expect(host.run(first.sandbox, "ip", "route", "show", "default")).toBe("");
+    expect(host.get(first.sandbox, `http://${HOST_ADDRESS}:80/`)).toBeUndefined();
+    for (const { sandbox } of [first, second]) await store.detach(sandbox.containerId);
+    await store.remove("alone");
+    expect(host.run(undefined, "ip", "-o", "link")).not.toMatch(/ d[mp]-/);
+  });
+
+  test("a VLAN of an interface is made, and goes with its network", async (context) => {
+    const probe = ["link", "add", "link", "up0", "name", "probe", "type", "vlan", "id", "9"];
+    try {
+      host.run(undefined, "ip", ...probe);
+    } catch {
+      context.skip("this kernel has no VLANs");
+    }
+    host.run(undefined, "ip", "link", "del", "probe");
+    await store.create({ Name: "tagged", Driver: "macvlan", Options: { parent: "up0.50" } });
+    expect(host.run(undefined, "ip", "-d", "link", "show", "up0.50")).toContain("id 50");
+    await store.remove("tagged");
+    expect(host.run(undefined, "ip", "-o", "link")).not.toContain("up0.50");
+  });
+
+  test.each([
+    [{ parent: "nope" }, "invalid subinterface vlan name nope, example formatting is eth0.10"],
+    [{ parent: "nope.7" }, "failed to find master interface nope on the Docker host"],
+    [{ parent: "up0.5000" }, "vlan id must be between 1-4094, received: 5000"],
+    [{ parent: "lo" }, "loopback interface is not a valid macvlan parent link"],
+    [{ parent: "up0; id" }, "invalid parent interface name"],
+    [{ parent: "up0", macvlan_mode: "x" }, "requested macvlan mode 'x' is not valid"],
+  ])("refuses %j", async (Options, message) => {
+    await expect(store.create({ Name: "bad", Driver: "macvlan", Options })).rejects.toThrow(
+      message,
+    );
+    expect((await store.list(new Map())).length).toBe(3);
+  });
+});
+
+test("IPv6 alone: an address, a router, published ports", async () => {
+  await store.create({ Name: "six", EnableIPv4: false, EnableIPv6: true });
+  await expect(store.create({ Name: "no", EnableIPv4: false })).rejects.toThrow(
+    "IPv4 or IPv6 must be enabled",
+  );
+  const sandbox = await container("one");
+  const { networks } = await store.attach(sandbox, { six: {} }, [publish(80, 8080)]);
+  expect(networks[0]?.endpoint).toMatchObject({
+    IPAddress: "",
+    GlobalIPv6Address: expect.stringMatching(/^fd[0-9a-f:]+::2$/),
+  });
+  await host.serve(sandbox, 80, "six");
+  const url = "http://[2001:db8::1]:8080/";
+  await expect.poll(() => host.get(host.outside, url), { timeout: 5000 }).toBe("six");
+});
+
+test("a configuration is taken from another network, which stays while it is used", async () => {
+  await store.create({
+    Name: "config",
+    ConfigOnly: true,
+    IPAM: { Config: [{ Subnet: "10.66.0.0/24" }] },
+    Labels: { from: "config" },
+  });
+  expect(await store.inspect("config")).toMatchObject({ ConfigOnly: true, Driver: "null" });
+  await store.create({ Name: "real", ConfigFrom: { Network: "config" } });
+  expect(await store.inspect("real")).toMatchObject({
+    ConfigFrom: { Network: "config" },
+    IPAM: { Config: [{ Subnet: "10.66.0.0/24", Gateway: "10.66.0.1" }] },
+    Labels: { from: "config" },
+  });
+  expect((await running("one", [], "real")).ip).toBe("10.66.0.2");
+  await expect(running("two", [], "config")).rejects.toThrow(
+    "cannot create endpoint on configuration-only network",
+  );
+  await expect(store.remove("config")).rejects.toThrow('configuration network "config" is in use');
+  for (const sandbox of sandboxes) await store.detach(sandbox.containerId);
+  await store.remove("real");
+  await store.remove("config");
+});
+
+function one(sandbox: NetworkSandbox): [string, NetworkSandbox] {
+  return [sandbox.containerId, sandbox];
+}

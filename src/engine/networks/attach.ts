@@ -15,7 +15,8 @@ import {
   planHostedEndpoint,
   planLocalEndpoint,
 } from "./endpoint-plan.ts";
-import { isWired, LocalNetwork, OPTION } from "./network.ts";
+import { isPlugged, isWired, LocalNetwork, OPTION } from "./network.ts";
+import { MODE_OPTION } from "./parent.ts";
 import { holdPorts, type PublishTarget, publishTarget, releasePorts } from "./publish.ts";
 import type { AttachmentRecord, EndpointRecord, PublishedPort } from "./records.ts";
 import { renderPorts } from "./ruleset.ts";
@@ -123,9 +124,12 @@ export function publishPlan(
   const { v4, v6 } = gatewayEndpoints(endpoints);
   // The network that leads out is the one that answers; an internal one publishes nothing.
   const open = endpoints.filter(
-    (endpoint) => isWired(endpoint) && !state.networks.get(endpoint.networkId)?.record.internal,
+    (endpoint) => !state.networks.get(endpoint.networkId)?.record.internal,
   );
-  const ordered = [v4, v6, ...open].filter((endpoint) => endpoint !== undefined);
+  // What has its own place on the network outside is reached there, not through the host.
+  const ordered = [v4, v6, ...open].filter(
+    (endpoint): endpoint is EndpointRecord => endpoint !== undefined && isPlugged(endpoint),
+  );
   const [first] = ordered;
   if (first === undefined) return undefined;
   const network = state.networks.get(first.networkId)?.record;
@@ -196,6 +200,9 @@ function wiringOf(state: NetworkState, endpoint: EndpointRecord): EndpointWiring
     endpoint,
     mtu: local?.mtu(mtu) ?? hosted?.mtu ?? mtu,
     neighbours: local?.record.options[OPTION.icc] !== "false",
+    ...(local?.record.driver === "macvlan"
+      ? { macvlan: local.record.options[MODE_OPTION] ?? "bridge" }
+      : {}),
   };
 }
 
@@ -258,7 +265,7 @@ async function detachLocked(state: NetworkState, containerId: string): Promise<v
     await state.options.resolver?.detached(containerId);
     for (const endpoint of endpoints) await unplug(state, containerId, endpoint);
     await state.wiring.removeLinks(
-      endpoints.filter(isWired).map(({ hostInterface }) => hostInterface),
+      endpoints.filter(isPlugged).map(({ hostInterface }) => hostInterface),
     );
   } finally {
     // Addresses are free when the interfaces are gone, not before.

@@ -21,7 +21,7 @@ import {
 } from "./attach.ts";
 import { attachResult } from "./attach-result.ts";
 import { dnsNames } from "./endpoint-plan.ts";
-import { isWired, LocalNetwork } from "./network.ts";
+import { LocalNetwork } from "./network.ts";
 import { releasePorts } from "./publish.ts";
 import type { EndpointRecord, PublishedPort } from "./records.ts";
 import { announceNames, findNetwork, type NetworkState, publishEvent } from "./state.ts";
@@ -49,7 +49,7 @@ export function connectContainer(
       ports = await movePorts(state, sandbox, { from: endpoints, to: after, ports }, requests);
       return await attachResult(state, sandbox, after, ports);
     } catch (error) {
-      if (isWired(endpoint)) await state.wiring.removeLinks([endpoint.hostInterface]);
+      await state.wiring.disconnect(endpoint, sandbox.pid);
       state.networks.get(endpoint.networkId)?.leave(containerId);
       await saveAttachment(state, sandbox, endpoints, ports);
       await setGateways(state, sandbox, endpoints);
@@ -79,7 +79,7 @@ export function disconnectContainer(
     }
     const rest = attachment.endpoints.filter((candidate) => candidate !== endpoint);
     await unplug(state, containerId, endpoint);
-    if (isWired(endpoint)) await state.wiring.removeLinks([endpoint.hostInterface]);
+    await state.wiring.disconnect(endpoint, sandbox.pid);
     state.networks.get(id)?.leave(containerId);
     await saveAttachment(state, sandbox, rest, attachment.ports);
     await setGateways(state, sandbox, rest);

@@ -54,6 +54,9 @@ export function planLocalEndpoint(
   more: { readonly interface: string; readonly random: Random },
 ): EndpointRecord {
   checkSettings(network, settings);
+  if (network.record.configOnly) {
+    throw new EngineError("forbidden", "cannot create endpoint on configuration-only network");
+  }
   const ipv4 = network.allocate(4, settings.IPAMConfig?.IPv4Address);
   const ipv6 = network.record.ipv6
     ? network.allocate(6, settings.IPAMConfig?.IPv6Address)
@@ -71,7 +74,8 @@ export function planLocalEndpoint(
     settings,
     ...more,
   });
-  if (driver !== "host" && driver !== "null") return endpoint;
+  if (driver === "bridge") return endpoint;
+  if (driver === "macvlan") return { ...endpoint, hostInterface: "" };
   return { ...endpoint, hostInterface: "", interface: "", mac: "" };
 }
 

@@ -12,7 +12,7 @@ import {
 import type { Filters } from "../ports.ts";
 import type { LocalNetwork } from "./network.ts";
 import { PREDEFINED } from "./network-spec.ts";
-import type { AttachmentRecord, EndpointRecord } from "./records.ts";
+import type { AttachmentRecord, EndpointRecord, NetworkRecord } from "./records.ts";
 
 export function inspectLocal(
   network: LocalNetwork,
@@ -32,22 +32,26 @@ export function inspectLocal(
     Created: record.created,
     Scope: "local",
     Driver: record.driver,
-    EnableIPv4: true,
+    EnableIPv4: record.ipv4 ?? true,
     EnableIPv6: record.ipv6,
     IPAM: {
       Driver: record.ipamDriver,
       Options: record.ipamOptions,
-      Config: record.driver === "bridge" ? record.ipam.map(poolOf) : null,
+      Config: isPredefinedDriver(record) ? null : record.ipam.map(poolOf),
     },
     Internal: record.internal,
     Attachable: record.attachable,
     Ingress: false,
-    ConfigFrom: { Network: "" },
-    ConfigOnly: false,
+    ConfigFrom: { Network: record.configFrom ?? "" },
+    ConfigOnly: record.configOnly ?? false,
     Containers: containers,
     Options: record.options,
     Labels: record.labels,
   };
+}
+
+function isPredefinedDriver({ driver, configOnly }: NetworkRecord): boolean {
+  return driver === "host" || (driver === "null" && !configOnly);
 }
 
 function poolOf({ subnet, range, gateway, auxiliary }: LocalNetwork["record"]["ipam"][number]) {

@@ -14,6 +14,7 @@ import {
   type SubnetPool,
 } from "./ipam.ts";
 import { OPTION } from "./network.ts";
+import { PARENT_OPTION, parentOf } from "./parent.ts";
 import type { IpamRecord, NetworkRecord } from "./records.ts";
 
 export const PREDEFINED: readonly string[] = ["bridge", "host", "none", "default"];
@@ -30,49 +31,135 @@ export interface SpecContext {
   readonly hostSubnets: readonly Prefix[];
   /** A /64 that is this network's own, for IPv6 without a chosen subnet. */
   readonly localIpv6: string;
+  /** A network of this host by name, to take the configuration from. */
+  configOf(name: string): NetworkRecord | undefined;
 }
 
 export function networkRecordOf(body: NetworkCreateBody, context: SpecContext): NetworkRecord {
   const { Name: name } = body;
   checkName(name);
-  const driver = body.Driver === undefined || body.Driver === "" ? "bridge" : body.Driver;
-  if (driver === "host" || driver === "null") {
-    throw new EngineError("forbidden", `only one instance of "${driver}" network is allowed`);
+  const from = body.ConfigFrom?.Network ?? "";
+  if (body.ConfigOnly) return configRecord(body, context);
+  const wanted = from === "" ? body : withConfig(body, context.configOf(from), from);
+  const driver = driverOf(wanted);
+  const ipamDriver = ipamDriverOf(wanted);
+  const options = { ...wanted.Options };
+  const [ipv4, ipv6] = [wanted.EnableIPv4 ?? true, wanted.EnableIPv6 ?? false];
+  if (!ipv4 && !ipv6) {
+    throw new EngineError("invalid-argument", "IPv4 or IPv6 must be enabled");
   }
-  if (driver !== "bridge") throw new EngineError("not-found", `plugin "${driver}" not found`);
-  if (body.ConfigOnly === true || (body.ConfigFrom?.Network ?? "") !== "") {
-    throw new EngineError("unimplemented", "configuration-only networks are not supported");
-  }
-  if (body.Ingress === true) {
-    throw new EngineError("forbidden", "an ingress network must be a swarm network");
-  }
-  const ipamDriver = body.IPAM?.Driver ?? "";
-  if (!["", "default", "null"].includes(ipamDriver)) {
-    throw new EngineError("not-found", `plugin "${ipamDriver}" not found`);
-  }
-  const options = { ...body.Options };
-  const ipv6 = body.EnableIPv6 ?? false;
-  const ipam = planIpam(body.IPAM?.Config ?? [], {
-    ...context,
-    ipv6,
-    internal: body.Internal === true,
-  });
+  const parentless = driver === "macvlan" && (options[PARENT_OPTION] ?? "") === "";
+  const internal = (wanted.Internal ?? false) || parentless;
+  const ipam = planIpam(wanted.IPAM?.Config ?? [], { ...context, ipv4, ipv6, internal });
   return {
     version: 1,
     id: context.id,
     name,
     driver,
     created: context.created,
+    ipv4,
     ipv6,
-    internal: body.Internal ?? false,
-    attachable: body.Attachable ?? false,
-    ipamDriver: ipamDriver === "" ? "default" : ipamDriver,
-    ipamOptions: body.IPAM?.Options ?? null,
+    ...(from === "" ? {} : { configFrom: from }),
+    internal,
+    attachable: wanted.Attachable ?? false,
+    ipamDriver,
+    ipamOptions: wanted.IPAM?.Options ?? null,
     ipam: ipam.records,
     userSubnet: ipam.chosen,
     options,
+    labels: { ...wanted.Labels },
+    bridge:
+      driver === "macvlan"
+        ? parentOf(options, context.id)
+        : interfaceName(options[OPTION.bridgeName], context.id),
+  };
+}
+
+function driverOf({ Driver, Ingress }: NetworkCreateBody): "bridge" | "macvlan" {
+  const driver = Driver === undefined || Driver === "" ? "bridge" : Driver;
+  if (driver === "host" || driver === "null") {
+    throw new EngineError("forbidden", `only one instance of "${driver}" network is allowed`);
+  }
+  if (driver !== "bridge" && driver !== "macvlan") {
+    throw new EngineError("not-found", `plugin "${driver}" not found`);
+  }
+  if (Ingress === true) {
+    throw new EngineError("forbidden", "an ingress network must be a swarm network");
+  }
+  return driver;
+}
+
+function ipamDriverOf({ IPAM }: NetworkCreateBody): string {
+  const driver = IPAM?.Driver ?? "";
+  if (["", "default", "null"].includes(driver)) return driver === "" ? "default" : driver;
+  throw new EngineError("not-found", `plugin "${driver}" not found`);
+}
+
+/** What `--config-only` keeps: settings for other networks, and nothing in the kernel. */
+function configRecord(body: NetworkCreateBody, context: SpecContext): NetworkRecord {
+  if ((body.ConfigFrom?.Network ?? "") !== "") {
+    throw new EngineError(
+      "invalid-argument",
+      "a configuration network cannot depend on another configuration network",
+    );
+  }
+  const pools = (body.IPAM?.Config ?? []).flatMap((pool) =>
+    (pool.Subnet ?? "") === "" ? [] : [chosenPool(pool, [], false)],
+  );
+  return {
+    version: 1,
+    id: context.id,
+    name: body.Name,
+    driver: "null",
+    created: context.created,
+    ipv4: body.EnableIPv4 ?? true,
+    ipv6: body.EnableIPv6 ?? false,
+    configOnly: true,
+    internal: body.Internal ?? false,
+    attachable: body.Attachable ?? false,
+    ipamDriver: ipamDriverOf(body),
+    ipamOptions: body.IPAM?.Options ?? null,
+    ipam: pools,
+    userSubnet: pools.length > 0,
+    options: { ...body.Options },
     labels: { ...body.Labels },
-    bridge: interfaceName(options[OPTION.bridgeName], context.id),
+    bridge: "",
+  };
+}
+
+function withConfig(
+  body: NetworkCreateBody,
+  config: NetworkRecord | undefined,
+  name: string,
+): NetworkCreateBody {
+  if (config === undefined) throw new EngineError("not-found", `network ${name} not found`);
+  if (!config.configOnly) {
+    throw new EngineError("forbidden", `${name} is not a configuration network`);
+  }
+  const own = (body.IPAM?.Config ?? []).length > 0 || Object.keys(body.Options ?? {}).length > 0;
+  if (own) {
+    throw new EngineError(
+      "forbidden",
+      "user supplied configurations are not supported if the network depends on a configuration network",
+    );
+  }
+  return {
+    ...body,
+    Internal: config.internal,
+    EnableIPv4: config.ipv4 ?? true,
+    EnableIPv6: config.ipv6,
+    Options: config.options,
+    Labels: { ...config.labels, ...body.Labels },
+    IPAM: {
+      Driver: config.ipamDriver,
+      Options: config.ipamOptions,
+      Config: config.ipam.map(({ subnet, range, gateway, auxiliary }) => ({
+        Subnet: subnet,
+        ...(range === undefined ? {} : { IPRange: range }),
+        ...(gateway === undefined ? {} : { Gateway: gateway }),
+        ...(auxiliary === undefined ? {} : { AuxiliaryAddresses: auxiliary }),
+      })),
+    },
   };
 }
 
@@ -101,6 +188,7 @@ function interfaceName(chosen: string | undefined, id: string): string {
 }
 
 interface IpamContext extends SpecContext {
+  readonly ipv4: boolean;
   readonly ipv6: boolean;
   readonly internal: boolean;
 }
@@ -117,12 +205,14 @@ function planIpam(
     const record = chosenPool(pool, taken);
     const subnet = parsePrefix(record.subnet);
     if (subnet?.family === 6 && !context.ipv6) continue;
+    if (subnet?.family === 4 && !context.ipv4) continue;
     if (subnet !== undefined) taken.push(subnet);
     chosen.push(record);
   }
   const hasFamily = (six: boolean) => chosen.some(({ subnet }) => subnet.includes(":") === six);
   const records = [...chosen];
-  if (!hasFamily(false)) records.unshift(withGateway(cutIpv4(pools, taken, context)));
+  if (context.ipv4 && !hasFamily(false))
+    records.unshift(withGateway(cutIpv4(pools, taken, context)));
   if (context.ipv6 && !hasFamily(true)) records.push(withGateway({ subnet: context.localIpv6 }));
   return { records, chosen: chosen.length > 0 };
 }
@@ -149,7 +239,8 @@ function cutIpv4(
   return { subnet };
 }
 
-function chosenPool(pool: IpamPool, taken: readonly Prefix[]): IpamRecord {
+/** `route` false leaves a gateway that nobody chose to whoever uses the pool. */
+function chosenPool(pool: IpamPool, taken: readonly Prefix[], route = true): IpamRecord {
   const parsed = parsePrefix(pool.Subnet ?? "");
   if (parsed === undefined) {
     throw new EngineError("invalid-argument", `invalid subnet ${pool.Subnet}: invalid CIDR block`);
@@ -166,12 +257,13 @@ function chosenPool(pool: IpamPool, taken: readonly Prefix[]): IpamRecord {
       chosenAddress("auxiliary address", address, subnet) ?? "",
     ]),
   );
-  return withGateway({
+  const record: IpamRecord = {
     subnet: formatPrefix(subnet),
     ...(range === undefined ? {} : { range }),
     ...(gateway === undefined ? {} : { gateway }),
     ...(Object.keys(auxiliary).length === 0 ? {} : { auxiliary }),
-  });
+  };
+  return route ? withGateway(record) : record;
 }
 
 function chosenRange(text: string | undefined, subnet: Prefix): string | undefined {

@@ -138,5 +138,10 @@ export function addressesOf(endpoint: EndpointRecord): readonly string[] {
 
 /** False for host and none, which a container is on without an interface of its own. */
 export function isWired(endpoint: EndpointRecord): boolean {
+  return endpoint.interface !== "";
+}
+
+/** Whether the host holds an end of it: the other kinds live in the container's namespace alone. */
+export function isPlugged(endpoint: EndpointRecord): boolean {
   return endpoint.hostInterface !== "";
 }

@@ -22,10 +22,16 @@ export interface NetworkRecord {
   readonly version: 1;
   readonly id: string;
   readonly name: string;
-  readonly driver: "bridge" | "host" | "null";
+  readonly driver: "bridge" | "macvlan" | "host" | "null";
   /** RFC 3339 with nanoseconds. */
   readonly created: string;
+  /** Absent = true: records of old have no such field. */
+  readonly ipv4?: boolean;
   readonly ipv6: boolean;
+  /** Only a configuration that other networks take theirs from. */
+  readonly configOnly?: boolean;
+  /** Name of the network that the configuration was taken from. */
+  readonly configFrom?: string;
   readonly internal: boolean;
   readonly attachable: boolean;
   readonly ipamDriver: string;
@@ -35,7 +41,7 @@ export interface NetworkRecord {
   readonly userSubnet: boolean;
   readonly options: Readonly<Record<string, string>>;
   readonly labels: Readonly<Record<string, string>>;
-  /** Interface in the kernel; "" for host and null. */
+  /** The bridge, or the parent of a macvlan network; "" for host and null. */
   readonly bridge: string;
 }
 
@@ -45,9 +51,9 @@ export interface EndpointRecord {
   /** As it was when attached; swarm networks may be forgotten before their endpoints. */
   readonly networkName: string;
   readonly bridge: string;
-  /** The end of the veth pair on the host. */
+  /** The end of the veth pair on the host; "" where there is none (macvlan, host, null). */
   readonly hostInterface: string;
-  /** The end in the container: "eth0". */
+  /** The end in the container: "eth0"; "" on host and null. */
   readonly interface: string;
   readonly mac: string;
   /** With prefix length. */

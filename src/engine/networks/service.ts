@@ -36,6 +36,7 @@ import { DEFAULT_POOLS, formatPrefix, isUsable } from "./ipam.ts";
 import { type HostedNetwork, LocalNetwork } from "./network.ts";
 import { containerOf, filterNetworks, inspectLocal, pruneFilter } from "./network-json.ts";
 import { networkRecordOf, PREDEFINED } from "./network-spec.ts";
+import { dummyName } from "./parent.ts";
 import { HostPorts } from "./port-hold.ts";
 import { type AttachmentRecord, RecordFolder } from "./records.ts";
 import { renderNetwork } from "./ruleset.ts";
@@ -218,7 +219,7 @@ class LocalNetworks implements NetworkStore {
       const deleted: string[] = [];
       for (const network of this.#state.networks.values()) {
         const { record, endpoints } = network;
-        if (PREDEFINED.includes(record.name) || endpoints.size > 0) continue;
+        if (PREDEFINED.includes(record.name) || endpoints.size > 0 || record.configOnly) continue;
         if (more?.keep.has(record.name) || !wanted(record.created, record.labels)) continue;
         await this.#remove(network);
         deleted.push(record.name);
@@ -279,6 +280,7 @@ class LocalNetworks implements NetworkStore {
       networkSubnets: takenSubnets(state),
       hostSubnets: await hostSubnets(state),
       localIpv6: localIpv6(id),
+      configOf: (name) => findLocal(state, name)?.record,
     });
     if (existing) {
       throw new EngineError("already-exists", `network with name ${record.name} already exists`);
@@ -286,8 +288,7 @@ class LocalNetworks implements NetworkStore {
     const network = new LocalNetwork(record);
     await state.networkFiles.save(id, record);
     try {
-      await this.#checkBridgeName(record.bridge);
-      await state.wiring.ensureBridge(bridgePlan(record, network.mtu(bridge.mtu)), []);
+      await this.#makeInterface(network, bridge.mtu);
       if (record.ipv6) state.wiring.enableForwarding(true);
       state.networks.set(id, network);
       const rules = rulesetNetwork(network);
@@ -301,10 +302,38 @@ class LocalNetworks implements NetworkStore {
     return { id, warning: "" };
   }
 
-  async #checkBridgeName(name: string): Promise<void> {
-    const links = await this.#state.wiring.links();
-    if (!links.some(({ ifname }) => ifname === name)) return;
-    throw new EngineError("forbidden", `networks have same bridge name: ${name} exists already`);
+  async #makeInterface(network: LocalNetwork, mtu: number): Promise<void> {
+    const { wiring, networks } = this.#state;
+    const { record } = network;
+    if (record.bridge === "") return;
+    const links = await wiring.links();
+    if (record.driver === "macvlan") {
+      const other = [...networks.values()].find(
+        ({ record: { bridge } }) => bridge === record.bridge,
+      );
+      if (other !== undefined) {
+        throw new EngineError(
+          "internal",
+          `network ${dummyName(other.record.id)} is already using parent interface ${record.bridge}`,
+        );
+      }
+      await wiring.ensureParent(record, links);
+      return;
+    }
+    if (links.some(({ ifname }) => ifname === record.bridge)) {
+      throw new EngineError(
+        "forbidden",
+        `networks have same bridge name: ${record.bridge} exists already`,
+      );
+    }
+    await wiring.ensureBridge(bridgePlan(record, network.mtu(mtu)), []);
+  }
+
+  /** Parents that the user made are the user's. */
+  async #removeInterface({ record }: LocalNetwork): Promise<void> {
+    const { wiring } = this.#state;
+    const link = (await wiring.links()).find(({ ifname }) => ifname === record.bridge);
+    if (link !== undefined && wiring.isOurs(link)) await wiring.removeLinks([record.bridge]);
   }
 
   /** Who keeps a network from being removed. */
@@ -331,9 +360,15 @@ class LocalNetworks implements NetworkStore {
         `error while removing network: network ${record.name} id ${record.id} has active endpoints (${this.#users(network)})`,
       );
     }
+    const user = [...state.networks.values()].find(
+      (other) => record.configOnly && other.record.configFrom === record.name,
+    );
+    if (user !== undefined) {
+      throw new EngineError("forbidden", `configuration network "${record.name}" is in use`);
+    }
     network.removing = true;
     try {
-      await state.wiring.removeLinks([record.bridge]);
+      await this.#removeInterface(network);
       state.networks.delete(record.id);
       const rules = rulesetNetwork(network);
       if (rules !== undefined) {

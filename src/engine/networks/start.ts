@@ -7,10 +7,11 @@
 import { EngineError } from "#base/error.ts";
 import { newHexId } from "#base/ids.ts";
 import { type Prefix, parsePrefix } from "#model/ip.ts";
+import type { IpLink } from "#platform/net/ip.ts";
 import type { NetworkSandbox } from "../ports.ts";
 import { detachContainer, wire } from "./attach.ts";
 import { cutSubnet, formatPrefix, networkOf } from "./ipam.ts";
-import { LocalNetwork, OPTION } from "./network.ts";
+import { isPlugged, LocalNetwork, OPTION } from "./network.ts";
 import { withGateway } from "./network-spec.ts";
 import type { AttachmentRecord, IpamRecord, NetworkRecord } from "./records.ts";
 import { announceNames, type NetworkOptions, type NetworkState, writeTable } from "./state.ts";
@@ -148,7 +149,7 @@ async function defaultPool(
 
 export function takenSubnets(state: NetworkState): Prefix[] {
   return [...state.networks.values()].flatMap(({ record }) =>
-    record.ipam.flatMap(({ subnet }) => parsePrefix(subnet) ?? []),
+    record.configOnly ? [] : record.ipam.flatMap(({ subnet }) => parsePrefix(subnet) ?? []),
   );
 }
 
@@ -162,8 +163,12 @@ async function mendBridges(state: NetworkState): Promise<void> {
   const wanted = new Set<string>();
   for (const network of state.networks.values()) {
     const { record } = network;
-    if (record.driver !== "bridge") continue;
+    if (record.bridge === "") continue;
     wanted.add(record.bridge);
+    if (record.driver === "macvlan") {
+      await mendParent(state, record, links);
+      continue;
+    }
     await state.wiring.ensureBridge(
       bridgePlan(record, network.mtu(state.options.bridge.mtu)),
       links,
@@ -172,14 +177,27 @@ async function mendBridges(state: NetworkState): Promise<void> {
   const stray = links.filter(
     (link) =>
       state.wiring.isOurs(link) &&
-      link.linkinfo?.info_kind === "bridge" &&
+      ["bridge", "vlan"].includes(link.linkinfo?.info_kind ?? "") &&
       !wanted.has(link.ifname),
   );
   if (stray.length === 0) return;
-  state.log.info("bridges of an earlier run removed", {
-    bridges: stray.map(({ ifname }) => ifname),
+  state.log.info("interfaces of networks that are no more removed", {
+    interfaces: stray.map(({ ifname }) => ifname),
   });
   await state.wiring.removeLinks(stray.map(({ ifname }) => ifname));
+}
+
+/** An interface that was pulled out must not keep the engine from its other networks. */
+async function mendParent(
+  state: NetworkState,
+  record: NetworkRecord,
+  links: readonly IpLink[],
+): Promise<void> {
+  try {
+    await state.wiring.ensureParent(record, links);
+  } catch (error) {
+    state.log.error("a network has lost its parent interface", { network: record.name, error });
+  }
 }
 
 /** What running containers hold is mended, the rest is freed. */
@@ -191,10 +209,11 @@ export async function reconcileContainers(
     if (!running.has(containerId)) await detachContainer(state, containerId);
   }
   const links = new Map((await state.wiring.links()).map((link) => [link.ifname, link]));
-  const held = new Set<string>();
+  // A parent of our own making is no container's.
+  const held = new Set([...state.networks.values()].map(({ record }) => record.bridge));
   for (const [containerId, attachment] of state.attachments) {
     const sandbox = running.get(containerId);
-    for (const endpoint of attachment.endpoints) {
+    for (const endpoint of attachment.endpoints.filter(isPlugged)) {
       held.add(endpoint.hostInterface);
       if (sandbox === undefined) continue;
       const link = links.get(endpoint.hostInterface);

@@ -26,6 +26,7 @@ import {
   setLink,
 } from "#wire/rtnetlink.ts";
 import { macOf } from "./ipam.ts";
+import { ensureParent } from "./parent.ts";
 import type { EndpointRecord, NetworkRecord } from "./records.ts";
 
 export interface BridgePlan {
@@ -43,6 +44,8 @@ export interface EndpointWiring {
   readonly mtu: number;
   /** False: containers on the bridge must not reach each other. */
   readonly neighbours: boolean;
+  /** Mode of a macvlan interface; absent = a veth pair to a bridge. */
+  readonly macvlan?: string;
 }
 
 const LINKS_AT_ONCE = 50;
@@ -120,18 +123,20 @@ export class Wiring {
     }
   }
 
-  /** One veth pair per endpoint, its end in the namespace of `pid` addressed and up. */
+  /** One interface per endpoint in the namespace of `pid`, addressed and up. */
   async connect(wirings: readonly EndpointWiring[], pid: number, owner: string): Promise<void> {
     const netns = `/proc/${pid}/ns/net`;
-    await this.#here.run(wirings.flatMap((wiring) => this.#plug(wiring, pid, owner)));
+    const plugged = wirings.filter(({ macvlan }) => macvlan === undefined);
+    await this.#here.run(plugged.flatMap((wiring) => this.#plug(wiring, pid, owner)));
+    await ipBatch(wirings.flatMap((wiring) => macvlanCommands(wiring, pid)));
     // Before the interfaces are up: they would take link-local addresses, and tell the others.
     await Promise.all(
       wirings.flatMap(({ endpoint: { hostInterface, interface: inner, ipv6 } }) => [
-        this.#tryDisableIpv6(hostInterface),
+        ...(hostInterface === "" ? [] : [this.#tryDisableIpv6(hostInterface)]),
         ...(ipv6 === undefined ? [this.#tryDisableIpv6(inner, netns)] : []),
       ]),
     );
-    const up = wirings.flatMap(({ endpoint, neighbours }) => {
+    const up = plugged.flatMap(({ endpoint, neighbours }) => {
       const name = endpoint.hostInterface;
       // With br_netfilter, who asks himself by a published port is sent back out of his own port.
       return [
@@ -152,6 +157,17 @@ export class Wiring {
       createVeth({ name, mtu, peer: { name: inner, mac, pid } }),
       setLink({ name, alias, master: interfaceIndex(bridge) }),
     ];
+  }
+
+  /** Takes one interface away from a container that goes on; fine when it is gone. */
+  async disconnect({ hostInterface, interface: name }: EndpointRecord, pid: number): Promise<void> {
+    if (hostInterface !== "") await this.removeLinks([hostInterface]);
+    else if (name !== "") await ipBatchForce([`link del dev ${name}`], `/proc/${pid}/ns/net`);
+  }
+
+  /** The interface of the host that a macvlan network lies on. */
+  async ensureParent(record: NetworkRecord, links: readonly IpLink[]): Promise<void> {
+    await ensureParent(record, links, this.#tag);
   }
 
   /** A port that lost its bridge (somebody deleted and we remade it) is plugged in again. */
@@ -218,6 +234,13 @@ async function runInside(pid: number, plan: () => readonly NetlinkRequest[]): Pr
   }
 }
 
+function macvlanCommands({ endpoint, mtu, macvlan }: EndpointWiring, pid: number): string[] {
+  if (macvlan === undefined) return [];
+  const { bridge: parent, interface: name, mac } = endpoint;
+  const settings = `address ${mac} mtu ${mtu} type macvlan mode ${macvlan}`;
+  return [`link add link ${parent} name ${name} netns ${pid} ${settings}`];
+}
+
 function inside(endpoint: EndpointRecord): readonly NetlinkRequest[] {
   const { interface: name, ipv4, ipv6 } = endpoint;
   const index = interfaceIndex(name);
@@ -235,5 +258,8 @@ export function bridgePlan(record: NetworkRecord, mtu: number): BridgePlan {
     gateway === undefined ? [] : [`${gateway}/${subnet.split("/")[1] ?? ""}`],
   );
   const first = addresses.find((address) => !address.includes(":"))?.split("/")[0] ?? "";
-  return { name: record.bridge, mtu, mac: macOf(first), addresses, ipv6: record.ipv6 };
+  // Without IPv4 it follows from the network's id.
+  const octets = record.id.slice(0, 8).match(/../g) ?? [];
+  const mac = first === "" ? ["02", "42", ...octets].join(":") : macOf(first);
+  return { name: record.bridge, mtu, mac, addresses, ipv6: record.ipv6 };
 }
