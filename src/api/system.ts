@@ -5,12 +5,8 @@
  */
 
 import { EngineError } from "#base/error.ts";
-import type {
-  ContainerService,
-  ImageService,
-  NetworkService,
-  VolumeService,
-} from "#engine/ports.ts";
+import type { ContainerService, ImageService, NetworkService } from "#engine/ports.ts";
+import type { HostVolumes } from "#engine/volumes/volumes.ts";
 import type { AuthConfig } from "#wire/docker/images.ts";
 import type { ClusterPort } from "./cluster-port.ts";
 import type { ApiRequest, ApiResponse, Routes } from "./route.ts";
@@ -55,7 +51,7 @@ export interface SystemServices {
   readonly containers: ContainerService;
   readonly images: ImageService;
   readonly networks: NetworkService;
-  readonly volumes: VolumeService;
+  readonly volumes: Pick<HostVolumes, "list" | "drivers">;
   readonly cluster: ClusterPort;
   /** The cluster's own part of `/info`, on a manager; undefined elsewhere or when out of reach. */
   readonly clusterInfo: () => Promise<ClusterSummary | undefined>;
@@ -175,7 +171,7 @@ async function info(services: SystemServices, _request: ApiRequest) {
     Driver: facts.storageDriver,
     DriverStatus: [["Backing Filesystem", "containerd snapshots"]],
     Plugins: {
-      Volume: ["local"],
+      Volume: await services.volumes.drivers(),
       Network: ["bridge", "host", "null", "overlay"],
       Authorization: null,
       Log: ["json-file"],

@@ -1,21 +1,16 @@
 /** `/volumes`: the host's volumes. */
 
-import type { Filters, VolumeService } from "#engine/ports.ts";
+import type { HostVolumes } from "#engine/volumes/volumes.ts";
 import type { VolumeCreateBody } from "#wire/docker/volumes.ts";
 import type { Routes } from "./route.ts";
 
-export interface PrunableVolumes extends VolumeService {
-  prune(filters: Filters): Promise<readonly string[]>;
-}
-
-export function volumeRoutes(volumes: PrunableVolumes): Routes {
+export function volumeRoutes(volumes: HostVolumes): Routes {
   return [
     {
       method: "GET",
       path: "/volumes",
       handler: async (request, response) => {
-        const Volumes = await volumes.list(request.filters());
-        response.json(200, { Volumes, Warnings: null });
+        response.json(200, await volumes.listAll(request.filters()));
       },
     },
     {

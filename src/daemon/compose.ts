@@ -30,15 +30,13 @@ import { type ImageStore, openImageStore } from "#engine/images/store.ts";
 import { type NetworkStore, openNetworkStore } from "#engine/networks/service.ts";
 import { Overlay } from "#engine/overlay/overlay.ts";
 import { OverlayTasks } from "#engine/overlay/task-networks.ts";
+import { createPluginRegistry } from "#engine/plugins/registry.ts";
 import type { EventBus } from "#engine/ports.ts";
 import { createSwarmExecutor } from "#engine/swarm-executor/executor.ts";
-import {
-  BUILTIN_PLUGINS,
-  readHostFacts as readNodeFacts,
-} from "#engine/swarm-executor/host-facts.ts";
+import { nodePlugins, readHostFacts as readNodeFacts } from "#engine/swarm-executor/host-facts.ts";
 import { readHostRoutes } from "#engine/swarm-executor/host-routes.ts";
 import { NodeTables } from "#engine/swarm-executor/node-tables.ts";
-import { type LocalVolumes, openVolumes } from "#engine/volumes/volumes.ts";
+import { type HostVolumes, openVolumes } from "#engine/volumes/volumes.ts";
 import { type Containerd, connectContainerd } from "#platform/containerd/client.ts";
 import { type ContainerdServer, startContainerd } from "#platform/containerd/server.ts";
 import type { DaemonConfig } from "./config.ts";
@@ -69,7 +67,7 @@ export interface ComposedEngine {
 interface Host {
   readonly events: EventBus;
   readonly images: ImageStore;
-  readonly volumes: LocalVolumes;
+  readonly volumes: HostVolumes;
   readonly networks: NetworkStore;
   readonly dns: ContainerDns;
   readonly containers: ContainerEngine;
@@ -142,6 +140,7 @@ async function openHost(context: EngineContext, containerd: Containerd): Promise
   });
   const volumes = await openVolumes({
     root: join(dataRoot, "volumes"),
+    plugins: createPluginRegistry({ clock, log: log("plugins") }),
     events,
     clock,
     random,
@@ -223,7 +222,7 @@ async function openSwarm(
       readNodeFacts({
         engineVersion: VERSION,
         engineLabels: Object.fromEntries(config.labels.map(labelPair)),
-        plugins: BUILTIN_PLUGINS,
+        plugins: nodePlugins(await volumes.drivers()),
         genericResources: [],
         network: {
           dataPathAddr: node.swarm?.dataPathAddr() ?? "",

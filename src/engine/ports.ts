@@ -215,8 +215,14 @@ export interface VolumeService {
   list(filters: Filters): Promise<readonly VolumeInspect[]>;
   /** `conflict` while a container uses it, unless none does. */
   remove(name: string, options: { force?: boolean }): Promise<void>;
-  /** The host path to bind; counts the container as a user until `release`. */
+  /** A container refers to the volume: it is not removed until `release`. */
+  hold(name: string, containerId: string): Promise<void>;
+  /** The host path to bind, ready for use until `unmount`; asked again, it is the same. */
   mount(name: string, containerId: string): Promise<string>;
+  /** The container runs since before this process and has the volume mounted. */
+  resume(name: string, containerId: string): Promise<void>;
+  unmount(name: string, containerId: string): Promise<void>;
+  /** Nothing of the container needs the volume any more. */
   release(name: string, containerId: string): Promise<void>;
 }
 

@@ -199,7 +199,10 @@ function volumeService(docker: Docker): VolumeService {
     inspect: none,
     list: none,
     remove: none,
+    hold: none,
     mount: none,
+    resume: none,
+    unmount: none,
     release: none,
   };
 }

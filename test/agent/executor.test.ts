@@ -9,7 +9,7 @@ import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from "vitest
 import { type Agent, startAgent } from "#agent/agent.ts";
 import type { Executor } from "#agent/executor.ts";
 import { createSwarmExecutor } from "#engine/swarm-executor/executor.ts";
-import { BUILTIN_PLUGINS, readHostFacts } from "#engine/swarm-executor/host-facts.ts";
+import { nodePlugins, readHostFacts } from "#engine/swarm-executor/host-facts.ts";
 import { openChannel } from "#platform/grpc/client.ts";
 import { silentLog } from "#platform/log.ts";
 import { realClock, realRandom } from "#platform/real-ports.ts";
@@ -58,7 +58,7 @@ beforeEach(async () => {
     clock: realClock,
     log: silentLog,
     host: () =>
-      readHostFacts({ engineVersion: "test", engineLabels: {}, plugins: BUILTIN_PLUGINS }),
+      readHostFacts({ engineVersion: "test", engineLabels: {}, plugins: nodePlugins(["local"]) }),
     filesDir: join(directory, "files"),
   });
   agent = await newAgent();

@@ -18,8 +18,9 @@ import type { ContainerNetworks } from "#engine/containers/context.ts";
 import { type ContainerEngine, openContainerEngine } from "#engine/containers/service.ts";
 import { createEventBus } from "#engine/events/event-bus.ts";
 import { type ImageStore, openImageStore } from "#engine/images/store.ts";
+import { createPluginRegistry } from "#engine/plugins/registry.ts";
 import type { EventBus } from "#engine/ports.ts";
-import { type LocalVolumes, openVolumes } from "#engine/volumes/volumes.ts";
+import { type HostVolumes, openVolumes } from "#engine/volumes/volumes.ts";
 import { connectContainerd } from "#platform/containerd/client.ts";
 import { createLog } from "#platform/log.ts";
 import { realClock as clock, realRandom as random } from "#platform/real-ports.ts";
@@ -27,7 +28,7 @@ import { realClock as clock, realRandom as random } from "#platform/real-ports.t
 export interface Host {
   readonly containers: ContainerEngine;
   readonly images: ImageStore;
-  readonly volumes: LocalVolumes;
+  readonly volumes: HostVolumes;
   readonly events: EventBus;
   readonly socket: string;
   close(): Promise<void>;
@@ -49,7 +50,13 @@ export async function openHost(folder: string): Promise<Host> {
     random,
     log,
   });
-  const volumes = await openVolumes({ root: join(folder, "volumes"), events, clock, random, log });
+  const plugins = createPluginRegistry({
+    folders: { sockets: join(folder, "plugins"), specs: [] },
+    clock,
+    log,
+  });
+  const root = join(folder, "volumes");
+  const volumes = await openVolumes({ root, plugins, events, clock, random, log });
   const containers = await openContainerEngine({
     containerd,
     snapshotter: images.snapshotter,

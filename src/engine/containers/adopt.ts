@@ -93,15 +93,20 @@ function register(context: ContainerContext, { record, state }: StoredContainer)
 
 async function adopt(context: ContainerContext, container: Container): Promise<void> {
   const { record, state } = container;
-  for (const mount of record.mounts) {
-    if (mount.type === "volume") await context.volumes.mount(mount.source, record.id);
+  const task = await context.runtime.task(record.id);
+  for (const { type, source } of record.mounts) {
+    if (type !== "volume") continue;
+    await context.volumes.hold(source, record.id);
+    // Also for one that has ended meanwhile: what it had mounted is to be unmounted.
+    if (task !== undefined || isAlive(state.phase)) {
+      await context.volumes.resume(source, record.id);
+    }
   }
   if (state.phase === "removing" || state.phase === "dead") {
     const volumes = (state.removeVolumes ?? false) || (record.hostConfig.AutoRemove ?? false);
     await removeLocked(context, container, { volumes });
     return;
   }
-  const task = await context.runtime.task(record.id);
   if (task === undefined) await adoptGone(context, container);
   else if (task.status === "created") await adoptHalfStarted(context, container);
   else await adoptTask(context, container, task);

@@ -32,7 +32,7 @@ export interface ContainerContext {
   readonly locks: KeyedLock;
   readonly images: Pick<ImageService, "resolve">;
   readonly networks: ContainerNetworks;
-  readonly volumes: Pick<VolumeService, "create" | "mount" | "release" | "remove" | "inspect">;
+  readonly volumes: VolumeService;
   readonly events: EventBus;
   readonly dns: DnsDefaults;
   readonly clock: Clock;

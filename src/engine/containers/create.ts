@@ -226,7 +226,7 @@ async function ensureVolume(
     ...(options?.DriverConfig?.Options ? { driverOpts: options.DriverConfig.Options } : {}),
   });
   if (mount.anonymous) undo.push(() => context.volumes.remove(volume.Name, { force: true }));
-  await context.volumes.mount(volume.Name, id);
+  await context.volumes.hold(volume.Name, id);
   undo.push(() => context.volumes.release(volume.Name, id));
   return { ...mount, source: volume.Name, driver: volume.Driver };
 }

@@ -60,8 +60,7 @@ export function planMounts({ config, hostConfig, inherited }: MountInputs): Moun
     own.add(mount.destination);
     mounts.set(mount.destination, mount);
   };
-  for (const bind of hostConfig.Binds ?? [])
-    add(parseBind(bind, hostConfig.VolumeDriver || "local"));
+  for (const bind of hostConfig.Binds ?? []) add(parseBind(bind, hostConfig.VolumeDriver ?? ""));
   for (const [path, options] of Object.entries(hostConfig.Tmpfs ?? {})) {
     const destination = checkDestination(path, path);
     add({
@@ -81,7 +80,7 @@ export function planMounts({ config, hostConfig, inherited }: MountInputs): Moun
       type: "volume",
       source: "",
       destination,
-      driver: hostConfig.VolumeDriver || "local",
+      driver: hostConfig.VolumeDriver ?? "",
       anonymous: true,
     });
   }
@@ -165,7 +164,7 @@ function fromRequest(request: MountRequest): MountSpec {
         ...common,
         type,
         source,
-        driver: options?.DriverConfig?.Name || "local",
+        driver: options?.DriverConfig?.Name ?? "",
         noCopy: options?.NoCopy ?? false,
         subpath,
         anonymous: source === "",

@@ -1,4 +1,4 @@
-/** Gives back what a run of a container holds: its task, networks, FIFOs, shared memory. */
+/** Gives back what a run of a container holds: its task, networks, FIFOs, volumes, shared memory. */
 
 import { rm } from "node:fs/promises";
 import { unmountSync } from "#platform/libc.ts";
@@ -18,6 +18,9 @@ export async function releaseRun(context: ContainerContext, container: Container
     removeStreams(context, id, io),
     container.log?.runs ? container.log.endRun() : undefined,
   ]);
+  for (const mount of container.record.mounts) {
+    if (mount.type === "volume") await context.volumes.unmount(mount.source, id);
+  }
   if (container.record.hostConfig.IpcMode === "shareable") unmountSync(shmFolder(context, id));
   for (const result of results) {
     if (result.status === "rejected") throw result.reason;

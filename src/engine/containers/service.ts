@@ -70,7 +70,7 @@ export interface ContainerEngineOptions {
   readonly execRoot: string;
   readonly images: Pick<ImageService, "resolve">;
   readonly networks: ContainerNetworks;
-  readonly volumes: Pick<VolumeService, "create" | "mount" | "release" | "remove" | "inspect">;
+  readonly volumes: VolumeService;
   readonly events: EventBus;
   /** For containers that have no such settings; absent = the host's. */
   readonly dns?: DnsDefaults;

@@ -24,8 +24,12 @@ export async function populateVolumes(
     // Nothing there in any layer is by far the most frequent case, and costs a few lookups.
     if (layers !== undefined && (await isEmptyOrAbsent(layers, mount.destination))) continue;
     const target = await context.volumes.mount(mount.source, record.id);
-    if ((await readdir(target)).length > 0) continue;
-    await withRootfs(context.mountRoot, rootfs, (root) => copyTree(root, target, mount));
+    try {
+      if ((await readdir(target)).length > 0) continue;
+      await withRootfs(context.mountRoot, rootfs, (root) => copyTree(root, target, mount));
+    } finally {
+      await context.volumes.unmount(mount.source, record.id);
+    }
   }
 }
 

@@ -8,12 +8,14 @@ export type EngineFacts = Pick<
   "engineVersion" | "engineLabels" | "plugins" | "genericResources" | "network"
 >;
 
-/** What every engine brings along. */
-export const BUILTIN_PLUGINS: HostFacts["plugins"] = [
-  ...["bridge", "host", "macvlan", "null", "overlay"].map((name) => ({ type: "Network", name })),
-  { type: "Volume", name: "local" },
-  ...["json-file", "local", "none"].map((name) => ({ type: "Log", name })),
-];
+/** What every engine brings along, and the volume drivers of this host. */
+export function nodePlugins(volumeDrivers: readonly string[]): HostFacts["plugins"] {
+  return [
+    ...["bridge", "host", "macvlan", "null", "overlay"].map((name) => ({ type: "Network", name })),
+    ...volumeDrivers.map((name) => ({ type: "Volume", name })),
+    ...["json-file", "local", "none"].map((name) => ({ type: "Log", name })),
+  ];
+}
 
 export async function readHostFacts(engine: EngineFacts): Promise<HostFacts> {
   const { hostname, unameArch: architecture, cpus, memoryBytes } = thisMachine();

@@ -5,14 +5,18 @@ import { join } from "node:path";
 import { afterEach, beforeEach, expect, test } from "vitest";
 import { silentLog } from "#platform/log.ts";
 import { realClock, realRandom } from "#platform/real-ports.ts";
-import { type LocalVolumes, openVolumes } from "./volumes.ts";
+import { createPluginRegistry } from "../plugins/registry.ts";
+import { type HostVolumes, openVolumes } from "./volumes.ts";
+
+const NO_PLUGINS = { sockets: "/nonexistent", specs: [] };
 
 let root: string;
-let volumes: LocalVolumes;
+let volumes: HostVolumes;
 
-function open(): Promise<LocalVolumes> {
+function open(): Promise<HostVolumes> {
   return openVolumes({
     root,
+    plugins: createPluginRegistry({ folders: NO_PLUGINS, clock: realClock, log: silentLog }),
     events: undefined,
     clock: realClock,
     random: realRandom,
@@ -43,6 +47,7 @@ test("creating it again answers the same volume", async () => {
 
 test("a used volume is not removed; a released one is, with its data", async () => {
   await volumes.create({ name: "data" });
+  await volumes.hold("data", "c1");
   const path = await volumes.mount("data", "c1");
   await expect(volumes.remove("data", {})).rejects.toMatchObject({
     code: "conflict",
@@ -67,7 +72,7 @@ test.each([
 test("filters: dangling, label, name; an unknown one is refused", async () => {
   await volumes.create({ name: "one", labels: { k: "v" } });
   await volumes.create({ name: "two" });
-  await volumes.mount("two", "c");
+  await volumes.hold("two", "c");
   const names = async (filters: [string, string[]][]) =>
     (await volumes.list(new Map(filters))).map(({ Name }) => Name);
   expect(await names([["dangling", ["true"]]])).toEqual(["one"]);
@@ -80,7 +85,7 @@ test("prune takes anonymous volumes that nobody uses, and with all=true the name
   const anonymous = await volumes.create({});
   await volumes.create({ name: "named" });
   await volumes.create({ name: "used" });
-  await volumes.mount("used", "c");
+  await volumes.hold("used", "c");
   expect(await volumes.prune(new Map())).toEqual([anonymous.Name]);
   expect(await volumes.prune(new Map([["all", ["true"]]]))).toEqual(["named"]);
 });

@@ -1,29 +1,31 @@
 /**
- * The `local` volume driver: a directory per volume under the data root, with its description beside
- * it, written before the volume is announced. Options type, device and o make it a mount instead of
- * a plain directory, mounted when its first user comes and unmounted when the last one goes.
+ * The host's volumes, whichever driver keeps them. What we were told of a volume (its driver, labels,
+ * options) lies on disk, written before the volume is announced; drivers know the rest. Volumes that a
+ * plug-in has and nobody made here are shown, too.
  *
  * Invariants: a volume with users is not removed; users are containers, told by the container service
- * again after a restart. A directory without a description is a half-made volume and is removed.
+ * again after a restart. A local directory without a description is a half-made volume and is removed.
  */
 
-import { execFile } from "node:child_process";
 import { existsSync } from "node:fs";
 import { mkdir, readdir, readFile, rename, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
-import { promisify } from "node:util";
 import { EngineError, messageOf } from "#base/error.ts";
 import { newHexId } from "#base/ids.ts";
 import type { Clock, Log, Random } from "#base/ports.ts";
 import { KeyedLock } from "#platform/async.ts";
-import type { VolumeInspect } from "#wire/docker/volumes.ts";
+import type { VolumeInspect, VolumeList } from "#wire/docker/volumes.ts";
+import type { PluginRegistry } from "../plugins/registry.ts";
 import type { EventBus, Filters, VolumeService } from "../ports.ts";
-
-const run = promisify(execFile);
+import type { DriverVolume, VolumeDriver } from "./driver.ts";
+import { LOCAL, LocalDriver } from "./local-driver.ts";
+import { remoteVolumeDriver } from "./remote-driver.ts";
+import { readVolumeFilters, type VolumeFacts } from "./volume-filters.ts";
 
 export interface VolumeOptions {
   /** `<data-root>/volumes`. */
   readonly root: string;
+  readonly plugins: PluginRegistry;
   readonly events: Pick<EventBus, "publish"> | undefined;
   readonly clock: Clock;
   readonly random: Random;
@@ -32,31 +34,42 @@ export interface VolumeOptions {
 
 interface VolumeRecord {
   readonly name: string;
+  /** Absent = local. */
+  readonly driver?: string;
   readonly createdAt: string;
   readonly labels: Readonly<Record<string, string>>;
   readonly options: Readonly<Record<string, string>>;
   readonly anonymous: boolean;
 }
 
-export interface LocalVolumes extends VolumeService {
+export interface HostVolumes extends VolumeService {
+  /** With a warning for each driver that did not answer. */
+  listAll(filters: Filters): Promise<VolumeList>;
   /** Removes volumes that nobody uses; anonymous ones only, unless `all`. Returns their names. */
   prune(filters: Filters): Promise<readonly string[]>;
+  /** Names of the drivers that can be used now. */
+  drivers(): Promise<readonly string[]>;
 }
 
-const NAME = /^[a-zA-Z0-9][a-zA-Z0-9_.-]{1,}$/;
-const OPTIONS = new Set(["type", "device", "o", "size"]);
+interface VolumeUsers {
+  /** Containers that refer to the volume. */
+  readonly holders: Set<string>;
+  /** Those that have it mounted, and where; empty if that was before this process. */
+  readonly mounts: Map<string, string>;
+}
+
 const DESCRIPTION = "volume.json";
 
 /** Reads what is on disk; what was half made before a crash is removed. */
-export async function openVolumes(options: VolumeOptions): Promise<LocalVolumes> {
+export async function openVolumes(options: VolumeOptions): Promise<HostVolumes> {
   await mkdir(options.root, { recursive: true, mode: 0o701 });
   const records = new Map<string, VolumeRecord>();
   for (const entry of await readdir(options.root, { withFileTypes: true })) {
     if (!entry.isDirectory()) continue;
     const folder = join(options.root, entry.name);
     try {
-      const text = await readFile(join(folder, DESCRIPTION), "utf8");
-      records.set(entry.name, JSON.parse(text) as VolumeRecord);
+      const record = JSON.parse(await readFile(join(folder, DESCRIPTION), "utf8")) as VolumeRecord;
+      records.set(record.name, record);
     } catch (error) {
       if (existsSync(join(folder, DESCRIPTION))) {
         options.log.error("volume description is unreadable; its data is kept", {
@@ -69,221 +82,322 @@ export async function openVolumes(options: VolumeOptions): Promise<LocalVolumes>
   return new Volumes(options, records);
 }
 
-class Volumes implements LocalVolumes {
+class Volumes implements HostVolumes {
   readonly #options: VolumeOptions;
   readonly #records: Map<string, VolumeRecord>;
-  readonly #users = new Map<string, Set<string>>();
+  readonly #local = new LocalDriver((name) => this.#folder(name));
+  readonly #users = new Map<string, VolumeUsers>();
   readonly #lock = new KeyedLock();
 
   constructor(options: VolumeOptions, records: Map<string, VolumeRecord>) {
     this.#options = options;
     this.#records = records;
+    for (const record of records.values()) {
+      if (driverOf(record) === LOCAL) this.#local.adopt(record.name, record.options);
+    }
   }
 
   async create(request: Parameters<VolumeService["create"]>[0]): Promise<VolumeInspect> {
-    const { driver = "local", driverOpts = {}, labels = {} } = request;
+    const { driver: wanted = "", driverOpts = {}, labels = {} } = request;
     const generated = request.name === undefined || request.name === "";
     const name = generated ? newHexId(this.#options.random) : (request.name ?? "");
-    if (driver !== "local" && driver !== "") {
-      throw new EngineError(
-        "not-found",
-        `error looking up volume plugin ${driver}: plugin "${driver}" not found`,
-      );
-    }
-    checkRequest(name, driverOpts);
+    if (wanted === "" || wanted === LOCAL) this.#local.check(name, driverOpts);
+    else checkRemoteName(name);
     return this.#lock.run(name, async () => {
-      const existing = this.#records.get(name);
-      if (existing !== undefined) return this.#inspect(existing);
+      const isOpen = wanted === "" && !generated;
+      const existing = this.#records.get(name) ?? (isOpen ? await this.#find(name) : undefined);
+      if (existing !== undefined) {
+        if (wanted !== "" && wanted !== driverOf(existing)) {
+          throw new EngineError("conflict", `create ${name}: volume name must be unique`);
+        }
+        return this.#inspect(existing);
+      }
       const record: VolumeRecord = {
         name,
+        driver: wanted === "" ? LOCAL : wanted,
         createdAt: new Date(this.#options.clock.nowMs()).toISOString(),
         labels,
         options: driverOpts,
         anonymous: request.anonymous ?? generated,
       };
-      await this.#write(record);
+      await this.#make(record);
       this.#records.set(name, record);
-      this.#publish("create", name);
+      this.#publish("create", record);
       return this.#inspect(record);
     });
   }
 
-  inspect(name: string): Promise<VolumeInspect> {
-    return Promise.resolve().then(() => this.#inspect(this.#get(name)));
+  async inspect(name: string): Promise<VolumeInspect> {
+    return this.#inspect(await this.#get(name));
   }
 
-  list(filters: Filters): Promise<readonly VolumeInspect[]> {
-    const all = [...this.#records.values()].filter((record) => this.#matches(record, filters));
-    return Promise.resolve(
-      all.map((record) => this.#inspect(record)).sort((a, b) => (a.Name < b.Name ? -1 : 1)),
-    );
+  async list(filters: Filters): Promise<readonly VolumeInspect[]> {
+    return (await this.listAll(filters)).Volumes;
+  }
+
+  async listAll(filters: Filters): Promise<VolumeList> {
+    const matches = readVolumeFilters(filters);
+    const { foreign, warnings } = await this.#foreign();
+    const all = [...this.#records.values(), ...foreign.map(({ record }) => record)];
+    const kept = all.filter((record) => matches(this.#facts(record)));
+    const known = new Map(foreign.map(({ record, volume }) => [record, volume]));
+    const rows = kept.map((record) => this.#describe(record, known.get(record), "local"));
+    return {
+      Volumes: rows.sort((a, b) => (a.Name < b.Name ? -1 : 1)),
+      Warnings: warnings.length === 0 ? null : warnings,
+    };
   }
 
   async remove(name: string, { force }: { force?: boolean }): Promise<void> {
     await this.#lock.run(name, async () => {
-      const record = this.#records.get(name);
-      if (record === undefined && force === true) return;
-      this.#get(name);
-      const users = this.#users.get(name);
-      if (users !== undefined && users.size > 0) {
+      const record = this.#records.get(name) ?? (await this.#find(name));
+      if (record === undefined) {
+        if (force === true) return;
+        throw noSuchVolume(name);
+      }
+      const holders = this.#users.get(name)?.holders;
+      if (holders !== undefined && holders.size > 0) {
         throw new EngineError(
           "conflict",
-          `remove ${name}: volume is in use - [${[...users].join(", ")}]`,
+          `remove ${name}: volume is in use - [${[...holders].join(", ")}]`,
         );
       }
-      // Without its description the volume is gone, also if we die before its data is.
-      await rm(join(this.#folder(name), DESCRIPTION), { force: true });
-      this.#records.delete(name);
-      await rm(this.#folder(name), { recursive: true, force: true });
-      this.#publish("destroy", name);
+      await this.#unmake(record, force === true);
+      this.#publish("destroy", record);
+    });
+  }
+
+  hold(name: string, containerId: string): Promise<void> {
+    return this.#lock.run(name, async () => {
+      this.#usersOf(name).holders.add(containerId);
     });
   }
 
   mount(name: string, containerId: string): Promise<string> {
     return this.#lock.run(name, async () => {
-      const record = this.#get(name);
-      const users = this.#users.get(name) ?? new Set();
-      if (users.size === 0) await this.#mountDevice(record);
-      users.add(containerId);
-      this.#users.set(name, users);
-      return this.#data(name);
+      const known = this.#users.get(name)?.mounts.get(containerId);
+      if (known !== undefined && known !== "") return known;
+      const driver = this.#driver(driverOf(await this.#get(name)));
+      const path = await wrapped("mount", name, () => driver.mount(name, containerId));
+      this.#usersOf(name).mounts.set(containerId, path);
+      return path;
     });
+  }
+
+  resume(name: string, containerId: string): Promise<void> {
+    return this.#lock.run(name, async () => {
+      this.#usersOf(name).mounts.set(containerId, "");
+    });
+  }
+
+  unmount(name: string, containerId: string): Promise<void> {
+    return this.#lock.run(name, () => this.#unmount(name, containerId));
   }
 
   async release(name: string, containerId: string): Promise<void> {
     await this.#lock.run(name, async () => {
+      await this.#unmount(name, containerId);
       const users = this.#users.get(name);
-      if (users === undefined || !users.delete(containerId) || users.size > 0) return;
-      this.#users.delete(name);
-      const record = this.#records.get(name);
-      if (record !== undefined && needsMount(record)) {
-        await run("umount", [this.#data(name)]).catch((error: unknown) =>
-          this.#options.log.warn("volume could not be unmounted", { volume: name, error }),
-        );
-      }
+      users?.holders.delete(containerId);
+      if (users?.holders.size === 0) this.#users.delete(name);
     });
   }
 
   async prune(filters: Filters): Promise<readonly string[]> {
     const all = filters.get("all")?.some((value) => value === "true" || value === "1") ?? false;
     const removed: string[] = [];
-    const wanted = new Map([...filters].filter(([key]) => key !== "all"));
+    const matches = readVolumeFilters(new Map([...filters].filter(([key]) => key !== "all")));
     for (const record of this.#records.values()) {
-      const inUse = (this.#users.get(record.name)?.size ?? 0) > 0;
-      if (inUse || !(all || record.anonymous) || !this.#matches(record, wanted)) continue;
+      const facts = this.#facts(record);
+      // As with Docker: what plug-ins keep may be used by other hosts.
+      if (facts.used || facts.driver !== LOCAL) continue;
+      if (!(all || record.anonymous) || !matches(facts)) continue;
       await this.remove(record.name, {});
       removed.push(record.name);
     }
     return removed;
   }
 
-  #get(name: string): VolumeRecord {
-    const record = this.#records.get(name);
-    if (record === undefined) {
-      throw new EngineError("not-found", `get ${name}: no such volume`);
+  async drivers(): Promise<readonly string[]> {
+    const plugins = await this.#options.plugins.list("VolumeDriver");
+    return [LOCAL, ...plugins.map(({ name }) => name)];
+  }
+
+  #usersOf(name: string): VolumeUsers {
+    const known = this.#users.get(name);
+    if (known !== undefined) return known;
+    const users = { holders: new Set<string>(), mounts: new Map<string, string>() };
+    this.#users.set(name, users);
+    return users;
+  }
+
+  /** A driver that fails here has nothing to tell its user, whose container is gone already. */
+  async #unmount(name: string, containerId: string): Promise<void> {
+    const mounts = this.#users.get(name)?.mounts;
+    if (mounts === undefined || !mounts.delete(containerId)) return;
+    const record = this.#records.get(name) ?? (await this.#find(name));
+    if (record === undefined) return;
+    try {
+      await this.#driver(driverOf(record)).unmount(name, containerId, mounts.size === 0);
+    } catch (error) {
+      const reason = messageOf(error);
+      this.#options.log.warn("volume could not be unmounted", { volume: name, reason });
     }
+  }
+
+  #driver(name: string): VolumeDriver {
+    return name === LOCAL ? this.#local : remoteVolumeDriver(name, this.#options.plugins);
+  }
+
+  async #make(record: VolumeRecord): Promise<void> {
+    const { name, options } = record;
+    const driver = driverOf(record);
+    try {
+      await this.#driver(driver).create(name, options);
+    } catch (error) {
+      if (driver === LOCAL) throw error;
+      const known = EngineError.from(error);
+      const missing = known.code === "not-found";
+      const reason = missing ? `error looking up volume plugin ${driver}: ` : "";
+      throw new EngineError(known.code, `create ${name}: ${reason}${known.message}`, {
+        cause: error,
+      });
+    }
+    await this.#write(record);
+  }
+
+  async #unmake(record: VolumeRecord, force: boolean): Promise<void> {
+    const { name } = record;
+    const driver = driverOf(record);
+    // Without its description a local volume is gone, also if we die before its data is.
+    if (driver === LOCAL) await rm(join(this.#folder(name), DESCRIPTION), { force: true });
+    try {
+      await wrapped("remove", name, () => this.#driver(driver).remove(name));
+    } catch (error) {
+      if (!force || driver === LOCAL) throw error;
+      this.#options.log.warn("a volume was forgotten by force; its driver may still have it", {
+        volume: name,
+        driver,
+        reason: messageOf(error),
+      });
+    }
+    this.#records.delete(name);
+    await rm(this.#folder(name), { recursive: true, force: true });
+  }
+
+  async #get(name: string): Promise<VolumeRecord> {
+    const record = this.#records.get(name) ?? (await this.#find(name));
+    if (record === undefined) throw noSuchVolume(name);
     return record;
   }
 
-  #matches(record: VolumeRecord, filters: Filters): boolean {
-    for (const [key, values] of filters) {
-      const test = FILTERS[key];
-      if (test === undefined) {
-        throw new EngineError("invalid-argument", `invalid filter '${key}'`);
-      }
-      const used = (this.#users.get(record.name)?.size ?? 0) > 0;
-      if (!values.some((value) => test(record, value, used))) return false;
+  /** A volume that nobody made here: some plug-in may have it. */
+  async #find(name: string): Promise<VolumeRecord | undefined> {
+    for (const plugin of await this.#options.plugins.list("VolumeDriver")) {
+      const volume = await this.#driver(plugin.name)
+        .get(name)
+        .catch(() => undefined);
+      if (volume !== undefined) return foreignRecord(volume, plugin.name);
     }
-    return true;
+    return undefined;
   }
 
-  #inspect(record: VolumeRecord): VolumeInspect {
+  async #foreign() {
+    const plugins = await this.#options.plugins.list("VolumeDriver");
+    const warnings: string[] = [];
+    const lists = await Promise.all(
+      plugins.map(async ({ name: driver }) => {
+        try {
+          const volumes = await this.#driver(driver).list();
+          return volumes.map((volume) => ({ volume, record: foreignRecord(volume, driver) }));
+        } catch (error) {
+          warnings.push(`list: volume driver ${driver}: ${messageOf(error)}`);
+          return [];
+        }
+      }),
+    );
+    const foreign = lists.flat().filter(({ record }) => !this.#records.has(record.name));
+    return { foreign, warnings };
+  }
+
+  #facts(record: VolumeRecord): VolumeFacts {
+    const used = (this.#users.get(record.name)?.holders.size ?? 0) > 0;
+    return { name: record.name, driver: driverOf(record), labels: record.labels, used };
+  }
+
+  async #inspect(record: VolumeRecord): Promise<VolumeInspect> {
+    const driver = this.#driver(driverOf(record));
+    const [volume, scope] = await Promise.all([
+      driver.get(record.name).catch(() => undefined),
+      driver.scope().catch(() => "local" as const),
+    ]);
+    return this.#describe(record, volume, scope);
+  }
+
+  #describe(
+    record: VolumeRecord,
+    volume: DriverVolume | undefined,
+    scope: "local" | "global",
+  ): VolumeInspect {
+    const driver = driverOf(record);
     return {
-      CreatedAt: record.createdAt,
-      Driver: "local",
+      CreatedAt: volume?.createdAt ?? record.createdAt,
+      Driver: driver,
       Labels: record.labels,
-      Mountpoint: this.#data(record.name),
+      Mountpoint: driver === LOCAL ? this.#local.data(record.name) : (volume?.mountpoint ?? ""),
       Name: record.name,
       Options: Object.keys(record.options).length === 0 ? null : record.options,
-      Scope: "local",
+      Scope: scope,
+      ...(volume?.status === undefined ? {} : { Status: volume.status }),
     };
   }
 
   async #write(record: VolumeRecord): Promise<void> {
     const folder = this.#folder(record.name);
     await mkdir(folder, { recursive: true, mode: 0o701 });
-    await mkdir(join(folder, "_data"), { recursive: true, mode: 0o755 });
     const path = join(folder, DESCRIPTION);
     await writeFile(`${path}.new`, JSON.stringify(record), { mode: 0o600, flush: true });
     await rename(`${path}.new`, path);
   }
 
-  async #mountDevice(record: VolumeRecord): Promise<void> {
-    if (!needsMount(record)) return;
-    const { type = "none", device = "", o = "" } = record.options;
-    const args = ["-t", type, ...(o === "" ? [] : ["-o", o]), device, this.#data(record.name)];
-    try {
-      await run("mount", args);
-    } catch (error) {
-      throw new EngineError(
-        "internal",
-        `error while mounting volume '${this.#data(record.name)}': failed to mount local volume: mount ${device}:${this.#data(record.name)}: ${messageOf(error)}`,
-      );
-    }
-  }
-
   #folder(name: string): string {
-    return join(this.#options.root, name);
+    return join(this.#options.root, encodeURIComponent(name));
   }
 
-  #data(name: string): string {
-    return join(this.#folder(name), "_data");
-  }
-
-  #publish(action: string, name: string): void {
+  #publish(action: string, record: VolumeRecord): void {
     this.#options.events?.publish({
       Type: "volume",
       Action: action,
-      Actor: { ID: name, Attributes: { driver: "local" } },
+      Actor: { ID: record.name, Attributes: { driver: driverOf(record) } },
     });
   }
 }
 
-const FILTERS: Readonly<
-  Record<string, (record: VolumeRecord, value: string, used: boolean) => boolean>
-> = {
-  name: (record, value) => record.name.includes(value),
-  driver: (_record, value) => value === "local",
-  label: (record, value) => hasLabel(record, value),
-  "label!": (record, value) => !hasLabel(record, value),
-  dangling: (_record, value, used) => used !== (value === "true" || value === "1"),
-};
-
-function hasLabel(record: VolumeRecord, wanted: string): boolean {
-  const [key = "", value] = wanted.split("=", 2);
-  return key in record.labels && (value === undefined || record.labels[key] === value);
+function driverOf({ driver }: Pick<VolumeRecord, "driver">): string {
+  return driver ?? LOCAL;
 }
 
-function needsMount(record: VolumeRecord): boolean {
-  return record.options.device !== undefined;
+function foreignRecord(volume: DriverVolume, driver: string): VolumeRecord {
+  const createdAt = volume.createdAt ?? "";
+  return { name: volume.name, driver, createdAt, labels: {}, options: {}, anonymous: false };
 }
 
-function checkRequest(name: string, options: Readonly<Record<string, string>>): void {
-  if (!NAME.test(name)) {
-    throw new EngineError(
-      "invalid-argument",
-      `create ${name}: "${name}" includes invalid characters for a local volume name, only "[a-zA-Z0-9][a-zA-Z0-9_.-]" are allowed. If you intended to pass a host directory, use absolute path`,
-    );
-  }
-  const unknown = Object.keys(options).find((key) => !OPTIONS.has(key));
-  if (unknown !== undefined) {
-    throw new EngineError("invalid-argument", `create ${name}: invalid option: "${unknown}"`);
-  }
-  if ("type" in options !== "device" in options) {
-    const missing = "type" in options ? "device" : "type";
-    throw new EngineError(
-      "invalid-argument",
-      `create ${name}: missing required option: "${missing}"`,
-    );
+function noSuchVolume(name: string): EngineError {
+  return new EngineError("not-found", `get ${name}: no such volume`);
+}
+
+/** Plug-ins name volumes as they like; a name must only be one, and not lead anywhere. */
+function checkRemoteName(name: string): void {
+  if (name !== "." && name !== ".." && name.length <= 255 && !/[/\0]/.test(name)) return;
+  throw new EngineError("invalid-argument", `create ${name}: the volume name is not valid`);
+}
+
+/** Docker names the operation and the volume before a driver's own words. */
+async function wrapped<T>(operation: string, name: string, work: () => Promise<T>): Promise<T> {
+  try {
+    return await work();
+  } catch (error) {
+    const { code, message } = EngineError.from(error, "internal");
+    throw new EngineError(code, `${operation} ${name}: ${message}`, { cause: error });
   }
 }
