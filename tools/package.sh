@@ -12,7 +12,7 @@ root=$scratch/root
 install -d -m 755 "$root"
 
 install -d "$root"/{DEBIAN,usr/bin,usr/lib/skep/bin,usr/lib/skep/dist,usr/lib/skep/node_modules,lib/systemd/system,usr/share/doc/skep}
-node -p 'JSON.parse(require("node:fs").readFileSync("dist/outputs.json", "utf8")).filter((name) => name.endsWith(".mjs")).join("\n")' |
+node -p 'JSON.parse(require("node:fs").readFileSync("dist/outputs.json", "utf8")).filter((name) => !name.endsWith(".map")).join("\n")' |
   while read -r file; do cp "dist/$file" "$root/usr/lib/skep/dist/"; done
 install -m 755 "$(node -p process.execPath)" "$root/usr/lib/skep/bin/node"
 cp -r node_modules/koffi "$root/usr/lib/skep/node_modules/koffi"
