@@ -38,7 +38,7 @@ import { readHostRoutes } from "#engine/swarm-executor/host-routes.ts";
 import { NodeTables } from "#engine/swarm-executor/node-tables.ts";
 import { type HostVolumes, openVolumes } from "#engine/volumes/volumes.ts";
 import { type Containerd, connectContainerd } from "#platform/containerd/client.ts";
-import { type ContainerdServer, startContainerd } from "#platform/containerd/server.ts";
+import type { ContainerdServer } from "#platform/containerd/server.ts";
 import type { DaemonConfig } from "./config.ts";
 import { readHostFacts } from "./host-facts.ts";
 import { composeManager } from "./swarm-node/compose.ts";
@@ -55,6 +55,8 @@ export interface EngineContext {
   readonly random: Random;
   /** Aborted when the engine shall end, also while it still starts. */
   readonly signal: AbortSignal;
+  /** Our own containerd, which may still be starting; undefined = the host's. */
+  readonly ownContainerd: Promise<ContainerdServer | undefined>;
   /** A bug, or a disk that cannot be trusted: ends the process. */
   readonly onFatal: (error: unknown) => void;
 }
@@ -76,14 +78,17 @@ interface Host {
 
 export async function composeEngine(context: EngineContext): Promise<ComposedEngine> {
   const { config, random } = context;
-  const { containerd, own } = await openContainerd(context);
-  const { version } = await containerd.version.version({});
-  const facts = await readHostFacts(config, random, version);
-  const host = await openHost(context, containerd);
+  // What needs no containerd is done while it starts.
+  const [{ containerd, own, version }, facts, local] = await Promise.all([
+    openContainerd(context),
+    readHostFacts(config, random),
+    openLocal(context),
+  ]);
+  const host = await openHost(context, containerd, local);
   const { swarm, tables } = await openSwarm(context, host);
   await swarm.start();
   return {
-    routes: routesOf(context, facts, host, swarm),
+    routes: routesOf(context, { ...facts, containerdVersion: version }, host, swarm),
     close: async () => {
       await swarm.close();
       await tables.close();
@@ -97,36 +102,72 @@ export async function composeEngine(context: EngineContext): Promise<ComposedEng
   };
 }
 
-async function openContainerd(context: EngineContext): Promise<{
+async function openContainerd({ config, clock, signal, ...context }: EngineContext): Promise<{
   readonly containerd: Containerd;
   readonly own: ContainerdServer | undefined;
+  readonly version: string;
 }> {
-  const { config, clock, log, signal } = context;
-  const own =
-    config.containerdAddress === undefined
-      ? await startContainerd({
-          root: join(config.dataRoot, "containerd"),
-          state: join(config.execRoot, "containerd"),
-          clock,
-          log: log.child({ part: "containerd" }),
-          signal,
-        })
-      : undefined;
+  const own = await context.ownContainerd;
   const containerd = await connectContainerd({
     address: own?.address ?? config.containerdAddress ?? "",
     namespace: config.containerdNamespace,
     clock,
     signal,
   });
-  return { containerd, own };
+  const { version } = await containerd.version.version({});
+  return { containerd, own, version };
 }
 
-/** The services of this host, with what ran before adopted. */
-async function openHost(context: EngineContext, containerd: Containerd): Promise<Host> {
+type LocalServices = Pick<Host, "events" | "volumes" | "networks" | "dns">;
+
+/** What this host has without containerd. */
+async function openLocal(context: EngineContext): Promise<LocalServices> {
   const { config, clock, random } = context;
   const log = (part: string) => context.log.child({ part });
   const { dataRoot, execRoot } = config;
   const events = createEventBus(clock);
+  const dns = createContainerDns({
+    servers: config.dns.servers,
+    clock,
+    random,
+    log: log("networks"),
+  });
+  const [volumes, networks] = await Promise.all([
+    openVolumes({
+      root: join(dataRoot, "volumes"),
+      plugins: createPluginRegistry({ clock, log: log("plugins") }),
+      events,
+      clock,
+      random,
+      log: log("volumes"),
+    }),
+    openNetworkStore({
+      dataFolder: join(dataRoot, "networks"),
+      runFolder: join(execRoot, "networks"),
+      table: "skep",
+      bridge: config.bridge,
+      addressPools: config.addressPools,
+      nameservers: config.dns.servers,
+      clock,
+      random,
+      log: log("networks"),
+      events,
+      resolver: dns,
+    }),
+  ]);
+  return { events, volumes, networks, dns };
+}
+
+/** The services of this host, with what ran before adopted. */
+async function openHost(
+  context: EngineContext,
+  containerd: Containerd,
+  local: LocalServices,
+): Promise<Host> {
+  const { config, clock, random } = context;
+  const log = (part: string) => context.log.child({ part });
+  const { dataRoot, execRoot } = config;
+  const { events, volumes, networks, dns } = local;
   const images = await openImageStore({
     containerd,
     snapshotter: config.snapshotter,
@@ -137,33 +178,6 @@ async function openHost(context: EngineContext, containerd: Containerd): Promise
     random,
     log: log("images"),
     events,
-  });
-  const volumes = await openVolumes({
-    root: join(dataRoot, "volumes"),
-    plugins: createPluginRegistry({ clock, log: log("plugins") }),
-    events,
-    clock,
-    random,
-    log: log("volumes"),
-  });
-  const dns = createContainerDns({
-    servers: config.dns.servers,
-    clock,
-    random,
-    log: log("networks"),
-  });
-  const networks = await openNetworkStore({
-    dataFolder: join(dataRoot, "networks"),
-    runFolder: join(execRoot, "networks"),
-    table: "skep",
-    bridge: config.bridge,
-    addressPools: config.addressPools,
-    nameservers: config.dns.servers,
-    clock,
-    random,
-    log: log("networks"),
-    events,
-    resolver: dns,
   });
   const containers = await openContainerEngine({
     containerd,

@@ -10,11 +10,11 @@ import { COMMIT, VERSION } from "#cli/version.ts";
 import { type Machine, thisMachine } from "#platform/machine.ts";
 import type { DaemonConfig } from "./config.ts";
 
+/** All but what containerd has to be asked. */
 export async function readHostFacts(
   config: DaemonConfig,
   random: Random,
-  containerdVersion: string,
-): Promise<HostFacts> {
+): Promise<Omit<HostFacts, "containerdVersion">> {
   const machine = thisMachine();
   return {
     id: engineId(config.dataRoot, random),
@@ -36,7 +36,6 @@ export async function readHostFacts(
     cgroupVersion: machine.cgroupVersion === 2 ? "2" : "1",
     labels: config.labels,
     loggingDriver: config.logDriver,
-    containerdVersion,
     runcVersion: await runcVersion(),
     insecureRegistries: config.registry.insecure,
     mirrors: config.registry.mirrors,

@@ -4,16 +4,18 @@
  */
 
 import { chmodSync, mkdirSync, readFileSync, rmSync } from "node:fs";
-import { type ApiServer, createApiServer, type ServerTls } from "#api/server.ts";
+import { join } from "node:path";
+import type { ApiServer, ServerTls } from "#api/server.ts";
 import { EngineError, messageOf } from "#base/error.ts";
 import { InvariantError } from "#base/invariant.ts";
 import type { Log } from "#base/ports.ts";
 import { flagUsages } from "#cli/pflag.ts";
 import { COMMIT, VERSION } from "#cli/version.ts";
+import { type ContainerdServer, startContainerd } from "#platform/containerd/server.ts";
 import { createLog } from "#platform/log.ts";
 import { realClock, realRandom } from "#platform/real-ports.ts";
-import { composeEngine } from "./compose.ts";
 import { type DaemonConfig, readConfigFile, resolveConfig } from "./config.ts";
+import { keepMemorySmall } from "./memory.ts";
 import { DAEMON_OPTIONS } from "./options.ts";
 import { type PidLock, takePidLock } from "./pid-lock.ts";
 
@@ -55,9 +57,16 @@ async function run(config: DaemonConfig, warnings: readonly string[]): Promise<v
     makeRoots(config);
     lock = takePidLock(config.pidFile);
     const begun = performance.now();
+    // It starts while the bulk of our own code is still being read.
+    const ownContainerd = startOwnContainerd(config, log, stop.signal);
+    const [{ composeEngine }, { createApiServer }] = await Promise.all([
+      import("./compose.ts"),
+      import("#api/server.ts"),
+    ]);
     const engine = await composeEngine({
       config,
       log,
+      ownContainerd,
       clock: realClock,
       random: realRandom,
       signal: stop.signal,
@@ -71,7 +80,9 @@ async function run(config: DaemonConfig, warnings: readonly string[]): Promise<v
     });
     await listen(server, config, log);
     log.info("ready", { version: VERSION, startedInMs: Math.round(performance.now() - begun) });
+    const leaveMemory = keepMemorySmall();
     await aborted(stop.signal);
+    leaveMemory();
     log.info("stopping; containers keep running");
     await within(config.shutdownTimeoutSeconds * 1000, log, async () => {
       await server.close();
@@ -88,6 +99,25 @@ async function run(config: DaemonConfig, warnings: readonly string[]): Promise<v
   }
   // What is left are idle connections; nothing that matters is under way any more.
   process.exit();
+}
+
+/** Undefined when the host has one to share. */
+function startOwnContainerd(
+  config: DaemonConfig,
+  log: Log,
+  signal: AbortSignal,
+): Promise<ContainerdServer | undefined> {
+  if (config.containerdAddress !== undefined) return Promise.resolve(undefined);
+  const started = startContainerd({
+    root: join(config.dataRoot, "containerd"),
+    state: join(config.execRoot, "containerd"),
+    clock: realClock,
+    log: log.child({ part: "containerd" }),
+    signal,
+  });
+  // Whoever awaits it hears of a failure, be it later.
+  started.catch(() => undefined);
+  return started;
 }
 
 function makeRoots(config: DaemonConfig): void {

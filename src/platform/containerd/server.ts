@@ -5,12 +5,12 @@
  */
 
 import { spawn } from "node:child_process";
+import { existsSync } from "node:fs";
 import { mkdir, open, rename, rm, stat, writeFile } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { EngineError, messageOf } from "#base/error.ts";
 import type { Clock, Log, Timer } from "#base/ports.ts";
 import { sleep } from "../async.ts";
-import { connectContainerd } from "./client.ts";
 import { type ContainerdConfig, renderConfig, SOCKET_PATH_MAX_BYTES } from "./config.ts";
 import {
   identityOf,
@@ -49,6 +49,7 @@ export interface ContainerdServer {
 }
 
 const SERVING_TIMEOUT_MS = 30_000;
+const LISTENING_POLL_MS = 5;
 const STOP_TIMEOUT_MS = 10_000;
 const WATCH_INTERVAL_MS = 1_000;
 const RESTART_BACKOFF_MAX_MS = 30_000;
@@ -203,6 +204,9 @@ class OwnContainerd implements ContainerdServer {
     };
     const probing = probe();
     try {
+      await this.#untilListening(gone.signal);
+      // Loaded only now: containerd can start while this process still reads its own code.
+      const { connectContainerd } = await import("./client.ts");
       const containerd = await connectContainerd({
         address: this.address,
         namespace: "skep",
@@ -215,6 +219,15 @@ class OwnContainerd implements ContainerdServer {
       gone.abort();
       signal?.removeEventListener("abort", onAbort);
       await probing;
+    }
+  }
+
+  /** A connection that is refused once would wait before it tries again. */
+  async #untilListening(signal: AbortSignal): Promise<void> {
+    const { clock } = this.#options;
+    const deadline = clock.monotonicMs() + SERVING_TIMEOUT_MS;
+    while (!existsSync(this.address) && clock.monotonicMs() < deadline) {
+      await sleep(clock, LISTENING_POLL_MS, signal);
     }
   }
 
