@@ -21,7 +21,7 @@ import type { Report } from "./report.ts";
 const TASKS = 5;
 const ADOPTED = 20;
 const ROUNDS = 5;
-const SETTLE_MS = 10_000;
+const SETTLE_MS = 45_000;
 const WATCH_MS = 30_000;
 
 export async function run(report: Report): Promise<void> {

@@ -3,7 +3,7 @@
 import { type ChildProcess, execFile } from "node:child_process";
 import { existsSync, readFileSync } from "node:fs";
 import { request } from "node:http";
-import type { Host } from "./host.ts";
+import { type Host, PLAIN_ENV } from "./host.ts";
 
 /** The command line that drives both; Debian's, if it is there, because the peer is Debian's too. */
 export const DOCKER = existsSync("/usr/bin/docker") ? "/usr/bin/docker" : "docker";
@@ -34,7 +34,7 @@ export function run(
   env: Readonly<Record<string, string>> = {},
 ): Promise<string> {
   return new Promise((resolve, reject) => {
-    const options = { env: { ...process.env, ...env }, maxBuffer: 1 << 26 };
+    const options = { env: { ...PLAIN_ENV, ...env }, maxBuffer: 1 << 26 };
     execFile(program, args, options, (error, stdout, stderr) => {
       if (error === null) resolve(stdout.trim());
       else reject(new Error(`${program} ${args.join(" ")}: ${stderr || error.message}`));

@@ -19,6 +19,15 @@ import {
 import { basename, join } from "node:path";
 import { undoLater } from "./undo.ts";
 
+/**
+ * What a user's shell surely has. The machine's own settings (certificates to load at every start,
+ * proxies) would fall on the two engines unequally.
+ */
+export const PLAIN_ENV: Readonly<Record<string, string>> = {
+  PATH: process.env["PATH"] ?? "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+  HOME: process.env["HOME"] ?? "/root",
+};
+
 const DESTROY_ROUNDS = 200;
 
 export class Host {
@@ -50,6 +59,7 @@ export class Host {
     return spawn("nsenter", [`--net=/run/netns/${this.#netns}`, ...words], {
       stdio: ["ignore", log, log],
       detached: true,
+      env: PLAIN_ENV,
     });
   }
 
