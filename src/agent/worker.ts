@@ -19,7 +19,7 @@ import type { SubscriptionMessage } from "#wire/gen/swarmkit/logbroker_pb.js";
 import type { Task } from "#wire/gen/swarmkit/objects_pb.js";
 import { TaskState, type TaskStatus, TaskStatusSchema } from "#wire/gen/swarmkit/types_pb.js";
 import { createDependencies } from "./dependencies.ts";
-import { stateAfterFailure } from "./do-step.ts";
+import { isFinal, stateAfterFailure } from "./do-step.ts";
 import type { Controller, Executor, StatusListener } from "./executor.ts";
 import { Limiter } from "./limiter.ts";
 import { startTaskManager, type TaskManager } from "./task-manager.ts";
@@ -155,6 +155,9 @@ class TaskWorker implements Worker {
     if (removal === undefined) {
       this.#storeTask(task);
       this.#startTask(task);
+      // A manager ended it before this node heard of it; it waits for the node's word all the same.
+      const { status } = task;
+      if (status !== undefined && isFinal(status.state)) this.#options.onStatus(task.id, status);
     } else {
       // Taken away and given back: the old container has to be gone before the new one is made.
       void this.#assignAfter(removal, task);

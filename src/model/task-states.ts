@@ -116,7 +116,7 @@ export const TASK_RIGHTS: Readonly<Record<TaskActor, TaskRights>> = {
     ...NOTHING,
     moves: [
       { from: ON_NODE, to: [REJECTED] },
-      { from: ON_NODE, to: [ORPHANED] },
+      { from: [...ON_NODE, REJECTED], to: [ORPHANED] },
     ],
   },
   reaper: { ...NOTHING, deletes: true },
@@ -126,7 +126,7 @@ export const TASK_RIGHTS: Readonly<Record<TaskActor, TaskRights>> = {
       { from: ON_NODE, to: REPORTED },
       // A container that exited may be reported as shut down or failed by a later look at it.
       { from: [COMPLETE, SHUTDOWN, FAILED], to: [SHUTDOWN, FAILED, REJECTED] },
-      { from: ON_NODE, to: [ORPHANED] },
+      { from: [...ON_NODE, REJECTED], to: [ORPHANED] },
     ],
     notes: true,
   },

@@ -73,6 +73,18 @@ export function holdsNode(task: Task): boolean {
   return state >= TaskState.ASSIGNED && state <= TaskState.RUNNING;
 }
 
+/**
+ * Nothing of it is left on any node: it never was on one, or the node said so, or the node is given
+ * up. A task that a manager rejected without asking its node runs until the node hears of it; such a
+ * status was applied by no report.
+ */
+export function hasLetGo(task: Task): boolean {
+  if (!isTerminal(task)) return false;
+  const { status } = task;
+  if (status?.state !== TaskState.REJECTED || task.nodeId === "") return true;
+  return status.appliedAt !== undefined;
+}
+
 /** It ended of itself, which says something about its program, not about our wishes. */
 export function endedByItself(task: Task): boolean {
   const state = stateOf(task);

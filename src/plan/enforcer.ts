@@ -6,7 +6,7 @@
 
 import { create } from "@bufbuild/protobuf";
 import { nodeMatches } from "#model/constraint.ts";
-import { holdsNode, isWanted } from "#model/task.ts";
+import { hasLetGo, holdsNode, isTerminal, isWanted } from "#model/task.ts";
 import { timestampOf } from "#model/time.ts";
 import type { Change, Tx } from "#store/types.ts";
 import type { Node, Task } from "#wire/gen/swarmkit/objects_pb.js";
@@ -47,9 +47,11 @@ export class Enforcer implements Planner {
       if (!context.hasRoom()) return;
       this.#nodeIds.delete(id);
       const node = tx.get("node", id);
-      const tasks = [...tx.find("task", "node", id)].filter(holdsNode);
+      const all = [...tx.find("task", "node", id)];
+      const tasks = all.filter(holdsNode);
       if (node === undefined) {
-        for (const task of tasks) {
+        for (const task of all) {
+          if (!holdsNode(task) && (hasLetGo(task) || !isTerminal(task))) continue;
           move(tx, task, TaskState.ORPHANED, ORPHANED_MESSAGE, "", nowMs);
         }
       } else if ((node.spec?.availability ?? Availability.ACTIVE) === Availability.ACTIVE) {
@@ -82,7 +84,9 @@ function move(
 ): void {
   const before = task.status ?? create(TaskStatusSchema);
   const timestamp = timestampOf(nowMs);
-  tx.update("task", { ...task, status: { ...before, state, message, err, timestamp } });
+  // Not the node's own word: until it has heard of it, the task holds what it has there.
+  const applied = { appliedBy: "", appliedAt: undefined };
+  tx.update("task", { ...task, status: { ...before, ...applied, state, message, err, timestamp } });
 }
 
 function sameForRules(before: Node, after: Node): boolean {

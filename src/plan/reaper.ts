@@ -8,7 +8,7 @@
  */
 
 import { restartRulesOf, TASK_HISTORY_LIMIT } from "#model/defaults.ts";
-import { isJob, isTerminal, slotKeyOf, stateOf } from "#model/task.ts";
+import { hasLetGo, isJob, slotKeyOf, stateOf } from "#model/task.ts";
 import type { Change, Tx } from "#store/types.ts";
 import type { Task } from "#wire/gen/swarmkit/objects_pb.js";
 import { TaskState } from "#wire/gen/swarmkit/types_pb.js";
@@ -110,10 +110,10 @@ function limitOf(tx: Tx, tasks: readonly Task[]): number {
 /** To be removed, and nothing of it is left on any node. */
 function isRemovable(task: Task): boolean {
   if (task.desiredState !== TaskState.REMOVE) return false;
-  return stateOf(task) < TaskState.ASSIGNED || isTerminal(task);
+  return stateOf(task) < TaskState.ASSIGNED || hasLetGo(task);
 }
 
 function isOver(task: Task): boolean {
   const neverRan = stateOf(task) < TaskState.ASSIGNED && task.desiredState > TaskState.COMPLETE;
-  return isTerminal(task) || neverRan;
+  return hasLetGo(task) || neverRan;
 }

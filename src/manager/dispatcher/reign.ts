@@ -8,6 +8,7 @@ import { create } from "@bufbuild/protobuf";
 import { durationMs } from "@bufbuild/protobuf/wkt";
 import { EngineError, isErrorCode, messageOf } from "#base/error.ts";
 import type { Clock, Log, Random, Timer } from "#base/ports.ts";
+import { hasLetGo } from "#model/task.ts";
 import type { Change, ChangeBatch, ReadView } from "#store/types.ts";
 import {
   type NodeDescription,
@@ -283,8 +284,7 @@ export class Reign {
       if (tx.get("node", nodeId)?.status?.state !== NodeState.DOWN) return;
       for (const task of Array.from(tx.find("task", "node", nodeId))) {
         const { status } = task;
-        if (status === undefined || status.state < TaskState.ASSIGNED) continue;
-        if (status.state > TaskState.RUNNING) continue;
+        if (status === undefined || status.state < TaskState.ASSIGNED || hasLetGo(task)) continue;
         tx.update("task", { ...task, status: { ...status, state: TaskState.ORPHANED } });
       }
     });

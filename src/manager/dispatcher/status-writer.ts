@@ -10,7 +10,9 @@
 import { create, equals } from "@bufbuild/protobuf";
 import { timestampFromMs } from "@bufbuild/protobuf/wkt";
 import { EngineError, messageOf } from "#base/error.ts";
+import { must } from "#base/invariant.ts";
 import type { Clock, Log } from "#base/ports.ts";
+import { hasLetGo, isTerminal, stateOf } from "#model/task.ts";
 import { type Deferred, deferred, sleep } from "#platform/async.ts";
 import type { Tx } from "#store/types.ts";
 import {
@@ -174,17 +176,22 @@ export class StatusWriter {
 
   #applyTask(tx: Tx, id: string, status: TaskStatus): void {
     const task = tx.get("task", id);
-    // Deleted meanwhile, or a report that others have overtaken: states never go back.
-    if (task === undefined || (task.status?.state ?? TaskState.NEW) > status.state) return;
-    if (task.status !== undefined && sameReport(task.status, status)) return;
-    tx.update("task", {
-      ...task,
-      status: {
-        ...status,
-        appliedBy: this.#options.nodeId,
-        appliedAt: timestampFromMs(this.#options.clock.nowMs()),
-      },
-    });
+    if (task === undefined) return;
+    const applied = {
+      appliedBy: this.#options.nodeId,
+      appliedAt: timestampFromMs(this.#options.clock.nowMs()),
+    };
+    // A report that others have overtaken: states never go back.
+    if (stateOf(task) > status.state) {
+      // A manager ended the task before its node did; now the node has.
+      const heard = isTerminal(task) && !hasLetGo(task) && status.state > TaskState.RUNNING;
+      if (heard)
+        tx.update("task", { ...task, status: { ...must(task.status, "status"), ...applied } });
+      return;
+    }
+    const same = task.status !== undefined && sameReport(task.status, status);
+    if (same && (hasLetGo(task) || !isTerminal(task))) return;
+    tx.update("task", { ...task, status: { ...status, ...applied } });
   }
 }
 

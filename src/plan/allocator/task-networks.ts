@@ -5,7 +5,7 @@
 
 import { create } from "@bufbuild/protobuf";
 import { err, ok, type Result } from "#base/result.ts";
-import { isTerminal } from "#model/task.ts";
+import { hasLetGo } from "#model/task.ts";
 import {
   type Network,
   type NetworkAttachment,
@@ -17,7 +17,7 @@ import {
   type NetworkAttachmentConfig,
   NetworkAttachmentConfigSchema,
 } from "#wire/gen/swarmkit/types_pb.js";
-import { isAllocated, isNodeLocal, type NetworkTable } from "./network-table.ts";
+import { isAllocated, isNodeLocal, type NetworkTable, notAllocated } from "./network-table.ts";
 import { needsIngress } from "./service-endpoint.ts";
 
 /** Why a task cannot be attached now, and the network whose change may help. */
@@ -48,7 +48,7 @@ export function attachTask(
     const network = options.find(config.target);
     if (network === undefined) return fail(`network ${config.target} not found`, config.target);
     if (!isAllocated(network)) {
-      return fail(`network ${nameOf(network)} is not allocated yet`, network.id);
+      return fail(notAllocated(network), network.id);
     }
     const addresses = addressesFor(task, config, network, options.table);
     if (!addresses.ok) return fail(addresses.error, network.id);
@@ -66,7 +66,7 @@ export function attachTask(
 
 /** Attachments whose addresses the task holds now. */
 export function heldBy(task: Task | undefined): readonly NetworkAttachment[] {
-  return task === undefined || isTerminal(task) ? [] : task.networks;
+  return task === undefined || hasLetGo(task) ? [] : task.networks;
 }
 
 export function releaseAddresses(

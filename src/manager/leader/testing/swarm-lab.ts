@@ -4,7 +4,7 @@
  */
 
 import { create } from "@bufbuild/protobuf";
-import { isTerminal, isWanted, slotKeyOf, stateOf } from "#model/task.ts";
+import { hasLetGo, isTerminal, isWanted, slotKeyOf, stateOf } from "#model/task.ts";
 import { assertTaskTransition } from "#model/task-states.ts";
 import { timestampOf } from "#model/time.ts";
 import type { Planner } from "#plan/planner.ts";
@@ -35,6 +35,8 @@ export class SwarmLab {
   /** Called after each committed entry, for checks that hold at any time. */
   onCommit: (view: ReadView, batch: ChangeBatch) => void = () => {};
   planners: readonly Planner[] = [];
+  /** What really runs, whatever the store says: tasks by id, as their nodes took them up. */
+  readonly containers = new Map<string, Task>();
   #turns: Turns;
   #ids = 0;
   readonly #store = createStore();
@@ -153,10 +155,24 @@ export class SwarmLab {
   /** Every node takes each of its tasks one step further; how many it did. */
   report(): number {
     return this.write("dispatcher", (tx) => {
+      for (const [id, { nodeId }] of this.containers) {
+        // A node takes away what it is not told of.
+        if (this.#alive.has(nodeId) && tx.get("task", id) === undefined) this.containers.delete(id);
+      }
       for (const nodeId of this.#alive) {
         for (const task of tx.find("task", "node", nodeId)) {
+          // A manager ended it; the node does so when it is told to.
+          if (isTerminal(task) && !hasLetGo(task) && task.desiredState >= TaskState.SHUTDOWN) {
+            const at = timestampOf(this.nowMs);
+            tx.update("task", { ...task, status: { ...must(task.status), appliedAt: at } });
+            this.containers.delete(task.id);
+          }
           const next = nextState(task, this.fate(task));
-          if (next !== undefined) tx.update("task", { ...task, status: this.#status(task, next) });
+          if (next === undefined) continue;
+          const status = this.#status(task, next);
+          tx.update("task", { ...task, status });
+          if (next > TaskState.RUNNING) this.containers.delete(task.id);
+          else this.containers.set(task.id, task);
         }
       }
     });
@@ -215,6 +231,9 @@ export class SwarmLab {
 
   removeNode(id: string): void {
     this.#alive.delete(id);
+    for (const [taskId, { nodeId }] of this.containers) {
+      if (nodeId === id) this.containers.delete(taskId);
+    }
     this.write("api", (tx) => {
       if (tx.get("node", id) !== undefined) tx.delete("node", id);
     });
