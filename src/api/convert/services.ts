@@ -46,6 +46,7 @@ export function serviceToJson(service: Service, status?: ServiceStatus): Service
     UpdateStatus: updateStatus && updateStatusToJson(updateStatus),
     ServiceStatus: status && statusToJson(status),
     JobStatus: jobStatus && jobStatusToJson(jobStatus),
+    AllocationError: textOrNone(service.allocationError),
   });
 }
 

@@ -8,15 +8,17 @@ import { create } from "@bufbuild/protobuf";
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { losesTasks } from "#model/node.ts";
-import { isTerminal, isWanted } from "#model/task.ts";
+import { hasLetGo, isTerminal, isWanted } from "#model/task.ts";
 import { Allocator } from "#plan/allocator/allocator.ts";
 import type { ReadView } from "#store/types.ts";
 import { NetworkSchema } from "#wire/gen/swarmkit/objects_pb.js";
 import {
   NodeSpec_Availability as Availability,
+  NodeSpecSchema,
   type ServiceSpec,
 } from "#wire/gen/swarmkit/specs_pb.js";
 import {
+  AnnotationsSchema,
   UpdateConfig_FailureAction as FailureAction,
   UpdateConfig_UpdateOrder as Order,
 } from "#wire/gen/swarmkit/types_pb.js";
@@ -26,9 +28,23 @@ import { type Fate, imageOf, SwarmLab } from "./testing/swarm-lab.ts";
 const NODES = ["n1", "n2", "n3", "n4"];
 const PARALLELISM = 2;
 const REPLICAS_MAX = 6;
+/** 29 addresses, of which all services, tasks and nodes take 23: updates may have to wait. */
+const SCARCE_SUBNET = "10.77.0.0/27";
 
 type Step =
-  | { readonly kind: "down" | "up" | "drain" | "active" | "pause"; readonly node: number }
+  | {
+      readonly kind:
+        | "down"
+        | "up"
+        | "drain"
+        | "active"
+        | "pause"
+        | "bad"
+        | "good"
+        | "mute"
+        | "unmute";
+      readonly node: number;
+    }
   | { readonly kind: "scale"; readonly service: number; readonly replicas: number }
   | { readonly kind: "image"; readonly service: number; readonly image: string }
   | { readonly kind: "fate"; readonly fate: Fate }
@@ -40,7 +56,17 @@ const SERVICES = ["web", "api"];
 
 const step: fc.Arbitrary<Step> = fc.oneof(
   fc.record({
-    kind: fc.constantFrom("down" as const, "up", "drain", "active", "pause"),
+    kind: fc.constantFrom(
+      "down" as const,
+      "up",
+      "drain",
+      "active",
+      "pause",
+      "bad",
+      "good",
+      "mute",
+      "unmute",
+    ),
     node: fc.nat(NODES.length - 1),
   }),
   fc.record({
@@ -66,10 +92,12 @@ function newSwarm(order: Order): SwarmLab {
   const swarm = new SwarmLab();
   for (const node of NODES) swarm.addNode(node);
   swarm.write("api", (tx) => {
-    const spec = { annotations: { name: "net" } };
+    const ipam = { configs: [{ subnet: SCARCE_SUBNET }] };
+    const spec = { annotations: { name: "net" }, ipv6Enabled: true, ipam };
     tx.create("network", create(NetworkSchema, { id: "net", spec }));
   });
-  const task = { networks: [{ target: "net" }] };
+  const placement = { constraints: ["node.labels.bad != yes"] };
+  const task = { networks: [{ target: "net" }], placement };
   const update = {
     parallelism: BigInt(PARALLELISM),
     failureAction: FailureAction.CONTINUE,
@@ -94,6 +122,12 @@ function apply(swarm: SwarmLab, one: Step, crashed: Set<string>): void {
       return swarm.setAvailability(NODES[one.node] ?? "", Availability.ACTIVE);
     case "pause":
       return swarm.setAvailability(NODES[one.node] ?? "", Availability.PAUSE);
+    case "bad":
+    case "good":
+      return label(swarm, NODES[one.node] ?? "", one.kind);
+    case "mute":
+    case "unmute":
+      return swarm.mute(NODES[one.node] ?? "", one.kind === "mute");
     case "scale":
       return swarm.editService(SERVICES[one.service] ?? "", (s) => withReplicas(s, one.replicas));
     case "image":
@@ -121,8 +155,18 @@ function apply(swarm: SwarmLab, one: Step, crashed: Set<string>): void {
   }
 }
 
+/** A node that is bad may not have the tasks that it has. */
+function label(swarm: SwarmLab, id: string, kind: "bad" | "good"): void {
+  const bad = kind === "bad" ? "yes" : "no";
+  swarm.editNode(id, (node) => {
+    const spec = node.spec ?? create(NodeSpecSchema);
+    const annotations = spec.annotations ?? create(AnnotationsSchema);
+    return { ...node, spec: { ...spec, annotations: { ...annotations, labels: { bad } } } };
+  });
+}
+
 /** Holds after every entry. */
-function checkSafety(view: ReadView): void {
+function checkSafety(swarm: SwarmLab, view: ReadView): void {
   const addresses = new Map<string, string>();
   const ports = new Map<number, string>();
   const claim = (networkId: string, address: string, owner: string) => {
@@ -131,7 +175,13 @@ function checkSafety(view: ReadView): void {
     addresses.set(key, owner);
   };
   for (const task of view.all("task")) {
-    if (isTerminal(task)) continue;
+    if (hasLetGo(task)) continue;
+    for (const { network, addresses: own } of task.networks) {
+      for (const address of own) claim(network?.id ?? "", address, task.id);
+    }
+  }
+  // The store may say what it likes: these are the addresses that packets come from.
+  for (const task of swarm.containers.values()) {
     for (const { network, addresses: own } of task.networks) {
       for (const address of own) claim(network?.id ?? "", address, task.id);
     }
@@ -187,7 +237,7 @@ function checkNoLeak(swarm: SwarmLab): void {
 function addressesIn(view: ReadView): number {
   let count = 0;
   for (const task of view.all("task")) {
-    if (isTerminal(task)) continue;
+    if (hasLetGo(task)) continue;
     for (const { addresses } of task.networks) count += addresses.length;
   }
   for (const service of view.all("service")) count += service.endpoint?.virtualIps.length ?? 0;
@@ -210,12 +260,13 @@ describe("planners", () => {
     fc.assert(
       fc.property(fc.array(step, { maxLength: 40 }), (steps) => {
         const swarm = newSwarm(order);
-        swarm.onCommit = checkSafety;
+        swarm.onCommit = (view) => checkSafety(swarm, view);
         const crashed = new Set<string>();
         for (const one of steps) apply(swarm, one, crashed);
         swarm.fate = (task) => (crashed.has(task.id) ? "fail" : "run");
         for (const node of NODES) {
           swarm.setUp(node, true);
+          label(swarm, node, "good");
           swarm.setAvailability(node, Availability.ACTIVE);
         }
         swarm.pass(600_000);

@@ -6,6 +6,7 @@ import { IPAMConfigSchema } from "#wire/gen/swarmkit/types_pb.js";
 import { AddressPool } from "./address-pool.ts";
 import { NumberPool } from "./number-pool.ts";
 import { SubnetSpace } from "./subnet-space.ts";
+import { ulaPool } from "./ula.ts";
 
 describe("NumberPool", () => {
   it("does what a plain set does", () => {
@@ -113,5 +114,14 @@ describe("SubnetSpace", () => {
       "10.9.1.0/24",
       undefined,
     ]);
+  });
+});
+
+describe("ulaPool", () => {
+  it("is a unique local prefix that follows from the swarm's id", () => {
+    const pools = Array.from({ length: 200 }, (_, at) => ulaPool(`cluster-${at}`));
+    for (const pool of pools) expect(pool).toMatch(/^fd[0-9a-f]{2}:[0-9a-f:]*::\/48$/);
+    expect(new Set(pools).size).toBe(200);
+    expect(ulaPool("x")).toBe(ulaPool("x"));
   });
 });

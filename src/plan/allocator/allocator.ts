@@ -20,20 +20,24 @@ import { type Delta, deltaOf } from "../delta.ts";
 import type { PlanContext, Planner } from "../planner.ts";
 import { isAllocated, NetworkTable } from "./network-table.ts";
 import { NodeAttachments } from "./node-attachments.ts";
+import { NodeRoutes } from "./node-routes.ts";
 import { PortSpace } from "./port-space.ts";
 import { needsIngress, ServiceEndpoints, virtualNetworks } from "./service-endpoint.ts";
 import { SubnetSpace } from "./subnet-space.ts";
 import { attachTask, heldBy, occupyAddresses, releaseAddresses } from "./task-networks.ts";
+import { ulaPool } from "./ula.ts";
 import { type WaiterKind, WaitingRoom } from "./waiting-room.ts";
 
 const PENDING_MESSAGE = "pending task scheduling";
 /** What may be waited for besides a network (by id or name) and a service (by id). */
 const SUBNETS = " subnets";
 const ENDPOINTS = " endpoints";
+const NODES = " nodes";
 
 export class Allocator implements Planner {
   readonly name = "allocator";
   readonly #ports = new PortSpace();
+  readonly #routes = new NodeRoutes();
   #table = new NetworkTable(new SubnetSpace(DEFAULT_ADDRESS_POOL, DEFAULT_SUBNET_SIZE));
   #endpoints = new ServiceEndpoints(this.#ports, this.#table);
   #attachments = new NodeAttachments(this.#table);
@@ -62,10 +66,10 @@ export class Allocator implements Planner {
     const pools = cluster?.defaultAddressPool ?? [];
     const size = cluster?.subnetSize ?? 0;
     const subnets = new SubnetSpace(
-      pools.length > 0 ? pools : DEFAULT_ADDRESS_POOL,
+      [...(pools.length > 0 ? pools : DEFAULT_ADDRESS_POOL), ulaPool(cluster?.id ?? "")],
       size > 0 ? size : DEFAULT_SUBNET_SIZE,
     );
-    this.#table = new NetworkTable(subnets);
+    this.#table = new NetworkTable(subnets, () => this.#routes.all);
     this.#endpoints = new ServiceEndpoints(this.#ports, this.#table);
     this.#attachments = new NodeAttachments(this.#table);
     // What is held is counted before anything new is given out.
@@ -150,7 +154,8 @@ export class Allocator implements Planner {
     }
     const id = (after ?? before)?.id ?? "";
     if (after === undefined || !needsAllocation(after)) {
-      this.#queues.task.delete(id);
+      // It was called because there was room, and has no use for it any more.
+      if (this.#queues.task.delete(id)) this.#passOn(before);
       this.#waiting.leave(id);
     } else if (before === undefined) {
       this.#queues.task.add(id);
@@ -158,6 +163,9 @@ export class Allocator implements Planner {
   }
 
   #onNode({ before, after }: Delta<Node>): void {
+    const known = this.#routes.known;
+    this.#routes.take({ before, after });
+    if (!known && this.#routes.known) this.#call(SUBNETS);
     if (before !== undefined) {
       for (const networkId of this.#attachments.letGo(before, after)) this.#roomIn(networkId);
     }
@@ -174,6 +182,12 @@ export class Allocator implements Planner {
   #roomIn(networkId: string): void {
     this.#call(networkId, 1);
     this.#call(ENDPOINTS);
+    this.#call(NODES);
+  }
+
+  #passOn(task: Task | undefined): void {
+    for (const { target } of task?.spec?.networks ?? []) this.#call(target, 1);
+    if (this.#ingressId !== undefined) this.#call(this.#ingressId, 1);
   }
 
   #call(key: string, count = Number.POSITIVE_INFINITY): void {
@@ -203,9 +217,19 @@ export class Allocator implements Planner {
   #allocateNetwork(tx: Tx, id: string): void {
     const network = tx.get("network", id);
     if (network === undefined || isAllocated(network)) return;
+    // The first node is about to say where its routes lead.
+    if (!this.#routes.known && !choosesSubnet(network)) {
+      this.#waiting.join({ kind: "network", id }, SUBNETS);
+      return;
+    }
     const allocated = this.#table.allocate(network);
-    if (allocated.ok) tx.update("network", allocated.value);
-    else this.#waiting.join({ kind: "network", id }, SUBNETS);
+    if (allocated.ok) {
+      tx.update("network", { ...allocated.value, allocationError: "" });
+      return;
+    }
+    this.#waiting.join({ kind: "network", id }, SUBNETS);
+    if (network.allocationError === allocated.error) return;
+    tx.update("network", { ...network, allocationError: allocated.error });
   }
 
   #allocateService(tx: Tx, id: string): void {
@@ -223,8 +247,10 @@ export class Allocator implements Planner {
       : networks;
     this.#outcomes.set(id, endpoint.ok ? { ok: true, value: true } : endpoint);
     if (!endpoint.ok) this.#waiting.join({ kind: "service", id }, ENDPOINTS);
-    else if (endpoint.value !== service.endpoint) {
-      tx.update("service", { ...service, endpoint: endpoint.value });
+    const allocationError = endpoint.ok ? "" : endpoint.error;
+    const given = endpoint.ok ? endpoint.value : service.endpoint;
+    if (given !== service.endpoint || allocationError !== service.allocationError) {
+      tx.update("service", { ...service, endpoint: given, allocationError });
     }
     this.#call(id);
   }
@@ -270,7 +296,7 @@ export class Allocator implements Planner {
       find: (networkId) => tx.get("network", networkId),
     });
     if (attached.node !== node) tx.update("node", attached.node);
-    if (attached.full !== undefined) this.#waiting.join({ kind: "node", id }, attached.full);
+    if (attached.full !== undefined) this.#waiting.join({ kind: "node", id }, NODES);
   }
 
   #ingressOf(tx: Tx): Network | undefined {

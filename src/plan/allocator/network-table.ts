@@ -10,8 +10,9 @@
 import { create } from "@bufbuild/protobuf";
 import { err, ok, type Result } from "#base/result.ts";
 import { VNI_FIRST, VNI_LAST } from "#model/defaults.ts";
-import { parsePrefix } from "#model/ip.ts";
+import { type Prefix, parseIp, parsePrefix } from "#model/ip.ts";
 import type { Network } from "#wire/gen/swarmkit/objects_pb.js";
+import type { NetworkSpec } from "#wire/gen/swarmkit/specs_pb.js";
 import {
   DriverSchema,
   IPAMConfig_AddressFamily as Family,
@@ -19,7 +20,7 @@ import {
   IPAMConfigSchema,
   IPAMOptionsSchema,
 } from "#wire/gen/swarmkit/types_pb.js";
-import { AddressPool } from "./address-pool.ts";
+import { AddressPool, withoutMask } from "./address-pool.ts";
 import { NumberPool } from "./number-pool.ts";
 import type { SubnetSpace } from "./subnet-space.ts";
 
@@ -42,9 +43,12 @@ export class NetworkTable {
   readonly #subnets: SubnetSpace;
   readonly #vnis = new NumberPool(VNI_FIRST, VNI_LAST);
   readonly #entries = new Map<string, Entry>();
+  readonly #routes: () => readonly Prefix[];
 
-  constructor(subnets: SubnetSpace) {
+  /** `routes`: where routes of the nodes lead, which subnets that nobody chose keep clear of. */
+  constructor(subnets: SubnetSpace, routes: () => readonly Prefix[] = () => []) {
     this.#subnets = subnets;
+    this.#routes = routes;
   }
 
   /** Subnets, identifiers and addresses in use, for checks that nothing leaks. */
@@ -128,10 +132,13 @@ export class NetworkTable {
 
   /** One address of each family that the network has, or undefined when it is full. */
   takeAddresses(networkId: string): string[] | undefined {
-    const entry = this.#entries.get(networkId);
+    return this.#take(this.#entries.get(networkId), () => true);
+  }
+
+  #take(entry: Entry | undefined, wanted: (family: 4 | 6) => boolean): string[] | undefined {
     if (entry === undefined || entry.removed) return undefined;
     const addresses: string[] = [];
-    for (const family of familiesOf(entry)) {
+    for (const family of familiesOf(entry).filter(wanted)) {
       const address = takeFirst(entry.pools.filter(({ subnet }) => subnet.family === family));
       if (address === undefined) {
         for (const taken of addresses) release(entry, taken);
@@ -143,13 +150,17 @@ export class NetworkTable {
     return addresses;
   }
 
-  /** One IPv4 address. */
-  takeAddress(networkId: string): string | undefined {
+  /** How many addresses a member has here: one of each family. */
+  addressCount(networkId: string): number {
     const entry = this.#entries.get(networkId);
-    if (entry === undefined || entry.removed) return undefined;
-    const address = takeFirst(entry.pools.filter(({ subnet }) => subnet.family === 4));
-    if (address !== undefined) entry.held += 1;
-    return address;
+    return entry === undefined ? 0 : familiesOf(entry).length;
+  }
+
+  /** One address of each family that is not among `known`, or undefined when it is full. */
+  complete(networkId: string, known: readonly string[]): string[] | undefined {
+    const entry = this.#entries.get(networkId);
+    const has = new Set(known.map((address) => parseIp(withoutMask(address))?.family));
+    return this.#take(entry, (family) => !has.has(family));
   }
 
   /** Takes this very address: its stored form, or undefined when somebody has it. */
@@ -189,17 +200,17 @@ export class NetworkTable {
   }
 
   #allocateSubnets({ spec }: Network): Result<readonly IPAMConfig[]> {
-    const given = spec?.ipam?.configs ?? [];
-    const asked = given.length > 0 ? given : [create(IPAMConfigSchema, { family: Family.IPV4 })];
     const configs: IPAMConfig[] = [];
-    for (const config of asked) {
-      const subnet = config.subnet === "" ? this.#subnets.cut() : config.subnet;
+    for (const config of wantedSubnets(spec)) {
+      const family = config.family === Family.IPV6 ? 6 : 4;
+      const subnet =
+        config.subnet === "" ? this.#subnets.cut(family, this.#routes()) : config.subnet;
       const taken = subnet !== undefined && (config.subnet === "" || this.#subnets.occupy(subnet));
       if (!taken) {
         for (const { subnet } of configs) this.#subnets.release(subnet);
         return err(
           subnet === undefined
-            ? "could not find an available, non-overlapping IPv4 address pool among the defaults to assign to the network"
+            ? `could not find an available, non-overlapping IPv${family} address pool among the defaults to assign to the network`
             : "invalid pool request: Pool overlaps with other one on this address space",
         );
       }
@@ -244,6 +255,12 @@ export function isNodeLocal(network: Network): boolean {
   return NODE_LOCAL_DRIVERS.has(driverOf(network));
 }
 
+/** What those who need the network say while it has not. */
+export function notAllocated({ id, spec, allocationError }: Network): string {
+  const reason = allocationError === "" ? "" : `: ${allocationError}`;
+  return `network ${spec?.annotations?.name ?? id} is not allocated yet${reason}`;
+}
+
 /** Whether the network has been given what it needs. */
 export function isAllocated(network: Network): boolean {
   return network.driverState !== undefined;
@@ -256,8 +273,20 @@ export function vnisIn(list: string | undefined): number[] {
     .filter((vni) => Number.isInteger(vni) && vni > 0 && vni <= VNI_LAST);
 }
 
-function familiesOf(entry: Entry): Set<4 | 6> {
-  return new Set(entry.pools.map(({ subnet }) => subnet.family));
+/** IPv4 first, in whatever order the subnets were given. */
+function familiesOf({ pools }: Entry): (4 | 6)[] {
+  return ([4, 6] as const).filter((family) => pools.some(({ subnet }) => subnet.family === family));
+}
+
+/** The subnets of the spec, with one of each family that the network needs and nobody chose. */
+function wantedSubnets(spec: NetworkSpec | undefined): IPAMConfig[] {
+  const given = (spec?.ipam?.configs ?? []).map((config) => ({
+    ...config,
+    family: parsePrefix(config.subnet)?.family === 6 ? Family.IPV6 : Family.IPV4,
+  }));
+  const needed = spec?.ipv6Enabled === true ? [Family.IPV4, Family.IPV6] : [Family.IPV4];
+  const missing = needed.filter((family) => !given.some((config) => config.family === family));
+  return [...given, ...missing.map((family) => create(IPAMConfigSchema, { family }))];
 }
 
 function takeFirst(pools: readonly AddressPool[]): string | undefined {

@@ -66,24 +66,24 @@ export class NodeAttachments {
   attach(node: Node, { ingress, find }: AttachNodeOptions): AttachedNode {
     const wanted = new Set(this.#uses.get(node.id)?.keys());
     if (ingress !== undefined) wanted.add(ingress.id);
-    const kept = node.attachments.filter(({ network }) => wanted.has(network?.id ?? ""));
-    const fresh: NetworkAttachment[] = [];
+    const attachments = node.attachments.filter(({ network }) => wanted.has(network?.id ?? ""));
+    let same = attachments.length === node.attachments.length;
     let full: string | undefined;
     for (const id of wanted) {
-      if (kept.some(({ network }) => network?.id === id)) continue;
-      const network = find(id);
-      if (network === undefined) continue;
+      const at = attachments.findIndex(({ network }) => network?.id === id);
+      const known = attachments[at];
+      const network = known?.network ?? find(id);
+      if (network === undefined || (known !== undefined && known.addresses.length > 0)) continue;
+      // Without an address it serves the network all the same; what only it needs one for waits.
       const addresses = this.#table.takeAddresses(id);
-      if (addresses === undefined) {
-        full = id;
-        continue;
-      }
-      const attachment = create(NetworkAttachmentSchema, { addresses });
+      if (addresses === undefined) full = id;
+      if (known !== undefined && addresses === undefined) continue;
+      const attachment = create(NetworkAttachmentSchema, { addresses: addresses ?? [] });
       attachment.network = network;
-      fresh.push(attachment);
+      attachments.splice(known === undefined ? attachments.length : at, at < 0 ? 0 : 1, attachment);
+      same = false;
     }
-    const same = fresh.length === 0 && kept.length === node.attachments.length;
-    return { node: same ? node : { ...node, attachments: [...kept, ...fresh] }, full };
+    return { node: same ? node : { ...node, attachments }, full };
   }
 
   #count(task: Task | undefined, by: number): boolean {

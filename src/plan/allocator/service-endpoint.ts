@@ -24,7 +24,7 @@ import {
   type PortConfig,
   PortConfig_PublishMode as PublishMode,
 } from "#wire/gen/swarmkit/types_pb.js";
-import { isAllocated, type NetworkTable } from "./network-table.ts";
+import { isAllocated, type NetworkTable, notAllocated } from "./network-table.ts";
 import type { PortSpace } from "./port-space.ts";
 
 /** The networks of a service's tasks, in the order of the spec. */
@@ -55,7 +55,7 @@ export function virtualNetworks(
     if (ingress === undefined) {
       return err("service needs ingress network, but no ingress network is present");
     }
-    if (!isAllocated(ingress)) return err("the ingress network is not allocated yet");
+    if (!isAllocated(ingress)) return err(notAllocated(ingress));
     ids.push(ingress.id);
   }
   if ((spec?.endpoint?.mode ?? Mode.VIP) !== Mode.VIP) return ok(ids);
@@ -63,7 +63,7 @@ export function virtualNetworks(
     const network = find(target);
     if (network === undefined) return err(`network ${target} not found`);
     if (!isAllocated(network)) {
-      return err(`network ${network.spec?.annotations?.name ?? target} is not allocated yet`);
+      return err(notAllocated(network));
     }
     if (!ids.includes(network.id)) ids.push(network.id);
   }
@@ -117,7 +117,7 @@ export class ServiceEndpoints {
   allocate(needs: EndpointNeeds): Result<Endpoint> {
     const { service, networkIds } = needs;
     const before = service.endpoint;
-    if (before !== undefined && isComplete(service, networkIds)) return ok(before);
+    if (before !== undefined && this.#isComplete(service, networkIds)) return ok(before);
     const ports = this.#allocatePorts(needs);
     if (!ports.ok) return ports;
     const { vips, full } = this.#allocateVips(service, networkIds);
@@ -180,24 +180,36 @@ export class ServiceEndpoints {
   ): { readonly vips: VirtualIp[]; readonly full?: string } {
     const vips: VirtualIp[] = [];
     for (const networkId of networkIds) {
-      const known = service.endpoint?.virtualIps.find((vip) => vip.networkId === networkId);
-      const addr = known?.addr ?? this.#networks.takeAddress(networkId);
-      if (addr === undefined) return { vips, full: networkId };
-      vips.push(known ?? create(Endpoint_VirtualIPSchema, { networkId, addr }));
+      const known = virtualIpsOn(service.endpoint, networkId);
+      vips.push(...known);
+      const fresh = this.#networks.complete(
+        networkId,
+        known.map(({ addr }) => addr),
+      );
+      if (fresh === undefined) return { vips, full: networkId };
+      for (const addr of fresh) vips.push(create(Endpoint_VirtualIPSchema, { networkId, addr }));
     }
     return { vips };
   }
+
+  /** Whether the endpoint is what the spec asks for. */
+  #isComplete({ spec, endpoint }: Service, networkIds: readonly string[]): boolean {
+    if (endpoint === undefined) return false;
+    let count = 0;
+    for (const networkId of networkIds) {
+      const expected = this.#networks.addressCount(networkId);
+      if (virtualIpsOn(endpoint, networkId).length !== expected) return false;
+      count += expected;
+    }
+    if (endpoint.virtualIps.length !== count) return false;
+    const wanted = spec?.endpoint;
+    if (endpoint.spec === undefined || wanted === undefined) return endpoint.spec === wanted;
+    return endpoint.spec === wanted || equals(EndpointSpecSchema, endpoint.spec, wanted);
+  }
 }
 
-/** Whether the endpoint is what the spec asks for. */
-function isComplete({ spec, endpoint }: Service, networkIds: readonly string[]): boolean {
-  if (endpoint === undefined) return false;
-  const vips = endpoint.virtualIps;
-  if (vips.length !== networkIds.length) return false;
-  if (!networkIds.every((id) => vips.some(({ networkId }) => networkId === id))) return false;
-  const wanted = spec?.endpoint;
-  if (endpoint.spec === undefined || wanted === undefined) return endpoint.spec === wanted;
-  return endpoint.spec === wanted || equals(EndpointSpecSchema, endpoint.spec, wanted);
+function virtualIpsOn(endpoint: Endpoint | undefined, networkId: string): VirtualIp[] {
+  return (endpoint?.virtualIps ?? []).filter((vip) => vip.networkId === networkId);
 }
 
 function sameButPublished(a: PortConfig, b: PortConfig): boolean {

@@ -72,6 +72,8 @@ export interface Service extends ObjectMeta {
     readonly JobIteration: ObjectVersion;
     readonly LastExecution: string;
   };
+  /** Ours alone: why the service has not all of the addresses and ports that it asks for. */
+  readonly AllocationError?: string;
 }
 
 /** POST /services/create. */
