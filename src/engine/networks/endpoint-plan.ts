@@ -3,8 +3,8 @@
 import { EngineError } from "#base/error.ts";
 import { newHexId } from "#base/ids.ts";
 import type { Random } from "#base/ports.ts";
+import { macOfAddresses, withPrefix } from "#plan/dataplane/placed-network.ts";
 import type { EndpointSettings } from "#wire/docker/networks.ts";
-import { macOf } from "./ipam.ts";
 import type { HostedNetwork, LocalNetwork } from "./network.ts";
 import type { EndpointRecord } from "./records.ts";
 
@@ -86,10 +86,15 @@ export function planHostedEndpoint(
   owner: EndpointOwner,
   more: { readonly interface: string; readonly random: Random },
 ): EndpointRecord {
-  checkMac(settings.MacAddress);
+  if ((settings.MacAddress ?? "") !== "") {
+    throw new EngineError(
+      "invalid-argument",
+      `a container's MAC address on the swarm's network ${network.name} follows from its IP address: it cannot be chosen`,
+    );
+  }
   const subnets = (network.inspect().IPAM.Config ?? []).flatMap(({ Subnet }) => Subnet ?? []);
-  const ipv4 = withLength(settings.IPAMConfig?.IPv4Address, subnets, false);
-  const ipv6 = withLength(settings.IPAMConfig?.IPv6Address, subnets, true);
+  const ipv4 = withLength(settings.IPAMConfig?.IPv4Address, subnets);
+  const ipv6 = withLength(settings.IPAMConfig?.IPv6Address, subnets);
   if (ipv4 === undefined && ipv6 === undefined) {
     throw new EngineError(
       "failed-precondition",
@@ -102,23 +107,18 @@ export function planHostedEndpoint(
     bridge: network.bridge,
     ipv4,
     ipv6,
-    gateway4: network.gateway?.v4,
-    gateway6: network.gateway?.v6,
+    gateway4: ipv4 === undefined ? undefined : network.gateway?.v4,
+    gateway6: ipv6 === undefined ? undefined : network.gateway?.v6,
     names: dnsNames(owner, settings),
     settings,
     ...more,
   });
 }
 
-function withLength(
-  address: string | undefined,
-  subnets: readonly string[],
-  six: boolean,
-): string | undefined {
+/** Networks may have several subnets of a family. */
+function withLength(address: string | undefined, subnets: readonly string[]): string | undefined {
   if (address === undefined || address === "") return undefined;
-  if (address.includes("/")) return address;
-  const subnet = subnets.find((text) => text.includes(":") === six);
-  return `${address}/${subnet?.split("/")[1] ?? (six ? "64" : "24")}`;
+  return address.includes("/") ? address : withPrefix(address, subnets);
 }
 
 interface EndpointParts {
@@ -143,7 +143,7 @@ function compose(parts: EndpointParts): EndpointRecord {
     ...rest,
     endpointId: newHexId(random),
     hostInterface: `veth${newHexId(random, 4)}`,
-    mac: wantedMac !== "" ? wantedMac : address === undefined ? randomMac(random) : macOf(address),
+    mac: wantedMac !== "" ? wantedMac : macFor(address, ipv6, random),
     ...(ipv4 === undefined ? {} : { ipv4 }),
     ...(ipv6 === undefined ? {} : { ipv6 }),
     ...(gateway4 === undefined ? {} : { gateway4 }),
@@ -151,6 +151,11 @@ function compose(parts: EndpointParts): EndpointRecord {
     priority: settings.GwPriority ?? 0,
     settings,
   };
+}
+
+/** The same as others on a swarm's network take it to be. */
+function macFor(ipv4: string | undefined, ipv6: string | undefined, random: Random): string {
+  return macOfAddresses([ipv4, ipv6].filter((one) => one !== undefined)) ?? randomMac(random);
 }
 
 function randomMac(random: Random): string {

@@ -10,6 +10,7 @@ import { type KernelInput, type KernelPlan, planKernel } from "#plan/dataplane/k
 import { lostFlows } from "#plan/dataplane/lost-flows.ts";
 import { type DumpedHost, dumpHost, runAll } from "#platform/net/dump.ts";
 import type { NetworkSandbox } from "../ports.ts";
+import { asDumped } from "./as-dumped.ts";
 import { ContainerKeeper } from "./container-keeper.ts";
 import { cutFlows } from "./flows.ts";
 import { diffHost } from "./host-diff.ts";
@@ -26,8 +27,8 @@ export interface PassInput extends Pick<KernelInput, "tables" | "nodeId" | "cont
 
 const UNDERLAY_MTU = 1500;
 
-/** Containers whose routes one audit looks at; the rules of all are looked at every time. */
-const ROUTING_PER_AUDIT = 4;
+/** Containers whose routes one audit looks at, in turn: it takes two processes each. */
+const ROUTING_PER_AUDIT = 1;
 
 export class KernelKeeper {
   readonly #log: Log;
@@ -35,6 +36,8 @@ export class KernelKeeper {
   readonly #table = new TableKeeper();
   readonly #containers = new Map<string, ContainerKeeper>();
   #plan: KernelPlan | undefined;
+  /** Links as they were seen, if nothing of ours has changed them since. */
+  #links: DumpedHost["links"] | undefined;
   #repairs = 0;
   #turn = 0;
 
@@ -79,7 +82,7 @@ export class KernelKeeper {
 
   /** One pass. Does all that can be done, then throws the first thing that could not. */
   async bring(input: PassInput, options: { readonly audit: boolean }): Promise<void> {
-    const host = await dumpHost(ROUTE_PROTOCOL);
+    const host = await this.#look(options.audit);
     const plan = this.#decide(input, host);
     const failures: unknown[] = [];
     const attempt = async (work: Promise<unknown>) => {
@@ -100,8 +103,34 @@ export class KernelKeeper {
       const devices = [add.ip, add.ip6, add.bridge, remove.ip, remove.ip6, remove.bridge].flat();
       this.#drifted(countOf(changes) + sysctls + wrong.length, [...devices, ...wrong]);
     }
+    const touched = [...changes.add.ip, ...changes.remove.ip].some((one) =>
+      /^(link|addr) /.test(one),
+    );
+    this.#links = failures.length > 0 || touched ? undefined : host.links;
     if (failures.length > 0) throw EngineError.from(failures[0], "internal");
     this.#plan = plan;
+  }
+
+  /**
+   * For a change, what the last pass has left is believed to be there: reading back thousands of
+   * entries to change one would cost more than the change. The audit looks.
+   */
+  async #look(audit: boolean): Promise<DumpedHost> {
+    const [plan, links] = [this.#plan, this.#links];
+    if (audit || plan === undefined || links === undefined) return dumpHost(ROUTE_PROTOCOL);
+    return { links, ...asDumped(plan) };
+  }
+
+  /** The cheap half of an audit: what no event tells of. False when a whole pass is needed. */
+  async glance(): Promise<boolean> {
+    const plan = this.#plan;
+    if (plan === undefined) return false;
+    const refused = [...this.#ports.refused].join();
+    this.#ports.hold(plan.meshPorts);
+    const sysctls = setHostSysctls(plan.overlays, this.#log);
+    const wrong = await this.#auditRules();
+    this.#drifted(sysctls + wrong.length, wrong);
+    return [...this.#ports.refused].join() === refused;
   }
 
   #decide({ port, ...input }: PassInput, host: DumpedHost): KernelPlan {

@@ -16,8 +16,12 @@ const MONITORS: readonly (readonly string[])[] = [
 /** Devices, nftables tables, origin of routes and rules. */
 const OURS = /\b(?:ov-|vx-|skep_overlay\b|proto 115\b|fwmark 0x5ce0)/;
 const RESTART_MS = 5_000;
+/** A monitor with nothing to tell would outlive an engine that was killed. */
+const WITH_US = ["setpriv", "--pdeathsig", "KILL"];
 
 export interface Monitor {
+  /** False while one of the programs does not run: what it would tell is not heard of. */
+  readonly listening: boolean;
   close(): void;
 }
 
@@ -26,7 +30,7 @@ export function startMonitor(clock: Clock, onHint: () => void): Monitor {
   const timers = new Set<Timer>();
   let closed = false;
   const start = (words: readonly string[]) => {
-    const [program = "", ...args] = words;
+    const [program = "", ...args] = [...WITH_US, ...words];
     const child = spawn(program, args, { stdio: ["ignore", "pipe", "ignore"] });
     children.add(child);
     let ended = false;
@@ -49,6 +53,9 @@ export function startMonitor(clock: Clock, onHint: () => void): Monitor {
   };
   for (const words of MONITORS) start(words);
   return {
+    get listening() {
+      return children.size === MONITORS.length;
+    },
     close: () => {
       closed = true;
       for (const timer of timers) timer.cancel();

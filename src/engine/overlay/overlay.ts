@@ -37,6 +37,8 @@ export interface OverlayStatus {
 /** Kernel events come in bursts, and our own changes make some. */
 const HINT_DELAY_MS = 250;
 const AUDIT_MS = 4_000;
+/** While events of the host are heard, its devices are looked at every so many times. */
+const GLANCES = 5;
 const RETRY_MS = 1_000;
 const ATTACH_TRIES = 3;
 const DEFAULT_PORT = 4789;
@@ -61,12 +63,16 @@ export class Overlay {
   #tables: Tables | undefined;
   /** Networks that are here for their containers only. */
   #lingering: ReadonlySet<string> = new Set();
+  /** Something was asked for that is not in the kernel yet. */
   #dirty = false;
+  /** The next pass looks at everything. */
+  #thorough = false;
   #next: Deferred<void> | undefined;
   #running: Promise<void> | undefined;
   #waiters: Deferred<void>[] = [];
   #timer: Timer | undefined;
   #hint: Timer | undefined;
+  #glances = 0;
   #monitor: Monitor | undefined;
 
   constructor(options: OverlayOptions) {
@@ -162,7 +168,7 @@ export class Overlay {
 
   /** Looks at the kernel now; resolves when it is as it should be. */
   audit(): Promise<void> {
-    return this.#tables === undefined ? Promise.resolve() : this.#request({ change: false });
+    return this.#tables === undefined ? Promise.resolve() : this.#request("audit");
   }
 
   /** This host has left its swarm: everything of ours goes out of the kernel. */
@@ -236,8 +242,9 @@ export class Overlay {
   }
 
   /** A pass that begins after now; those who ask meanwhile share it. */
-  #request({ change } = { change: true }): Promise<void> {
-    this.#dirty ||= change;
+  #request(reason: "change" | "audit" | "glance" = "change"): Promise<void> {
+    this.#dirty ||= reason === "change";
+    this.#thorough ||= reason !== "glance";
     const next = (this.#next ??= deferred());
     // Somebody may wait for it, or nobody.
     next.promise.catch(() => undefined);
@@ -264,9 +271,13 @@ export class Overlay {
   async #pass(): Promise<void> {
     const tables = this.#tables;
     if (tables === undefined || this.#nodeId === "") return;
-    const audit = !this.#dirty;
-    this.#dirty = false;
+    const [audit, thorough] = [!this.#dirty, this.#thorough];
+    this.#dirty = this.#thorough = false;
     try {
+      if (!thorough) {
+        if (!(await this.#keeper.glance())) void this.#request();
+        return;
+      }
       await this.#keeper.bring(
         {
           tables,
@@ -281,7 +292,7 @@ export class Overlay {
       );
     } catch (error) {
       // What was asked for is not there: the next look must not take it for drift.
-      this.#dirty = true;
+      this.#dirty = this.#thorough = true;
       throw error;
     } finally {
       this.#watch();
@@ -318,16 +329,20 @@ export class Overlay {
     this.#monitor ??= startMonitor(clock, () => {
       this.#hint ??= clock.setTimer(HINT_DELAY_MS, () => {
         this.#hint = undefined;
-        this.#look();
+        this.#look("audit");
       });
     });
     this.#timer?.cancel();
-    this.#timer = clock.setTimer(AUDIT_MS, () => this.#look());
+    this.#timer = clock.setTimer(AUDIT_MS, () => {
+      this.#glances = (this.#glances + 1) % GLANCES;
+      const heard = this.#monitor?.listening === true && this.#glances !== 0;
+      this.#look(heard ? "glance" : "audit");
+    });
   }
 
-  #look(): void {
-    if (this.#closing.signal.aborted) return;
-    this.audit().catch((error: unknown) =>
+  #look(reason: "audit" | "glance"): void {
+    if (this.#closing.signal.aborted || this.#tables === undefined) return;
+    this.#request(reason).catch((error: unknown) =>
       this.#log.error("the kernel could not be repaired, it is tried again", {
         reason: messageOf(error),
       }),

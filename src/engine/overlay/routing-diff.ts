@@ -6,7 +6,7 @@ import type { DumpedRoute, DumpedRouting, DumpedRule } from "#platform/net/dump.
 /** The origin that our routes and rules carry; nobody else's are looked at. */
 export const ROUTE_PROTOCOL = 115;
 /** Before the main table, and before rules that others put at the usual places. */
-const RULE_PRIORITY = 5115;
+export const RULE_PRIORITY = 5115;
 
 export interface Commands {
   /** For `ip`, in order. */

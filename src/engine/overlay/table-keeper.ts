@@ -12,13 +12,19 @@ import {
   renderTable,
 } from "#plan/dataplane/ruleset.ts";
 import { type Nft, openNft } from "#platform/net/nft.ts";
+import { NftGeneration } from "#platform/net/nft-generation.ts";
 
 export class TableKeeper {
   readonly #nft: Nft;
   /** What the kernel has, as far as we know; undefined = look first. */
   #current: NftTable | undefined;
 
+  readonly #generation: NftGeneration;
+  /** The state of the namespace's nftables in which the table was last seen to be right. */
+  #seen: number | undefined;
+
   constructor(netns?: string) {
+    this.#generation = new NftGeneration(netns);
     this.#nft = openNft(netns === undefined ? {} : { netns });
   }
 
@@ -31,7 +37,7 @@ export class TableKeeper {
       this.#current = wanted;
       return;
     }
-    this.#current = undefined;
+    this.#current = this.#seen = undefined;
     if (change === undefined) await this.#nft.run(renderTable(wanted));
     else await this.#change(change, wanted);
     this.#current = wanted;
@@ -49,16 +55,20 @@ export class TableKeeper {
   /** Compares with the kernel and repairs; what was wrong. */
   async audit(): Promise<readonly string[]> {
     const wanted = this.#current;
-    if (wanted === undefined) return [];
+    const generation = this.#generation.read();
+    if (wanted === undefined || generation === this.#seen) return [];
     const differences = compareTable(wanted, await this.#list(wanted.name));
     if (differences.length > 0) await this.#nft.run(renderTable(wanted));
+    else this.#seen = generation;
     return differences;
   }
 
   async #adopt(wanted: NftTable): Promise<NftTable | undefined> {
+    const generation = this.#generation.read();
     const listing = await this.#list(wanted.name);
     if (compareTable(wanted, listing).length > 0) return undefined;
     this.#current = wanted;
+    this.#seen = generation;
     return wanted;
   }
 
@@ -80,11 +90,12 @@ export class TableKeeper {
   }
 
   async remove(name: string): Promise<void> {
-    this.#current = undefined;
+    this.#current = this.#seen = undefined;
     await this.#nft.run(`add table inet ${name}\ndelete table inet ${name}`);
   }
 
   close(): void {
+    this.#generation.close();
     this.#nft.close();
   }
 }

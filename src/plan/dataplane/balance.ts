@@ -47,13 +47,22 @@ export function planContainer(
   };
 }
 
-function balancesOf({ table, tasks }: PlacedNetwork): readonly Balance[] {
+/** The same for every container on the network. */
+const known = new WeakMap<PlacedNetwork, readonly Balance[]>();
+
+function balancesOf(network: PlacedNetwork): readonly Balance[] {
+  const balances = known.get(network) ?? computeBalances(network);
+  known.set(network, balances);
+  return balances;
+}
+
+function computeBalances({ table, tasks }: PlacedNetwork): readonly Balance[] {
   const ready = new Map<string, PlacedTask[]>();
   for (const task of tasks) {
     if (!task.ready || task.serviceId === "") continue;
-    const known = ready.get(task.serviceId);
-    if (known === undefined) ready.set(task.serviceId, [task]);
-    else known.push(task);
+    const others = ready.get(task.serviceId);
+    if (others === undefined) ready.set(task.serviceId, [task]);
+    else others.push(task);
   }
   return table.services.flatMap(({ serviceId, virtualIps }) =>
     virtualIps.flatMap((text) => {

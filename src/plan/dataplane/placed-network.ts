@@ -11,7 +11,7 @@ import {
   parsePrefix,
   prefixContains,
 } from "#model/ip.ts";
-import type { NetworkTable } from "#wire/gen/skep/dataplane_pb.js";
+import type { NetworkTable, TaskEndpoint } from "#wire/gen/skep/dataplane_pb.js";
 import type { KernelInput } from "./kernel.ts";
 
 const MTU_OPTION = "com.docker.network.driver.mtu";
@@ -85,10 +85,7 @@ export function placeNetwork(
   const vni = table.subnets.find((subnet) => subnet.vni !== 0)?.vni;
   if (own === undefined || vni === undefined) return undefined;
   const tasks = table.endpoints
-    .flatMap(({ addresses, taskId, nodeId: node, serviceId, ready }) => {
-      const placed = addressesOf(addresses);
-      return placed === undefined ? [] : [{ ...placed, taskId, nodeId: node, serviceId, ready }];
-    })
+    .flatMap((endpoint) => placeTask(endpoint) ?? [])
     .sort((a, b) => (a.taskId < b.taskId ? -1 : 1));
   return {
     id: table.networkId,
@@ -102,6 +99,20 @@ export function placeNetwork(
     peers: peers.filter((peer) => peer !== own),
     tasks,
   };
+}
+
+/** Rows are values, and most stay the same ones from one table to the next. */
+const placedTasks = new WeakMap<TaskEndpoint, PlacedTask>();
+
+function placeTask(endpoint: TaskEndpoint): PlacedTask | undefined {
+  const known = placedTasks.get(endpoint);
+  if (known !== undefined) return known;
+  const { taskId, nodeId, serviceId, ready } = endpoint;
+  const addresses = addressesOf(endpoint.addresses);
+  if (addresses === undefined) return undefined;
+  const placed = { ...addresses, taskId, nodeId, serviceId, ready };
+  placedTasks.set(endpoint, placed);
+  return placed;
 }
 
 function mtuOf(table: NetworkTable, underlay: number, address: string): number {
