@@ -18,12 +18,20 @@ export async function releaseRun(context: ContainerContext, container: Container
     removeStreams(context, id, io),
     container.log?.runs ? container.log.endRun() : undefined,
   ]);
-  for (const mount of container.record.mounts) {
-    if (mount.type === "volume") await context.volumes.unmount(mount.source, id);
-  }
+  await unmountVolumes(context, container);
   if (container.record.hostConfig.IpcMode === "shareable") unmountSync(shmFolder(context, id));
   for (const result of results) {
     if (result.status === "rejected") throw result.reason;
+  }
+}
+
+/** Of a container that does not run; it goes on holding them. */
+export async function unmountVolumes(
+  { volumes }: ContainerContext,
+  { id, record }: Container,
+): Promise<void> {
+  for (const { type, source } of record.mounts) {
+    if (type === "volume") await volumes.unmount(source, id);
   }
 }
 

@@ -14,6 +14,7 @@ import type { Mount } from "#wire/gen/containerd/types_pb.js";
 import type { Container } from "../containers/container.ts";
 import type { ContainerContext } from "../containers/context.ts";
 import type { MountSpec } from "../containers/record.ts";
+import { unmountVolumes } from "../containers/release.ts";
 import { layersOf } from "../containers/rootfs-view.ts";
 import { isAlive } from "../containers/state.ts";
 
@@ -29,12 +30,16 @@ export async function withFiles<T>(
   return context.locks.run(container.id, async () => {
     const started = openLive(container);
     if (started !== undefined) return using(started, work);
-    return withMounted(context, await rootfsOf(context, container), true, async (root) => {
-      for (const mount of container.record.mounts) {
-        await mountInto(context, container, mount, root, path);
-      }
-      return work(root);
-    });
+    try {
+      return await withMounted(context, await rootfsOf(context, container), true, async (root) => {
+        for (const mount of container.record.mounts) {
+          await mountInto(context, container, mount, root, path);
+        }
+        return work(root);
+      });
+    } finally {
+      await unmountVolumes(context, container);
+    }
   });
 }
 
