@@ -182,6 +182,17 @@ describe("a published port", () => {
   });
 });
 
+test("another program's firewall that is in the way is told of, and left alone", async () => {
+  const drop = "{ type filter hook forward priority 0; policy drop; }";
+  run(place(h3), "nft", `add table ip other; add chain ip other FORWARD ${drop}`);
+  await h3.audit();
+  expect((await h3.status()).foreignDrops).toEqual(["ip other FORWARD"]);
+  expect(run(place(h3), "nft", "list", "table", "ip", "other")).toContain("policy drop");
+  run(place(h3), "nft", "delete", "table", "ip", "other");
+  await h3.audit();
+  expect((await h3.status()).foreignDrops).toEqual([]);
+});
+
 describe("nothing else gets in", () => {
   test("not from outside, not with a stranger's tunnel packets", async () => {
     run(fabric.client, "ip", "route", "add", "10.0.0.0/24", "via", h1.v4);

@@ -13,6 +13,7 @@ import type { NetworkSandbox } from "../ports.ts";
 import { asDumped } from "./as-dumped.ts";
 import { ContainerKeeper } from "./container-keeper.ts";
 import { cutFlows } from "./flows.ts";
+import { ForeignRules } from "./foreign-rules.ts";
 import { diffHost } from "./host-diff.ts";
 import { MeshPorts } from "./mesh-ports.ts";
 import { type Commands, countOf, ROUTE_PROTOCOL } from "./routing-diff.ts";
@@ -34,6 +35,7 @@ export class KernelKeeper {
   readonly #log: Log;
   readonly #ports: MeshPorts;
   readonly #table = new TableKeeper();
+  readonly #foreign: ForeignRules;
   readonly #containers = new Map<string, ContainerKeeper>();
   #plan: KernelPlan | undefined;
   /** Links as they were seen, if nothing of ours has changed them since. */
@@ -44,6 +46,7 @@ export class KernelKeeper {
   constructor(log: Log) {
     this.#log = log;
     this.#ports = new MeshPorts(log);
+    this.#foreign = new ForeignRules(log);
   }
 
   /** What the kernel is kept to; undefined before the first pass that succeeded. */
@@ -59,6 +62,11 @@ export class KernelKeeper {
   /** Published ports that a program of this host has. */
   get refusedPorts(): ReadonlySet<string> {
     return this.#ports.refused;
+  }
+
+  /** Chains of others that drop what is forwarded: "ip filter FORWARD". */
+  get foreignDrops(): readonly string[] {
+    return this.#foreign.dropping;
   }
 
   addContainer(sandbox: NetworkSandbox): void {
@@ -158,6 +166,7 @@ export class KernelKeeper {
 
   async #auditRules(): Promise<readonly string[]> {
     const found = [...(await this.#table.audit())];
+    if ((this.#plan?.overlays.length ?? 0) > 0) await this.#foreign.look();
     this.#turn += ROUTING_PER_AUDIT;
     for (const [at, [id, keeper]] of [...this.#containers].entries()) {
       if (!keeper.alive) continue;
@@ -226,6 +235,7 @@ export class KernelKeeper {
 
   close(): void {
     this.#ports.close();
+    this.#foreign.close();
     this.#table.close();
     for (const keeper of this.#containers.values()) keeper.close();
   }

@@ -32,6 +32,8 @@ export interface OverlayStatus {
   readonly refusedPorts: readonly string[];
   /** VXLAN packets of our networks that came from no node of them, and were dropped. */
   readonly foreignPackets: number;
+  /** Chains of other programs that drop what is forwarded: "ip filter FORWARD". */
+  readonly foreignDrops: readonly string[];
 }
 
 /** Kernel events come in bursts, and our own changes make some. */
@@ -162,6 +164,7 @@ export class Overlay {
     return {
       repairs: this.#keeper.repairs,
       refusedPorts: [...this.#keeper.refusedPorts],
+      foreignDrops: this.#keeper.foreignDrops,
       foreignPackets: await this.#keeper.foreignPackets(),
     };
   }
