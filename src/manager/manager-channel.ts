@@ -9,6 +9,9 @@ import { EngineError } from "#base/error.ts";
 import type { CallOptions, RpcChannel, RpcClient } from "#platform/grpc/client.ts";
 import type { PeerIdentity, RpcContext, RpcHandlers } from "#platform/grpc/server.ts";
 
+/** Why a call's signal is aborted after its end: one for all, as it says nothing of the call. */
+const CALL_OVER = new EngineError("cancelled", "the call is over");
+
 export interface ServiceDirectory {
   handlersOf<S extends DescService>(service: S): RpcHandlers<S> | undefined;
 }
@@ -127,7 +130,7 @@ function abortWith(
   return () => {
     clearTimeout(timer);
     for (const stop of stops) stop();
-    call.abort(new EngineError("cancelled", "the call is over"));
+    call.abort(CALL_OVER);
   };
 }
 

@@ -3,9 +3,10 @@
  * reference, so that the expensive parts are measured once; the estimate is on the high side.
  */
 
-import { type DescMessage, type Message, toBinary } from "@bufbuild/protobuf";
+import { type DescMessage, type Message } from "@bufbuild/protobuf";
 import { KIND_RULES } from "#store/kinds.ts";
 import type { Kind, ObjectTypes } from "#store/types.ts";
+import { encodeMessage } from "#wire/encode.ts";
 import { NetworkSchema, type Task } from "#wire/gen/swarmkit/objects_pb.js";
 import { TaskSpecSchema } from "#wire/gen/swarmkit/specs_pb.js";
 import { AnnotationsSchema } from "#wire/gen/swarmkit/types_pb.js";
@@ -37,7 +38,7 @@ function measured(schema: DescMessage, message: Message | undefined): number {
   if (message === undefined) return 0;
   let size = SIZES.get(message);
   if (size === undefined) {
-    size = toBinary(schema, message).length;
+    size = encodeMessage(schema, message).length;
     SIZES.set(message, size);
   }
   return size;

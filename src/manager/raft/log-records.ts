@@ -4,9 +4,10 @@
  * little-endian, 64-bit ones as two halves.
  */
 
-import { create, fromBinary, toBinary } from "@bufbuild/protobuf";
+import { create, fromBinary } from "@bufbuild/protobuf";
 import { err, ok, type Result } from "#base/result.ts";
 import { ENTRY_TYPE_NUMBERS, type Entry, type EntryType, type HardState } from "#raft/index.ts";
+import { encodeMessage } from "#wire/encode.ts";
 import { type RaftMember, RaftMemberSchema } from "#wire/gen/swarmkit/raft_pb.js";
 
 export interface SnapshotMark {
@@ -65,7 +66,7 @@ export function decodeItems(record: Uint8Array): Result<readonly LogItem[]> {
 function bodyOf(item: LogItem): readonly Uint8Array[] {
   switch (item.kind) {
     case "identity":
-      return [toBinary(RaftMemberSchema, item.member)];
+      return [encodeMessage(RaftMemberSchema, item.member)];
     case "hardState":
       return [numbers(item.hardState.term, item.hardState.vote, item.hardState.commit)];
     case "entry": {

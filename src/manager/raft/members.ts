@@ -4,10 +4,11 @@
  * because a removed member that does not know it keeps asking for votes.
  */
 
-import { create, fromBinary, toBinary } from "@bufbuild/protobuf";
+import { create, fromBinary } from "@bufbuild/protobuf";
 import type { Random } from "#base/ports.ts";
 import type { ConfChange, ConfState, NodeId } from "#raft/index.ts";
 import { EMPTY_CONF_STATE } from "#raft/index.ts";
+import { encodeMessage } from "#wire/encode.ts";
 import { type RaftMember, RaftMemberSchema } from "#wire/gen/swarmkit/raft_pb.js";
 import { type ClusterSnapshot, ClusterSnapshotSchema } from "#wire/gen/swarmkit/snapshot_pb.js";
 
@@ -126,7 +127,7 @@ export function freshRaftId(random: Random): NodeId {
 
 /** The context of a membership entry. */
 export function encodeMember({ raftId, nodeId, addr }: KnownMember): Uint8Array {
-  return toBinary(
+  return encodeMessage(
     RaftMemberSchema,
     create(RaftMemberSchema, { raftId: BigInt(raftId), nodeId, addr }),
   );

@@ -3,12 +3,13 @@
  * any number of them on their way at once; views and watches follow what is applied here.
  */
 
-import { create, toBinary } from "@bufbuild/protobuf";
+import { create } from "@bufbuild/protobuf";
 import { EngineError } from "#base/error.ts";
 import { PROPOSALS_IN_FLIGHT_MAX, STORE_TRANSACTION_MAX_BYTES } from "#base/limits.ts";
 import type { Clock, Random } from "#base/ports.ts";
 import type { Store } from "#store/store.ts";
 import type { Change, Tx } from "#store/types.ts";
+import { encodeMessage } from "#wire/encode.ts";
 import { InternalRaftRequestSchema } from "#wire/gen/swarmkit/raft_pb.js";
 import type { Actor, ClusterState } from "../state.ts";
 import type { ChangeFeed } from "./change-feed.ts";
@@ -76,7 +77,7 @@ function createUpdate(options: RaftStateOptions): ClusterState["update"] {
     }
     requestId += 1n;
     const request = create(InternalRaftRequestSchema, { id: requestId, action });
-    const data = toBinary(InternalRaftRequestSchema, request);
+    const data = encodeMessage(InternalRaftRequestSchema, request);
     if (data.length > STORE_TRANSACTION_MAX_BYTES) {
       const message = `transaction of ${data.length} bytes exceeds ${STORE_TRANSACTION_MAX_BYTES}`;
       throw new EngineError("resource-exhausted", message);

@@ -3,11 +3,12 @@
  * with pauses between them, because a large store takes longer than the group waits for a leader.
  */
 
-import { create, fromBinary, toBinary } from "@bufbuild/protobuf";
+import { create, fromBinary } from "@bufbuild/protobuf";
 import { EngineError, messageOf } from "#base/error.ts";
 import { KINDS } from "#store/kinds.ts";
 import { storeSnapshotPart } from "#store/snapshot.ts";
 import type { ReadView } from "#store/types.ts";
+import { encodeMessage } from "#wire/encode.ts";
 import {
   type ClusterSnapshot,
   type Snapshot,
@@ -25,12 +26,12 @@ export async function encodeSnapshot(
   members: ClusterSnapshot,
   view: ReadView,
 ): Promise<readonly Uint8Array[]> {
-  const pieces = [toBinary(SnapshotSchema, create(SnapshotSchema, { membership: members }))];
+  const pieces = [encodeMessage(SnapshotSchema, create(SnapshotSchema, { membership: members }))];
   for (const kind of KINDS) {
     let part: unknown[] = [];
     const flush = async () => {
       const store = storeSnapshotPart(kind, part as never);
-      pieces.push(toBinary(SnapshotSchema, create(SnapshotSchema, { store })));
+      pieces.push(encodeMessage(SnapshotSchema, create(SnapshotSchema, { store })));
       part = [];
       await new Promise((resolve) => setImmediate(resolve));
     };

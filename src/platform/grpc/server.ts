@@ -21,7 +21,7 @@ import type {
   MessageInitShape,
   MessageShape,
 } from "@bufbuild/protobuf";
-import { create, fromBinary, toBinary } from "@bufbuild/protobuf";
+import { create, fromBinary } from "@bufbuild/protobuf";
 import type { GenService, GenServiceMethods } from "@bufbuild/protobuf/codegenv2";
 import {
   Server,
@@ -32,6 +32,8 @@ import {
 } from "@grpc/grpc-js";
 import { EngineError } from "#base/error.ts";
 import { GRPC_MESSAGE_MAX_BYTES } from "#base/limits.ts";
+import { encodeMessage } from "#wire/encode.ts";
+import { asBuffer } from "./as-buffer.ts";
 import { fromServiceError, toServiceError } from "./status.ts";
 
 /** The identity that a verified client certificate carries. */
@@ -199,7 +201,7 @@ function definitionOf(service: DescService): ServiceDefinition {
 }
 
 function encode(schema: DescMessage, value: object): Buffer {
-  return Buffer.from(toBinary(schema, create(schema, value as never)));
+  return asBuffer(encodeMessage(schema, create(schema, value as never)));
 }
 
 function implementationOf(
@@ -299,25 +301,43 @@ function drained(call: AnyCall): Promise<void> {
   });
 }
 
+/**
+ * What a call's context costs to find out is found out when it is asked for. The getters are the
+ * object's own, so that a copy by spreading has everything.
+ */
 function contextOf(call: AnyCall, path: string, local: boolean): RpcContext {
-  const abort = new AbortController();
-  call.on("cancelled", () => abort.abort(new EngineError("cancelled", "the caller went away")));
-  const certificate = call.getAuthContext().sslPeerCertificate;
-  const subject = certificate?.subject;
-  const address = call.getPeer();
+  let abort: AbortController | undefined;
+  let known: { readonly peer: PeerIdentity | undefined } | undefined;
+  const cancel = () => abort?.abort(new EngineError("cancelled", "the caller went away"));
   return {
-    peer:
-      subject === undefined
-        ? undefined
-        : { nodeId: one(subject.CN), role: one(subject.OU), clusterId: one(subject.O) },
-    peerAddress: address,
-    signal: abort.signal,
-    metadata: Object.fromEntries(
-      Object.entries(call.metadata.getMap()).map(([key, value]) => [key, String(value)]),
-    ),
     path,
     local,
+    get peer() {
+      known ??= { peer: peerOf(call) };
+      return known.peer;
+    },
+    get peerAddress() {
+      return call.getPeer();
+    },
+    get signal() {
+      if (abort === undefined) {
+        abort = new AbortController();
+        if (call.cancelled) cancel();
+        else call.on("cancelled", cancel);
+      }
+      return abort.signal;
+    },
+    get metadata() {
+      const fields = Object.entries(call.metadata.getMap());
+      return Object.fromEntries(fields.map(([key, value]) => [key, String(value)]));
+    },
   };
+}
+
+function peerOf(call: AnyCall): PeerIdentity | undefined {
+  const subject = call.getAuthContext().sslPeerCertificate?.subject;
+  if (subject === undefined) return undefined;
+  return { nodeId: one(subject.CN), role: one(subject.OU), clusterId: one(subject.O) };
 }
 
 /** A subject attribute; where a certificate repeats one, the first (Node types it as a string). */
