@@ -1,8 +1,8 @@
 /** Members over real sockets and disks: what is acknowledged stays, whoever dies. */
 
-import type { FileHandle } from "node:fs/promises";
 import { afterEach, beforeEach, expect, test } from "vitest";
 import type { RaftNodeOptions } from "#manager/raft/node.ts";
+import { beforeDurableWrites } from "#platform/wal/testing/hooked-fs.ts";
 import { RaftMemberStatus_Reachability as Reachability } from "#wire/gen/swarmkit/types_pb.js";
 import { eventually, service, TestCluster, type TestMember, write } from "./cluster.ts";
 
@@ -166,9 +166,9 @@ test("nothing is acknowledged that a majority does not have on disk", async () =
   const gate = new Gate();
   await cluster.start("a");
   await cluster.leader();
-  const sync = gate.sync;
-  const b = await cluster.start("b", { joins: ["a"], sync });
-  await cluster.start("c", { joins: ["a"], sync });
+  const fs = beforeDurableWrites(() => gate.pass());
+  const b = await cluster.start("b", { joins: ["a"], fs });
+  await cluster.start("c", { joins: ["a"], fs });
   await eventually(10_000, "three voters", () => b.node.status().voters.length === 3);
   const leader = await cluster.leader();
   expect(leader.name).toBe("a");
@@ -178,7 +178,7 @@ test("nothing is acknowledged that a majority does not have on disk", async () =
     await leader.node.state.update("api", (tx) => tx.create("service", service("s1")));
     acknowledged = true;
   })();
-  // Both followers are in the middle of their fdatasync: what could be told has been told.
+  // Both followers are in the middle of their write: what could be told has been told.
   await gate.reached(2);
   await new Promise((resolve) => setTimeout(resolve, 300));
   expect(acknowledged).toBe(false);
@@ -354,14 +354,13 @@ test("a member that comes back under another address is found there", async () =
   await eventually(5_000, "catching up", () => has(again, "meanwhile"));
 });
 
-/** Holds up fdatasync while closed. */
+/** Holds up writes to the disk while closed. */
 class Gate {
   #held: (() => void)[] | undefined;
 
-  readonly sync = async (handle: FileHandle): Promise<void> => {
+  async pass(): Promise<void> {
     if (this.#held !== undefined) await new Promise<void>((resolve) => this.#held?.push(resolve));
-    await handle.datasync();
-  };
+  }
 
   close(): void {
     this.#held = [];
@@ -373,6 +372,6 @@ class Gate {
   }
 
   async reached(count: number): Promise<void> {
-    await eventually(5_000, "a sync", () => (this.#held?.length ?? 0) >= count);
+    await eventually(5_000, "a write", () => (this.#held?.length ?? 0) >= count);
   }
 }

@@ -5,6 +5,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, expect, test } from "vitest";
 import { realRandom } from "#platform/real-ports.ts";
+import { realFileSystem } from "#platform/wal/file-system.ts";
 import { dataKey, keyRing } from "#platform/wal/key-ring.ts";
 import { openSnapshotFiles } from "#platform/wal/snapshot-files.ts";
 import type { Entry, SnapshotMetadata } from "#raft/index.ts";
@@ -126,7 +127,7 @@ test("a snapshot whose mark did not reach the log does not count", async () => {
   await disk.append(entries(1, 20, 1), { term: 1, vote: 5, commit: 5 });
   await disk.saveSnapshot(metadata(4, 1), data, { replaces: false, keepOld: 0 });
   await disk.close();
-  const files = await openSnapshotFiles(join(dir, "snap"), keys, realRandom);
+  const files = await openSnapshotFiles(realFileSystem, join(dir, "snap"), keys, realRandom);
   await files.save({ index: 30, term: 2 }, data);
   const loaded = await reopen();
   expect(loaded.snapshot?.metadata.index).toBe(4);

@@ -6,11 +6,11 @@
  * holds identity, hard state and mark.
  */
 
-import type { FileHandle } from "node:fs/promises";
 import { join } from "node:path";
-import { fromBinary, toBinary } from "@bufbuild/protobuf";
+import { fromBinary } from "@bufbuild/protobuf";
 import { EngineError } from "#base/error.ts";
 import type { Random } from "#base/ports.ts";
+import { type FileSystem, realFileSystem } from "#platform/wal/file-system.ts";
 import type { KeyRing } from "#platform/wal/key-ring.ts";
 import { openSnapshotFiles, type SnapshotFiles } from "#platform/wal/snapshot-files.ts";
 import { openWal, type Wal } from "#platform/wal/wal.ts";
@@ -21,6 +21,7 @@ import {
   type SnapshotMetadata,
   sameHardState,
 } from "#raft/index.ts";
+import { encodeMessage } from "#wire/encode.ts";
 import { SnapshotMetadataSchema } from "#wire/gen/raft/raftpb_pb.js";
 import {
   decodeItems,
@@ -40,8 +41,8 @@ export interface DiskOptions {
   readonly segmentBytes?: number | undefined;
   /** The disk failed; the process must stop. */
   readonly onFailure: (error: EngineError) => void;
-  /** Makes written data durable; other than fdatasync only in tests. */
-  readonly sync?: ((handle: FileHandle) => Promise<void>) | undefined;
+  /** Other than the real one only in tests. */
+  readonly fs?: FileSystem | undefined;
 }
 
 export interface SaveOptions {
@@ -61,16 +62,16 @@ export interface Loaded {
 }
 
 export async function openDisk(options: DiskOptions): Promise<{ disk: Disk; loaded: Loaded }> {
-  const { dir, keys, random, segmentBytes, sync, onFailure } = options;
-  const files = await openSnapshotFiles(join(dir, "snap"), keys, random);
+  const { dir, keys, random, segmentBytes, fs = realFileSystem, onFailure } = options;
+  const files = await openSnapshotFiles(fs, join(dir, "snap"), keys, random);
   const past = new Past();
   const walOptions = {
     dir: join(dir, "wal"),
     keys,
     random,
     onFailure,
+    fs,
     ...(segmentBytes === undefined ? {} : { segmentBytes }),
-    ...(sync === undefined ? {} : { sync }),
   };
   const wal = await openWal(walOptions, (record, segment) => past.replay(record, segment));
   try {
@@ -278,7 +279,7 @@ async function loadMarked(files: SnapshotFiles, mark: SnapshotMark): Promise<Uin
 
 /** The file: length of the metadata u32, metadata, data. */
 function pack(metadata: SnapshotMetadata): readonly Uint8Array[] {
-  const bytes = toBinary(SnapshotMetadataSchema, snapshotMetadataToRaftpb(metadata));
+  const bytes = encodeMessage(SnapshotMetadataSchema, snapshotMetadataToRaftpb(metadata));
   const length = Buffer.alloc(4);
   length.writeUInt32LE(bytes.length);
   return [length, bytes];

@@ -66,7 +66,7 @@ export interface RaftNodeOptions {
   readonly snapshotEvery?: number | undefined;
   readonly keepEntries?: number | undefined;
   readonly segmentBytes?: number | undefined;
-  readonly sync?: DiskOptions["sync"];
+  readonly fs?: DiskOptions["fs"];
 }
 
 /** Where a member stands, for operators and tests. */
@@ -100,8 +100,8 @@ export interface RaftNode {
 
 /** Reads the disk; takes no part in the group yet. */
 export async function openRaftNode(options: RaftNodeOptions): Promise<RaftNode> {
-  const { dir, keys, random, segmentBytes, sync, onFatal } = options;
-  const settings = { dir, keys, random, segmentBytes, sync, onFailure: onFatal };
+  const { dir, keys, random, segmentBytes, fs, onFatal } = options;
+  const settings = { dir, keys, random, segmentBytes, fs, onFailure: onFatal };
   const { disk, loaded } = await openDisk(settings);
   try {
     const { self } = loaded;

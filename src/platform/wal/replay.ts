@@ -3,9 +3,9 @@
  * `frame.ts` and `segment.ts` for what makes the two distinguishable.
  */
 
-import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { EngineError } from "#base/error.ts";
+import type { FileSystem } from "./file-system.ts";
 import { decodeFrame, findFrame } from "./frame.ts";
 import type { DataKey, KeyRing } from "./key-ring.ts";
 import { decodeHeader, SEGMENT_HEADER_BYTES, segmentName } from "./segment.ts";
@@ -18,10 +18,13 @@ export interface LogEnd {
   readonly offset: number;
   /** The segments before the newest, oldest first. */
   readonly older: readonly number[];
+  /** Size of the newest segment's file. */
+  readonly capacity: number;
 }
 
 /** Replays the segments, given in order; undefined if there are none. */
 export async function readLog(
+  fs: FileSystem,
   dir: string,
   sequences: readonly number[],
   keys: KeyRing,
@@ -33,7 +36,7 @@ export async function readLog(
     if (end !== undefined && sequence !== end.sequence + 1) {
       throw damage(join(dir, segmentName(end.sequence + 1)), 0, "the segment is missing");
     }
-    const bytes = await readFile(path);
+    const bytes = await fs.read(path);
     const { keyId, previousEnd } = readHeader(path, bytes, sequence);
     if (end !== undefined && previousEnd !== end.offset) {
       const before = join(dir, segmentName(end.sequence));
@@ -42,7 +45,7 @@ export async function readLog(
     const key = findKey(path, keys, keyId);
     const offset = readFrames(path, bytes, sequence, key, replay);
     const older: readonly number[] = end === undefined ? [] : [...end.older, end.sequence];
-    end = { sequence, keyId, offset, older };
+    end = { sequence, keyId, offset, older, capacity: bytes.length };
   }
   return end;
 }

@@ -8,9 +8,8 @@
  * ended, a record lost at the end of any but the newest is noticed.
  */
 
-import { open } from "node:fs/promises";
 import { crc32 } from "node:zlib";
-import { writeFully } from "./files.ts";
+import type { FileSystem } from "./file-system.ts";
 import { KEY_ID_BYTES } from "./key-ring.ts";
 
 const MAGIC = Buffer.from("skepwal1");
@@ -64,14 +63,14 @@ const ZEROS = Buffer.alloc(1024 * 1024);
  * Fills a file with zeros to its full size, so that later writes change neither its length nor its
  * blocks and an fdatasync flushes the data alone.
  */
-export async function preallocate(path: string, size: number): Promise<void> {
-  const handle = await open(path, "w", 0o600);
+export async function preallocate(fs: FileSystem, path: string, size: number): Promise<void> {
+  const file = await fs.create(path);
   try {
     for (let offset = 0; offset < size; offset += ZEROS.length) {
-      await writeFully(handle, ZEROS.subarray(0, Math.min(ZEROS.length, size - offset)), offset);
+      await file.write(ZEROS.subarray(0, Math.min(ZEROS.length, size - offset)), offset);
     }
-    await handle.sync();
+    await file.sync();
   } finally {
-    await handle.close();
+    await file.close();
   }
 }

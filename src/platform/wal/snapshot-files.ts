@@ -8,12 +8,12 @@
  * one may be gone.
  */
 
-import { readdir, readFile, unlink } from "node:fs/promises";
 import { join } from "node:path";
 import { crc32 } from "node:zlib";
 import { EngineError } from "#base/error.ts";
 import type { Random } from "#base/ports.ts";
-import { ensureDirectory, removeTemporaries, syncDirectory, writeDurably } from "./files.ts";
+import type { FileSystem } from "./file-system.ts";
+import { ensureDirectory, removeTemporaries, writeDurably } from "./files.ts";
 import { KEY_ID_BYTES, type KeyRing } from "./key-ring.ts";
 import { NONCE_BYTES, Sealer, unseal } from "./seal.ts";
 
@@ -39,21 +39,22 @@ export interface SnapshotFiles {
 }
 
 export async function openSnapshotFiles(
+  fs: FileSystem,
   dir: string,
   keys: KeyRing,
   random: Random,
 ): Promise<SnapshotFiles> {
-  await ensureDirectory(dir);
-  await removeTemporaries(dir);
+  await ensureDirectory(fs, dir);
+  await removeTemporaries(fs, dir);
   const sealer = new Sealer(random);
   const pathOf = (name: SnapshotName) => join(dir, fileName(name));
   const list = async () => {
-    const names = (await readdir(dir)).map(parseName).filter((name) => name !== undefined);
+    const names = (await fs.list(dir)).map(parseName).filter((name) => name !== undefined);
     return names.toSorted((a, b) => b.index - a.index || b.term - a.term);
   };
   const discard = async (names: readonly SnapshotName[]) => {
-    for (const name of names) await unlink(pathOf(name));
-    if (names.length > 0) await syncDirectory(dir);
+    for (const name of names) await fs.remove(pathOf(name));
+    if (names.length > 0) await fs.syncDirectory(dir);
   };
   return {
     list,
@@ -62,9 +63,9 @@ export async function openSnapshotFiles(
       const { id, key } = keys.current();
       const sealed = sealer.seal(key, pieces, associated(name));
       const header = encodeHeader(id, sealed.nonce, sealed.pieces);
-      await writeDurably(pathOf(name), [header, ...sealed.pieces]);
+      await writeDurably(fs, pathOf(name), [header, ...sealed.pieces]);
     },
-    load: async (name) => decode(pathOf(name), await readFile(pathOf(name)), name, keys),
+    load: async (name) => decode(pathOf(name), await fs.read(pathOf(name)), name, keys),
     prune: async (keep) => discard((await list()).slice(keep)),
   };
 }

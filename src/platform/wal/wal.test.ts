@@ -1,15 +1,17 @@
 /** The log on a real file system: crashes are truncations and torn or flipped bytes. */
 
-import { mkdtemp, readdir, readFile, rm, stat, truncate, writeFile } from "node:fs/promises";
+import { mkdtemp, readdir, readFile, rm, truncate, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import fc from "fast-check";
 import { afterEach, beforeEach, expect, test } from "vitest";
 import { realRandom } from "../real-ports.ts";
+import { realFileSystem } from "./file-system.ts";
 import { decodeFrame } from "./frame.ts";
-import { dataKey, type KeyRing, keyRing, openKeyFile } from "./key-ring.ts";
+import { dataKey, keyRing } from "./key-ring.ts";
 import { decodeHeader, SEGMENT_HEADER_BYTES, segmentName } from "./segment.ts";
 import { openSnapshotFiles } from "./snapshot-files.ts";
+import { beforeDurableWrites } from "./testing/hooked-fs.ts";
 import { openWal, type Wal, type WalOptions } from "./wal.ts";
 
 const key = dataKey(realRandom.bytes(32));
@@ -93,14 +95,14 @@ test("records come back in order, over many segments and reopenings", async () =
   expect((await opened()).records).toEqual(all);
 });
 
-test("one sync serves all that wait, and nothing is acknowledged before it", async () => {
+test("one write serves all that wait, and nothing is acknowledged before it", async () => {
   let syncs = 0;
   const { wal } = await opened({
-    sync: async (handle) => {
+    fs: beforeDurableWrites(async () => {
       syncs += 1;
-      await handle.datasync();
-    },
+    }),
   });
+  syncs = 0;
   await Promise.all(numbered(100).map((record) => wal.append(Buffer.from(record))));
   expect(syncs).toBe(1);
   await wal.close();
@@ -218,15 +220,14 @@ test("a missing segment and a foreign header are noticed", async () => {
   expect((await opened()).records).toHaveLength(100);
 });
 
-test("a failed sync stops everything, and later appends fail too", async () => {
+test("a failed write stops everything, and later appends fail too", async () => {
   const failures: string[] = [];
   let broken = false;
   const { wal } = await opened({
     onFailure: (error) => failures.push(error.code),
-    sync: async (handle) => {
+    fs: beforeDurableWrites(async () => {
       if (broken) throw new Error("input/output error");
-      await handle.datasync();
-    },
+    }),
   });
   await wal.append(Buffer.from("fine"));
   broken = true;
@@ -261,20 +262,8 @@ test("no bytes whatever make the frame reader throw or read out of bounds", () =
   );
 });
 
-test("the key file is private, made once, and missed when it is gone", async () => {
-  const path = join(dir, "keys", "data.key");
-  const ring = await openKeyFile(path, realRandom, true);
-  expect((await stat(path)).mode & 0o777).toBe(0o600);
-  const again: KeyRing = await openKeyFile(path, realRandom, false);
-  expect(again.current().id).toBe(ring.current().id);
-  await writeFile(path, "nonsense\n");
-  await expect(openKeyFile(path, realRandom, true)).rejects.toThrow("not a key");
-  await rm(path);
-  await expect(openKeyFile(path, realRandom, false)).rejects.toMatchObject({ code: "data-loss" });
-});
-
 test("snapshots are whole or refused; old ones are pruned", async () => {
-  const files = await openSnapshotFiles(dir, keys, realRandom);
+  const files = await openSnapshotFiles(realFileSystem, dir, keys, realRandom);
   await files.save({ index: 5, term: 1 }, [Buffer.from("five")]);
   await files.save({ index: 12, term: 2 }, [Buffer.from("twe"), Buffer.from("lve")]);
   await files.save({ index: 9, term: 2 }, [Buffer.from("nine")]);

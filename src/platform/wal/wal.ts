@@ -1,6 +1,6 @@
 /**
- * The write-ahead log: records in preallocated segments, sealed, with one fdatasync for all that
- * wait. `append` resolves when the record is on disk, never earlier. What records mean is the
+ * The write-ahead log: records in preallocated segments, sealed, with one durable write for all
+ * that wait. `append` resolves when the record is on disk, never earlier. What records mean is the
  * caller's business, and so is which segments are still needed.
  *
  * Invariants: a frame is written only after the one before it is on disk; after a failed write or
@@ -9,18 +9,12 @@
  * from damage (refused, naming file and offset).
  */
 
-import { type FileHandle, open, readdir, rename, unlink } from "node:fs/promises";
 import { join } from "node:path";
 import { EngineError, messageOf } from "#base/error.ts";
 import { invariant } from "#base/invariant.ts";
 import type { Random } from "#base/ports.ts";
-import {
-  ensureDirectory,
-  removeTemporaries,
-  syncDirectory,
-  TEMPORARY_SUFFIX,
-  writeFully,
-} from "./files.ts";
+import { type FileSystem, type LogFile, realFileSystem } from "./file-system.ts";
+import { ensureDirectory, removeTemporaries, TEMPORARY_SUFFIX } from "./files.ts";
 import { encodeFrame, frameSize } from "./frame.ts";
 import type { KeyRing } from "./key-ring.ts";
 import { readLog } from "./replay.ts";
@@ -47,8 +41,8 @@ export interface WalOptions {
   readonly segmentBytes?: number;
   /** Called once when the disk failed; the process must stop. */
   readonly onFailure: (error: EngineError) => void;
-  /** Makes written data durable; other than fdatasync only in tests. */
-  readonly sync?: (handle: FileHandle) => Promise<void>;
+  /** Other than the real one only in tests. */
+  readonly fs?: FileSystem;
 }
 
 /** Called for each record of the log at opening, in order. */
@@ -61,7 +55,7 @@ interface Waiting {
 }
 
 interface Current {
-  readonly handle: FileHandle;
+  readonly file: LogFile;
   readonly sequence: number;
   readonly keyId: string;
   readonly capacity: number;
@@ -72,25 +66,25 @@ interface Current {
 /** Opens the log, replaying what it holds; makes an empty one if there is none. */
 export async function openWal(options: WalOptions, replay: Replay): Promise<Wal> {
   const { dir, keys } = options;
-  await ensureDirectory(dir);
-  await removeTemporaries(dir);
-  const found = await readLog(dir, await segmentsIn(dir), keys, replay);
+  const fs = options.fs ?? realFileSystem;
+  await ensureDirectory(fs, dir);
+  await removeTemporaries(fs, dir);
+  const found = await readLog(fs, dir, await segmentsIn(fs, dir), keys, replay);
   const wal = new Wal(options, found?.older ?? []);
   if (found === undefined) {
     await wal.start(undefined);
   } else {
     const path = join(dir, segmentName(found.sequence));
-    const handle = await open(path, "r+");
+    const file = await fs.openDurable(path);
     // After a crash of the process alone, the last frame may be in the page cache and not on disk.
-    await handle.datasync();
-    const { size } = await handle.stat();
-    await wal.start({ ...found, handle, capacity: size });
+    await file.sync();
+    await wal.start({ ...found, file });
   }
   return wal;
 }
 
-async function segmentsIn(dir: string): Promise<number[]> {
-  const names = await readdir(dir);
+async function segmentsIn(fs: FileSystem, dir: string): Promise<number[]> {
+  const names = await fs.list(dir);
   const sequences = names.map(sequenceOf).filter((sequence) => sequence !== undefined);
   return sequences.toSorted((a, b) => a - b);
 }
@@ -99,7 +93,7 @@ export class Wal {
   readonly #options: WalOptions;
   readonly #segmentBytes: number;
   readonly #sealer: Sealer;
-  readonly #sync: (handle: FileHandle) => Promise<void>;
+  readonly #fs: FileSystem;
   /** Sequence numbers of the finished segments, oldest first. */
   #older: number[];
   #current: Current | undefined;
@@ -116,7 +110,7 @@ export class Wal {
     this.#options = options;
     this.#segmentBytes = options.segmentBytes ?? DEFAULT_SEGMENT_BYTES;
     this.#sealer = new Sealer(options.random);
-    this.#sync = options.sync ?? ((handle) => handle.datasync());
+    this.#fs = options.fs ?? realFileSystem;
     this.#older = [...older];
   }
 
@@ -125,7 +119,7 @@ export class Wal {
     this.#current = current;
     if (current === undefined) {
       const size = Math.min(FIRST_SEGMENT_BYTES, this.#segmentBytes);
-      await preallocate(this.#path(SPARE_NAME), size);
+      await preallocate(this.#fs, this.#path(SPARE_NAME), size);
       await this.#install(1, 0, size);
     }
   }
@@ -158,8 +152,8 @@ export class Wal {
     await this.#draining;
     await this.#removing.catch(() => undefined);
     await this.#spare?.catch(() => undefined);
-    await unlink(this.#path(SPARE_NAME)).catch(() => undefined);
-    await this.#current?.handle.close();
+    await this.#fs.remove(this.#path(SPARE_NAME)).catch(() => undefined);
+    await this.#current?.file.close();
     this.#current = undefined;
   }
 
@@ -206,8 +200,7 @@ export class Wal {
     const place = { segment: current.sequence, offset: current.offset };
     const key = this.#options.keys.find(current.keyId)?.key;
     invariant(key !== undefined, "the key of the segment in use is at hand");
-    await writeFully(current.handle, encodeFrame(records, place, key, this.#sealer), place.offset);
-    await this.#sync(current.handle);
+    await current.file.write(encodeFrame(records, place, key, this.#sealer), place.offset);
     current.offset += size;
     if (current.offset * 2 > current.capacity) this.#spare ??= this.#prepareSpare();
     return current.sequence;
@@ -222,10 +215,10 @@ export class Wal {
     const capacity = Math.max(this.#segmentBytes, SEGMENT_HEADER_BYTES + size);
     await (this.#spare ?? Promise.resolve());
     if (this.#spare === undefined || capacity > this.#segmentBytes) {
-      await preallocate(this.#path(SPARE_NAME), capacity);
+      await preallocate(this.#fs, this.#path(SPARE_NAME), capacity);
     }
     this.#spare = undefined;
-    await current.handle.close();
+    await current.file.close();
     this.#older.push(current.sequence);
     return await this.#install(current.sequence + 1, current.offset, capacity);
   }
@@ -233,18 +226,17 @@ export class Wal {
   /** Gives the spare file a header, and only then its name in the log. */
   async #install(sequence: number, previousEnd: number, capacity: number): Promise<Current> {
     const keyId = this.#options.keys.current().id;
-    const handle = await open(this.#path(SPARE_NAME), "r+");
-    await writeFully(handle, encodeHeader({ sequence, previousEnd, keyId }), 0);
-    await handle.sync();
-    await rename(this.#path(SPARE_NAME), this.#path(segmentName(sequence)));
-    await syncDirectory(this.#options.dir);
-    const current = { handle, sequence, keyId, capacity, offset: SEGMENT_HEADER_BYTES };
+    const file = await this.#fs.openDurable(this.#path(SPARE_NAME));
+    await file.write(encodeHeader({ sequence, previousEnd, keyId }), 0);
+    await this.#fs.rename(this.#path(SPARE_NAME), this.#path(segmentName(sequence)));
+    await this.#fs.syncDirectory(this.#options.dir);
+    const current = { file, sequence, keyId, capacity, offset: SEGMENT_HEADER_BYTES };
     this.#current = current;
     return current;
   }
 
   #prepareSpare(): Promise<void> {
-    const preparing = preallocate(this.#path(SPARE_NAME), this.#segmentBytes);
+    const preparing = preallocate(this.#fs, this.#path(SPARE_NAME), this.#segmentBytes);
     // Whoever needs the segment hears of the failure; until then nobody waits for it.
     preparing.catch(() => undefined);
     return preparing;
@@ -254,8 +246,8 @@ export class Wal {
     // Oldest first and each durably, so that a crash in between never leaves a gap.
     for (let oldest = this.#older[0]; oldest !== undefined; oldest = this.#older[0]) {
       if (oldest >= before) return;
-      await unlink(this.#path(segmentName(oldest)));
-      await syncDirectory(this.#options.dir);
+      await this.#fs.remove(this.#path(segmentName(oldest)));
+      await this.#fs.syncDirectory(this.#options.dir);
       this.#older.shift();
     }
   }
