@@ -17,6 +17,12 @@ export const SNAPSHOT_EVERY = 10_000;
 export const KEEP_ENTRIES = 500;
 /** Payload after which a snapshot is due whatever the number of entries: it is held in memory. */
 const SNAPSHOT_BYTES = 128 * 1024 * 1024;
+/**
+ * Entries are let gather until they are this share of the snapshot that they would make obsolete:
+ * a large store is not written anew for a few changes, and all snapshots together cost no more than
+ * some share of the log.
+ */
+const WORTHWHILE_SHARE = 0.5;
 
 export interface SnapshotterOptions {
   readonly storage: MemoryStorage;
@@ -33,6 +39,8 @@ export interface SnapshotterOptions {
 export class Snapshotter {
   readonly #options: SnapshotterOptions;
   #last: number;
+  /** Size of the newest snapshot, bytes. */
+  #lastBytes = 0;
   #running: Promise<void> | undefined;
 
   constructor(options: SnapshotterOptions, last: number) {
@@ -48,7 +56,8 @@ export class Snapshotter {
     this.#last = Math.max(this.#last, this.#options.storage.snapshot().metadata.index);
     const since = index - this.#last;
     if (this.#running !== undefined || since === 0) return false;
-    if (since < this.#every() && appliedBytes < SNAPSHOT_BYTES) return false;
+    const isDue = since >= this.#every() && appliedBytes >= this.#lastBytes * WORTHWHILE_SHARE;
+    if (!isDue && appliedBytes < SNAPSHOT_BYTES) return false;
     this.#last = index;
     this.#running = this.#take(index).finally(() => {
       this.#running = undefined;
@@ -69,6 +78,7 @@ export class Snapshotter {
     const { confState } = members;
     try {
       const data = await encodeSnapshot(members.snapshot(), view);
+      this.#lastBytes = data.reduce((sum, { length }) => sum + length, 0);
       // While this was encoded the leader may have put a newer one in place.
       if (storage.snapshot().metadata.index >= index) return;
       await disk.saveSnapshot({ confState, index, term }, data, {
