@@ -9,13 +9,12 @@ import type { Executor } from "#agent/executor.ts";
 import type { InitRequest, JoinRequest } from "#api/cluster-port.ts";
 import { must } from "#base/invariant.ts";
 import type { Log } from "#base/ports.ts";
-import { composeManager } from "#daemon/swarm-node/compose.ts";
 import { parseNodeKey } from "#daemon/swarm-node/key-file.ts";
 import { swarmPaths } from "#daemon/swarm-node/paths.ts";
-import { createSwarm, type Swarm } from "#daemon/swarm-node/swarm.ts";
+import type { Swarm } from "#daemon/swarm-node/swarm.ts";
 import { leafProfile, roleOfUnit } from "#pki/profile.ts";
 import { createLog, silentLog } from "#platform/log.ts";
-import { realClock, realRandom } from "#platform/real-ports.ts";
+import { realRandom } from "#platform/real-ports.ts";
 import { readCertificate } from "#platform/x509/certificate.ts";
 import {
   type Authority,
@@ -25,7 +24,7 @@ import {
   readRequest,
 } from "#platform/x509/issue.ts";
 import { ClusterSpecSchema, NodeSpec_Availability } from "#wire/gen/swarmkit/specs_pb.js";
-import { NodeDescriptionSchema } from "#wire/gen/swarmkit/types_pb.js";
+import { idleExecutor, pretendSwarm } from "./pretend-swarm.ts";
 
 export interface TestNode {
   readonly name: string;
@@ -86,29 +85,14 @@ export class TestCluster {
   async #start(name: string, dataRoot: string, port: number): Promise<TestNode> {
     const log: Log = !process.env["SKEP_TEST_LOG"] ? silentLog : createLog("debug").child({ name });
     const address = `127.0.0.1:${port}`;
-    const swarm = createSwarm({
+    const swarm = pretendSwarm({
+      name,
       dataRoot,
-      hostAddresses: () => ({
-        interfaces: { lo: [{ address: "127.0.0.1", internal: true }] },
-        devices: new Set(),
-        ownSubnets: [],
-        defaultAdvertiseAddr: "",
-      }),
-      createExecutor: () => this.#createExecutor(name),
-      startManager: composeManager({
-        dataRoot,
-        onFatal: (error) => {
-          throw error;
-        },
-        plugins: { has: () => false },
-        controlSocket: join(dataRoot, "run", "control.sock"),
-        clock: realClock,
-        random: realRandom,
-        log,
-      }),
-      joinTimeoutMs: 20_000,
-      clock: realClock,
-      random: realRandom,
+      host: "127.0.0.1",
+      createExecutor: this.#createExecutor,
+      onFatal: (error) => {
+        throw error;
+      },
       log,
     });
     await swarm.start();
@@ -177,20 +161,6 @@ export async function clusterOf(node: TestNode) {
 export async function nodesOf(node: TestNode) {
   const { nodes } = await node.swarm.control().listNodes({});
   return new Map(nodes.map((each) => [each.id, each]));
-}
-
-function idleExecutor(hostname: string): Executor {
-  return {
-    describe: async () =>
-      create(NodeDescriptionSchema, {
-        hostname,
-        platform: { os: "linux", architecture: "x86_64" },
-      }),
-    configure: async () => undefined,
-    controller: () => {
-      throw new Error("this node runs no tasks");
-    },
-  };
 }
 
 /** A port that nobody listens on at this moment. */

@@ -1,0 +1,67 @@
+/** A node of a swarm with real certificates, sockets and store, whose tasks only pretend. */
+
+import { join } from "node:path";
+import { create } from "@bufbuild/protobuf";
+import type { Executor } from "#agent/executor.ts";
+import type { Log } from "#base/ports.ts";
+import { composeManager } from "#daemon/swarm-node/compose.ts";
+import { createSwarm, type Swarm } from "#daemon/swarm-node/swarm.ts";
+import { realClock, realRandom } from "#platform/real-ports.ts";
+import { NodeDescriptionSchema } from "#wire/gen/swarmkit/types_pb.js";
+
+export interface PretendOptions {
+  readonly name: string;
+  readonly dataRoot: string;
+  /** The address of this host that the others reach. */
+  readonly host: string;
+  /** By default the node runs no tasks. */
+  readonly createExecutor?: (name: string) => Executor;
+  readonly onFatal: (error: unknown) => void;
+  readonly log: Log;
+}
+
+export function pretendSwarm(options: PretendOptions): Swarm {
+  const { name, dataRoot, host, createExecutor = idleExecutor, onFatal, log } = options;
+  return createSwarm({
+    dataRoot,
+    hostAddresses: () => ({
+      interfaces: { eth0: [{ address: host, internal: host.startsWith("127.") }] },
+      devices: new Set(),
+      ownSubnets: [],
+      defaultAdvertiseAddr: "",
+    }),
+    createExecutor: () => createExecutor(name),
+    startManager: composeManager({
+      dataRoot,
+      onFatal,
+      plugins: { has: () => false },
+      controlSocket: controlSocketOf(dataRoot),
+      clock: realClock,
+      random: realRandom,
+      log,
+    }),
+    joinTimeoutMs: 20_000,
+    clock: realClock,
+    random: realRandom,
+    log,
+  });
+}
+
+/** Where the manager of such a node answers local callers. */
+export function controlSocketOf(dataRoot: string): string {
+  return join(dataRoot, "run", "control.sock");
+}
+
+export function idleExecutor(hostname: string): Executor {
+  return {
+    describe: async () =>
+      create(NodeDescriptionSchema, {
+        hostname,
+        platform: { os: "linux", architecture: "x86_64" },
+      }),
+    configure: async () => undefined,
+    controller: () => {
+      throw new Error("this node runs no tasks");
+    },
+  };
+}

@@ -1,0 +1,94 @@
+/**
+ * One manager in a process of its own, told what to do by its parent over the process channel. It
+ * ends as the engine does: at once, with exit code 1, when its disk failed or an invariant broke.
+ *
+ * Arguments: name, data root, "host:port" under which the others reach it.
+ */
+
+import { writeSync } from "node:fs";
+import { create } from "@bufbuild/protobuf";
+import { messageOf } from "#base/error.ts";
+import type { Swarm } from "#daemon/swarm-node/swarm.ts";
+import { createLog, type LogLevel } from "#platform/log.ts";
+import { ClusterSpecSchema, NodeSpec_Availability } from "#wire/gen/swarmkit/specs_pb.js";
+import { pretendSwarm } from "../../identity/pretend-swarm.ts";
+import type { Answer, Order, ProcessInfo } from "./protocol.ts";
+
+const [name = "", dataRoot = "", address = "", level = "info"] = process.argv.slice(2);
+const host = address.slice(0, address.lastIndexOf(":"));
+
+const swarm = pretendSwarm({
+  name,
+  dataRoot,
+  host,
+  onFatal: (error) => {
+    writeSync(2, `fatal: ${messageOf(error)}\n`);
+    process.exit(1);
+  },
+  log: createLog(level as LogLevel),
+});
+
+process.on("message", (order: Order) => {
+  void carryOut(order).then(
+    (value) => answer({ id: order.id, value }),
+    (error: unknown) => answer({ id: order.id, error: messageOf(error) }),
+  );
+});
+// An orphan has nobody left to clean up after it.
+process.on("disconnect", () => process.exit(0));
+
+async function carryOut(order: Order): Promise<unknown> {
+  switch (order.op) {
+    case "start":
+      await swarm.start();
+      return undefined;
+    case "init":
+      return await swarm.init({
+        ...common(),
+        defaultAddrPool: [],
+        subnetSize: 0,
+        forceNewCluster: order.forceNewCluster,
+        spec: create(ClusterSpecSchema),
+        autoLockManagers: false,
+        dataPathPort: 0,
+      });
+    case "join":
+      return await swarm.join({ ...common(), remoteAddrs: [order.remote], joinToken: order.token });
+    case "info":
+      return info(swarm);
+    case "token": {
+      const { clusters } = await swarm.control().listClusters({});
+      return clusters[0]?.rootCa?.joinTokens?.manager;
+    }
+    case "close":
+      await swarm.close();
+      return undefined;
+  }
+}
+
+function common() {
+  return {
+    listenAddr: address,
+    advertiseAddr: address,
+    dataPathAddr: "",
+    availability: NodeSpec_Availability.ACTIVE,
+  };
+}
+
+function info(node: Swarm): ProcessInfo {
+  const manager = node.manager();
+  const { heapUsed, external, rss } = process.memoryUsage();
+  return {
+    nodeId: node.localNodeId(),
+    active: node.info().controlAvailable,
+    leads: manager?.state.isLeader() === true,
+    leader: manager?.state.leader()?.nodeId,
+    members: (manager?.membership.list() ?? []).map(({ nodeId, voter }) => ({ nodeId, voter })),
+    index: manager?.state.view().index ?? 0,
+    memory: { heapUsed, external, rss },
+  };
+}
+
+function answer(message: Answer): void {
+  process.send?.(message);
+}

@@ -1,0 +1,30 @@
+/** What a test and its manager processes say to each other. */
+
+export type Order = { readonly id: number } & Command;
+
+export type Command =
+  | { readonly op: "start" }
+  | { readonly op: "init"; readonly forceNewCluster: boolean }
+  | { readonly op: "join"; readonly remote: string; readonly token: string }
+  | { readonly op: "info" }
+  | { readonly op: "token" }
+  | { readonly op: "close" };
+
+export interface Answer {
+  readonly id: number;
+  readonly value?: unknown;
+  readonly error?: string;
+}
+
+export interface ProcessInfo {
+  readonly nodeId: string;
+  /** It is a manager with its place in the group. */
+  readonly active: boolean;
+  readonly leads: boolean;
+  /** Node id of the leader that it knows. */
+  readonly leader: string | undefined;
+  readonly members: readonly { readonly nodeId: string; readonly voter: boolean }[];
+  /** Index of its newest applied entry. */
+  readonly index: number;
+  readonly memory: { readonly heapUsed: number; readonly external: number; readonly rss: number };
+}
