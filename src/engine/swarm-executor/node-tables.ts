@@ -15,6 +15,7 @@ import { messageOf } from "#base/error.ts";
 import type { Clock, Log, Timer } from "#base/ports.ts";
 import { applyMessage, type NetworkTables } from "#plan/dataplane/merge.ts";
 import { type Deferred, deferred, sleep } from "#platform/async.ts";
+import { realFileSystem } from "#platform/wal/file-system.ts";
 import { writeDurably } from "#platform/wal/files.ts";
 import {
   type TablesMessage,
@@ -170,7 +171,7 @@ export class NodeTables implements ReleasedTasks {
     const { path, log } = this.#options;
     try {
       await mkdir(dirname(path), { recursive: true, mode: 0o700 });
-      await writeDurably(path, [toBinary(TablesMessageSchema, message)]);
+      await writeDurably(realFileSystem, path, [toBinary(TablesMessageSchema, message)]);
     } catch (error) {
       log.warn("network tables not kept on disk", { path, reason: messageOf(error) });
     }
