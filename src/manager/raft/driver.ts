@@ -208,6 +208,8 @@ export class Driver {
   async readBarrier(): Promise<void> {
     if (this.#stopped) throw notLeading();
     const index = await this.#reads.index();
+    // Once stopped, nothing is applied any more that could be waited for.
+    if (this.#stopped) throw notLeading();
     if (this.#options.store.view().index < index) await this.#applying.wait(index);
     if (this.#stopped) throw notLeading();
   }
