@@ -54,4 +54,7 @@ function table(results: readonly Measurement[]): string {
     .join("");
 }
 
+// So that what a bench started hears of the end.
+for (const signal of ["SIGINT", "SIGTERM"] as const) process.once(signal, () => process.exit(130));
+
 process.exitCode = await main(process.argv.slice(2));

@@ -69,7 +69,12 @@ export class EtcdMember {
   start(): void {
     const log = openSync(`${this.#dir}.log`, "a");
     rmSync(this.socket, { force: true });
-    this.#child = spawn("etcd", this.#args, { cwd: this.#cwd, stdio: ["ignore", log, log] });
+    const child = spawn("etcd", this.#args, { cwd: this.#cwd, stdio: ["ignore", log, log] });
+    this.#child = child;
+    // A bench that is interrupted leaves nobody behind.
+    const end = () => child.kill("SIGKILL");
+    process.once("exit", end);
+    child.once("exit", () => process.off("exit", end));
     closeSync(log);
   }
 
