@@ -206,9 +206,9 @@ async function prune({ networks, containers, swarm }: NetworkPorts, request: Api
   });
 }
 
-/** Less what the client's version does not know. */
+/** Less what the client's version does not know, unless it is out of the ordinary. */
 function forVersion(request: ApiRequest, network: NetworkInspect): NetworkInspect {
-  if (request.atLeast(48)) return network;
+  if (request.atLeast(48) || network.EnableIPv4 === false) return network;
   const { EnableIPv4: _, ...rest } = network;
   return rest;
 }

@@ -274,6 +274,54 @@ test("an ambiguous beginning of an id is refused with the number of matches", as
   expect(text).toMatch(/network . is ambiguous \(\d+ matches found based on ID prefix\)/);
 });
 
+test("a manager's networks: the swarm's beside this host's, each where it belongs", async () => {
+  const run = async (...args: string[]) => {
+    const finished = await engine.run(DOCKERS.at(-1) ?? "docker", args);
+    expect(finished, args.join(" ")).toMatchObject({ code: 0 });
+    return finished.stdout.trim();
+  };
+  const refused = async (...args: string[]) =>
+    (await engine.run(DOCKERS.at(-1) ?? "docker", args)).stderr;
+  await run("swarm", "init", "--advertise-addr", HOST_ADDRESS);
+  try {
+    const id = await run("network", "create", "-d", "overlay", "--label", "a=b", "spread");
+    await run("network", "create", "here");
+    const list = await run("network", "ls", "--format", "{{.Name}} {{.Driver}} {{.Scope}}");
+    expect(list.split("\n").sort()).toEqual([
+      "bridge bridge local",
+      "here bridge local",
+      "host host local",
+      "ingress overlay swarm",
+      "none null local",
+      "spread overlay swarm",
+    ]);
+    expect(await run("network", "ls", "-q", "-f", "scope=swarm", "-f", "label=a=b")).toBe(
+      id.slice(0, 12),
+    );
+    for (const reference of ["spread", id, id.slice(0, 10)]) {
+      expect(await run("network", "inspect", "-f", "{{.Scope}}", reference)).toBe("swarm");
+    }
+    expect(await run("network", "inspect", "-v", "-f", "{{json .Services}}", "spread")).toBe("{}");
+    const scoped = await engine.http("GET", "/networks/spread?scope=local");
+    expect(scoped).toMatchObject({ status: 404 });
+    for (const [name, driver] of [
+      ["spread", "bridge"],
+      ["here", "overlay"],
+    ] as const) {
+      expect(await refused("network", "create", "-d", driver, name)).toContain(
+        `network with name ${name} already exists`,
+      );
+    }
+    expect(await run("network", "prune", "-f", "--filter", "label=a=b")).toBe(
+      "Deleted Networks:\nspread",
+    );
+    await run("network", "create", "-d", "overlay", "spread");
+    expect(await run("network", "rm", "spread", "here")).toBe("spread\nhere");
+  } finally {
+    await run("swarm", "leave", "--force");
+  }
+});
+
 test("kill -9: networks, addresses, ports and membership are what they were", async () => {
   const docker = DOCKERS.at(-1) ?? "docker";
   const run = async (...args: string[]) => (await engine.run(docker, args)).stdout.trim();

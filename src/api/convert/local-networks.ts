@@ -13,7 +13,7 @@ import { compact, listOrNone, mapOrNone, textOrNone } from "./write-json.ts";
 export function networkCreateFromJson(json: JsonObject): NetworkCreateBody {
   const ipam = json.object("IPAM");
   const from = json.since(30).object("ConfigFrom")?.text("Network") ?? "";
-  const ipv4 = json.since(48).optionalFlag("EnableIPv4");
+  const ipv4 = json.optionalFlag("EnableIPv4");
   return {
     Name: json.text("Name"),
     Driver: json.text("Driver"),
@@ -58,7 +58,7 @@ export function disconnectFromJson(json: JsonObject): NetworkDisconnectBody {
 /** What a user may choose of an endpoint; the rest of the type is what it got. */
 function endpointFromJson(json: JsonObject): EndpointSettings {
   const ipam = json.object("IPAMConfig");
-  const priority = json.since(48).int32("GwPriority");
+  const priority = json.int32("GwPriority");
   return {
     IPAMConfig:
       ipam === undefined
