@@ -21,6 +21,7 @@ import { swarmNetworks } from "#api/swarm-networks.ts";
 import { type HostFacts, systemRoutes } from "#api/system.ts";
 import { taskRoutes } from "#api/tasks.ts";
 import { volumeRoutes } from "#api/volumes.ts";
+import { must } from "#base/invariant.ts";
 import type { Clock, Log, Random } from "#base/ports.ts";
 import { VERSION } from "#cli/version.ts";
 import { type ContainerEngine, openContainerEngine } from "#engine/containers/service.ts";
@@ -28,6 +29,7 @@ import { type ContainerDns, createContainerDns } from "#engine/dns/resolver.ts";
 import { createEventBus } from "#engine/events/event-bus.ts";
 import { type ImageStore, openImageStore } from "#engine/images/store.ts";
 import { type NetworkStore, openNetworkStore } from "#engine/networks/service.ts";
+import { SwarmAttachments } from "#engine/overlay/attachments.ts";
 import { Overlay } from "#engine/overlay/overlay.ts";
 import { OverlayTasks } from "#engine/overlay/task-networks.ts";
 import { createPluginRegistry } from "#engine/plugins/registry.ts";
@@ -225,6 +227,15 @@ async function openSwarm(
   });
   // The node describes itself before there is a swarm to ask.
   const node: { swarm?: Swarm } = {};
+  const attachments = new SwarmAttachments({
+    resources: () => must(node.swarm, "the swarm").resources(),
+    isActive: () => node.swarm?.info().state === "active",
+    networks,
+    disconnect: (container, network) => containers.disconnectNetwork(container, network),
+    clock,
+    log,
+  });
+  networks.setLender(attachments);
   const executor = await createSwarmExecutor({
     containers,
     images,
@@ -246,6 +257,7 @@ async function openSwarm(
       }),
     filesDir: join(config.execRoot, "swarm-files"),
     networks: new OverlayTasks(overlay, clock),
+    attachments,
     tables,
   });
   node.swarm = createSwarm({

@@ -167,8 +167,9 @@ export interface NetworkService {
   create(body: NetworkCreateBody): Promise<{ id: string; warning: string }>;
   remove(reference: string): Promise<void>;
   /**
-   * The settings keyed by the networks' names, whatever they were called by. Checks that the networks
-   * exist and that the settings can be met; changes nothing.
+   * The settings keyed by the networks' names, whatever they were called by. Checks that networks of
+   * this host can meet them; what is none is left as it is, because the swarm may know of it when the
+   * container starts. Changes nothing.
    */
   resolve(
     endpoints: Readonly<Record<string, EndpointSettings>>,

@@ -322,6 +322,52 @@ test("a manager's networks: the swarm's beside this host's, each where it belong
   }
 });
 
+test("containers that are no tasks on a network of the swarm, through a crash of the engine", async () => {
+  const docker = DOCKERS.at(-1) ?? "docker";
+  const run = async (...args: string[]) => {
+    const finished = await engine.run(docker, args);
+    expect(finished, args.join(" ")).toMatchObject({ code: 0 });
+    return finished.stdout.trim();
+  };
+  const address = (name: string) =>
+    run("inspect", "-f", "{{.NetworkSettings.Networks.open.IPAddress}}", name);
+  const page = () => host.get(host.outside, `http://${HOST_ADDRESS}:8080${PAGE}`);
+  const unknown = await engine.run(docker, ["run", "--network", "nosuch", IMAGE, "true"]);
+  expect(unknown.stderr).toContain("network nosuch not found");
+  await run("swarm", "init", "--advertise-addr", HOST_ADDRESS);
+  try {
+    await run("network", "create", "-d", "overlay", "--attachable", "open");
+    await run("network", "create", "-d", "overlay", "closed");
+    const refused = await engine.run(docker, ["run", "--network", "closed", IMAGE, "true"]);
+    expect(refused.stderr).toContain(
+      "Could not attach to network closed: rpc error: code = PermissionDenied desc = network closed not manually attachable",
+    );
+    const web = ["--network", "open", "--ip", "10.0.1.77", "-p", "8080:80"];
+    await run("run", "-d", "--name", "web", ...web, IMAGE, ...SERVE);
+    expect(await address("web")).toBe("10.0.1.77");
+    await run("run", "-d", "--name", "late", IMAGE, "sleep", "1000");
+    await run("network", "connect", "open", "late");
+    const fetched = ["exec", "late", "busybox", "wget", "-qO-", `http://web${PAGE}`];
+    expect(await run(...fetched)).toContain("address 10.0.1.77/24");
+    expect(page()).toContain("address 10.0.1.77/24");
+    await engine.end("SIGKILL");
+    await engine.start();
+    expect(page()).toContain("address 10.0.1.77/24");
+    expect(await run(...fetched)).toContain("address 10.0.1.77/24");
+    const inUse = await engine.run(docker, ["network", "rm", "open"]);
+    expect(inUse.stderr).toContain("is in use by task");
+    await run("network", "disconnect", "open", "late");
+    await run("restart", "-t", "0", "web");
+    expect(await address("web")).toBe("10.0.1.77");
+    await run("rm", "-f", "web", "late");
+    // What was lent goes back when the container has gone; the managers hear of it a little later.
+    const removed = () => engine.run(docker, ["network", "rm", "open"]);
+    await expect.poll(async () => (await removed()).code, { timeout: 10_000 }).toBe(0);
+  } finally {
+    await run("swarm", "leave", "--force");
+  }
+});
+
 test("kill -9: networks, addresses, ports and membership are what they were", async () => {
   const docker = DOCKERS.at(-1) ?? "docker";
   const run = async (...args: string[]) => (await engine.run(docker, args)).stdout.trim();

@@ -15,6 +15,7 @@ import {
   planHostedEndpoint,
   planLocalEndpoint,
 } from "./endpoint-plan.ts";
+import { type Borrowed, borrowAll, returnLoans } from "./lend.ts";
 import { isPlugged, isWired, LocalNetwork, OPTION } from "./network.ts";
 import { MODE_OPTION } from "./parent.ts";
 import { holdPorts, type PublishTarget, publishTarget, releasePorts } from "./publish.ts";
@@ -32,7 +33,8 @@ export async function attachContainer(
   return state.containerLock.run(sandbox.containerId, async () => {
     // An earlier run of the container that nobody could clean up after.
     await detachLocked(state, sandbox.containerId);
-    const endpoints = planEndpoints(state, sandbox, requested);
+    const borrowed = await borrowAll(state, sandbox.containerId, requested);
+    const endpoints = planEndpoints(state, sandbox, borrowed);
     let published: readonly PublishedPort[] = [];
     try {
       published = holdPublished(state, sandbox, endpoints, ports);
@@ -52,17 +54,19 @@ export async function attachContainer(
 function planEndpoints(
   state: NetworkState,
   sandbox: NetworkSandbox,
-  requested: Readonly<Record<string, EndpointSettings>>,
+  borrowed: ReadonlyMap<string, Borrowed>,
 ): readonly EndpointRecord[] {
   const endpoints: EndpointRecord[] = [];
   try {
-    for (const [reference, settings] of Object.entries(requested)) {
+    for (const [reference, { settings, loan }] of borrowed) {
       const name = freeInterface(endpoints);
-      endpoints.push(planEndpoint(state, sandbox, { reference, settings, interface: name }));
+      const request = { reference, settings, interface: name, loan };
+      endpoints.push(planEndpoint(state, sandbox, request));
     }
     return endpoints;
   } catch (error) {
     leaveAll(state, sandbox.containerId, endpoints);
+    returnLoans(state, [...borrowed.values()]);
     throw error;
   }
 }
@@ -77,18 +81,20 @@ export interface EndpointRequest {
   readonly reference: string;
   readonly settings: EndpointSettings;
   readonly interface: string;
+  readonly loan?: string | undefined;
 }
 
 /** Takes the addresses of one endpoint, in memory. */
 export function planEndpoint(
   state: NetworkState,
   owner: EndpointOwner,
-  { reference, settings, interface: name }: EndpointRequest,
+  { reference, settings, interface: name, loan }: EndpointRequest,
 ): EndpointRecord {
   const more = { interface: name, random: state.options.random };
   const network = findNetwork(state, reference, settings.NetworkID);
   if (!(network instanceof LocalNetwork)) {
-    return planHostedEndpoint(network, settings, owner, more);
+    const endpoint = planHostedEndpoint(network, settings, owner, more);
+    return loan === undefined ? endpoint : { ...endpoint, loan };
   }
   if (network.removing) throw notFound(reference);
   if (network.endpoints.has(owner.containerId)) {
@@ -124,7 +130,7 @@ export function publishPlan(
   const { v4, v6 } = gatewayEndpoints(endpoints);
   // The network that leads out is the one that answers; an internal one publishes nothing.
   const open = endpoints.filter(
-    (endpoint) => !state.networks.get(endpoint.networkId)?.record.internal,
+    (endpoint) => state.networks.get(endpoint.networkId)?.record.internal === false,
   );
   // What has its own place on the network outside is reached there, not through the host.
   const ordered = [v4, v6, ...open].filter(
@@ -248,6 +254,7 @@ async function undoAttach(
   }
   releasePorts(state.ports, published);
   leaveAll(state, sandbox.containerId, endpoints);
+  returnLoans(state, endpoints);
 }
 
 export function detachContainer(state: NetworkState, containerId: string): Promise<void> {
@@ -271,6 +278,7 @@ async function detachLocked(state: NetworkState, containerId: string): Promise<v
     // Addresses are free when the interfaces are gone, not before.
     leaveAll(state, containerId, endpoints);
     releasePorts(state.ports, ports);
+    returnLoans(state, endpoints);
     await state.attachmentFiles.remove(containerId);
   }
 }

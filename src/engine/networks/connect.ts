@@ -21,6 +21,7 @@ import {
 } from "./attach.ts";
 import { attachResult } from "./attach-result.ts";
 import { dnsNames } from "./endpoint-plan.ts";
+import { type Borrowed, borrow, returnLoans } from "./lend.ts";
 import { LocalNetwork } from "./network.ts";
 import { releasePorts } from "./publish.ts";
 import type { EndpointRecord, PublishedPort } from "./records.ts";
@@ -30,15 +31,16 @@ import { announceNames, findNetwork, type NetworkState, publishEvent } from "./s
 export function connectContainer(
   state: NetworkState,
   sandbox: NetworkSandbox,
-  { reference, settings }: { readonly reference: string; readonly settings: EndpointSettings },
+  wanted: { readonly reference: string; readonly settings: EndpointSettings },
   requests: readonly PortRequest[],
 ): Promise<AttachResult> {
   const { containerId } = sandbox;
   return state.containerLock.run(containerId, async () => {
     const before = state.attachments.get(containerId);
     const endpoints = before?.endpoints ?? [];
-    const name = freeInterface(endpoints);
-    const endpoint = planEndpoint(state, sandbox, { reference, settings, interface: name });
+    const { reference } = wanted;
+    const borrowed = await borrow(state, containerId, reference, wanted.settings);
+    const endpoint = planBorrowed(state, sandbox, reference, borrowed, endpoints);
     const after = [...endpoints, endpoint];
     let ports = before?.ports ?? [];
     try {
@@ -51,11 +53,28 @@ export function connectContainer(
     } catch (error) {
       await state.wiring.disconnect(endpoint, sandbox.pid);
       state.networks.get(endpoint.networkId)?.leave(containerId);
+      returnLoans(state, [endpoint]);
       await saveAttachment(state, sandbox, endpoints, ports);
       await setGateways(state, sandbox, endpoints);
       throw error;
     }
   });
+}
+
+function planBorrowed(
+  state: NetworkState,
+  sandbox: NetworkSandbox,
+  reference: string,
+  { settings, loan }: Borrowed,
+  endpoints: readonly EndpointRecord[],
+): EndpointRecord {
+  try {
+    const request = { reference, settings, interface: freeInterface(endpoints), loan };
+    return planEndpoint(state, sandbox, request);
+  } catch (error) {
+    returnLoans(state, [loan === undefined ? {} : { loan }]);
+    throw error;
+  }
 }
 
 /** Takes one endpoint of a running container away. */
@@ -81,6 +100,7 @@ export function disconnectContainer(
     await unplug(state, containerId, endpoint);
     await state.wiring.disconnect(endpoint, sandbox.pid);
     state.networks.get(id)?.leave(containerId);
+    returnLoans(state, [endpoint]);
     await saveAttachment(state, sandbox, rest, attachment.ports);
     await setGateways(state, sandbox, rest);
     const move = { from: attachment.endpoints, to: rest, ports: attachment.ports };

@@ -65,6 +65,8 @@ export interface EndpointRecord {
   readonly priority: number;
   /** What was asked for. */
   readonly settings: EndpointSettings;
+  /** The swarm's loan that the address is from, for a container that is no task. */
+  readonly loan?: string;
   /** Names that the network's DNS answers with this endpoint. */
   readonly names: readonly string[];
 }

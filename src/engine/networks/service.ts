@@ -33,6 +33,7 @@ import {
 } from "./connect.ts";
 import { checkSettings } from "./endpoint-plan.ts";
 import { DEFAULT_POOLS, formatPrefix, isUsable } from "./ipam.ts";
+import type { NetworkLender } from "./lend.ts";
 import { type HostedNetwork, LocalNetwork } from "./network.ts";
 import { containerOf, filterNetworks, inspectLocal, pruneFilter } from "./network-json.ts";
 import { networkRecordOf, PREDEFINED } from "./network-spec.ts";
@@ -45,7 +46,7 @@ import {
   changeTable,
   findHosted,
   findLocal,
-  findNetwork,
+  findOrNone,
   type NetworkOptions,
   type NetworkState,
   notFound,
@@ -71,6 +72,8 @@ export interface NetworkStore extends NetworkService {
   /** Makes a network of the swarm known; containers may attach until `unhost`. */
   host(network: HostedNetwork): void;
   unhost(networkId: string): void;
+  /** Who lends networks of the swarm to containers that are no tasks. */
+  setLender(lender: NetworkLender): void;
   /** What containers hold now: for whoever audits. */
   attachments(): readonly AttachmentRecord[];
   /** CIDRs of all networks of this host. */
@@ -155,7 +158,11 @@ class LocalNetworks implements NetworkStore {
   ): Promise<Readonly<Record<string, EndpointSettings>>> {
     const resolved: Record<string, EndpointSettings> = {};
     for (const [reference, settings] of Object.entries(endpoints)) {
-      const network = findNetwork(this.#state, reference, settings.NetworkID);
+      const network = findOrNone(this.#state, reference, settings.NetworkID);
+      if (network === undefined) {
+        resolved[reference] = { ...resolved[reference], ...settings };
+        continue;
+      }
       const { name } = network instanceof LocalNetwork ? network.record : network;
       const merged = { ...resolved[name], ...settings };
       if (network instanceof LocalNetwork) {
@@ -239,6 +246,10 @@ class LocalNetworks implements NetworkStore {
 
   unhost(networkId: string): void {
     this.#state.hosted.delete(networkId);
+  }
+
+  setLender(lender: NetworkLender): void {
+    this.#state.lender = lender;
   }
 
   attachments(): readonly AttachmentRecord[] {

@@ -9,6 +9,7 @@ import type { KeyedLock } from "#platform/async.ts";
 import type { Nft } from "#platform/net/nft.ts";
 import type { EventBus, NetworkSandbox } from "../ports.ts";
 import type { SubnetPool } from "./ipam.ts";
+import type { NetworkLender } from "./lend.ts";
 import { type HostedNetwork, type LocalNetwork, OPTION } from "./network.ts";
 import type { HostPorts } from "./port-hold.ts";
 import type { AttachmentRecord, EndpointRecord, NetworkRecord, RecordFolder } from "./records.ts";
@@ -77,6 +78,8 @@ export interface NetworkState {
   readonly ports: HostPorts;
   readonly wiring: Wiring;
   readonly nft: Nft;
+  /** Networks of the swarm for containers that are no tasks; comes when there is a swarm to ask. */
+  lender?: NetworkLender | undefined;
   /** One change of a container's network at a time. */
   readonly containerLock: KeyedLock;
 }
@@ -109,13 +112,21 @@ export function findHosted(state: NetworkState, reference: string): HostedNetwor
  * The network that a container shall be on, by what it calls it. An id in the endpoint's settings
  * goes first: a network of the swarm and one of this host may have one name.
  */
+export function findOrNone(
+  state: NetworkState,
+  reference: string,
+  id?: string,
+): LocalNetwork | HostedNetwork | undefined {
+  const known = id === undefined ? undefined : (state.networks.get(id) ?? state.hosted.get(id));
+  return known ?? findLocal(state, reference) ?? findHosted(state, reference);
+}
+
 export function findNetwork(
   state: NetworkState,
   reference: string,
   id?: string,
 ): LocalNetwork | HostedNetwork {
-  const known = id === undefined ? undefined : (state.networks.get(id) ?? state.hosted.get(id));
-  const network = known ?? findLocal(state, reference) ?? findHosted(state, reference);
+  const network = findOrNone(state, reference, id);
   if (network === undefined) throw notFound(reference);
   return network;
 }

@@ -1,0 +1,101 @@
+/**
+ * Networks of the swarm for containers that are no tasks: the managers lend an address when such a
+ * container starts, and get it back when it has left. Tasks of services bring theirs with them.
+ */
+
+import { messageOf } from "#base/error.ts";
+import type { EndpointSettings } from "#wire/docker/networks.ts";
+import type { EndpointRecord } from "./records.ts";
+import { findLocal, type NetworkState, notFound } from "./state.ts";
+
+export interface Loan {
+  /** Names the loan to the managers. */
+  readonly id: string;
+  readonly networkId: string;
+  /** With prefix length. */
+  readonly addresses: readonly string[];
+}
+
+export interface NetworkLender {
+  /** Whether this host is in a swarm whose managers could know the network. */
+  isActive(): boolean;
+  /** Resolves when the network is on this host and the address is the container's. */
+  lend(containerId: string, reference: string, settings: EndpointSettings): Promise<Loan>;
+  /** The container is off the network. Never rejects: managers that are away hear of it later. */
+  giveBack(loanId: string): void;
+}
+
+/** What a request became: the settings as they shall be, and the loan that they rest on. */
+export interface Borrowed {
+  readonly settings: EndpointSettings;
+  readonly loan?: string;
+}
+
+/** Takes a loan for what is no network of this host; everything else stays as it is. */
+export async function borrow(
+  state: NetworkState,
+  containerId: string,
+  reference: string,
+  settings: EndpointSettings,
+): Promise<Borrowed> {
+  if (isGiven(settings) || findLocal(state, reference) !== undefined) return { settings };
+  const { lender } = state;
+  if (lender === undefined || !lender.isActive()) throw notFound(reference);
+  const loan = await lender.lend(containerId, reference, settings);
+  const [v4, v6] = [false, true].map((six) =>
+    loan.addresses.find((address) => address.includes(":") === six),
+  );
+  return {
+    loan: loan.id,
+    settings: {
+      ...settings,
+      NetworkID: loan.networkId,
+      IPAMConfig: {
+        ...settings.IPAMConfig,
+        ...(v4 === undefined ? {} : { IPv4Address: v4 }),
+        ...(v6 === undefined ? {} : { IPv6Address: v6 }),
+      },
+    },
+  };
+}
+
+/** A task's endpoint comes with its network and its address. */
+function isGiven({ NetworkID, IPAMConfig }: EndpointSettings): boolean {
+  const address = IPAMConfig?.IPv4Address ?? IPAMConfig?.IPv6Address ?? "";
+  return (NetworkID ?? "") !== "" && address !== "";
+}
+
+/** All of a container's networks, or none: what was lent for a start that fails goes back. */
+export async function borrowAll(
+  state: NetworkState,
+  containerId: string,
+  requested: Readonly<Record<string, EndpointSettings>>,
+): Promise<ReadonlyMap<string, Borrowed>> {
+  const borrowed = new Map<string, Borrowed>();
+  try {
+    for (const [reference, settings] of Object.entries(requested)) {
+      borrowed.set(reference, await borrow(state, containerId, reference, settings));
+    }
+    return borrowed;
+  } catch (error) {
+    returnLoans(state, [...borrowed.values()]);
+    throw error;
+  }
+}
+
+export function returnLoans(
+  state: NetworkState,
+  holders: readonly Pick<EndpointRecord, "loan">[],
+): void {
+  for (const { loan } of holders) {
+    if (loan === undefined) continue;
+    try {
+      state.lender?.giveBack(loan);
+    } catch (error) {
+      state.log.error("an address of the swarm was not given back", {
+        loan,
+        reason: messageOf(error),
+      });
+    }
+  }
+}
