@@ -237,7 +237,9 @@ function filterChains({ networks, ingress, marked, input }: HostParts): readonly
       rules: [
         "ct state established,related accept",
         "iifname . oifname @pairs accept",
+        // The mesh, and ports that a container publishes on this host alone.
         "ct status dnat oifname @ingress accept",
+        "ct status dnat oifname @overlays oifname != @internal accept",
         "oifname @overlays drop",
         "iifname @internal drop",
       ],
@@ -290,10 +292,10 @@ function natChains(): readonly NftChain[] {
       name: "postrouting",
       hook: "type nat hook postrouting priority 100",
       rules: [
-        "ct status dnat oifname @ingress ip saddr 127.0.0.0/8 masquerade",
+        "ct status dnat oifname @overlays ip saddr 127.0.0.0/8 masquerade",
         // Containers may be neighbours of who answers, and would hear from a stranger.
-        "ct status dnat oifname @ingress ip saddr @own4 masquerade",
-        "ct status dnat oifname @ingress ip6 saddr @own6 masquerade",
+        "ct status dnat oifname @overlays ip saddr @own4 masquerade",
+        "ct status dnat oifname @overlays ip6 saddr @own6 masquerade",
         "ip saddr @leave4 oifname != @overlays masquerade",
         "ip6 saddr @leave6 oifname != @overlays masquerade",
       ],
