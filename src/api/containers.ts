@@ -54,6 +54,8 @@ function lifecycleRoutes(containers: ContainerEngine): Routes {
       const { id, warnings } = await containers.create(
         request.query.get("name") ?? undefined,
         body,
+        undefined,
+        request.query.get("platform") ?? "",
       );
       response.json(201, { Id: id, Warnings: warnings });
     }),

@@ -34,8 +34,8 @@ export function volumeRoutes(volumes: HostVolumes): Routes {
         // Before 1.42 a prune took named volumes as well.
         const filters = new Map(request.filters());
         if (!request.atLeast(42)) filters.set("all", ["true"]);
-        const removed = await volumes.prune(filters);
-        response.json(200, { VolumesDeleted: removed, SpaceReclaimed: 0 });
+        const { names, reclaimedBytes } = await volumes.prune(filters);
+        response.json(200, { VolumesDeleted: names, SpaceReclaimed: reclaimedBytes });
       },
     },
     {

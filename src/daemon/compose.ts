@@ -21,6 +21,7 @@ import { swarmNetworks } from "#api/swarm-networks.ts";
 import { type HostFacts, systemRoutes } from "#api/system.ts";
 import { taskRoutes } from "#api/tasks.ts";
 import { volumeRoutes } from "#api/volumes.ts";
+import { EngineError } from "#base/error.ts";
 import { must } from "#base/invariant.ts";
 import type { Clock, Log, Random } from "#base/ports.ts";
 import { VERSION } from "#cli/version.ts";
@@ -191,6 +192,15 @@ async function openHost(
     volumes,
     events,
     dns: config.dns,
+    defaults: {
+      logDriver: config.logDriver,
+      logOptions: config.logOptions,
+      init: config.init,
+      ulimits: config.defaultUlimits.map(ulimit),
+      shmSizeBytes: config.shmSizeBytes,
+      cgroupParent: config.cgroupParent ?? "",
+    },
+    initPath: config.initPath,
     clock,
     random,
     log: log("containers"),
@@ -289,6 +299,13 @@ async function openSwarm(
     log,
   });
   return { swarm: node.swarm, tables };
+}
+
+/** "nofile=1024:2048" */
+function ulimit(text: string): { Name: string; Soft: number; Hard: number } {
+  const [, name = "", soft = "", hard] = /^(\w+)=(-?\d+)(?::(-?\d+))?$/.exec(text) ?? [];
+  if (name === "") throw new EngineError("invalid-argument", `invalid default ulimit: ${text}`);
+  return { Name: name, Soft: Number(soft), Hard: Number(hard ?? soft) };
 }
 
 function labelPair(label: string): readonly [string, string] {

@@ -104,6 +104,8 @@ export interface ContainerService {
     name: string | undefined,
     body: ContainerCreateBody,
     networking?: NetworkingConfig,
+    /** "linux/arm64": the image must be for it. */
+    platform?: string,
   ): Promise<{ id: string; warnings: readonly string[] }>;
   start(reference: string): Promise<void>;
   /** `timeoutSeconds` undefined = the container's own; -1 = wait for ever. */

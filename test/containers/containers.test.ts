@@ -235,7 +235,7 @@ test("a failed create leaves nothing: no name, no snapshot, no folder", async ()
   await expect(containers.create("ghost", bad)).rejects.toMatchObject({ code: "invalid-argument" });
   await expect(
     containers.create("ghost", { Image: IMAGE, HostConfig: { NetworkMode: "nowhere" } }),
-  ).rejects.toMatchObject({ code: "not-found", message: "network nowhere not found" });
+  ).rejects.toMatchObject({ code: "invalid-argument", message: "network nowhere not found" });
   const { id } = await containers.create("ghost", {
     Image: IMAGE,
     HostConfig: { NetworkMode: "none" },

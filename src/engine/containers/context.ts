@@ -4,6 +4,7 @@ import type { Clock, Log, Random } from "#base/ports.ts";
 import type { KeyedLock } from "#platform/async.ts";
 import type { EventBus, ImageService, NetworkService, VolumeService } from "../ports.ts";
 import type { Container } from "./container.ts";
+import type { ContainerDefaults } from "./create-request.ts";
 import type { HostFacts } from "./host.ts";
 import type { DnsDefaults } from "./host-files.ts";
 import type { ContainerRegistry } from "./registry.ts";
@@ -30,7 +31,7 @@ export interface ContainerContext {
   readonly registry: ContainerRegistry;
   /** One holder per container id: create, start, end and removal exclude each other. */
   readonly locks: KeyedLock;
-  readonly images: Pick<ImageService, "resolve">;
+  readonly images: Pick<ImageService, "resolve" | "inspect">;
   readonly networks: ContainerNetworks;
   readonly volumes: VolumeService;
   readonly events: EventBus;
@@ -39,6 +40,7 @@ export interface ContainerContext {
   readonly random: Random;
   readonly log: Log;
   readonly host: HostFacts;
+  readonly defaults: ContainerDefaults;
   /** Nanoseconds since the epoch, increasing. */
   readonly nowNs: () => bigint;
   /** Folder of FIFOs, below the run root. */

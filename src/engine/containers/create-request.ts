@@ -5,18 +5,34 @@
 
 import { MILLISECOND } from "#base/duration.ts";
 import { EngineError } from "#base/error.ts";
-import type { ContainerConfig, HealthConfig, HostConfig } from "#wire/docker/containers.ts";
+import type { ContainerConfig, HealthConfig, HostConfig, Ulimit } from "#wire/docker/containers.ts";
+import { checkLimits, type HostLimits } from "./limits.ts";
 import { parseSecurityOptions, systemPaths } from "./security-options.ts";
 import { parseSignal } from "./signals.ts";
 
-export interface HostLimits {
-  readonly cpus: number;
-  readonly cgroupVersion: 1 | 2;
+/** The kernel's. */
+const HOSTNAME_MAX = 64;
+const SHM_DEFAULT_BYTES = 64 * 1024 * 1024;
+
+/** What the engine's own configuration gives to containers that say nothing else. */
+export interface ContainerDefaults {
+  readonly logDriver: string;
+  readonly logOptions: Readonly<Record<string, string>>;
+  readonly init: boolean;
+  readonly ulimits: readonly Ulimit[];
+  readonly shmSizeBytes: number;
+  /** "" = the engine's own cgroup. */
+  readonly cgroupParent: string;
 }
 
-const MEMORY_MIN_BYTES = 6 * 1024 * 1024;
-const SHM_DEFAULT_BYTES = 64 * 1024 * 1024;
-export const CPU_PERIOD_DEFAULT_US = 100_000;
+export const CONTAINER_DEFAULTS: ContainerDefaults = {
+  logDriver: "json-file",
+  logOptions: {},
+  init: false,
+  ulimits: [],
+  shmSizeBytes: SHM_DEFAULT_BYTES,
+  cgroupParent: "",
+};
 
 export function checkConfig(config: ContainerConfig): void {
   if (!config.Image) throw invalid("no image specified");
@@ -24,8 +40,8 @@ export function checkConfig(config: ContainerConfig): void {
     if (entry.startsWith("=")) throw invalid(`invalid environment variable: ${entry}`);
   }
   if (config.StopSignal) parseSignal(config.StopSignal);
-  if (config.Hostname && !/^[A-Za-z0-9._-]{1,63}$/.test(config.Hostname)) {
-    throw invalid(`invalid hostname format: ${config.Hostname}`);
+  if ((config.Hostname ?? "").length > HOSTNAME_MAX) {
+    throw invalid(`invalid hostname: ${config.Hostname} is longer than ${HOSTNAME_MAX} characters`);
   }
   if (config.WorkingDir && !config.WorkingDir.startsWith("/")) {
     throw invalid(
@@ -59,7 +75,7 @@ export function checkName(name: string): string {
 export function checkHostConfig(hostConfig: HostConfig, limits: HostLimits): string[] {
   checkRestartPolicy(hostConfig);
   checkModes(hostConfig);
-  checkCpu(hostConfig, limits);
+  const warnings = checkLimits(hostConfig, limits);
   for (const { Name, Soft, Hard } of hostConfig.Ulimits ?? []) {
     if (Hard !== -1 && Soft > Hard) {
       throw invalid(
@@ -73,7 +89,7 @@ export function checkHostConfig(hostConfig: HostConfig, limits: HostLimits): str
       `Invalid value ${hostConfig.OomScoreAdj}, range for oom score adj is [-1000, 1000]`,
     );
   }
-  return checkMemory(hostConfig, limits);
+  return warnings;
 }
 
 const RESTART_POLICIES = ["", "no", "always", "unless-stopped", "on-failure"];
@@ -124,68 +140,30 @@ function checkModes(hostConfig: HostConfig): void {
   if (!["", "runc", "io.containerd.runc.v2"].includes(runtime)) {
     throw invalid(`unknown or invalid runtime name: ${runtime}`);
   }
+  const isolation = hostConfig.Isolation ?? "";
+  if (isolation !== "" && isolation.toLowerCase() !== "default") {
+    throw invalid(`Invalid isolation: "${isolation}" - linux only supports 'default'`);
+  }
+  if (Object.keys(hostConfig.StorageOpt ?? {}).length > 0) {
+    throw invalid(
+      "--storage-opt is supported only for overlay over xfs with 'pquota' mount option",
+    );
+  }
   if ((hostConfig.DeviceRequests ?? []).length > 0) {
     throw invalid('could not select device driver "" with capabilities: [[gpu]]');
   }
 }
 
-function checkCpu(hostConfig: HostConfig, limits: HostLimits): void {
-  const { NanoCpus: nano = 0, CpuPeriod: period = 0, CpuQuota: quota = 0 } = hostConfig;
-  if (nano > 0 && period > 0) {
-    throw invalid("Conflicting options: Nano CPUs and CPU Period cannot both be set");
-  }
-  if (nano > 0 && quota > 0) {
-    throw invalid("Conflicting options: Nano CPUs and CPU Quota cannot both be set");
-  }
-  if (nano < 0 || nano > limits.cpus * 1e9) {
-    throw invalid(
-      `range of CPUs is from 0.01 to ${limits.cpus}.00, as there are only ${limits.cpus} CPUs available`,
-    );
-  }
-  if (period !== 0 && (period < 1_000 || period > 1_000_000)) {
-    throw invalid(
-      "CPU cfs period can not be less than 1ms (i.e. 1000) or larger than 1s (i.e. 1000000)",
-    );
-  }
-  if (quota > 0 && quota < 1_000) {
-    throw invalid("CPU cfs quota can not be less than 1ms (i.e. 1000)");
-  }
-}
-
-function checkMemory(hostConfig: HostConfig, limits: HostLimits): string[] {
-  const warnings: string[] = [];
-  const { Memory: memory = 0, MemorySwap: swap = 0, MemoryReservation: soft = 0 } = hostConfig;
-  if (memory > 0 && memory < MEMORY_MIN_BYTES) {
-    throw invalid("Minimum memory limit allowed is 6MB");
-  }
-  if (swap > 0 && memory === 0) {
-    throw invalid("You should always set the Memory limit when using Memoryswap limit, see usage");
-  }
-  if (swap > 0 && swap < memory) {
-    throw invalid("Minimum memoryswap limit should be larger than memory limit, see usage");
-  }
-  if (memory > 0 && soft > memory) {
-    throw invalid("Minimum memory limit can not be less than memory reservation limit, see usage");
-  }
-  const swappiness = hostConfig.MemorySwappiness ?? -1;
-  if (swappiness < -1 || swappiness > 100) {
-    throw invalid(`Invalid value: ${swappiness}, valid memory swappiness range is 0-100`);
-  }
-  if (limits.cgroupVersion === 2 && hostConfig.OomKillDisable) {
-    warnings.push("Your kernel does not support OomKillDisable. OomKillDisable discarded.");
-  }
-  if (hostConfig.OomKillDisable && memory === 0) {
-    warnings.push(
-      "OOM killer is disabled for the container, but no memory limit is set, this can result in the system running out of resources.",
-    );
-  }
-  return warnings;
-}
-
 /** The host configuration as inspect shows it: defaults in place of what was left out. */
-export function withDefaults(hostConfig: HostConfig, limits: HostLimits): HostConfig {
+export function withDefaults(
+  hostConfig: HostConfig,
+  limits: HostLimits,
+  defaults: ContainerDefaults,
+): HostConfig {
   const network = hostConfig.NetworkMode ?? "";
-  const log = hostConfig.LogConfig ?? {};
+  const { Type: driver = "", Config: logOptions } = hostConfig.LogConfig ?? {};
+  const own = new Set((hostConfig.Ulimits ?? []).map(({ Name }) => Name));
+  const ulimits = defaults.ulimits.filter(({ Name }) => !own.has(Name));
   const memory = hostConfig.Memory ?? 0;
   const paths = systemPaths(hostConfig, parseSecurityOptions(hostConfig.SecurityOpt));
   return {
@@ -195,7 +173,13 @@ export function withDefaults(hostConfig: HostConfig, limits: HostLimits): HostCo
       Name: hostConfig.RestartPolicy?.Name || "no",
       MaximumRetryCount: hostConfig.RestartPolicy?.MaximumRetryCount ?? 0,
     },
-    LogConfig: { Type: log.Type || "json-file", Config: log.Config ?? {} },
+    LogConfig:
+      driver === "" || driver === defaults.logDriver
+        ? { Type: defaults.logDriver, Config: { ...defaults.logOptions, ...logOptions } }
+        : { Type: driver, Config: logOptions ?? {} },
+    ...(defaults.init && (hostConfig.Init ?? undefined) === undefined ? { Init: true } : {}),
+    Ulimits: [...(hostConfig.Ulimits ?? []), ...ulimits],
+    CgroupParent: hostConfig.CgroupParent || defaults.cgroupParent,
     AutoRemove: hostConfig.AutoRemove ?? false,
     Privileged: hostConfig.Privileged ?? false,
     PublishAllPorts: hostConfig.PublishAllPorts ?? false,
@@ -205,7 +189,7 @@ export function withDefaults(hostConfig: HostConfig, limits: HostLimits): HostCo
     CgroupnsMode:
       hostConfig.CgroupnsMode ||
       (limits.cgroupVersion === 2 && !hostConfig.Privileged ? "private" : "host"),
-    ShmSize: hostConfig.ShmSize || SHM_DEFAULT_BYTES,
+    ShmSize: hostConfig.ShmSize || defaults.shmSizeBytes,
     // A privileged container has none, and later versions' defaults do not reach it either.
     ...(hostConfig.Privileged ? {} : { MaskedPaths: paths.masked, ReadonlyPaths: paths.readonly }),
     Runtime: hostConfig.Runtime || "runc",

@@ -5,7 +5,7 @@
  */
 
 import { stat, writeFile } from "node:fs/promises";
-import { EngineError, messageOf } from "#base/error.ts";
+import { EngineError, isErrorCode, messageOf } from "#base/error.ts";
 import { newHexId, shortId } from "#base/ids.ts";
 import type { ContainerConfig, ContainerCreateBody, HostConfig } from "#wire/docker/containers.ts";
 import type { Mount } from "#wire/gen/containerd/types_pb.js";
@@ -21,6 +21,7 @@ import { checkConfig, checkHostConfig, checkName, withDefaults } from "./create-
 import { resolveDevices } from "./devices.ts";
 import type { HostFacts } from "./host.ts";
 import { mergeImageConfig } from "./image-merge.ts";
+import { withoutUnsupported } from "./limits.ts";
 import { planMounts } from "./mounts.ts";
 import { generateName } from "./names.ts";
 import { planEndpoints } from "./networks.ts";
@@ -40,6 +41,7 @@ export async function createContainer(
   context: ContainerContext,
   name: string | undefined,
   body: ContainerCreateBody,
+  platform = "",
 ): Promise<CreateResult> {
   const { HostConfig: hostBody, NetworkingConfig: networking, ...config } = body;
   checkConfig(config);
@@ -47,7 +49,11 @@ export async function createContainer(
     ...checkHostConfig(hostBody ?? {}, context.host),
     ...checkSecurity(hostBody ?? {}, context.host),
   ];
-  const hostConfig = withDefaults(hostBody ?? {}, context.host);
+  const hostConfig = withDefaults(
+    withoutUnsupported(hostBody ?? {}, context.host),
+    context.host,
+    context.defaults,
+  );
   const { registry, random } = context;
   const id = newHexId(random);
   const finalName =
@@ -56,8 +62,11 @@ export async function createContainer(
       : checkName(name);
   registry.reserveName(finalName, id);
   const undo: (() => Promise<void>)[] = [];
+  let imageFound = false;
   try {
     const image = await context.images.resolve(config.Image ?? "");
+    requirePlatform(image, config.Image ?? "", platform);
+    imageFound = true;
     const merged = completeConfig(config, image, hostConfig, context, id);
     const requested = planEndpoints(hostConfig, merged, networking?.EndpointsConfig ?? {});
     planPorts(merged, hostConfig);
@@ -102,8 +111,27 @@ export async function createContainer(
       );
     }
     registry.releaseName(finalName, id);
-    throw error;
+    throw imageFound ? notTheImage(error) : error;
   }
+}
+
+/** `platform` as the client gave it, "linux/arm64"; "" = any. */
+function requirePlatform(image: RunnableImage, reference: string, platform: string): void {
+  const [os, architecture] = platform.split("/");
+  const fits =
+    platform === "" ||
+    (os === image.os && (architecture === undefined || architecture === image.architecture));
+  if (fits) return;
+  throw new EngineError(
+    "not-found",
+    `image with reference ${reference} was found but does not provide the specified platform (${platform})`,
+  );
+}
+
+/** To clients, "not found" of a create means that the image shall be pulled: only that may say so. */
+function notTheImage(error: unknown): unknown {
+  if (!isErrorCode(error, "not-found")) return error;
+  return new EngineError("invalid-argument", messageOf(error), { cause: error });
 }
 
 /** Refuses what a start would refuse for good; returns warnings for what the kernel cannot do. */

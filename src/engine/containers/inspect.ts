@@ -1,9 +1,11 @@
 /** A container as `GET /containers/{id}/json` and `GET /containers/json` show it. */
 
 import type {
+  ContainerConfig,
   ContainerInspect,
   ContainerState,
   ContainerSummary,
+  HostConfig,
   MountPoint,
   NetworkSettings,
   PortSummary,
@@ -56,12 +58,82 @@ export function toInspect(
     ProcessLabel: "",
     AppArmorProfile: "",
     ExecIDs: container.execIds.size === 0 ? null : [...container.execIds],
-    HostConfig: record.hostConfig,
+    HostConfig: toHostConfig(record.hostConfig),
     GraphDriver: { Name: record.snapshotter, Data: null },
     ...size,
     Mounts: mountPoints(container, volumePath),
-    Config: { ...record.config, Image: record.config.Image ?? record.imageId },
+    Config: toConfig(record.config, record.imageId),
     NetworkSettings: toNetworkSettings(container),
+  };
+}
+
+/** All that Go writes, also where nothing was said. */
+function toHostConfig(hostConfig: HostConfig): HostConfig {
+  const { MemorySwappiness: swappiness, PidsLimit: pids } = hostConfig;
+  return {
+    ...UNSAID,
+    ...hostConfig,
+    // These two mean "as the host has it", which is not a number.
+    MemorySwappiness: (swappiness ?? -1) < 0 ? null : (swappiness ?? null),
+    PidsLimit: pids || null,
+  };
+}
+
+const UNSAID: HostConfig = {
+  Binds: null,
+  ContainerIDFile: "",
+  VolumeDriver: "",
+  VolumesFrom: null,
+  ConsoleSize: [0, 0],
+  CapAdd: null,
+  CapDrop: null,
+  Dns: [],
+  DnsOptions: [],
+  DnsSearch: [],
+  ExtraHosts: null,
+  GroupAdd: null,
+  Cgroup: "",
+  Links: null,
+  OomScoreAdj: 0,
+  PidMode: "",
+  SecurityOpt: null,
+  UTSMode: "",
+  UsernsMode: "",
+  Isolation: "",
+  CpuShares: 0,
+  Memory: 0,
+  NanoCpus: 0,
+  CgroupParent: "",
+  BlkioWeight: 0,
+  BlkioWeightDevice: [],
+  BlkioDeviceReadBps: [],
+  BlkioDeviceWriteBps: [],
+  BlkioDeviceReadIOps: [],
+  BlkioDeviceWriteIOps: [],
+  CpuPeriod: 0,
+  CpuQuota: 0,
+  CpuRealtimePeriod: 0,
+  CpuRealtimeRuntime: 0,
+  CpusetCpus: "",
+  CpusetMems: "",
+  Devices: [],
+  DeviceCgroupRules: null,
+  DeviceRequests: null,
+  MemoryReservation: 0,
+  MemorySwap: 0,
+  OomKillDisable: false,
+  Ulimits: [],
+};
+
+function toConfig(config: ContainerConfig, imageId: string): ContainerConfig {
+  const { ExposedPorts: ports, ...rest } = config;
+  const filled = (map: object | null | undefined) => Object.keys(map ?? {}).length > 0;
+  return {
+    ...rest,
+    ...(filled(ports) && ports ? { ExposedPorts: ports } : {}),
+    Image: config.Image ?? imageId,
+    Volumes: filled(config.Volumes) ? (config.Volumes ?? null) : null,
+    OnBuild: config.OnBuild ?? null,
   };
 }
 
@@ -119,6 +191,14 @@ function toNetworkSettings(container: Container): NetworkSettings {
     IPPrefixLen: bridge.IPPrefixLen ?? 0,
     MacAddress: bridge.MacAddress ?? "",
     EndpointID: bridge.EndpointID ?? "",
+    HairpinMode: false,
+    LinkLocalIPv6Address: "",
+    LinkLocalIPv6PrefixLen: 0,
+    SecondaryIPAddresses: null,
+    SecondaryIPv6Addresses: null,
+    IPv6Gateway: bridge.IPv6Gateway ?? "",
+    GlobalIPv6Address: bridge.GlobalIPv6Address ?? "",
+    GlobalIPv6PrefixLen: bridge.GlobalIPv6PrefixLen ?? 0,
     Networks: endpoints,
   };
 }

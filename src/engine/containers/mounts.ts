@@ -187,7 +187,7 @@ function fromRequest(request: MountRequest): MountSpec {
     case "image":
       throw refuse("mount type is not served by this engine");
   }
-  throw invalid(`mount type unknown: "${String(type)}"`);
+  throw refuse("mount type unknown");
 }
 
 function checkDestination(path: string, specification: string): string {
@@ -197,7 +197,11 @@ function checkDestination(path: string, specification: string): string {
     );
   }
   const clean = cleanPath(path);
-  if (clean === "/") throw invalid("invalid specification: destination can't be '/'");
+  if (clean === "/") {
+    throw invalid(
+      `invalid volume specification: '${specification}': invalid specification: destination can't be '/'`,
+    );
+  }
   return clean;
 }
 

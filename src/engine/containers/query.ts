@@ -6,6 +6,8 @@ import type {
   ContainerSummary,
   ContainersPruneReport,
 } from "#wire/docker/containers.ts";
+import { treeSize } from "../files/tree-size.ts";
+import { rootfsOf } from "../files/view.ts";
 import type { Filters } from "../ports.ts";
 import type { Container } from "./container.ts";
 import type { ContainerContext } from "./context.ts";
@@ -23,6 +25,7 @@ import {
   matchesPruneFilters,
 } from "./list-filter.ts";
 import { removeLocked } from "./remove.ts";
+import { layersOf } from "./rootfs-view.ts";
 import { isAlive } from "./state.ts";
 
 export interface ListOptions {
@@ -133,7 +136,17 @@ async function volumePaths(
   return (name) => paths.get(name) ?? "";
 }
 
-async function sizes(context: ContainerContext, { record }: Container): Promise<SizeFields> {
-  const own = await context.runtime.snapshotSize(record.snapshotter, record.id).catch(() => 0);
-  return { SizeRw: own, SizeRootFs: own };
+/** What the container wrote, and that together with its image. */
+async function sizes(context: ContainerContext, container: Container): Promise<SizeFields> {
+  const { record } = container;
+  const [rootfs, image] = await Promise.all([
+    rootfsOf(context, container).catch(() => []),
+    context.images.inspect(record.imageId).catch(() => undefined),
+  ]);
+  const layers = layersOf(rootfs);
+  const own =
+    layers?.[0] === undefined || layers.length < 2
+      ? await context.runtime.snapshotSize(record.snapshotter, record.id).catch(() => 0)
+      : await treeSize(layers[0]);
+  return { SizeRw: own, SizeRootFs: own + (image?.Size ?? 0) };
 }

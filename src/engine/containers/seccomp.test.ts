@@ -16,6 +16,9 @@ const HOST: HostFacts = {
   seccomp: true,
   apparmor: false,
   initPath: undefined,
+  cpuset: "0-1",
+  memset: "0",
+  blkioWeight: true,
 };
 const DEFAULT_CAPS = plan({});
 

@@ -48,6 +48,7 @@ import {
   unpauseContainer,
 } from "./control.ts";
 import { createContainer } from "./create.ts";
+import { CONTAINER_DEFAULTS, type ContainerDefaults } from "./create-request.ts";
 import { finishRun } from "./finish.ts";
 import { readHostFacts } from "./host.ts";
 import type { DnsDefaults } from "./host-files.ts";
@@ -68,12 +69,16 @@ export interface ContainerEngineOptions {
   readonly snapshotter: string;
   readonly dataRoot: string;
   readonly execRoot: string;
-  readonly images: Pick<ImageService, "resolve">;
+  readonly images: Pick<ImageService, "resolve" | "inspect">;
   readonly networks: ContainerNetworks;
   readonly volumes: VolumeService;
   readonly events: EventBus;
   /** For containers that have no such settings; absent = the host's. */
   readonly dns?: DnsDefaults;
+  /** What containers get that say nothing else; docker's defaults unless given. */
+  readonly defaults?: ContainerDefaults | undefined;
+  /** A static init for `--init`; looked for unless given. */
+  readonly initPath?: string | undefined;
   readonly clock: Clock;
   readonly random: Random;
   readonly log: Log;
@@ -136,7 +141,8 @@ export async function openContainerEngine(
     store: new ContainerStore(options.dataRoot),
     registry: new ContainerRegistry(),
     locks: new KeyedLock(),
-    host: await readHostFacts(),
+    host: await readHostFacts(options.initPath),
+    defaults: options.defaults ?? CONTAINER_DEFAULTS,
     nowNs: createNsClock(options.clock),
     ioRoot: `${options.execRoot}/io`,
     mountRoot: `${options.execRoot}/mounts`,
@@ -175,11 +181,12 @@ function createEngine(context: ContainerContext, stopAudit: () => void): Contain
   return {
     execs: createExecService(context),
     files: createFileService(context),
-    create: (name, body, networking) =>
+    create: (name, body, networking, platform) =>
       createContainer(
         context,
         name,
         networking === undefined ? body : { ...body, NetworkingConfig: networking },
+        platform,
       ),
     start: (reference) => act(() => startContainer(context, find(reference))),
     stop: (reference, stop) => act(() => stopContainer(context, find(reference), stop)),

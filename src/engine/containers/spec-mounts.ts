@@ -73,7 +73,8 @@ function ipcMounts({ hostConfig, shmPath }: SpecMountInput): OciMount[] {
   if (hostConfig.IpcMode === "host") {
     return [
       fs("/dev/shm", "bind", "/dev/shm", ["rbind"]),
-      fs("/dev/mqueue", "bind", "/dev/mqueue", ["rbind"]),
+      // Of the namespace, which is the host's; whether the host has it mounted or not.
+      fs("/dev/mqueue", "mqueue", "mqueue", ["nosuid", "noexec", "nodev"]),
     ];
   }
   const mqueue = fs("/dev/mqueue", "mqueue", "mqueue", ["nosuid", "noexec", "nodev"]);

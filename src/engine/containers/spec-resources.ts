@@ -1,7 +1,7 @@
 /** Limits of a container in the runtime's terms. Pure, but for device numbers, which are given. */
 
 import type { HostConfig, ThrottleDevice, Ulimit } from "#wire/docker/containers.ts";
-import { CPU_PERIOD_DEFAULT_US } from "./create-request.ts";
+import { CPU_PERIOD_DEFAULT_US } from "./limits.ts";
 import type { OciDeviceRule, OciProcess, OciResources, OciThrottle } from "./oci-spec.ts";
 
 /** Major and minor number of the block devices that limits name, by path. */

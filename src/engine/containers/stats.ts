@@ -137,10 +137,16 @@ function fromV1(metrics: MetricsV1, system: number) {
       limit: memoryLimit(usage?.limit),
       stats: memory === undefined ? {} : numericFields(memory),
     },
-    pids: { current: Number(pids?.current ?? 0n), limit: Number(pids?.limit ?? 0n) },
+    pids: pidsStats(pids),
     blkio: {
       io_service_bytes_recursive: entries(blkio?.ioServiceBytesRecursive ?? []),
       io_serviced_recursive: entries(blkio?.ioServicedRecursive ?? []),
+      io_queue_recursive: entries(blkio?.ioQueuedRecursive ?? []),
+      io_service_time_recursive: entries(blkio?.ioServiceTimeRecursive ?? []),
+      io_wait_time_recursive: entries(blkio?.ioWaitTimeRecursive ?? []),
+      io_merged_recursive: entries(blkio?.ioMergedRecursive ?? []),
+      io_time_recursive: entries(blkio?.ioTimeRecursive ?? []),
+      sectors_recursive: entries(blkio?.sectorsRecursive ?? []),
     },
   };
 }
@@ -167,9 +173,15 @@ function fromV2(metrics: MetricsV2, system: number) {
       limit: memoryLimit(memory?.usageLimit),
       stats: memory === undefined ? {} : numericFields(memory),
     },
-    pids: { current: Number(pids?.current ?? 0n), limit: Number(pids?.limit ?? 0n) },
+    pids: pidsStats(pids),
     blkio: { io_service_bytes_recursive: bytes, io_serviced_recursive: null },
   };
+}
+
+/** A limit of 0 is none, and left out. */
+function pidsStats(pids: { readonly current: bigint; readonly limit: bigint } | undefined) {
+  const limit = Number(pids?.limit ?? 0n);
+  return { current: Number(pids?.current ?? 0n), ...(limit > 0 ? { limit } : {}) };
 }
 
 interface CpuNumbers {
@@ -212,9 +224,18 @@ function numericFields(message: object): Record<string, number> {
   const fields: Record<string, number> = {};
   for (const [key, value] of Object.entries(message)) {
     if (typeof value !== "bigint") continue;
-    fields[key.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`)] = Number(value);
+    fields[kernelName(key)] = Number(value);
   }
   return fields;
+}
+
+/** "totalPgFault" is total_pgfault; the protobuf names part words that the kernel's do not. */
+function kernelName(key: string): string {
+  return key
+    .replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`)
+    .replace(/pg_(maj_)?fault/, (_, major: string | undefined) => `pg${major ? "maj" : ""}fault`)
+    .replace(/pg_pg_/, "pgpg")
+    .replace("hierarchical_swap_limit", "hierarchical_memsw_limit");
 }
 
 async function systemCpuNs(): Promise<number> {

@@ -101,8 +101,41 @@ export function labelsOf(stored: StoredImage): {
   return { labels: stored.config.Labels ?? null };
 }
 
+export interface ImageUsage {
+  readonly images: readonly ImageSummary[];
+  /** Bytes of all layers, each counted once. */
+  readonly layersSize: number;
+}
+
+/** Every image with what it shares with others, and how many containers use it. */
+export async function imageUsage(context: ImageContext): Promise<ImageUsage> {
+  const images = await collectImages(context);
+  const sharers = new Map<string, number>();
+  for (const { stored } of images.values()) {
+    for (const id of new Set(stored.chainIds)) sharers.set(id, (sharers.get(id) ?? 0) + 1);
+  }
+  const users = await context.users();
+  const rows = await listImages(context, new Map());
+  const withUsage = rows.map(async (row): Promise<ImageSummary> => {
+    const shared = images.get(row.Id)?.stored.chainIds.filter((id) => (sharers.get(id) ?? 0) > 1);
+    return {
+      ...row,
+      SharedSize: await layersSize(context, shared ?? []),
+      Containers: users.filter(({ imageId }) => imageId === row.Id).length,
+    };
+  });
+  return {
+    images: await Promise.all(withUsage),
+    layersSize: await layersSize(context, [...sharers.keys()]),
+  };
+}
+
 /** Bytes of all layers as they lie unpacked. */
 export async function imageSize(context: ImageContext, stored: StoredImage): Promise<number> {
-  const sizes = await Promise.all(stored.chainIds.map((id) => context.unpacker.size(id)));
+  return layersSize(context, stored.chainIds);
+}
+
+async function layersSize(context: ImageContext, chainIds: readonly string[]): Promise<number> {
+  const sizes = await Promise.all(chainIds.map((id) => context.unpacker.size(id)));
   return sizes.reduce((sum, size) => sum + size, 0);
 }

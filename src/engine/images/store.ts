@@ -34,7 +34,7 @@ import {
 import { inspectRemote } from "./distribution.ts";
 import { type CommitOptions, commitImage, type ImportOptions, importImage } from "./import.ts";
 import { imageHistory, inspectImage } from "./inspect.ts";
-import { listImages } from "./list.ts";
+import { type ImageUsage, imageUsage, listImages } from "./list.ts";
 import { loadImages } from "./load.ts";
 import type { Report } from "./progress.ts";
 import { pullImage } from "./pull.ts";
@@ -70,6 +70,8 @@ export interface ImageStore extends ImageService {
   /** Every tag that the repository has at its registry. */
   remoteTags(repository: string, auth?: AuthConfig): Promise<readonly string[]>;
   history(reference: string): Promise<readonly HistoryItem[]>;
+  /** All images with what they take on disk. */
+  usage(): Promise<ImageUsage>;
   tag(reference: string, repository: string, tag: string): Promise<void>;
   remove(reference: string, options: { force: boolean }): Promise<readonly ImageDeleteItem[]>;
   prune(filters: Filters): Promise<ImagesPruneReport>;
@@ -167,6 +169,10 @@ class ContainerdImages implements ImageStore {
 
   list(options: { filters: Filters }) {
     return listImages(this.#context, options.filters);
+  }
+
+  usage() {
+    return imageUsage(this.#context);
   }
 
   async pull(

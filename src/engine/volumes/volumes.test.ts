@@ -86,8 +86,9 @@ test("prune takes anonymous volumes that nobody uses, and with all=true the name
   await volumes.create({ name: "named" });
   await volumes.create({ name: "used" });
   await volumes.hold("used", "c");
-  expect(await volumes.prune(new Map())).toEqual([anonymous.Name]);
-  expect(await volumes.prune(new Map([["all", ["true"]]]))).toEqual(["named"]);
+  await writeFile(join(anonymous.Mountpoint, "data"), "12345");
+  expect(await volumes.prune(new Map())).toEqual({ names: [anonymous.Name], reclaimedBytes: 5 });
+  expect((await volumes.prune(new Map([["all", ["true"]]]))).names).toEqual(["named"]);
 });
 
 test("what a crash left half made is removed at the next start", async () => {

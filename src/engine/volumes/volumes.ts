@@ -15,6 +15,7 @@ import { newHexId } from "#base/ids.ts";
 import type { Clock, Log, Random } from "#base/ports.ts";
 import { KeyedLock } from "#platform/async.ts";
 import type { VolumeInspect, VolumeList } from "#wire/docker/volumes.ts";
+import { treeSize } from "../files/tree-size.ts";
 import type { PluginRegistry } from "../plugins/registry.ts";
 import type { EventBus, Filters, VolumeService } from "../ports.ts";
 import type { DriverVolume, VolumeDriver } from "./driver.ts";
@@ -46,9 +47,16 @@ export interface HostVolumes extends VolumeService {
   /** With a warning for each driver that did not answer. */
   listAll(filters: Filters): Promise<VolumeList>;
   /** Removes volumes that nobody uses; anonymous ones only, unless `all`. Returns their names. */
-  prune(filters: Filters): Promise<readonly string[]>;
+  prune(filters: Filters): Promise<PrunedVolumes>;
+  /** All volumes with what they hold (-1 where a plug-in keeps it) and how many containers refer to them. */
+  usage(): Promise<readonly VolumeInspect[]>;
   /** Names of the drivers that can be used now. */
   drivers(): Promise<readonly string[]>;
+}
+
+export interface PrunedVolumes {
+  readonly names: readonly string[];
+  readonly reclaimedBytes: number;
 }
 
 interface VolumeUsers {
@@ -115,7 +123,7 @@ class Volumes implements HostVolumes {
       const record: VolumeRecord = {
         name,
         driver: wanted === "" ? LOCAL : wanted,
-        createdAt: new Date(this.#options.clock.nowMs()).toISOString(),
+        createdAt: `${new Date(this.#options.clock.nowMs()).toISOString().slice(0, 19)}Z`,
         labels,
         options: driverOpts,
         anonymous: request.anonymous ?? generated,
@@ -203,19 +211,38 @@ class Volumes implements HostVolumes {
     });
   }
 
-  async prune(filters: Filters): Promise<readonly string[]> {
+  async usage(): Promise<readonly VolumeInspect[]> {
+    const all = await this.list(new Map());
+    const rows: VolumeInspect[] = [];
+    for (const volume of all) {
+      const Size = volume.Driver === LOCAL ? await treeSize(volume.Mountpoint) : -1;
+      const RefCount = this.#users.get(volume.Name)?.holders.size ?? 0;
+      rows.push({ ...volume, UsageData: { Size, RefCount } });
+    }
+    return rows;
+  }
+
+  async prune(filters: Filters): Promise<PrunedVolumes> {
     const all = filters.get("all")?.some((value) => value === "true" || value === "1") ?? false;
-    const removed: string[] = [];
+    const names: string[] = [];
+    let reclaimedBytes = 0;
     const matches = readVolumeFilters(new Map([...filters].filter(([key]) => key !== "all")));
     for (const record of this.#records.values()) {
       const facts = this.#facts(record);
       // As with Docker: what plug-ins keep may be used by other hosts.
       if (facts.used || facts.driver !== LOCAL) continue;
       if (!(all || record.anonymous) || !matches(facts)) continue;
+      const size = await treeSize(this.#local.data(record.name));
       await this.remove(record.name, {});
-      removed.push(record.name);
+      names.push(record.name);
+      reclaimedBytes += size;
     }
-    return removed;
+    this.#options.events?.publish({
+      Type: "volume",
+      Action: "prune",
+      Actor: { ID: "", Attributes: { reclaimed: String(reclaimedBytes) } },
+    });
+    return { names, reclaimedBytes };
   }
 
   async drivers(): Promise<readonly string[]> {

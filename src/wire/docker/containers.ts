@@ -244,6 +244,15 @@ export interface NetworkSettings {
   readonly IPPrefixLen: number;
   readonly MacAddress: string;
   readonly EndpointID: string;
+  /** Of the time when there was one network; always the same now. */
+  readonly HairpinMode: boolean;
+  readonly LinkLocalIPv6Address: string;
+  readonly LinkLocalIPv6PrefixLen: number;
+  readonly SecondaryIPAddresses: null;
+  readonly SecondaryIPv6Addresses: null;
+  readonly IPv6Gateway: string;
+  readonly GlobalIPv6Address: string;
+  readonly GlobalIPv6PrefixLen: number;
   readonly Networks: Readonly<Record<string, EndpointSettings>>;
 }
 
