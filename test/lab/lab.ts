@@ -68,6 +68,7 @@ export interface Answer {
 export class Lab {
   readonly name: string;
   readonly folder = mkdtempSync(join(tmpdir(), "skep-lab-test-"));
+  #addresses: ReadonlyMap<string, string> = new Map();
   #turn = 0;
 
   constructor(name = `test-${process.pid}`) {
@@ -81,6 +82,13 @@ export class Lab {
     if (options.swarm === false) words.push("--no-swarm");
     words.push(...(options.engineFlags ?? []).map((flag) => `--engine-flag=${flag}`));
     await lab.command("up", ...words);
+    const listed = await lab.command("ls", "--format={{.Name}} {{.Address}}");
+    lab.#addresses = new Map(
+      listed
+        .trim()
+        .split("\n")
+        .map((line) => line.split(" ") as [string, string]),
+    );
     return lab;
   }
 
@@ -97,6 +105,17 @@ export class Lab {
 
   socket(host: string): string {
     return `/run/skep-lab/${this.name}/${host}/skep.sock`;
+  }
+
+  dataRoot(host: string): string {
+    return `/var/lib/skep-lab/${this.name}/${host}`;
+  }
+
+  /** The host's address in the lab. */
+  address(host: string): string {
+    const found = this.#addresses.get(host);
+    if (found === undefined) throw new Error(`no host ${host}`);
+    return found;
   }
 
   /** `docker ARGS` against a host, by every command line in its turn; throws when it fails. */
