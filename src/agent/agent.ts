@@ -9,7 +9,7 @@
 
 import { join } from "node:path";
 import { equals } from "@bufbuild/protobuf";
-import { EngineError, messageOf } from "#base/error.ts";
+import { EngineError, isErrorCode, messageOf } from "#base/error.ts";
 import type { Clock, Log, Random } from "#base/ports.ts";
 import { type Deferred, deferred, sleep } from "#platform/async.ts";
 import type { RpcChannel } from "#platform/grpc/client.ts";
@@ -60,6 +60,11 @@ export interface AgentOptions {
 export interface Agent {
   /** Resolves with the first session. */
   readonly ready: Promise<void>;
+  /**
+   * Resolves when a manager said, over a connection that both sides have proven, that this node is no
+   * part of the cluster any more: its tasks are removed, and no session is tried again.
+   */
+  readonly dismissed: Promise<EngineError>;
   /** Newest status per task of this node. */
   statuses(): ReadonlyMap<string, TaskStatus>;
   /** Looks at the node description now, e.g. after the certificate was renewed. */
@@ -92,12 +97,22 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
   return agent;
 }
 
+class DismissedError extends Error {
+  readonly refusal: EngineError;
+
+  constructor(refusal: EngineError) {
+    super(refusal.message);
+    this.refusal = refusal;
+  }
+}
+
 class SessionKeeper implements Agent {
   readonly #options: AgentOptions;
   readonly #worker: Worker;
   readonly #reporter: Reporter;
   readonly #closing = new AbortController();
   readonly #ready = deferred();
+  readonly #dismissed = deferred<EngineError>();
   #loop: Promise<void> = Promise.resolve();
   #sessionId = "";
   #backoffMs = 0;
@@ -117,6 +132,10 @@ class SessionKeeper implements Agent {
 
   get ready(): Promise<void> {
     return this.#ready.promise;
+  }
+
+  get dismissed(): Promise<EngineError> {
+    return this.#dismissed.promise;
   }
 
   start(): void {
@@ -155,6 +174,14 @@ class SessionKeeper implements Agent {
         await this.#session(signal);
       } catch (error) {
         if (signal.aborted) return;
+        if (error instanceof DismissedError) {
+          this.#options.log.error("dismissed by the cluster; the tasks of this node are removed", {
+            reason: messageOf(error.refusal),
+          });
+          await this.leave(signal);
+          this.#dismissed.resolve(error.refusal);
+          return;
+        }
         this.#backoffMs = Math.min(BACKOFF_FIRST_MS + 2 * this.#backoffMs, BACKOFF_MAX_MS);
         this.#options.log.warn("session with a manager failed; tasks go on without it", {
           reason: messageOf(error),
@@ -168,6 +195,7 @@ class SessionKeeper implements Agent {
     const { connector, clock, log } = this.#options;
     const connection = await connector.pick(signal);
     const logs = createLogSubscriptions(this.#worker, connection.channel, log);
+    let registered = false;
     try {
       await runSession(
         {
@@ -181,6 +209,7 @@ class SessionKeeper implements Agent {
             if (this.#refreshesSeen === this.#refreshes) await this.#describeNow.promise;
           },
           onRegistered: (sessionId, send) => {
+            registered = true;
             this.#sessionId = sessionId;
             this.#backoffMs = 0;
             connector.observe(connection, true);
@@ -200,6 +229,9 @@ class SessionKeeper implements Agent {
       );
     } catch (error) {
       if (!signal.aborted) connector.observe(connection, false);
+      // Refused before it began: not this session, but this node is not wanted.
+      const refused = !registered && error instanceof EngineError;
+      if (refused && isErrorCode(error, "permission-denied")) throw new DismissedError(error);
       throw error;
     } finally {
       this.#reporter.bind(undefined);

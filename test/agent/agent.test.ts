@@ -53,6 +53,7 @@ async function agent(options: Partial<AgentOptions> = {}): Promise<Agent> {
 function wrap(inner: Agent): Agent {
   return {
     ready: inner.ready,
+    dismissed: inner.dismissed,
     statuses: () => inner.statuses(),
     refresh: () => inner.refresh(),
     leave: (signal) => inner.leave(signal),
@@ -175,6 +176,16 @@ test("a node that falls silent is down; when it is back it is ready, with its ne
   const description = () => manager.state.view().get("node", "n1")?.description;
   await manager.until("description", () => description()?.hostname === "renamed");
   expect(nodeState()?.state).toBe(NodeState.READY);
+});
+
+test("a node that the cluster has dismissed removes its tasks and says why", async () => {
+  const unwanted = await agent();
+  await manager.assign({ id: "t1" });
+  await reaches("t1", TaskState.RUNNING);
+  manager.dismiss("n1");
+  const refusal = await unwanted.dismissed;
+  expect(refusal).toMatchObject({ code: "permission-denied", message: "n1 was removed" });
+  expect(await host.containers()).toEqual([]);
 });
 
 test("leaving removes all tasks", async () => {

@@ -3,6 +3,7 @@
 import { create, type MessageInitShape } from "@bufbuild/protobuf";
 import { durationFromMs } from "@bufbuild/protobuf/wkt";
 import type { Connector } from "#agent/agent.ts";
+import { EngineError } from "#base/error.ts";
 import { createDispatcher } from "#manager/dispatcher/dispatcher.ts";
 import { createLogBroker } from "#manager/logbroker/broker.ts";
 import { createLocalState, type LocalState } from "#manager/raft/local-state.ts";
@@ -22,6 +23,8 @@ export interface TestManager {
   change(id: string, change: Partial<Task>): Promise<void>;
   remove(...ids: string[]): Promise<void>;
   status(id: string): Task["status"];
+  /** From now on refuses every call of this node, and ends its session. */
+  dismiss(nodeId: string): void;
   /** Resolves when the condition holds; looks again after every change of the store. */
   until(what: string, condition: () => boolean): Promise<void>;
   close(): Promise<void>;
@@ -30,11 +33,17 @@ export interface TestManager {
 const UNTIL_MS = 20_000;
 
 /** Identity by metadata: over a unix socket there is no certificate. */
-function identified<S>(handlers: RpcHandlers<S>): RpcHandlers<S> {
+function identified<S>(
+  handlers: RpcHandlers<S>,
+  dismissed: ReadonlySet<string> = new Set(),
+): RpcHandlers<S> {
   const wrapped: Record<string, unknown> = {};
   for (const [name, handler] of Object.entries(handlers as Record<string, Handler>)) {
     wrapped[name] = (request: unknown, context: RpcContext) => {
       const nodeId = context.metadata["test-node"] ?? "";
+      if (dismissed.has(nodeId)) {
+        throw new EngineError("permission-denied", `${nodeId} was removed`);
+      }
       const peer = { nodeId, role: "swarm-worker", clusterId: "c" };
       return handler(request, { ...context, peer });
     };
@@ -65,7 +74,8 @@ export async function startManager(
   state.onLeadership((signal) => dispatcher.lead(signal));
   state.onLeadership((signal) => broker.lead(signal));
   const server = createRpcServer(() => undefined);
-  server.add(Dispatcher, identified<typeof Dispatcher>(dispatcher.handlers));
+  const dismissed = new Set<string>();
+  server.add(Dispatcher, identified<typeof Dispatcher>(dispatcher.handlers, dismissed));
   server.add(LogBroker, identified<typeof LogBroker>(broker.logBroker));
   server.add(Logs, identified<typeof Logs>(broker.logs));
   await server.listenUnix(socket);
@@ -97,6 +107,7 @@ export async function startManager(
       state.update("reaper", (tx) => {
         for (const id of ids) tx.delete("task", id);
       }),
+    dismiss: (nodeId) => void dismissed.add(nodeId),
     status: (id) => state.view().get("task", id)?.status,
     until: (what, condition) => until(state, what, condition),
     close: async () => {

@@ -254,8 +254,15 @@ export class SwarmNode {
       });
       const ready = () =>
         session && (identity.role !== NodeRole.MANAGER || this.#manager !== undefined);
-      if (await this.#changes.until(ready, signal)) this.#ready.resolve();
-      await this.#changes.until(() => false, signal);
+      let dismissal: EngineError | undefined;
+      void agent.dismissed.then((refusal) => {
+        dismissal = refusal;
+        return this.#changes.notify();
+      });
+      const settled = () => ready() || dismissal !== undefined;
+      if ((await this.#changes.until(settled, signal)) && ready()) this.#ready.resolve();
+      await this.#changes.until(() => dismissal !== undefined, signal);
+      if (dismissal !== undefined) throw dismissal;
     } finally {
       this.#agent = undefined;
       await agent.close();
