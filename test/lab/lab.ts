@@ -20,6 +20,8 @@ export const DOCKERS = ["/usr/bin/docker", "/usr/local/bin/docker"].filter((path
 export const IMAGE = "web:demo";
 const POLL_MS = 50;
 const REQUEST_TIMEOUT_MS = 30_000;
+/** Not a promise, but the end of patience: machines that run tests are busy. */
+const UNTIL_MS = 60_000;
 
 export interface Finished {
   readonly code: number;
@@ -255,7 +257,7 @@ function succeeded({ code, stdout, stderr }: Finished): string {
 export async function until<T>(
   what: string,
   ask: () => Promise<T | undefined | false>,
-  timeoutMs = 30_000,
+  timeoutMs = UNTIL_MS,
 ): Promise<T> {
   const begun = performance.now();
   let last: unknown;

@@ -4,7 +4,7 @@
  */
 
 import { readFileSync } from "node:fs";
-import { connect } from "node:http2";
+import { connect, type IncomingHttpHeaders } from "node:http2";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { DOCKERS, IMAGE, Lab, until } from "./lab.ts";
 
@@ -251,10 +251,10 @@ function callControl(credentials: Credentials): Promise<string> {
       "content-type": "application/grpc",
       te: "trailers",
     });
-    const read = (headers: Readonly<Record<string, unknown>>) => {
+    const read = (headers: IncomingHttpHeaders) => {
       const status = headers["grpc-status"];
       if (status === undefined) return;
-      finish(status === "0" ? "ok" : `status ${String(status)}`);
+      finish(status === "0" ? "ok" : `status ${status.toString()}`);
     };
     stream.on("response", read);
     stream.on("trailers", read);
