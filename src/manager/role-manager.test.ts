@@ -93,3 +93,31 @@ test("what cannot be done yet is done when it can, without anything changing in 
   await running;
   await state.stop();
 });
+
+test("a reign that ends while a step is taken ends the loop", async () => {
+  const state = createLocalState({ clock: realClock, random: realRandom, nodeId: "a" });
+  await state.update("api", (tx) => {
+    tx.create("node", node("a", MANAGER, MANAGER));
+    tx.create("node", node("b", MANAGER, WORKER));
+  });
+  const end = new AbortController();
+  const members = [member("a"), member("b")];
+  await runRoleManager(
+    {
+      state,
+      nodeId: "a",
+      membership: {
+        list: () => members,
+        canRemove: () => true,
+        remove: async () => end.abort(),
+        transferLeadership: () => Promise.reject(new Error("alone")),
+        onChange: () => () => undefined,
+      },
+      clock: realClock,
+      log: silentLog,
+    },
+    end.signal,
+  );
+  expect(end.signal.aborted).toBe(true);
+  await state.stop();
+});

@@ -91,7 +91,8 @@ export async function runRoleManager(
         changed = false;
         left = await settle(options, state.view(), signal);
       }
-      if (changed) continue;
+      // The end may have come while steps were taken: nobody would tell of it again.
+      if (changed || signal.aborted) continue;
       const pause = new AbortController();
       wake = () => pause.abort();
       const ended = () => pause.abort();
