@@ -208,8 +208,8 @@ export class Disk {
   ): Promise<void> {
     const { index, term } = metadata;
     if (index <= this.#snapshotIndex) return;
-    this.#snapshotIndex = index;
     await this.#files.save({ index, term }, [...pack(metadata), ...data]);
+    this.#snapshotIndex = index;
     this.#written = this.#hardState;
     const segment = await this.#wal.append(
       encodeItems([

@@ -5,6 +5,7 @@
 
 import { messageOf } from "#base/error.ts";
 import type { Log } from "#base/ports.ts";
+import { isDiskFull } from "#platform/wal/files.ts";
 import { EMPTY_BYTES, type MemoryStorage } from "#raft/index.ts";
 import type { Store } from "#store/store.ts";
 import type { Disk } from "./disk.ts";
@@ -89,6 +90,11 @@ export class Snapshotter {
       storage.compact(Math.max(index - this.#keepEntries(), 0));
       log.info("snapshot of the store", { index });
     } catch (error) {
+      if (isDiskFull(error)) {
+        // The log has everything still; it only stays long until there is room.
+        log.error("no room on the disk for a snapshot of the store", { reason: messageOf(error) });
+        return;
+      }
       log.error("the snapshot of the store failed", { reason: messageOf(error) });
       failed(error);
     }

@@ -4,7 +4,7 @@
  */
 
 import { dirname, join } from "node:path";
-import type { FileSystem } from "./file-system.ts";
+import type { FileSystem, LogFile } from "./file-system.ts";
 
 /** Suffix of files that are not finished; whoever owns the directory deletes them at start. */
 export const TEMPORARY_SUFFIX = ".tmp";
@@ -27,7 +27,18 @@ export async function writeDurably(
   pieces: readonly Uint8Array[],
 ): Promise<void> {
   const temporary = path + TEMPORARY_SUFFIX;
-  const file = await fs.create(temporary);
+  try {
+    await writeAll(await fs.create(temporary), pieces);
+  } catch (error) {
+    // What a full disk needs least is half a file more.
+    await fs.remove(temporary).catch(() => undefined);
+    throw error;
+  }
+  await fs.rename(temporary, path);
+  await fs.syncDirectory(dirname(path));
+}
+
+async function writeAll(file: LogFile, pieces: readonly Uint8Array[]): Promise<void> {
   try {
     let offset = 0;
     for (const piece of pieces) {
@@ -38,8 +49,12 @@ export async function writeDurably(
   } finally {
     await file.close();
   }
-  await fs.rename(temporary, path);
-  await fs.syncDirectory(dirname(path));
+}
+
+/** Whether there is no room; unlike any other failure, this says what the disk holds: all before. */
+export function isDiskFull(error: unknown): boolean {
+  const { code } = error as Partial<NodeJS.ErrnoException>;
+  return code === "ENOSPC" || code === "EDQUOT";
 }
 
 /** Deletes what a crash left unfinished. */

@@ -1,12 +1,12 @@
 /** The log on a real file system: crashes are truncations and torn or flipped bytes. */
 
-import { mkdtemp, readdir, readFile, rm, truncate, writeFile } from "node:fs/promises";
+import { mkdtemp, readdir, readFile, rm, stat, truncate, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import fc from "fast-check";
 import { afterEach, beforeEach, expect, test } from "vitest";
 import { realRandom } from "../real-ports.ts";
-import { realFileSystem } from "./file-system.ts";
+import { type FileSystem, realFileSystem } from "./file-system.ts";
 import { decodeFrame } from "./frame.ts";
 import { dataKey, keyRing } from "./key-ring.ts";
 import { decodeHeader, SEGMENT_HEADER_BYTES, segmentName } from "./segment.ts";
@@ -281,4 +281,47 @@ test("snapshots are whole or refused; old ones are pruned", async () => {
   }
   await writeFile(join(dir, name), bytes.subarray(0, bytes.length - 1));
   await expect(files.load({ index: 12, term: 2 })).rejects.toMatchObject({ code: "data-loss" });
+});
+
+test("on a disk that is nearly full the log takes smaller segments, and says so when it is full", async () => {
+  let free = 64 * 1024 * 1024;
+  const fs: FileSystem = {
+    ...realFileSystem,
+    create: async (path) => {
+      const file = await realFileSystem.create(path);
+      const write = async (bytes: Uint8Array, offset: number) => {
+        if (offset + bytes.length > free) {
+          throw Object.assign(new Error("ENOSPC: no space left on device, write"), {
+            code: "ENOSPC",
+          });
+        }
+        await file.write(bytes, offset);
+      };
+      return { write, sync: () => file.sync(), close: () => file.close() };
+    },
+  };
+  const failures: string[] = [];
+  const segmentBytes = 16 * 1024 * 1024;
+  const onFailure = (error: Error) => failures.push(error.message);
+  const { wal } = await opened({ fs, segmentBytes, onFailure });
+  const record = Buffer.alloc(900 * 1024, "r");
+  free = 5 * 1024 * 1024;
+  // The first segment holds four of them, the next is a quarter of what it should be.
+  for (let i = 0; i < 6; i++) await wal.append(record);
+  const sizes = await Promise.all(
+    (await readdir(dir)).map(async (name) => (await stat(join(dir, name))).size),
+  );
+  expect(Math.max(...sizes)).toBe(4 * 1024 * 1024);
+  free = 0;
+  const last = (async () => {
+    for (let i = 0; i < 12; i++) await wal.append(record);
+  })();
+  await expect(last).rejects.toMatchObject({ code: "data-loss" });
+  expect(failures).toEqual([expect.stringContaining(`free some space on the disk of ${dir}`)]);
+  await wal.close();
+  // Nothing that was acknowledged is lost, and with room it goes on.
+  free = 64 * 1024 * 1024;
+  const again = await opened({ fs, segmentBytes });
+  expect(again.records.length).toBeGreaterThanOrEqual(6);
+  await again.wal.append(record);
 });

@@ -14,7 +14,7 @@ import { EngineError, messageOf } from "#base/error.ts";
 import { invariant } from "#base/invariant.ts";
 import type { Random } from "#base/ports.ts";
 import { type FileSystem, type LogFile, realFileSystem } from "./file-system.ts";
-import { ensureDirectory, removeTemporaries, TEMPORARY_SUFFIX } from "./files.ts";
+import { ensureDirectory, isDiskFull, removeTemporaries, TEMPORARY_SUFFIX } from "./files.ts";
 import { encodeFrame, frameSize } from "./frame.ts";
 import type { KeyRing } from "./key-ring.ts";
 import { readLog } from "./replay.ts";
@@ -32,6 +32,8 @@ const DEFAULT_SEGMENT_BYTES = 64 * 1024 * 1024;
 const FIRST_SEGMENT_BYTES = 4 * 1024 * 1024;
 /** Records of one frame, bytes; more wait for the next one. */
 const FRAME_MAX_BYTES = 16 * 1024 * 1024;
+/** Where the disk is nearly full, a segment of this size will do. */
+const SEGMENT_MIN_BYTES = 1024 * 1024;
 const SPARE_NAME = `spare${TEMPORARY_SUFFIX}`;
 
 export interface WalOptions {
@@ -100,7 +102,7 @@ export class Wal {
   #waiting: Waiting[] = [];
   #draining: Promise<void> | undefined;
   /** The next segment, being preallocated or ready. */
-  #spare: Promise<void> | undefined;
+  #spare: Promise<number> | undefined;
   /** Removals of old segments, one after another. */
   #removing: Promise<void> = Promise.resolve();
   #failure: EngineError | undefined;
@@ -212,11 +214,9 @@ export class Wal {
     invariant(current !== undefined, "the log is open");
     const full = current.offset + size > current.capacity;
     if (!full && current.keyId === this.#options.keys.current().id) return current;
-    const capacity = Math.max(this.#segmentBytes, SEGMENT_HEADER_BYTES + size);
-    await (this.#spare ?? Promise.resolve());
-    if (this.#spare === undefined || capacity > this.#segmentBytes) {
-      await preallocate(this.#fs, this.#path(SPARE_NAME), capacity);
-    }
+    const least = SEGMENT_HEADER_BYTES + size;
+    let capacity = this.#spare === undefined ? 0 : await this.#spare;
+    if (capacity < least) capacity = await this.#makeSpare(least);
     this.#spare = undefined;
     await current.file.close();
     this.#older.push(current.sequence);
@@ -235,11 +235,33 @@ export class Wal {
     return current;
   }
 
-  #prepareSpare(): Promise<void> {
-    const preparing = preallocate(this.#fs, this.#path(SPARE_NAME), this.#segmentBytes);
+  #prepareSpare(): Promise<number> {
+    const preparing = this.#prepare();
     // Whoever needs the segment hears of the failure; until then nobody waits for it.
     preparing.catch(() => undefined);
     return preparing;
+  }
+
+  /** Resolves to 0 where there is no room yet: whoever needs the segment tries again. */
+  async #prepare(): Promise<number> {
+    try {
+      return await this.#makeSpare(SEGMENT_HEADER_BYTES);
+    } catch (error) {
+      if (isDiskFull(error)) return 0;
+      throw error;
+    }
+  }
+
+  /** Preallocates the next segment, a smaller one where the disk is nearly full; its size. */
+  async #makeSpare(least: number): Promise<number> {
+    for (let size = Math.max(this.#segmentBytes, least); ; size = Math.floor(size / 4)) {
+      try {
+        await preallocate(this.#fs, this.#path(SPARE_NAME), size);
+        return size;
+      } catch (error) {
+        if (!isDiskFull(error) || size / 4 < Math.max(least, SEGMENT_MIN_BYTES)) throw error;
+      }
+    }
   }
 
   async #remove(before: number): Promise<void> {
@@ -253,7 +275,9 @@ export class Wal {
   }
 
   #fail(error: unknown, batch: readonly Waiting[]): void {
-    const message = `writing the raft log failed, nothing more can be stored: ${messageOf(error)}`;
+    const advice = isDiskFull(error) ? `; free some space on the disk of ${this.#options.dir}` : "";
+    const reason = `${messageOf(error)}${advice}`;
+    const message = `writing the raft log failed, nothing more can be stored: ${reason}`;
     const failure = new EngineError("data-loss", message, { cause: error });
     this.#failure = failure;
     for (const { reject } of [...batch, ...this.#waiting]) reject(failure);
