@@ -4,7 +4,7 @@
  */
 
 import { spawn, spawnSync } from "node:child_process";
-import { mkdirSync, openSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { mkdirSync, openSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { networkInterfaces } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -13,10 +13,12 @@ import {
   bridgeOf,
   claimNumber,
   gatewayOf,
+  isClaimed,
   isLinkOf,
   type Lab,
   type LabHost,
   type NumberedLab,
+  numberOfLink,
   releaseNumber,
   removeSharedFolders,
 } from "./lab.ts";
@@ -96,9 +98,9 @@ function isUsed(number: number): boolean {
   const routed = command(["ip", "-4", "route", "show", "table", "all", "root", `${prefix}0/24`]);
   return (
     routed.trim() !== "" ||
-    Object.entries(networkInterfaces()).some(
-      ([link, addresses]) =>
-        isLinkOf(number, link) || addresses?.some(({ address }) => address.startsWith(prefix)),
+    readdirSync("/sys/class/net").some((link) => isLinkOf(number, link)) ||
+    Object.values(networkInterfaces()).some((addresses) =>
+      addresses?.some(({ address }) => address.startsWith(prefix)),
     )
   );
 }
@@ -187,16 +189,26 @@ export async function removeHost(host: LabHost): Promise<void> {
 
 /** What is left of a lab when its hosts have gone; its number is given back last. */
 export function removeLab(lab: Lab): void {
-  const { number } = lab;
-  if (number !== undefined) {
-    for (const link of Object.keys(networkInterfaces())) {
-      if (isLinkOf(number, link)) spawnSync("ip", ["link", "del", link]);
-    }
-    closeWayOut(number);
-  }
+  if (lab.number !== undefined) removeNetwork(lab.number);
   removeCgroup(lab.cgroup);
   rmSync(lab.dataRoot, { recursive: true, force: true });
   rmSync(lab.runRoot, { recursive: true, force: true });
-  if (number !== undefined) releaseNumber(number);
+  if (lab.number !== undefined) releaseNumber(lab.number);
   removeSharedFolders();
+}
+
+function removeNetwork(number: number): void {
+  // Not by their addresses: a bridge without a port that is up shows none.
+  for (const link of readdirSync("/sys/class/net")) {
+    if (isLinkOf(number, link)) spawnSync("ip", ["link", "del", link]);
+  }
+  closeWayOut(number);
+}
+
+/** Networks with our mark that no lab claims: their files were removed by hand. */
+export function removeUnclaimedNetworks(): void {
+  const numbers = readdirSync("/sys/class/net").map(numberOfLink);
+  for (const number of new Set(numbers)) {
+    if (number !== undefined && !isClaimed(number)) removeNetwork(number);
+  }
 }

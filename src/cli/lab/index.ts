@@ -17,6 +17,7 @@ import {
   enginePid,
   removeHost,
   removeLab,
+  removeUnclaimedNetworks,
   setLink,
   startEngine,
 } from "./host.ts";
@@ -114,6 +115,7 @@ async function down({ flags, env, stdout }: CommandContext): Promise<number> {
     const plural = hosts.length === 1 ? "host" : "hosts";
     stdout.write(`removed lab ${lab.name}: ${hosts.length} ${plural}\n`);
   }
+  if (flags.bool("all")) removeUnclaimedNetworks();
   if (labs.length === 0)
     stdout.write(flags.bool("all") ? "no lab was up\n" : `no lab ${named} was up\n`);
   return 0;

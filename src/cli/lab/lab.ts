@@ -106,9 +106,18 @@ export function bridgeOf(number: number): string {
   return `skep-lab${number}`;
 }
 
-/** Whether a link is a bridge or a veth of the lab with this number. */
+/** The number of the lab that a bridge or a veth is of; undefined for other links. */
+export function numberOfLink(link: string): number | undefined {
+  const match = /^skep-lab(\d+)(h\d+)?$/.exec(link);
+  return match === null ? undefined : Number(match[1]);
+}
+
 export function isLinkOf(number: number, link: string): boolean {
-  return new RegExp(`^${bridgeOf(number)}(h\\d+)?$`).test(link);
+  return numberOfLink(link) === number;
+}
+
+export function isClaimed(number: number): boolean {
+  return claims().has(number);
 }
 
 /** Every lab of which anything is left, by name. */
