@@ -4,7 +4,7 @@
  */
 
 import { execFile, execFileSync } from "node:child_process";
-import { existsSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, mkdtempSync, readlinkSync, rmSync, writeFileSync } from "node:fs";
 import { request } from "node:http";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -12,7 +12,7 @@ import { fileURLToPath } from "node:url";
 import type { Service, ServiceSpec } from "#wire/docker/services.ts";
 
 const ROOT = fileURLToPath(new URL("../..", import.meta.url));
-const SKEP = join(ROOT, "bin/skep");
+export const SKEP = join(ROOT, "bin/skep");
 /** Both command lines that users have: Debian's 20.10 and, where there is one, a newer. */
 export const DOCKERS = ["/usr/bin/docker", "/usr/local/bin/docker"].filter((path) =>
   existsSync(path),
@@ -30,6 +30,7 @@ export interface Finished {
 }
 
 export interface LabOptions {
+  readonly name?: string;
   readonly hosts: number;
   readonly managers?: number;
   readonly swarm?: boolean;
@@ -78,7 +79,7 @@ export class Lab {
   }
 
   static async up(options: LabOptions): Promise<Lab> {
-    const lab = new Lab();
+    const lab = new Lab(options.name);
     const { hosts, managers = hosts } = options;
     const words = [`--hosts=${hosts}`, `--managers=${managers}`];
     if (options.swarm === false) words.push("--no-swarm");
@@ -103,6 +104,11 @@ export class Lab {
   async command(verb: string, ...args: readonly string[]): Promise<string> {
     const words = [SKEP, "lab", verb, `--name=${this.name}`, ...args];
     return succeeded(await run(process.execPath, words, {}));
+  }
+
+  /** Whether the lab holds this number of the labs' networks. */
+  claims(number: string): boolean {
+    return readlinkSync(join("/run/skep-lab/.networks", number)) === this.name;
   }
 
   socket(host: string): string {
