@@ -90,6 +90,8 @@ export async function composeEngine(context: EngineContext): Promise<ComposedEng
   const host = await openHost(context, containerd, local);
   const { swarm, tables } = await openSwarm(context, host);
   await swarm.start();
+  // Not before: a container may be on a network of the swarm.
+  host.containers.startByPolicy();
   return {
     routes: routesOf(context, { ...facts, containerdVersion: version }, host, swarm),
     close: async () => {
@@ -217,7 +219,6 @@ async function openHost(
   const overlay = new Overlay({ networks, clock, log: log("overlay") });
   overlay.adopt(containers.runningSandboxes());
   dns.addSource(overlay.names);
-  containers.startByPolicy();
   return { events, images, volumes, networks, dns, containers, overlay };
 }
 
@@ -239,7 +240,7 @@ async function openSwarm(
   const node: { swarm?: Swarm } = {};
   const attachments = new SwarmAttachments({
     resources: () => must(node.swarm, "the swarm").resources(),
-    isActive: () => node.swarm?.info().state === "active",
+    isActive: () => node.swarm !== undefined && node.swarm.info().state !== "inactive",
     networks,
     disconnect: (container, network) => containers.disconnectNetwork(container, network),
     clock,

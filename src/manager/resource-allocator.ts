@@ -64,7 +64,7 @@ async function attach(
       nodeId,
       spec: {
         runtime: { case: "attachment", value: { containerId } },
-        networks: [{ target: network.id, addresses: config.addresses }],
+        networks: [{ target: network.id, addresses: config.addresses, aliases: config.aliases }],
       },
       status: { timestamp, state: TaskState.NEW, message: "created" },
       desiredState: TaskState.RUNNING,

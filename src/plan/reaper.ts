@@ -56,8 +56,8 @@ export class Reaper implements Planner {
       if (!context.hasRoom()) return;
       this.#single.delete(id);
       const task = tx.get("task", id);
-      const orphaned = task !== undefined && stateOf(task) === TaskState.ORPHANED;
-      if (task !== undefined && (orphaned || isRemovable(task))) tx.delete("task", id);
+      // No history is kept of what no service made.
+      if (task !== undefined && (hasLetGo(task) || isRemovable(task))) tx.delete("task", id);
     }
     for (const key of this.#slots) {
       if (!context.hasRoom()) return;

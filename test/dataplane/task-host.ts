@@ -5,14 +5,28 @@
 
 import { create } from "@bufbuild/protobuf";
 import type { Controller, Executor } from "#agent/executor.ts";
+import { must } from "#base/invariant.ts";
+import type { Swarm } from "#daemon/swarm-node/swarm.ts";
+import type { Loan } from "#engine/networks/lend.ts";
+import type { AttachmentRecord, EndpointRecord } from "#engine/networks/records.ts";
+import { SwarmAttachments } from "#engine/overlay/attachments.ts";
+import { createAttachmentController } from "#engine/swarm-executor/attachment-controller.ts";
 import { NodeTables } from "#engine/swarm-executor/node-tables.ts";
-import type { Release } from "#engine/swarm-executor/ports.ts";
+import type { Release, TaskNetworks } from "#engine/swarm-executor/ports.ts";
 import { deferred } from "#platform/async.ts";
 import { silentLog } from "#platform/log.ts";
 import { realClock } from "#platform/real-ports.ts";
 import type { NetworkTable } from "#wire/gen/skep/dataplane_pb.js";
 import type { Task } from "#wire/gen/swarmkit/objects_pb.js";
 import { ContainerStatusSchema, NodeDescriptionSchema } from "#wire/gen/swarmkit/types_pb.js";
+
+/** Networks are there at once. */
+const NO_NETWORKS: TaskNetworks = {
+  ensure: async () => undefined,
+  activate: async () => undefined,
+  deactivate: async () => undefined,
+  release: async () => undefined,
+};
 
 const LOOK_MS = 20;
 const UNTIL_MS = 30_000;
@@ -25,6 +39,9 @@ export class TaskHost {
   readonly running = new Set<string>();
   /** How each task that was stopped had been let go. */
   readonly stopped = new Map<string, Release>();
+  /** Containers that were started by hand and are on a network, by the loan that they have. */
+  readonly attached = new Map<string, AttachmentRecord>();
+  #lender: SwarmAttachments | undefined;
   #held = deferred();
   #tables: NodeTables | undefined;
 
@@ -33,7 +50,45 @@ export class TaskHost {
     this.#held.resolve();
   }
 
-  async open(directory: string): Promise<Executor> {
+  /** Lends networks of the swarm once the host is a node of one. */
+  get lender(): SwarmAttachments {
+    return must(this.#lender, "lender");
+  }
+
+  /** `swarm` gives this host's own node. */
+  async open(directory: string, swarm: () => Swarm | undefined = () => undefined) {
+    this.#lender = new SwarmAttachments({
+      isActive: () => swarm()?.info().state === "active",
+      resources: () => must(swarm(), "swarm").resources(),
+      networks: { attachments: () => [...this.attached.values()] },
+      disconnect: async () => undefined,
+      clock: realClock,
+      log: silentLog,
+    });
+    return this.#open(directory);
+  }
+
+  /** What a start does with its loan. */
+  attach(containerId: string, { id: loan, networkId, addresses }: Loan): void {
+    const endpoint: EndpointRecord = {
+      networkId,
+      networkName: "",
+      endpointId: loan,
+      interface: "eth0",
+      hostInterface: "veth0",
+      bridge: "",
+      mac: "",
+      ipv4: addresses[0] ?? "",
+      names: [],
+      priority: 0,
+      settings: {},
+      loan,
+    };
+    const record = { version: 1, containerId, containerName: "", hostname: "", ports: [] } as const;
+    this.attached.set(loan, { ...record, endpoints: [endpoint] });
+  }
+
+  async #open(directory: string): Promise<Executor> {
     const tables = await NodeTables.open({
       path: `${directory}/${this.name}.tables`,
       dataPath: {
@@ -84,6 +139,9 @@ export class TaskHost {
   }
 
   #controller(task: Task, tables: NodeTables): Controller {
+    if (task.spec?.runtime.case === "attachment") {
+      return createAttachmentController(NO_NETWORKS, this.lender, task, () => undefined);
+    }
     const over = deferred();
     return {
       update: async () => undefined,

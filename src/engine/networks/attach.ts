@@ -33,7 +33,7 @@ export async function attachContainer(
   return state.containerLock.run(sandbox.containerId, async () => {
     // An earlier run of the container that nobody could clean up after.
     await detachLocked(state, sandbox.containerId);
-    const borrowed = await borrowAll(state, sandbox.containerId, requested);
+    const borrowed = await borrowAll(state, sandbox, requested);
     const endpoints = planEndpoints(state, sandbox, borrowed);
     let published: readonly PublishedPort[] = [];
     try {

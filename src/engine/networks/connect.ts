@@ -39,7 +39,7 @@ export function connectContainer(
     const before = state.attachments.get(containerId);
     const endpoints = before?.endpoints ?? [];
     const { reference } = wanted;
-    const borrowed = await borrow(state, containerId, reference, wanted.settings);
+    const borrowed = await borrow(state, sandbox, reference, wanted.settings);
     const endpoint = planBorrowed(state, sandbox, reference, borrowed, endpoints);
     const after = [...endpoints, endpoint];
     let ports = before?.ports ?? [];

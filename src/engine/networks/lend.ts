@@ -5,6 +5,7 @@
 
 import { messageOf } from "#base/error.ts";
 import type { EndpointSettings } from "#wire/docker/networks.ts";
+import type { EndpointOwner } from "./endpoint-plan.ts";
 import type { EndpointRecord } from "./records.ts";
 import { findLocal, type NetworkState, notFound } from "./state.ts";
 
@@ -25,6 +26,8 @@ export interface NetworkLender {
   giveBack(loanId: string): void;
 }
 
+type Borrower = Pick<EndpointOwner, "containerId" | "containerName">;
+
 /** What a request became: the settings as they shall be, and the loan that they rest on. */
 export interface Borrowed {
   readonly settings: EndpointSettings;
@@ -34,14 +37,16 @@ export interface Borrowed {
 /** Takes a loan for what is no network of this host; everything else stays as it is. */
 export async function borrow(
   state: NetworkState,
-  containerId: string,
+  { containerId, containerName }: Borrower,
   reference: string,
   settings: EndpointSettings,
 ): Promise<Borrowed> {
   if (isGiven(settings) || findLocal(state, reference) !== undefined) return { settings };
   const { lender } = state;
   if (lender === undefined || !lender.isActive()) throw notFound(reference);
-  const loan = await lender.lend(containerId, reference, settings);
+  // Other nodes know the container by what the managers are told: its own name is the first.
+  const names = [...new Set([containerName, ...(settings.Aliases ?? [])])];
+  const loan = await lender.lend(containerId, reference, { ...settings, Aliases: names });
   const [v4, v6] = [false, true].map((six) =>
     loan.addresses.find((address) => address.includes(":") === six),
   );
@@ -68,13 +73,13 @@ function isGiven({ NetworkID, IPAMConfig }: EndpointSettings): boolean {
 /** All of a container's networks, or none: what was lent for a start that fails goes back. */
 export async function borrowAll(
   state: NetworkState,
-  containerId: string,
+  owner: Borrower,
   requested: Readonly<Record<string, EndpointSettings>>,
 ): Promise<ReadonlyMap<string, Borrowed>> {
   const borrowed = new Map<string, Borrowed>();
   try {
     for (const [reference, settings] of Object.entries(requested)) {
-      borrowed.set(reference, await borrow(state, containerId, reference, settings));
+      borrowed.set(reference, await borrow(state, owner, reference, settings));
     }
     return borrowed;
   } catch (error) {

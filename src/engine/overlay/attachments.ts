@@ -6,7 +6,7 @@
 
 import { EngineError, isErrorCode, messageOf } from "#base/error.ts";
 import type { Clock, Log } from "#base/ports.ts";
-import { type Deferred, deferred } from "#platform/async.ts";
+import { type Deferred, deferred, sleep } from "#platform/async.ts";
 import type { RpcClient } from "#platform/grpc/client.ts";
 import { asGoShows } from "#platform/grpc/status.ts";
 import type { EndpointSettings } from "#wire/docker/networks.ts";
@@ -17,6 +17,7 @@ import type { NetworkStore } from "../networks/service.ts";
 import type { TaskAttachments } from "../swarm-executor/ports.ts";
 
 const CALL_MS = 20_000;
+const RETRY_MS = 200;
 /** From the manager's word to the network on this host, with everything in between. */
 const ATTACH_MS = 30_000;
 /** Attachments whose start has not asked for them yet, or never will: more are a fault. */
@@ -84,14 +85,23 @@ export class SwarmAttachments implements NetworkLender, TaskAttachments {
       aliases: [...(settings.Aliases ?? [])],
       addresses: [IPv4Address, IPv6Address].filter((address) => address !== ""),
     };
-    try {
-      const resources = this.#options.resources();
-      const answer = await resources.attachNetwork({ config, containerId }, { timeoutMs: CALL_MS });
-      return answer.attachmentId;
-    } catch (error) {
-      const { code, message } = asGoShows(error);
-      const shown = `Could not attach to network ${reference}: ${message}`;
-      throw new EngineError(code, shown, { cause: error });
+    const { clock, resources } = this.#options;
+    const deadlineMs = clock.monotonicMs() + CALL_MS;
+    for (;;) {
+      try {
+        const timeoutMs = Math.max(deadlineMs - clock.monotonicMs(), 1);
+        const answer = await resources().attachNetwork({ config, containerId }, { timeoutMs });
+        return answer.attachmentId;
+      } catch (error) {
+        // After a reboot containers are started while the node still looks for its managers.
+        const again = isErrorCode(error, "unavailable") && clock.monotonicMs() < deadlineMs;
+        if (!again) {
+          const { code, message } = asGoShows(error);
+          const shown = `Could not attach to network ${reference}: ${message}`;
+          throw new EngineError(code, shown, { cause: error });
+        }
+      }
+      await sleep(clock, RETRY_MS);
     }
   }
 
