@@ -17,6 +17,9 @@ import {
 /** Tables by the id of their network. */
 export type NetworkTables = ReadonlyMap<string, NetworkTable>;
 
+/** So many changes of a table are made one by one; for more it is cheaper to sort anew. */
+const FEW = 16;
+
 export function applyMessage(tables: NetworkTables, message: TablesMessage): NetworkTables {
   const complete = message.type === Type.COMPLETE;
   const next = new Map(complete ? [] : tables);
@@ -70,10 +73,40 @@ function mergeRows<T>(
   keyOf: (row: T) => string,
 ): T[] {
   if (fresh.length === 0 && removed.length === 0) return rows;
-  const byKey = new Map(rows.map((row) => [keyOf(row), row]));
-  for (const key of removed) byKey.delete(key);
-  for (const row of fresh) byKey.set(keyOf(row), row);
-  return sorted([...byKey.values()], keyOf);
+  if (fresh.length + removed.length > FEW) {
+    const byKey = new Map(rows.map((row) => [keyOf(row), row]));
+    for (const key of removed) byKey.delete(key);
+    for (const row of fresh) byKey.set(keyOf(row), row);
+    return sorted([...byKey.values()], keyOf);
+  }
+  const merged = [...rows];
+  const find = (key: string) => {
+    const at = lowerBound(merged, key, keyOf);
+    const row = merged[at];
+    return { at, there: row !== undefined && keyOf(row) === key };
+  };
+  for (const key of removed) {
+    const { at, there } = find(key);
+    if (there) merged.splice(at, 1);
+  }
+  for (const row of fresh) {
+    const { at, there } = find(keyOf(row));
+    merged.splice(at, there ? 1 : 0, row);
+  }
+  return merged;
+}
+
+/** The first place whose row is not before `key`; rows are in order. */
+function lowerBound<T>(rows: readonly T[], key: string, keyOf: (row: T) => string): number {
+  let low = 0;
+  let high = rows.length;
+  while (low < high) {
+    const middle = (low + high) >>> 1;
+    const row = rows[middle];
+    if (row !== undefined && compare(keyOf(row), key) < 0) low = middle + 1;
+    else high = middle;
+  }
+  return low;
 }
 
 function sorted<T>(rows: readonly T[], keyOf: (row: T) => string): T[] {
