@@ -33,7 +33,7 @@ export async function openDockerd(
 export class DockerEngine implements Engine {
   readonly title = "dockerd";
   readonly host = Host.create();
-  readonly socket = join(this.host.folder, "docker.sock");
+  readonly socket = join(this.host.runFolder, "docker.sock");
   readonly #extraFlags: readonly string[];
   #child: ChildProcess | undefined;
   #containerd: ChildProcess | undefined;
@@ -45,13 +45,13 @@ export class DockerEngine implements Engine {
   /** As dockerd configures the one that it starts itself when the host has none. */
   async #ensureContainerd(): Promise<void> {
     if (this.#containerd !== undefined) return;
-    const { folder } = this.host;
-    const address = join(folder, "c/containerd.sock");
+    const { folder, runFolder } = this.host;
+    const address = join(runFolder, "c/containerd.sock");
     const config = join(folder, "containerd.toml");
     const settings = [
       "version = 2",
       `root = "${folder}/containerd"`,
-      `state = "${folder}/c"`,
+      `state = "${runFolder}/c"`,
       'disabled_plugins = ["io.containerd.grpc.v1.cri"]',
       "[grpc]",
       `address = "${address}"`,
@@ -68,14 +68,14 @@ export class DockerEngine implements Engine {
   async start(): Promise<number> {
     const begun = performance.now();
     await this.#ensureContainerd();
-    const { folder, cgroup } = this.host;
+    const { folder, runFolder, cgroup } = this.host;
     const flags = [
       ...this.#extraFlags,
       `--data-root=${folder}/data`,
-      `--exec-root=${folder}/exec`,
-      `--pidfile=${folder}/pid`,
+      `--exec-root=${runFolder}/exec`,
+      `--pidfile=${runFolder}/pid`,
       `--host=unix://${this.socket}`,
-      `--containerd=${folder}/c/containerd.sock`,
+      `--containerd=${runFolder}/c/containerd.sock`,
       `--cgroup-parent=${cgroup}`,
     ];
     this.#child = this.host.spawn(["dockerd", ...flags], LOG);

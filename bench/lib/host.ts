@@ -7,6 +7,7 @@
 import { type ChildProcess, execFileSync, spawn, spawnSync } from "node:child_process";
 import {
   existsSync,
+  mkdirSync,
   mkdtempSync,
   openSync,
   readdirSync,
@@ -28,18 +29,27 @@ export const PLAIN_ENV: Readonly<Record<string, string>> = {
   HOME: process.env["HOME"] ?? "/root",
 };
 
+const IS_CGROUP2 = existsSync("/sys/fs/cgroup/cgroup.controllers");
+/** Where the kernel adds up the CPU time of a group and all below it. */
+const CPU_ACCOUNTING = IS_CGROUP2 ? "/sys/fs/cgroup" : "/sys/fs/cgroup/cpuacct";
 const DESTROY_ROUNDS = 200;
 
 export class Host {
   readonly folder: string;
+  /** For sockets and other state of the moment, in memory, as /run is on a usual host. */
+  readonly runFolder: string;
   /** Below every cgroup mount; for `--cgroup-parent`. */
   readonly cgroup: string;
   readonly #netns: string;
+  /** The control group of the daemons; containers have theirs beside it. */
+  readonly #accounting: string;
 
   private constructor(folder: string) {
     this.folder = folder;
+    this.runFolder = join(folder, "r");
     this.#netns = basename(folder);
     this.cgroup = `/${basename(folder)}`;
+    this.#accounting = join(CPU_ACCOUNTING, this.cgroup, "daemons");
   }
 
   /** Made short: the paths of sockets below it are limited to some hundred bytes. */
@@ -47,6 +57,9 @@ export class Host {
     const host = new Host(mkdtempSync("/var/tmp/skb-"));
     undoLater(() => host.destroy());
     execFileSync("ip", ["netns", "add", host.#netns]);
+    mkdirSync(host.runFolder);
+    execFileSync("mount", ["-t", "tmpfs", "-o", "mode=0755", "skep-bench", host.runFolder]);
+    mkdirSync(host.#accounting, { recursive: true });
     execFileSync("ip", ["-n", host.#netns, "link", "set", "lo", "up"]);
     return host;
   }
@@ -56,11 +69,27 @@ export class Host {
     const log = openSync(join(this.folder, logName), "a");
     // nsenter and not `ip netns exec`: that one remounts /sys, which hides the cgroups from runc.
     // In a session of its own, so that ^C reaches only the bench, which ends it in order.
-    return spawn("nsenter", [`--net=/run/netns/${this.#netns}`, ...words], {
+    const enter = ["nsenter", `--net=/run/netns/${this.#netns}`];
+    const count = [
+      "sh",
+      "-c",
+      'echo $$ >"$0" && exec "$@"',
+      join(this.#accounting, "cgroup.procs"),
+    ];
+    const [program = "", ...args] = [...enter, ...count, ...words];
+    return spawn(program, args, {
       stdio: ["ignore", log, log],
       detached: true,
       env: PLAIN_ENV,
     });
+  }
+
+  /** CPU time of everything that was ever born here, containers and short-lived helpers included. */
+  cpuSeconds(): number {
+    const own = join(CPU_ACCOUNTING, this.cgroup);
+    if (!IS_CGROUP2) return Number(readFileSync(join(own, "cpuacct.usage"), "utf8")) / 1e9;
+    const usage = /^usage_usec (\d+)/.exec(readFileSync(join(own, "cpu.stat"), "utf8"))?.[1];
+    return Number(usage) / 1e6;
   }
 
   /** The end of a daemon's log, for messages. */

@@ -13,7 +13,7 @@ const LOG = "skep.log";
 export class SkepEngine implements Engine {
   readonly title = "skep";
   readonly host = Host.create();
-  readonly socket = join(this.host.folder, "x/skep.sock");
+  readonly socket = join(this.host.runFolder, "x/skep.sock");
   /** More flags for Node itself, for profiling. */
   readonly #nodeFlags: readonly string[];
   #child: ChildProcess | undefined;
@@ -23,8 +23,8 @@ export class SkepEngine implements Engine {
   }
 
   async start(): Promise<number> {
-    const { folder, cgroup } = this.host;
-    const roots = [`--data-root=${folder}/d`, `--exec-root=${folder}/x`];
+    const { folder, runFolder, cgroup } = this.host;
+    const roots = [`--data-root=${folder}/d`, `--exec-root=${runFolder}/x`];
     const flags = [...roots, `--cgroup-parent=${cgroup}`];
     const words = [process.execPath, ...this.#nodeFlags, SKEP, "engine", ...flags];
     this.#child = this.host.spawn(words, LOG);
@@ -36,7 +36,7 @@ export class SkepEngine implements Engine {
   }
 
   pids(): readonly [number, number] {
-    const file = join(this.host.folder, "x/containerd/containerd.pid");
+    const file = join(this.host.runFolder, "x/containerd/containerd.pid");
     const containerd = Number(/\d+/.exec(readFileSync(file, "utf8"))?.[0]);
     return [this.#child?.pid ?? 0, containerd];
   }
