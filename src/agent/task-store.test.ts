@@ -38,6 +38,17 @@ test("tasks come back with their newest status", async () => {
   );
 });
 
+test("a status that is shorter than the one before, or longer than a page, is whole", async () => {
+  const store = await openTaskStore(directory, silentLog);
+  await store.putTask(task("a"));
+  for (const length of [0, 3000, 1, 5000, 2]) {
+    const err = "x".repeat(length);
+    await store.putStatus("a", { ...status(TaskState.RUNNING), err });
+    const [loaded] = await (await openTaskStore(directory, silentLog)).load();
+    expect(loaded?.status?.err).toBe(err);
+  }
+});
+
 test("many writes at once leave the last one, and no temporary files", async () => {
   const store = await openTaskStore(directory, silentLog);
   const states = [TaskState.ACCEPTED, TaskState.PREPARING, TaskState.READY, TaskState.RUNNING];

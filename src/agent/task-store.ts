@@ -5,8 +5,8 @@
  *   <id>.task     the assignment as the manager sent it (changes rarely; synced)
  *   <id>.status   the newest status (changes with every step)
  *
- * Every write goes to a temporary file and is renamed, so that a killed process leaves the old or
- * the new file and nothing in between. Only assignments and final statuses are synced as well (a
+ * A killed process leaves the old or the new content and nothing in between: new files come by a
+ * temporary name, and a status that is there is overwritten in place (`page-file.ts`). Only assignments and final statuses are synced as well (a
  * completed job must not run again); another status lost to a power cut makes the agent repeat a
  * step, which every controller answers with "already done". A file with a bad checksum (a power cut
  * again) is dropped; the manager has the task and sends it anew.
@@ -29,6 +29,7 @@ import { fromBinary, toBinary } from "@bufbuild/protobuf";
 import { EngineError, messageOf } from "#base/error.ts";
 import type { Log } from "#base/ports.ts";
 import { type Deferred, deferred } from "#platform/async.ts";
+import { overwritePage } from "#platform/page-file.ts";
 import { type Task, TaskSchema } from "#wire/gen/swarmkit/objects_pb.js";
 import { type TaskStatus, TaskStatusSchema } from "#wire/gen/swarmkit/types_pb.js";
 import { isFinal } from "./do-step.ts";
@@ -51,8 +52,8 @@ interface FileSlot {
   writing: Promise<void> | undefined;
 }
 
-const HEADER_BYTES = 8;
-const MAGIC = 0x314b5453; // "STK1", little endian
+const HEADER_BYTES = 12;
+const MAGIC = 0x324b5453; // "STK2", little endian
 
 export async function openTaskStore(directory: string, log: Log): Promise<TaskStore> {
   await mkdir(directory, { recursive: true, mode: 0o700 });
@@ -119,6 +120,7 @@ async function drain(
     const { bytes, sync } = slot.next;
     slot.next = undefined;
     const path = join(directory, name);
+    if (!sync && (await overwritePage(path, bytes))) continue;
     await writeFile(`${path}.tmp`, bytes, { mode: 0o600 });
     await rename(`${path}.tmp`, path);
     if (sync) await syncer.sync(name);
@@ -227,6 +229,8 @@ function frame(payload: Uint8Array): Uint8Array {
   const header = new DataView(bytes.buffer);
   header.setUint32(0, MAGIC, true);
   header.setUint32(4, crc32(payload), true);
+  // What a longer status has left behind it in the file is not part of it.
+  header.setUint32(8, payload.length, true);
   bytes.set(payload, HEADER_BYTES);
   return bytes;
 }
@@ -234,8 +238,10 @@ function frame(payload: Uint8Array): Uint8Array {
 function unframe(bytes: Uint8Array): Uint8Array {
   if (bytes.length < HEADER_BYTES) throw new EngineError("data-loss", "file is too short");
   const header = new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
-  const payload = bytes.subarray(HEADER_BYTES);
   if (header.getUint32(0, true) !== MAGIC) throw new EngineError("data-loss", "wrong file type");
+  const end = HEADER_BYTES + header.getUint32(8, true);
+  if (end > bytes.length) throw new EngineError("data-loss", "file is too short");
+  const payload = bytes.subarray(HEADER_BYTES, end);
   if (header.getUint32(4, true) !== crc32(payload)) {
     throw new EngineError("data-loss", "checksum does not match");
   }

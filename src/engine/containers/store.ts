@@ -1,15 +1,17 @@
 /**
  * The folder of each container under the data root: `config.json` (what was asked for; synced to
- * disk, a container must not vanish), `state.json` (what happened; replaced atomically but not
- * synced, because after a power failure nothing runs any more and containerd knows the rest), and
- * the files that are bound into it. Loading passes over what is half made, and names it.
+ * disk, a container must not vanish), `state.json` (what happened; whole after any end of the engine
+ * but not synced, because after a power failure nothing runs any more and containerd knows the rest;
+ * absent until something happens), and the files that are bound into it. Loading passes over what is
+ * half made, and names it.
  */
 
-import { mkdir, open, readdir, readFile, rename, rm, writeFile } from "node:fs/promises";
+import { mkdir, open, readdir, readFile, rename, rm, stat, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { messageOf } from "#base/error.ts";
 import type { Log } from "#base/ports.ts";
 import { KeyedLock } from "#platform/async.ts";
+import { overwritePage, PAGE_BYTES } from "#platform/page-file.ts";
 import {
   type ContainerRecord,
   INITIAL_STATE,
@@ -35,6 +37,8 @@ export class ContainerStore {
   readonly #root: string;
   /** Writes of one container follow each other; the last one called is the last on disk. */
   readonly #writes = new KeyedLock();
+  /** Containers whose state has been larger than a page, and is replaced as a whole. */
+  readonly #large = new Set<string>();
 
   constructor(dataRoot: string) {
     this.#root = join(dataRoot, "containers");
@@ -50,7 +54,6 @@ export class ContainerStore {
 
   async create(record: ContainerRecord): Promise<void> {
     await mkdir(this.folder(record.id), { recursive: true, mode: 0o710 });
-    await this.saveState(record.id, INITIAL_STATE);
     await this.saveRecord(record);
   }
 
@@ -63,7 +66,15 @@ export class ContainerStore {
 
   async saveState(id: string, state: RunState): Promise<void> {
     const text = JSON.stringify(state);
-    await this.#writes.run(id, () => replaceFile(this.filePath(id, "state.json"), text, false));
+    const path = this.filePath(id, "state.json");
+    await this.#writes.run(id, async () => {
+      // Spaces to the end of the page cover what a longer state has left there.
+      const page = Buffer.alloc(PAGE_BYTES, " ");
+      const fits = Buffer.byteLength(text) <= PAGE_BYTES && !this.#large.has(id);
+      if (fits && page.write(text) > 0 && (await overwritePage(path, page))) return;
+      if (!fits) this.#large.add(id);
+      await replaceFile(path, text, false);
+    });
   }
 
   /** A file that is bound into the container: written in place, because the bind holds the inode. */
@@ -75,6 +86,7 @@ export class ContainerStore {
 
   async remove(id: string): Promise<void> {
     await this.#writes.run(id, () => rm(this.folder(id), { recursive: true, force: true }));
+    this.#large.delete(id);
   }
 
   /** Volumes that are about to be made for a container that does not exist yet. */
@@ -102,11 +114,18 @@ export class ContainerStore {
         );
         continue;
       }
-      const state = await readJson<RunState>(this.filePath(id, "state.json"));
+      const state = await this.#loadState(id);
       const known = state !== undefined && PHASES.includes(state.phase);
       containers.push({ record, state: known ? { ...INITIAL_STATE, ...state } : INITIAL_STATE });
     }
     return { containers, abandonedVolumes };
+  }
+
+  async #loadState(id: string): Promise<RunState | undefined> {
+    const path = this.filePath(id, "state.json");
+    const state = await readJson<RunState>(path);
+    if (state !== undefined && (await stat(path)).size > PAGE_BYTES) this.#large.add(id);
+    return state;
   }
 }
 

@@ -1,0 +1,51 @@
+import { mkdtemp, readdir, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterEach, beforeEach, expect, test } from "vitest";
+import { silentLog } from "#platform/log.ts";
+import { type ContainerRecord, INITIAL_STATE, RECORD_VERSION, type RunState } from "./record.ts";
+import { ContainerStore } from "./store.ts";
+
+let root: string;
+beforeEach(async () => {
+  root = await mkdtemp(join(tmpdir(), "skep-containers-"));
+});
+afterEach(() => rm(root, { recursive: true, force: true }));
+
+const record = { version: RECORD_VERSION, id: "c1", name: "web" } as ContainerRecord;
+
+async function reload(): Promise<RunState | undefined> {
+  const { containers } = await new ContainerStore(root).load(silentLog);
+  return containers[0]?.state;
+}
+
+test("what has only been created has no state yet", async () => {
+  await new ContainerStore(root).create(record);
+  expect(await reload()).toEqual(INITIAL_STATE);
+  expect(await readdir(join(root, "containers/c1"))).toEqual(["config.json"]);
+});
+
+test("the last state comes back, whatever sizes were written before, by whichever process", async () => {
+  let store = new ContainerStore(root);
+  await store.create(record);
+  const long = (length: number): RunState => ({ ...INITIAL_STATE, error: "é".repeat(length) });
+  for (const length of [10, 1000, 0, 1900, 3000, 5, 4000, 6, 7]) {
+    await store.saveState("c1", long(length));
+    expect(await reload(), String(length)).toEqual(long(length));
+    if (length === 4000) store = new ContainerStore(root);
+    if (length === 4000) await store.load(silentLog);
+  }
+  await Promise.all([1, 2, 3, 4].map((length) => store.saveState("c1", long(length))));
+  expect(await reload()).toEqual(long(4));
+});
+
+test("a folder without a whole configuration is removed, and its volumes are named", async () => {
+  const store = new ContainerStore(root);
+  await store.announceVolumes("c1", ["v1"]);
+  await writeFile(store.filePath("c1", "config.json"), '{"version":');
+  expect(await new ContainerStore(root).load(silentLog)).toEqual({
+    containers: [],
+    abandonedVolumes: ["v1"],
+  });
+  expect(await readdir(join(root, "containers"))).toEqual([]);
+});
