@@ -29,7 +29,7 @@ Version: $version
 Architecture: $arch
 Maintainer: the skep founders <skep@localhost>
 Depends: containerd, runc, nftables, libnftables1, iproute2, conntrack, libstdc++6
-Recommends: tini
+Recommends: tini, wireguard-tools, wireguard-go
 Section: admin
 Priority: optional
 Description: container engine with orchestration built in

@@ -33,6 +33,7 @@ import { type NetworkStore, openNetworkStore } from "#engine/networks/service.ts
 import { SwarmAttachments } from "#engine/overlay/attachments.ts";
 import { Overlay } from "#engine/overlay/overlay.ts";
 import { OverlayTasks } from "#engine/overlay/task-networks.ts";
+import { Wireguard } from "#engine/overlay/wireguard.ts";
 import { createPluginRegistry } from "#engine/plugins/registry.ts";
 import type { EventBus } from "#engine/ports.ts";
 import { createSwarmExecutor } from "#engine/swarm-executor/executor.ts";
@@ -216,7 +217,11 @@ async function openHost(
   );
   await networks.reconcile(containers.runningSandboxes());
   await containers.refreshNetworks();
-  const overlay = new Overlay({ networks, clock, log: log("overlay") });
+  const wireguard = await Wireguard.open({
+    keyPath: join(dataRoot, "wireguard", "key.pem"),
+    log: log("overlay"),
+  });
+  const overlay = new Overlay({ networks, wireguard, clock, log: log("overlay") });
   overlay.adopt(containers.runningSandboxes());
   dns.addSource(overlay.names);
   return { events, images, volumes, networks, dns, containers, overlay };
@@ -262,7 +267,7 @@ async function openSwarm(
         genericResources: [],
         network: {
           dataPathAddr: node.swarm?.dataPathAddr() ?? "",
-          wireguardPublicKey: new Uint8Array(),
+          wireguardPublicKey: overlay.publicKey,
           routes: await readHostRoutes((device) => device.startsWith(OVERLAY_BRIDGE_PREFIX)),
         },
       }),

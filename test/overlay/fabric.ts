@@ -23,6 +23,8 @@ export interface FabricHost {
   readonly v4: string;
   readonly v6: string;
   readonly netns: ScratchNetns;
+  /** Of its WireGuard; empty without. */
+  readonly publicKey: Uint8Array;
   tables(tables: readonly NetworkTable[]): Promise<void>;
   /** Starts a container with addresses on networks. */
   container(networks: Readonly<Record<string, readonly string[]>>): Promise<NetworkSandbox>;
@@ -59,7 +61,12 @@ export async function makeFabric(count: number): Promise<Fabric> {
   const spaces: ScratchNetns[] = [];
   const end = async () => {
     await Promise.all([...children].map(stop));
-    for (const netns of spaces) netns.remove();
+    for (const netns of spaces) {
+      // wireguard-go outlives its engine, and ends with its interface.
+      const links = run({ netnsPath: netns.path }, "ip", "-br", "link");
+      for (const [device] of links.matchAll(/^wg-\w+/gm)) netns.run("ip", "link", "del", device);
+      netns.remove();
+    }
     rmSync(folder, { recursive: true, force: true });
   };
   try {
@@ -138,8 +145,9 @@ async function startHost(
   const child = spawn("nsenter", words, { stdio: ["ignore", "inherit", "inherit", "ipc"] });
   children.add(child);
   const ask = channel(child);
-  await ask(undefined);
+  const publicKey = new Uint8Array(Buffer.from(String(await ask(undefined)), "hex"));
   return {
+    publicKey,
     number,
     nodeId,
     v4: `${SWITCH4}.${number}`,

@@ -8,6 +8,7 @@ import { fromJson, type JsonValue } from "@bufbuild/protobuf";
 import { messageOf } from "#base/error.ts";
 import { type NetworkStore, openNetworkStore } from "#engine/networks/service.ts";
 import { Overlay } from "#engine/overlay/overlay.ts";
+import { Wireguard } from "#engine/overlay/wireguard.ts";
 import type { NetworkSandbox } from "#engine/ports.ts";
 import { createLog } from "#platform/log.ts";
 import { realClock as clock, realRandom as random } from "#platform/real-ports.ts";
@@ -29,6 +30,7 @@ const log = createLog(process.env["SKEP_TEST_LOG"] === undefined ? "error" : "de
 const running = new Map<string, NetworkSandbox>();
 let networks: NetworkStore;
 let overlay: Overlay;
+let publicKey: Uint8Array | undefined;
 let known: ReadonlyMap<string, JsonValue> = new Map();
 
 async function open(): Promise<void> {
@@ -50,7 +52,9 @@ async function open(): Promise<void> {
     log,
   });
   await networks.reconcile(running);
-  overlay = new Overlay({ networks, clock, log });
+  const wireguard = await Wireguard.open({ keyPath: join(folder, "wireguard.pem"), log });
+  overlay = new Overlay({ networks, wireguard, clock, log });
+  publicKey = wireguard?.encryption.publicKey;
   overlay.adopt(running);
   overlay.setNode(nodeId);
 }
@@ -108,4 +112,4 @@ process.on("message", ({ id, order }: { id: number; order: Order }) => {
   );
 });
 process.on("disconnect", () => process.exit(0));
-process.send?.({ id: 0 });
+process.send?.({ id: 0, value: Buffer.from(publicKey ?? []).toString("hex") });

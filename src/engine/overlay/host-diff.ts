@@ -8,11 +8,12 @@ import type { OverlayPlan } from "#plan/dataplane/overlay-devices.ts";
 import type { DumpedFdb, DumpedHost, DumpedLink } from "#platform/net/dump.ts";
 import { type Changes, diffRouting, noChanges } from "./routing-diff.ts";
 
-const ALIAS = "skep-overlay:";
+/** Begins the alias of every device of ours. */
+export const ALIAS = "skep-overlay:";
 
 export function diffHost(plan: KernelPlan, host: DumpedHost): Changes {
   const changes = noChanges();
-  const wanted = new Set<string>();
+  const wanted = new Set(plan.wireguard === undefined ? [] : [plan.wireguard.device]);
   for (const overlay of plan.overlays) {
     wanted.add(overlay.bridge).add(overlay.vxlan);
     diffBridge(overlay, host, changes);

@@ -19,6 +19,7 @@ import { MeshPorts } from "./mesh-ports.ts";
 import { type Commands, countOf, ROUTE_PROTOCOL } from "./routing-diff.ts";
 import { setHostSysctls } from "./sysctls.ts";
 import { TableKeeper } from "./table-keeper.ts";
+import type { Wireguard } from "./wireguard.ts";
 
 /** What to bring about; the rest of the planner's input is read from the host. */
 export interface PassInput extends Pick<KernelInput, "tables" | "nodeId" | "containers"> {
@@ -43,8 +44,11 @@ export class KernelKeeper {
   #repairs = 0;
   #turn = 0;
 
-  constructor(log: Log) {
+  readonly #wireguard: Wireguard | undefined;
+
+  constructor(log: Log, wireguard: Wireguard | undefined) {
     this.#log = log;
+    this.#wireguard = wireguard;
     this.#ports = new MeshPorts(log);
     this.#foreign = new ForeignRules(log);
   }
@@ -98,6 +102,9 @@ export class KernelKeeper {
     };
     const before = this.#plan;
     const changes = diffHost(plan, host);
+    const tunnels = await this.#ensureWireguard(plan, host, options.audit).catch(
+      (error: unknown) => void failures.push(error),
+    );
     await attempt(run(changes.add));
     const sysctls = setHostSysctls(plan.overlays, this.#log);
     await attempt(this.#table.set(plan.table));
@@ -109,7 +116,9 @@ export class KernelKeeper {
     if (options.audit && before !== undefined) {
       const { add, remove } = changes;
       const devices = [add.ip, add.ip6, add.bridge, remove.ip, remove.ip6, remove.bridge].flat();
-      this.#drifted(countOf(changes) + sysctls + wrong.length, [...devices, ...wrong]);
+      const secret = (tunnels ?? 0) === 0 ? [] : ["WireGuard"];
+      const count = countOf(changes) + sysctls + wrong.length + (tunnels ?? 0);
+      this.#drifted(count, [...devices, ...secret, ...wrong]);
     }
     const touched = [...changes.add.ip, ...changes.remove.ip].some((one) =>
       /^(link|addr) /.test(one),
@@ -117,6 +126,14 @@ export class KernelKeeper {
     this.#links = failures.length > 0 || touched ? undefined : host.links;
     if (failures.length > 0) throw EngineError.from(failures[0], "internal");
     this.#plan = plan;
+  }
+
+  /** Looked at only by an audit, or when it shall be another; how much was changed. */
+  async #ensureWireguard(plan: KernelPlan, host: DumpedHost, audit: boolean): Promise<number> {
+    const [wanted, before] = [plan.wireguard, this.#plan?.wireguard];
+    if (wanted === undefined || this.#wireguard === undefined) return 0;
+    if (!audit && JSON.stringify(wanted) === JSON.stringify(before)) return 0;
+    return this.#wireguard.ensure(wanted, host.links);
   }
 
   /**
@@ -143,8 +160,9 @@ export class KernelKeeper {
 
   #decide({ port, ...input }: PassInput, host: DumpedHost): KernelPlan {
     const dataPath = { port, mtuOf: (address: string) => mtuOf(address, host) };
+    const encryption = this.#wireguard?.encryption;
     const plan = () =>
-      planKernel({ ...input, dataPath, refusedPorts: this.#ports.refused, encryption: false });
+      planKernel({ ...input, dataPath, refusedPorts: this.#ports.refused, encryption });
     const first = plan();
     const refused = [...this.#ports.refused].join();
     this.#ports.hold(first.meshPorts);
@@ -225,7 +243,7 @@ export class KernelKeeper {
       dataPath: { port: 0, mtuOf: () => 0 },
       containers: [],
       refusedPorts: new Set(),
-      encryption: false,
+      encryption: undefined,
     });
     await run(diffHost(nothing, await dumpHost(ROUTE_PROTOCOL)).remove);
     await this.#table.remove(nothing.table.name);

@@ -14,7 +14,7 @@ const MONITORS: readonly (readonly string[])[] = [
   ["nft", "monitor"],
 ];
 /** Devices, nftables tables, origin of routes and rules. */
-const OURS = /\b(?:ov-|vx-|skep_overlay\b|proto 115\b|fwmark 0x5ce0)/;
+const OURS = /\b(?:ov-|vx-|wg-|skep_overlay\b|proto 115\b|fwmark 0x5ce0)/;
 const RESTART_MS = 5_000;
 /** A monitor with nothing to tell would outlive an engine that was killed. */
 const WITH_US = ["setpriv", "--pdeathsig", "KILL"];

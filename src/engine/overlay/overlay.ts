@@ -16,11 +16,14 @@ import { hostedNetwork } from "./hosted.ts";
 import { KernelKeeper } from "./kernel-keeper.ts";
 import { type Monitor, startMonitor } from "./monitor.ts";
 import { TableNames } from "./names.ts";
+import type { Wireguard } from "./wireguard.ts";
 
 export type Tables = ReadonlyMap<string, NetworkTable>;
 
 export interface OverlayOptions {
   readonly networks: Pick<NetworkStore, "host" | "unhost" | "attachments">;
+  /** Undefined on a host without it: there, encrypted networks do not exist. */
+  readonly wireguard: Wireguard | undefined;
   readonly clock: Clock;
   readonly log: Log;
 }
@@ -80,8 +83,17 @@ export class Overlay {
   constructor(options: OverlayOptions) {
     this.#options = options;
     this.#log = options.log;
-    this.#keeper = new KernelKeeper(options.log);
+    this.#keeper = new KernelKeeper(options.log, options.wireguard);
     this.names = new TableNames((id) => this.#tables?.get(id));
+  }
+
+  get canEncrypt(): boolean {
+    return this.#options.wireguard !== undefined;
+  }
+
+  /** Of WireGuard; empty without. */
+  get publicKey(): Uint8Array {
+    return this.#options.wireguard?.encryption.publicKey ?? new Uint8Array();
   }
 
   get tables(): Tables {

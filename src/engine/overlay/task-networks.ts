@@ -23,7 +23,7 @@ export class OverlayTasks implements TaskNetworks {
     this.#overlay.setNode(task.nodeId);
     for (const attachment of task.networks) {
       if (!isOverlay(attachment)) continue;
-      refuseInClear(attachment);
+      if (!this.#overlay.canEncrypt) refuseInClear(attachment);
       await this.#untilHosted(attachment, signal);
     }
   }
@@ -75,7 +75,7 @@ function refuseInClear({ network }: NetworkAttachment): void {
   if (!("encrypted" in options)) return;
   throw new EngineError(
     "failed-precondition",
-    `network ${network?.spec?.annotations?.name ?? ""} is encrypted, which this node cannot do: it has no WireGuard`,
+    `network ${network?.spec?.annotations?.name ?? ""} is encrypted, which this node cannot do: install wireguard-tools, and wireguard-go where the kernel has no WireGuard`,
     { retryable: false },
   );
 }

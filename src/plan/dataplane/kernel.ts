@@ -6,6 +6,12 @@
 
 import type { NetworkTable } from "#wire/gen/skep/dataplane_pb.js";
 import { type ContainerPlan, planContainer } from "./balance.ts";
+import {
+  type Encryption,
+  planWireguard,
+  type WireguardPlan,
+  wireguardRoutes,
+} from "./encryption.ts";
 import { type MeshPort, planMesh } from "./mesh.ts";
 import { type OverlayPlan, planOverlay } from "./overlay-devices.ts";
 import { type PlacedNetwork, placeNetwork } from "./placed-network.ts";
@@ -41,8 +47,8 @@ export interface KernelInput {
   readonly containers: readonly LocalContainer[];
   /** Published ports that a program of this host has: "tcp/22". They stay its own. */
   readonly refusedPorts: ReadonlySet<string>;
-  /** True when packets of encrypted networks can be encrypted; without, these do not exist here. */
-  readonly encryption: boolean;
+  /** Undefined where WireGuard is missing: then encrypted networks do not exist here. */
+  readonly encryption: Encryption | undefined;
 }
 
 export interface Route {
@@ -64,6 +70,7 @@ export interface Rule {
 
 export interface KernelPlan {
   readonly overlays: readonly OverlayPlan[];
+  readonly wireguard: WireguardPlan | undefined;
   /** Of the host's own namespace. */
   readonly routes: readonly Route[];
   readonly rules: readonly Rule[];
@@ -82,9 +89,15 @@ export function planKernel(input: KernelInput): KernelPlan {
     .sort((a, b) => (a.id < b.id ? -1 : 1));
   const overlays = placed.map((network) => planOverlay(network, input));
   const mesh = planMesh(placed, input);
+  const wireguard = planWireguard(placed, input);
   return {
     overlays,
-    routes: [...overlays.flatMap(({ routes }) => routes), ...mesh.routes],
+    wireguard,
+    routes: [
+      ...overlays.flatMap(({ routes }) => routes),
+      ...mesh.routes,
+      ...wireguardRoutes(wireguard),
+    ],
     rules: mesh.rules,
     table: mesh.table,
     meshPorts: mesh.ports,

@@ -16,6 +16,7 @@ import {
   PortConfig_PublishMode as PublishMode,
 } from "#wire/gen/swarmkit/types_pb.js";
 import { inTurn, REFUSE } from "./balance.ts";
+import { INNER_PREFIX } from "./encryption.ts";
 import type { KernelInput, Route, Rule } from "./kernel.ts";
 import type { PlacedNetwork, PlacedPeer, PlacedTask } from "./placed-network.ts";
 import type { NftChain, NftSet, NftTable } from "./ruleset.ts";
@@ -223,7 +224,7 @@ function filterChains({ networks, ingress, marked, input }: HostParts): readonly
     {
       name: "tunnels",
       hook: "type filter hook input priority -5",
-      rules: networks.map((network) => tunnelRule(network, input.dataPath.port)),
+      rules: networks.flatMap((network) => tunnelRules(network, input)),
     },
     {
       // A port of the mesh that was not rewritten has nobody behind it.
@@ -253,6 +254,12 @@ function filterChains({ networks, ingress, marked, input }: HostParts): readonly
         "oifname @overlays icmpv6 type nd-redirect drop",
       ],
     },
+    {
+      // Without WireGuard, packets of encrypted networks would go by the default route, in clear.
+      name: "in_clear",
+      hook: "type filter hook output priority 5",
+      rules: [`ip6 daddr ${INNER_PREFIX} oifname != "${input.encryption?.device ?? "none"}" drop`],
+    },
   ];
 }
 
@@ -267,14 +274,23 @@ function marking({ bridge }: PlacedNetwork, marked: readonly MarkedPeer[]): read
 }
 
 /** Anybody can send a packet that says it is of our network; only nodes are believed. */
-function tunnelRule({ vni, peers, own }: PlacedNetwork, port: number): string {
+function tunnelRules(
+  { vni, peers, own, table }: PlacedNetwork,
+  { dataPath, encryption }: KernelInput,
+): readonly string[] {
   const six = own.dataPath.includes(":");
-  const known = [...new Set(peers.map(({ dataPath }) => dataPath))].filter(
+  const known = [...new Set(peers.map((peer) => peer.dataPath))].filter(
     (address) => address.includes(":") === six,
   );
-  const from = `${six ? "ip6" : "ip"} saddr != { ${known.sort().join(", ")} } `;
+  const from =
+    known.length === 0 ? "" : `${six ? "ip6" : "ip"} saddr != { ${known.sort().join(", ")} } `;
   // The identifier lies behind the headers of UDP (8 bytes) and VXLAN's flags (4).
-  return `udp dport ${port} @th,96,24 ${vni} ${known.length === 0 ? "" : from}counter name ${FOREIGN_COUNTER} drop`;
+  const packet = `udp dport ${dataPath.port} @th,96,24 ${vni}`;
+  const drop = `counter name ${FOREIGN_COUNTER} drop`;
+  return [
+    `${packet} ${from}${drop}`,
+    ...(table.encrypted ? [`${packet} iifname != "${encryption?.device ?? ""}" ${drop}`] : []),
+  ];
 }
 
 function natChains(): readonly NftChain[] {

@@ -12,6 +12,7 @@ import {
   prefixContains,
 } from "#model/ip.ts";
 import type { NetworkTable, TaskEndpoint } from "#wire/gen/skep/dataplane_pb.js";
+import { innerAddress, innerMtu } from "./encryption.ts";
 import type { KernelInput } from "./kernel.ts";
 
 const MTU_OPTION = "com.docker.network.driver.mtu";
@@ -26,7 +27,11 @@ export interface Addresses {
 
 export interface PlacedPeer extends Addresses {
   readonly nodeId: string;
+  /** Where VXLAN packets go to: on an encrypted network an address inside WireGuard. */
   readonly dataPath: string;
+  /** Its address outside. */
+  readonly outer: string;
+  readonly publicKey: Uint8Array;
   readonly mac: string;
 }
 
@@ -72,13 +77,17 @@ export function placeNetwork(
   table: NetworkTable,
   { nodeId, dataPath, encryption }: KernelInput,
 ): PlacedNetwork | undefined {
-  if (table.driver !== "overlay" || (table.encrypted && !encryption)) return undefined;
+  if (table.driver !== "overlay" || (table.encrypted && encryption === undefined)) return undefined;
   const peers = table.peers
     .flatMap((peer) => {
       const placed = addressesOf(peer.addresses);
       const outer = canonical(peer.dataPathAddr);
-      if (placed === undefined || outer === undefined) return [];
-      return [{ ...placed, nodeId: peer.nodeId, dataPath: outer }];
+      // The node itself knows its key before the tables do.
+      const ownKey = peer.nodeId === nodeId ? encryption?.publicKey : undefined;
+      const publicKey = ownKey ?? peer.publicKey;
+      const end = table.encrypted ? innerAddress(publicKey) : outer;
+      if (placed === undefined || outer === undefined || end === undefined) return [];
+      return [{ ...placed, nodeId: peer.nodeId, dataPath: end, outer, publicKey }];
     })
     .sort((a, b) => (a.nodeId < b.nodeId ? -1 : 1));
   const own = peers.find((peer) => peer.nodeId === nodeId);
@@ -93,7 +102,7 @@ export function placeNetwork(
     bridge: bridgeName(table.networkId),
     vxlan: vxlanName(table.networkId),
     vni,
-    mtu: mtuOf(table, dataPath.mtuOf(own.dataPath), own.dataPath),
+    mtu: mtuOf(table, underlayOf(table, dataPath.mtuOf(own.outer)), own.dataPath),
     subnets: table.subnets.flatMap(({ subnet }) => canonicalSubnet(subnet) ?? []),
     own,
     peers: peers.filter((peer) => peer !== own),
@@ -113,6 +122,10 @@ function placeTask(endpoint: TaskEndpoint): PlacedTask | undefined {
   const placed = { ...addresses, taskId, nodeId, serviceId, ready };
   placedTasks.set(endpoint, placed);
   return placed;
+}
+
+function underlayOf({ encrypted }: NetworkTable, mtu: number): number {
+  return encrypted ? innerMtu(mtu) : mtu;
 }
 
 function mtuOf(table: NetworkTable, underlay: number, address: string): number {
