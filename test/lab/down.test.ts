@@ -113,6 +113,28 @@ describe("two labs side by side", () => {
   });
 });
 
+test("a dockerd that drops what it does not know lets the lab pass, and keeps no rule of it", () => {
+  const name = `walled-${process.pid}`;
+  const lab = new Lab(name);
+  labs.add(lab);
+  // A machine of its own, as dockerd leaves its packet filter: no dockerd is needed for that.
+  const script = `
+    ip link set lo up
+    iptables -N DOCKER-USER; iptables -A DOCKER-USER -j RETURN
+    iptables -I FORWARD -j DOCKER-USER; iptables -P FORWARD DROP
+    iptables -S >"$1.before"
+    "$0" "$2" lab up --name "$3" --hosts 2 --managers 1 >"$1.up"
+    "$0" "$2" lab down --name "$3"
+    iptables -S >"$1.after"; ip -br link >"$1.links"`;
+  const files = join(lab.folder, "walled");
+  const words = ["--net", "sh", "-ec", script, process.execPath, files, SKEP, name];
+  execFileSync("unshare", words, { stdio: ["ignore", "ignore", "inherit"] });
+  const read = (suffix: string) => readFileSync(`${files}.${suffix}`, "utf8");
+  expect(read("up")).toContain("a swarm of 1 managers and 1 workers");
+  expect(read("after")).toBe(read("before"));
+  expect(read("links")).not.toContain("skep-lab");
+});
+
 describe("`lab up` killed half-way", () => {
   test.each([50, 120, 200, 400, 800, 1600])("after %i ms", async (delayMs) => {
     const lab = new Lab();

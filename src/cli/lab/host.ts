@@ -4,7 +4,7 @@
  */
 
 import { spawn, spawnSync } from "node:child_process";
-import { mkdirSync, openSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { mkdirSync, openSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { networkInterfaces } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -98,7 +98,7 @@ function isUsed(number: number): boolean {
   const routed = command(["ip", "-4", "route", "show", "table", "all", "root", `${prefix}0/24`]);
   return (
     routed.trim() !== "" ||
-    readdirSync("/sys/class/net").some((link) => isLinkOf(number, link)) ||
+    linkNames().some((link) => isLinkOf(number, link)) ||
     Object.values(networkInterfaces()).some((addresses) =>
       addresses?.some(({ address }) => address.startsWith(prefix)),
     )
@@ -197,9 +197,19 @@ export function removeLab(lab: Lab): void {
   removeSharedFolders();
 }
 
+/**
+ * Every link of this network namespace. (`os.networkInterfaces` leaves those without an address out,
+ * and /sys shows the namespace that it was mounted in.)
+ */
+function linkNames(): readonly string[] {
+  return command(["ip", "-br", "link", "show"])
+    .split("\n")
+    .map((line) => line.split(/[@\s]/)[0] ?? "")
+    .filter((name) => name !== "");
+}
+
 function removeNetwork(number: number): void {
-  // Not by their addresses: a bridge without a port that is up shows none.
-  for (const link of readdirSync("/sys/class/net")) {
+  for (const link of linkNames()) {
     if (isLinkOf(number, link)) spawnSync("ip", ["link", "del", link]);
   }
   closeWayOut(number);
@@ -207,7 +217,7 @@ function removeNetwork(number: number): void {
 
 /** Networks with our mark that no lab claims: their files were removed by hand. */
 export function removeUnclaimedNetworks(): void {
-  const numbers = readdirSync("/sys/class/net").map(numberOfLink);
+  const numbers = linkNames().map(numberOfLink);
   for (const number of new Set(numbers)) {
     if (number !== undefined && !isClaimed(number)) removeNetwork(number);
   }
