@@ -42,7 +42,13 @@ export function imageRoutes(images: ImageStore): Routes {
     }),
     post("/images/create", (request, response) => create(images, request, response)),
     post("/images/load", (request, response) =>
-      streamProgress(response, (report) => images.load(request.body, report)),
+      streamProgress(response, (report) => {
+        // As with docker, progress is what has to be asked for; the names that were loaded always come.
+        const quiet = !request.query.has("quiet") || request.flag("quiet");
+        return images.load(request.body, (message) => {
+          if (!quiet || message.progressDetail === undefined) report(message);
+        });
+      }),
     ),
     post("/images/prune", async (request, response) => {
       response.json(200, await images.prune(request.filters()));

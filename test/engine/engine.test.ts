@@ -52,6 +52,10 @@ describe.each(DOCKERS)("%s", (docker) => {
     for (const step of steps) {
       expect(await engine.run(docker, step), step.join(" ")).toMatchObject({ code: 0 });
     }
+    // Not to a terminal: no progress, only what was loaded.
+    const loaded = await engine.run(docker, ["load", "-i", archive]);
+    expect(loaded).toMatchObject({ code: 0, stdout: "Loaded image: other:1\n" });
+    await engine.run(docker, ["rmi", "other:1"]);
   });
 
   test("what is not there is said in docker's words", async () => {

@@ -65,13 +65,13 @@ async function list({ args, client, flags, stdout }: CommandContext): Promise<nu
 }
 
 async function load(context: CommandContext): Promise<number> {
-  const { client, flags, stdin } = context;
+  const { client, flags, stdin, stdout } = context;
   const path = flags.string("input");
   const raw = path === undefined ? stdin : createReadStream(path);
   const body = await client.stream("POST", "/images/load", {
     raw,
     headers: { "Content-Type": "application/x-tar" },
-    query: { quiet: flags.bool("quiet") },
+    query: { quiet: flags.bool("quiet") || stdout.isTTY !== true },
   });
   await showProgress(context, body);
   return 0;

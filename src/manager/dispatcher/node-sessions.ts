@@ -50,9 +50,10 @@ export const DEFAULT_HEARTBEAT_PERIOD_MS = 5_000;
 const GRACE_PERIODS = 3;
 /**
  * After a change of leader, for a manager that the raft group does not hear of: mostly the leader of
- * before, on a host that died. Two witnesses need no doubled patience.
+ * before, on a host that died. Two witnesses need no doubled patience; with the election before it,
+ * this is about what any other node gets.
  */
-const SILENT_GRACE_PERIODS = 2;
+const SILENT_GRACE_PERIODS = 2.5;
 const RATE_LIMIT_COUNT = 3;
 const RATE_LIMIT_PERIOD_MS = 8_000;
 /** A timer later than this share of a period says that this process itself was not running. */
