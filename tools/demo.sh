@@ -14,6 +14,7 @@ show() { printf '\033[2m$ %s\033[0m\n' "$*"; "$@"; }
 on() { local host=$1; shift; printf '\033[2m%s$ %s\033[0m\n' "$host" "$*"; quiet "$host" "$@"; }
 quiet() { local host=$1; shift; DOCKER_HOST=$(socket "$host") "$@"; }
 socket() { skep lab env "$1" | sed 's/^export DOCKER_HOST=//'; }
+address() { skep lab ls --name "$SKEP_LAB" --format '{{.Name}} {{.Address}}' | sed -n "s/^$1 //p"; }
 seconds() { echo $((SECONDS - $1)); }
 
 # running HOST: how many of the service's wanted tasks run, as that host's manager knows it.
@@ -56,9 +57,10 @@ on h1 skep import -c 'CMD ["serve"]' "$scratch/rootfs.tar" web:demo
 quiet h1 skep save -o "$scratch/image.tar" web:demo
 for host in h2 h3; do on "$host" skep load -q -i "$scratch/image.tar"; done
 
-step "A service of five replicas"
-on h1 skep service create --name web --replicas 5 web:demo
+step "A service of five replicas, published on every host"
+on h1 skep service create --name web --replicas 5 --publish 8080:80 web:demo
 on h1 skep service ps web
+for host in h1 h2 h3; do show busybox wget -qO- "http://$(address "$host"):8080/"; done
 
 step "Host h3 loses its power: what ran there comes back on the others"
 show skep lab kill h3
@@ -92,6 +94,7 @@ The lab is still up (the demo took $SECONDS s). Try:
   docker node ls
   docker service ps web
   docker service update --force web
+  busybox wget -qO- http://$(address h2):8080/   # any host answers
   bin/skep lab cut$name h2                 # a network partition; heal with: bin/skep lab heal$name h2
   bin/skep lab down$name                   # removes everything
 EOF

@@ -17,7 +17,9 @@ cat >"$root/www/cgi-bin/index.cgi" <<'EOF'
 printf 'Content-Type: text/plain\r\n\r\n'
 echo "hostname $(hostname)"
 echo "address $(ip -4 addr show scope global | awk '/inet /{print $2; exit}')"
-echo "caller ${REMOTE_ADDR:-unknown}"
+# An IPv4 caller on a socket for both families is shown as [::ffff:ADDRESS].
+caller=${REMOTE_ADDR#\[::ffff:}
+echo "caller ${caller%]}"
 EOF
 # As process 1 it must handle SIGTERM itself, or every stop waits for its grace period to end.
 cat >"$root/bin/serve" <<'EOF'
