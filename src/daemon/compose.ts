@@ -5,6 +5,7 @@
  */
 
 import { join } from "node:path";
+import { absentRoutes } from "#api/absent.ts";
 import { commitRoutes } from "#api/commit.ts";
 import { containerRoutes } from "#api/containers.ts";
 import { distributionRoutes } from "#api/distribution.ts";
@@ -339,6 +340,7 @@ function routesOf(context: EngineContext, facts: HostFacts, host: Host, cluster:
     }),
     ...containerRoutes(containers),
     ...commitRoutes(containers, images),
+    ...absentRoutes(),
     ...execRoutes(containers),
     ...eventRoutes(events),
     ...imageRoutes(images),

@@ -5,6 +5,7 @@
  */
 
 import { join } from "node:path";
+import { absentRoutes } from "#api/absent.ts";
 import { commitRoutes } from "#api/commit.ts";
 import { containerRoutes } from "#api/containers.ts";
 import { eventRoutes } from "#api/events.ts";
@@ -76,6 +77,7 @@ export async function openHost(folder: string): Promise<Host> {
     ...helloRoutes,
     ...containerRoutes(containers),
     ...commitRoutes(containers, images),
+    ...absentRoutes(),
     ...execRoutes(containers),
     ...eventRoutes(events),
     ...imageRoutes(images),

@@ -26,7 +26,7 @@ export interface ClientStreams {
 export interface AttachTarget {
   readonly hub: OutputHub;
   readonly terminal: boolean;
-  /** The end of the client's input is the end of the process's. */
+  /** The end of the client's input is the end of the process's, unless that has a terminal. */
   readonly stdinOnce: boolean;
   /** Resolves when input may be written. */
   readonly ready: () => Promise<unknown>;
@@ -58,8 +58,8 @@ export function openSession(target: AttachTarget, client: ClientStreams): Sessio
     void (async () => {
       const outcome = await feed(target, stdin, client.detachKeys);
       if (outcome === "detached") end.resolve("detached");
-      // A client that only sends has nothing more to do here.
-      else if (!client.stdout && !client.stderr) end.resolve("client-gone");
+      // A client that only sends has nothing more to do here, nor has one whose terminal is gone.
+      else if (target.terminal || (!client.stdout && !client.stderr)) end.resolve("client-gone");
     })();
   }
   const ended = end.promise.finally(() => {
@@ -77,6 +77,8 @@ async function feed(
   const scanner = target.terminal
     ? new DetachScanner(parseDetachKeys(detachKeys || DEFAULT_DETACH_KEYS))
     : undefined;
+  // A terminal has no end: docker's own command knows the detach keys, and just hangs up.
+  const ends = target.stdinOnce && !target.terminal;
   try {
     await target.ready();
     // Leaving the loop must not cut the connection: output is still on its way.
@@ -86,10 +88,10 @@ async function feed(
       if (pass.length > 0) await target.io()?.writeStdin(pass);
       if (detached) return "detached";
     }
-    if (target.stdinOnce) await target.io()?.endStdin();
+    if (ends) await target.io()?.endStdin();
   } catch {
     // The client broke off: for the process that is the end of its input, if it had but one.
-    if (target.stdinOnce)
+    if (ends)
       await target
         .io()
         ?.endStdin()

@@ -84,9 +84,9 @@ export async function stopContainer(
   const grace = options.timeoutSeconds ?? config.StopTimeout ?? DEFAULT_GRACE_SECONDS;
   await markStopped(context, container);
   const ended = nextExit(container);
-  await sendSignal(context, container, signal);
+  await tellSignal(context, container, signal);
   if (!(await within(context, ended, grace < 0 ? undefined : grace * 1_000))) {
-    await sendSignal(context, container, SIGKILL);
+    await tellSignal(context, container, SIGKILL);
     if (!(await within(context, ended, KILL_TIMEOUT_MS))) {
       throw new EngineError(
         "internal",
@@ -115,8 +115,7 @@ export async function killContainer(
   const ends = signal === SIGKILL || signal === stopSignal;
   if (ends) await markStopped(context, container);
   const ended = nextExit(container);
-  await sendSignal(context, container, signal);
-  publishEvent(context, container, "kill", { signal: String(signal) });
+  await tellSignal(context, container, signal);
   if (signal !== SIGKILL) return;
   await within(context, ended, KILL_TIMEOUT_MS);
   await settled(context, container);
@@ -145,7 +144,7 @@ export async function endForRemoval(
   if (!isAlive(container.state.phase)) return;
   container.endWanted = true;
   const ended = nextExit(container);
-  await sendSignal(context, container, SIGKILL);
+  await tellSignal(context, container, SIGKILL);
   if (!(await within(context, ended, KILL_TIMEOUT_MS))) {
     throw new EngineError(
       "internal",
@@ -240,6 +239,16 @@ async function markStopped(context: ContainerContext, container: Container): Pro
   container.endWanted = true;
   container.state = { ...container.state, stoppedByUser: true };
   await context.store.saveState(container.id, container.state);
+}
+
+/** As `sendSignal`, with the event that every signal of ours is. */
+async function tellSignal(
+  context: ContainerContext,
+  container: Container,
+  signal: number,
+): Promise<void> {
+  await sendSignal(context, container, signal);
+  publishEvent(context, container, "kill", { signal: String(signal) });
 }
 
 async function sendSignal(

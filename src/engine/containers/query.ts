@@ -106,6 +106,11 @@ export async function pruneContainers(
       });
     }
   }
+  context.events.publish({
+    Type: "container",
+    Action: "prune",
+    Actor: { ID: "", Attributes: { reclaimed: String(reclaimed) } },
+  });
   return { ContainersDeleted: deleted, SpaceReclaimed: reclaimed };
 }
 

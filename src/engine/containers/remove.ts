@@ -26,7 +26,11 @@ export async function removeLocked(
   if (!mayMeet(container.state.phase, "removing")) {
     throw new EngineError(
       "conflict",
-      `cannot remove container "/${record.name}": container is ${container.state.phase}: stop the container before removing or force remove`,
+      `cannot remove container "/${record.name}": container is ${container.state.phase}${
+        container.state.phase === "paused"
+          ? " and must be unpaused first"
+          : ": stop the container before removing or force remove"
+      }`,
     );
   }
   container.state = nextState(container.state, {

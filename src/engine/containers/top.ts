@@ -5,7 +5,7 @@ import { runCommand } from "#platform/net/command.ts";
 import type { ContainerTop } from "#wire/docker/containers.ts";
 import { requireRunning } from "../exec/exec-service.ts";
 import type { Container } from "./container.ts";
-import type { ContainerContext } from "./context.ts";
+import { type ContainerContext, publishEvent } from "./context.ts";
 
 export async function topContainer(
   context: ContainerContext,
@@ -25,6 +25,7 @@ export async function topContainer(
     }
     throw error;
   });
+  publishEvent(context, container, "top");
   return parsePs(output, pids);
 }
 

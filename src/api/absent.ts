@@ -1,0 +1,64 @@
+/**
+ * Endpoints of docker's whose subject this engine does not have. Lists are empty and prunes find
+ * nothing, so that commands that ask about everything work; what would make one is refused with what
+ * to do instead.
+ */
+
+import { EngineError } from "#base/error.ts";
+import type { Route, Routes } from "./route.ts";
+
+const BUILD =
+  "this engine does not build images: build with BuildKit in a container of this engine (docker buildx create --driver docker-container --use; docker buildx build --load .), or with buildah and 'docker load'";
+const PLUGINS =
+  "managed plugins are not run by this engine: start the plugin's program on the host, and it is found by its socket in /run/docker/plugins";
+const CHECKPOINTS = "checkpoints are not supported: this engine does not use CRIU";
+
+export function absentRoutes(): Routes {
+  return [
+    list("/plugins", []),
+    ...refused(PLUGINS, [
+      ["GET", "/plugins/privileges"],
+      ["POST", "/plugins/pull"],
+      ["POST", "/plugins/create"],
+    ]),
+    {
+      method: "GET",
+      path: "/plugins/{name:.*}/json",
+      handler: (request) => {
+        const name = request.params["name"] ?? "";
+        throw new EngineError("not-found", `plugin "${name}" not found`);
+      },
+    },
+    {
+      method: "POST",
+      path: "/build/prune",
+      handler: (_request, response) =>
+        response.json(200, { CachesDeleted: null, SpaceReclaimed: 0 }),
+    },
+    ...refused(BUILD, [
+      ["POST", "/build"],
+      ["POST", "/build/cancel"],
+      ["POST", "/session"],
+      ["POST", "/grpc"],
+    ]),
+    list("/containers/{id}/checkpoints", []),
+    ...refused(CHECKPOINTS, [
+      ["POST", "/containers/{id}/checkpoints"],
+      ["DELETE", "/containers/{id}/checkpoints/{checkpoint}"],
+    ]),
+  ];
+}
+
+function list(path: string, value: readonly unknown[]): Route {
+  return { method: "GET", path, handler: (_request, response) => response.json(200, value) };
+}
+
+function refused(message: string, endpoints: readonly [Route["method"], string][]): Routes {
+  return endpoints.map(([method, path]) => ({
+    method,
+    path,
+    handler: () => {
+      throw new EngineError("unimplemented", message);
+    },
+  }));
+}
