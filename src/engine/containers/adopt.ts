@@ -126,6 +126,12 @@ async function adoptTask(
   // How long it has run, for the restart policy, from the wall clock: the monotonic one is new.
   const ranForMs = Math.max(0, clock.nowMs() - Date.parse(startedAt));
   container.startedMonotonicMs = clock.monotonicMs() - ranForMs;
+  await container.log?.connect().catch((error: unknown) =>
+    context.log.warn("a running container's lines are not handed on", {
+      container: container.id,
+      reason: messageOf(error),
+    }),
+  );
   container.log?.beginRun();
   container.io = await ProcessIo.adopt(ioOptions(context, container));
   container.announceStarted();

@@ -9,8 +9,9 @@ import { EngineError, isErrorCode, messageOf } from "#base/error.ts";
 import { newHexId, shortId } from "#base/ids.ts";
 import type { ContainerConfig, ContainerCreateBody, HostConfig } from "#wire/docker/containers.ts";
 import type { Mount } from "#wire/gen/containerd/types_pb.js";
+import { openForwarder } from "../logs/forwarder.ts";
 import { JsonFileLog } from "../logs/json-file.ts";
-import { parseLogConfig } from "../logs/log-options.ts";
+import { type LogSubject, parseLogConfig } from "../logs/log-options.ts";
 import { formatNs } from "../logs/timestamps.ts";
 import type { RunnableImage } from "../ports.ts";
 import { apparmorWarnings } from "./apparmor.ts";
@@ -94,9 +95,10 @@ export async function createContainer(
       snapshotter: context.runtime.snapshotter,
       chainId: image.chainId,
     };
+    const log = createLog(context, record);
     const rootfs = await prepareFilesystem(context, record, undo);
     await context.store.create(record);
-    const container = new Container(record, INITIAL_STATE, createLog(context, record));
+    const container = new Container(record, INITIAL_STATE, log);
     container.rootfs = rootfs;
     registry.add(container);
     publishEvent(context, container, "create");
@@ -147,17 +149,33 @@ export function createLog(
   context: ContainerContext,
   record: ContainerRecord,
 ): JsonFileLog | undefined {
-  const settings = parseLogConfig(record.hostConfig.LogConfig ?? {}, {
-    labels: record.config.Labels ?? {},
-    env: record.config.Env ?? [],
-  });
-  if (settings.driver === "none") return undefined;
+  const settings = parseLogConfig(record.hostConfig.LogConfig ?? {}, logSubject(context, record));
+  const { driver, forward } = settings;
+  if (driver === "none") return undefined;
+  const { nowNs, log } = context;
   return new JsonFileLog({
     path: context.store.filePath(record.id, `${record.id}-json.log`),
     ...settings,
-    nowNs: context.nowNs,
-    log: context.log,
+    openForwarder: forward === undefined ? undefined : () => openForwarder(forward, context),
+    nowNs,
+    log,
   });
+}
+
+function logSubject(
+  { host }: ContainerContext,
+  record: Pick<ContainerRecord, "id" | "name" | "imageId" | "path" | "args" | "config">,
+): LogSubject {
+  return {
+    id: record.id,
+    name: record.name,
+    imageId: record.imageId,
+    imageName: record.config.Image ?? "",
+    command: [record.path, ...record.args].join(" "),
+    daemonName: host.hostname,
+    labels: record.config.Labels ?? {},
+    env: record.config.Env ?? [],
+  };
 }
 
 function completeConfig(
@@ -168,10 +186,6 @@ function completeConfig(
   id: string,
 ): ContainerConfig {
   const merged = mergeImageConfig(config, image.config);
-  parseLogConfig(hostConfig.LogConfig ?? {}, {
-    labels: merged.Labels ?? {},
-    env: merged.Env ?? [],
-  });
   const sharesName = hostConfig.NetworkMode === "host" || hostConfig.UTSMode === "host";
   const joins = (hostConfig.NetworkMode ?? "").startsWith("container:");
   if (joins && config.Hostname) {

@@ -49,7 +49,7 @@ export function toInspect(
     ResolvConfPath: files.resolvConf,
     HostnamePath: files.hostname,
     HostsPath: files.hosts,
-    LogPath: container.log?.path ?? "",
+    LogPath: record.hostConfig.LogConfig?.Type === "json-file" ? (container.log?.path ?? "") : "",
     Name: `/${record.name}`,
     RestartCount: state.restartCount,
     Driver: record.snapshotter,

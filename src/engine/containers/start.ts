@@ -33,6 +33,7 @@ export async function startRun(context: ContainerContext, container: Container):
       ProcessIo.create(options),
     ]);
     container.io = io;
+    await container.log?.connect();
     container.log?.beginRun();
     const pid = await makeTask(context, container, { spec, paths: io.paths });
     io.connected();

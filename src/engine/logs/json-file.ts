@@ -11,7 +11,9 @@ import { dirname } from "node:path";
 import { messageOf } from "#base/error.ts";
 import type { Log } from "#base/ports.ts";
 import { type Deferred, deferred } from "#platform/async.ts";
+import type { Forwarder } from "./forwarder.ts";
 import { LineSplitter } from "./line-splitter.ts";
+import { packedPath, packFile } from "./packed-file.ts";
 import { formatNs } from "./timestamps.ts";
 
 export type LogStream = "stdout" | "stderr";
@@ -22,6 +24,12 @@ export interface JsonFileOptions {
   readonly maxBytes: number;
   readonly maxFiles: number;
   readonly attributes: Readonly<Record<string, string>>;
+  /** Rotated files are packed. */
+  readonly compress: boolean;
+  /** Bytes that may wait before lines are dropped; undefined = the container waits instead. */
+  readonly dropBeyondBytes: number | undefined;
+  /** Makes the way to another receiver of the lines; undefined = the file is all. */
+  readonly openForwarder: (() => Promise<Forwarder>) | undefined;
   /** Nanoseconds since the epoch, increasing. */
   readonly nowNs: () => bigint;
   readonly log: Log;
@@ -30,6 +38,7 @@ export interface JsonFileOptions {
 /** Output waiting to be written beyond which the container's pipe is left to fill. */
 const QUEUE_MAX_BYTES = 1024 * 1024;
 const BATCH_BYTES = 256 * 1024;
+const LINE_FEED = 0x0a;
 
 export class JsonFileLog {
   readonly path: string;
@@ -48,6 +57,8 @@ export class JsonFileLog {
   #version = 0;
   #changed: Deferred<void> | undefined;
   #runs = false;
+  #forwarder: Forwarder | undefined;
+  #dropped = 0;
 
   constructor(options: JsonFileOptions) {
     this.#options = options;
@@ -77,13 +88,24 @@ export class JsonFileLog {
     return this.#options.attributes;
   }
 
+  /** Before a run; refuses when another receiver of the lines cannot be reached. */
+  async connect(): Promise<void> {
+    this.#forwarder?.close();
+    this.#forwarder = await this.#options.openForwarder?.();
+  }
+
   beginRun(): void {
     this.#runs = true;
   }
 
   /** Takes output in; a promise when the writer is behind, to be awaited before more is read. */
   write(stream: LogStream, chunk: Uint8Array): Promise<void> | undefined {
-    for (const line of this.#splitters[stream].push(chunk)) this.#append(stream, line);
+    const { dropBeyondBytes } = this.#options;
+    for (const line of this.#splitters[stream].push(chunk)) {
+      if (dropBeyondBytes !== undefined && this.#queuedBytes > dropBeyondBytes) this.#dropped += 1;
+      else this.#append(stream, line);
+    }
+    if (dropBeyondBytes !== undefined) return undefined;
     if (this.#queuedBytes < QUEUE_MAX_BYTES) return undefined;
     this.#room ??= deferred();
     return this.#room.promise;
@@ -99,6 +121,15 @@ export class JsonFileLog {
       if (rest !== undefined) this.#append(stream, rest);
     }
     await this.flush();
+    this.#forwarder?.close();
+    this.#forwarder = undefined;
+    if (this.#dropped > 0) {
+      this.#options.log.warn("container output was dropped, as its log mode says", {
+        path: this.path,
+        lines: this.#dropped,
+      });
+      this.#dropped = 0;
+    }
     this.#runs = false;
     this.#bump();
     await this.#closeFile();
@@ -127,7 +158,10 @@ export class JsonFileLog {
   async remove(): Promise<void> {
     await this.flush();
     await this.#closeFile();
-    for (let n = 0; n < this.maxFiles; n++) await rm(this.filePath(n), { force: true });
+    for (let n = 0; n < this.maxFiles; n++) {
+      await rm(this.filePath(n), { force: true });
+      await rm(packedPath(this.filePath(n)), { force: true });
+    }
   }
 
   /** The file that is `back` rotations old. */
@@ -139,11 +173,21 @@ export class JsonFileLog {
     const text = JSON.stringify(
       Buffer.from(line.buffer, line.byteOffset, line.length).toString("utf8"),
     );
-    const time = formatNs(this.#options.nowNs());
+    const timeNs = this.#options.nowNs();
+    const time = formatNs(timeNs);
+    this.#forward(stream, line, timeNs);
     const entry = `{"log":${text},"stream":"${stream}",${this.#attributes}"time":"${time}"}\n`;
     this.#queue.push(entry);
     this.#queuedBytes += entry.length;
     this.#writing ??= this.#drain();
+  }
+
+  #forward(stream: LogStream, line: Uint8Array, timeNs: bigint): void {
+    if (this.#forwarder === undefined) return;
+    const partial = line.at(-1) !== LINE_FEED;
+    const bytes = partial ? line : line.subarray(0, -1);
+    const text = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length).toString("utf8");
+    this.#forwarder.send({ stream, timeNs, text, partial });
   }
 
   async #drain(): Promise<void> {
@@ -213,11 +257,13 @@ export class JsonFileLog {
     await this.#closeFile();
     const oldest = this.maxFiles - 1;
     await rm(this.filePath(oldest), { force: true });
+    await rm(packedPath(this.filePath(oldest)), { force: true });
     for (let n = oldest - 1; n >= 0; n--) {
-      await rename(this.filePath(n), this.filePath(n + 1)).catch((error: unknown) => {
-        if ((error as NodeJS.ErrnoException).code !== "ENOENT") throw error;
-      });
+      await moveIfThere(this.filePath(n), this.filePath(n + 1));
+      await moveIfThere(packedPath(this.filePath(n)), packedPath(this.filePath(n + 1)));
     }
+    // Before anything more is written: one rotation at a time, whatever its size.
+    if (this.#options.compress && oldest > 0) await packFile(this.filePath(1));
     this.#generation += 1;
     this.#sizeBytes = 0;
   }
@@ -227,4 +273,10 @@ export class JsonFileLog {
     this.#changed?.resolve();
     this.#changed = undefined;
   }
+}
+
+async function moveIfThere(from: string, to: string): Promise<void> {
+  await rename(from, to).catch((error: unknown) => {
+    if ((error as NodeJS.ErrnoException).code !== "ENOENT") throw error;
+  });
 }

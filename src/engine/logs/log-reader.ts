@@ -4,9 +4,10 @@
  * behind that its file is rotated away goes on with the oldest one left.
  */
 
-import { type FileHandle, open } from "node:fs/promises";
+import type { FileHandle } from "node:fs/promises";
 import type { LogEntry, LogOptions } from "../ports.ts";
 import type { JsonFileLog } from "./json-file.ts";
+import { openMaybePacked } from "./packed-file.ts";
 import { parseNs } from "./timestamps.ts";
 
 const READ_BYTES = 64 * 1024;
@@ -83,7 +84,7 @@ async function openGeneration(
 ): Promise<FileHandle | undefined> {
   for (;;) {
     const before = log.generation;
-    const file = await open(log.filePath(before - generation), "r").catch(() => undefined);
+    const file = await openMaybePacked(log.filePath(before - generation));
     if (log.generation === before) return file;
     await file?.close();
     // Rotated in between: the same generation now has another name.

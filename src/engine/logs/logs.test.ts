@@ -6,10 +6,12 @@ import { afterEach, beforeEach, expect, test } from "vitest";
 import type { LogOptions } from "#engine/ports.ts";
 import { silentLog } from "#platform/log.ts";
 import { realClock } from "#platform/real-ports.ts";
+import { encodeJournal } from "./journal-format.ts";
 import { JsonFileLog, type JsonFileOptions } from "./json-file.ts";
 import { LINE_MAX_BYTES, LineSplitter } from "./line-splitter.ts";
-import { parseLogConfig } from "./log-options.ts";
+import { type LogSubject, parseLogConfig } from "./log-options.ts";
 import { parseEntry, readLog } from "./log-reader.ts";
+import { formatSyslog, parseSyslogAddress } from "./syslog-format.ts";
 import { createNsClock, formatNs, parseNs } from "./timestamps.ts";
 
 let folder: string;
@@ -26,11 +28,25 @@ function makeLog(options: Partial<JsonFileOptions> = {}): JsonFileLog {
     maxBytes: Number.POSITIVE_INFINITY,
     maxFiles: 1,
     attributes: {},
+    compress: false,
+    dropBeyondBytes: undefined,
+    openForwarder: undefined,
     nowNs: createNsClock(realClock),
     log: silentLog,
     ...options,
   });
 }
+
+const SUBJECT: LogSubject = {
+  id: "0123456789abcdef0123456789abcdef",
+  name: "web",
+  imageId: "sha256:fedcba9876543210fedc",
+  imageName: "busybox:1",
+  command: "sh -c true",
+  daemonName: "host",
+  labels: { "com.example/role": "front" },
+  env: ["A=1", "SECRET=x"],
+};
 
 const ALL: LogOptions = { stdout: true, stderr: true, follow: false };
 
@@ -211,14 +227,109 @@ test.each([
   [{ Type: "local" }, { driver: "local", maxBytes: 20 * 1024 * 1024, maxFiles: 5 }],
   [{ Type: "none" }, { driver: "none" }],
 ])("log options %o", (config, expected) => {
-  expect(parseLogConfig(config, { labels: {}, env: [] })).toMatchObject(expected);
+  expect(parseLogConfig(config, SUBJECT)).toMatchObject(expected);
 });
 
 test.each([
-  [{ Type: "splunk" }, "logger: no log driver named 'splunk' is registered"],
+  [{ Type: "splunk" }, 'plugin "splunk" not found'],
   [{ Config: { colour: "red" } }, "unknown log opt 'colour' for json-file log driver"],
   [{ Config: { "max-file": "0" } }, "max-file cannot be less than 1"],
   [{ Config: { "max-size": "lots" } }, "invalid value for max-size: 'lots'"],
 ])("log options refused: %o", (config, message) => {
-  expect(() => parseLogConfig(config, { labels: {}, env: [] })).toThrow(message);
+  expect(() => parseLogConfig(config, SUBJECT)).toThrow(message);
+});
+
+test("packed rotated files are read like any other, and counted as one generation each", async () => {
+  const log = makeLog({ maxBytes: 500, maxFiles: 4, compress: true });
+  log.beginRun();
+  for (let i = 0; i < 60; i++) {
+    await log.write("stdout", Buffer.from(`line ${i}\n`));
+    await log.flush();
+  }
+  await log.endRun();
+  const names = (await readdir(folder)).sort();
+  expect(names.filter((name) => name.endsWith(".gz"))).toHaveLength(3);
+  expect(names.filter((name) => /\.\d$|tmp|read/.test(name))).toEqual([]);
+  const lines = await texts(log);
+  expect(lines.at(-1)).toBe("line 59\n");
+  const first = Number(/\d+/.exec(lines[0] ?? "")?.[0]);
+  expect(first).toBeGreaterThan(0);
+  expect(lines).toEqual(Array.from({ length: 60 - first }, (_, i) => `line ${first + i}\n`));
+  expect(await texts(log, { tail: 8 })).toEqual(lines.slice(-8));
+  await log.remove();
+  expect(await readdir(folder)).toEqual([]);
+});
+
+test("non-blocking: the container never waits, and what does not fit is dropped", async () => {
+  const log = makeLog({ dropBeyondBytes: 10_000 });
+  log.beginRun();
+  const chunk = Buffer.from("a line of some length\n".repeat(100_000));
+  expect(log.write("stdout", chunk)).toBeUndefined();
+  await log.endRun();
+  const kept = (await texts(log)).length;
+  expect(kept).toBeGreaterThan(10);
+  expect(kept).toBeLessThan(1_000);
+});
+
+test("tags and attributes follow docker's templates; unknown fields are refused", () => {
+  const tagOf = (tag: string) =>
+    parseLogConfig({ Config: { tag, labels: "com.example/role", env: "A" } }, SUBJECT).attributes;
+  expect(tagOf("{{.Name}}/{{.ID}}")).toEqual({
+    "com.example/role": "front",
+    A: "1",
+    tag: "web/0123456789ab",
+  });
+  expect(tagOf("{{ .ImageName }} {{.ImageID}} {{.FullID}}")["tag"]).toBe(
+    `busybox:1 fedcba987654 ${SUBJECT.id}`,
+  );
+  expect(() => tagOf("{{.Nope}}")).toThrow('invalid tag: ".Nope"');
+});
+
+test("syslog: addresses, facilities and formats", () => {
+  expect(parseSyslogAddress("udp://10.0.0.1")).toMatchObject({ host: "10.0.0.1", port: 514 });
+  expect(parseSyslogAddress("tcp+tls://[fe80::1]:6514")).toMatchObject({
+    kind: "tcp+tls",
+    host: "fe80::1",
+    port: 6514,
+  });
+  expect(parseSyslogAddress("unixgram:///dev/log")).toMatchObject({ path: "/dev/log" });
+  expect(() => parseSyslogAddress("http://x")).toThrow("unsupported syslog address: http://x");
+  const config = (Config: Record<string, string>) =>
+    parseLogConfig({ Type: "syslog", Config }, SUBJECT).forward;
+  expect(config({ "syslog-facility": "local3" })).toMatchObject({ facility: 19, format: "unix" });
+  expect(config({})).toMatchObject({ facility: 3, tag: "0123456789ab" });
+  expect(() => config({ "syslog-facility": "loud" })).toThrow("invalid syslog facility: loud");
+  expect(() => config({ "max-size": "1m" })).toThrow("unknown log opt 'max-size' for syslog");
+  const timeNs = 1_700_000_000_123_456_789n;
+  const format = (name: "unix" | "rfc3164" | "rfc5424micro") =>
+    formatSyslog(
+      { format: name, facility: 3, hostname: "h", tag: "web", pid: 7 },
+      { stream: "stderr", timeNs, text: "oh no" },
+    );
+  expect(format("unix")).toMatch(/^<27>Nov 1[45] \d\d:\d\d:20 web\[7\]: oh no$/);
+  expect(format("rfc3164")).toMatch(/^<27>Nov 1[45] \d\d:\d\d:20 h web\[7\]: oh no$/);
+  expect(format("rfc5424micro")).toBe("<27>1 2023-11-14T22:13:20.123456Z h web 7 web - oh no");
+});
+
+test("journal: a field a line, and its length before what has line feeds", () => {
+  const { forward } = parseLogConfig(
+    { Type: "journald", Config: { labels: "com.example/role", tag: "{{.Name}}" } },
+    SUBJECT,
+  );
+  if (forward?.kind !== "journald") throw new Error("not the journal");
+  const line = { stream: "stdout", timeNs: 1_700_000_000_000_000_001n, partial: false } as const;
+  const plain = Buffer.from(encodeJournal(forward.fields, { ...line, text: "hi" })).toString();
+  for (const field of [
+    "MESSAGE=hi",
+    "PRIORITY=6",
+    "CONTAINER_NAME=web",
+    "CONTAINER_ID=0123456789ab",
+    "CONTAINER_TAG=web",
+    "COM_EXAMPLE_ROLE=front",
+    "SYSLOG_TIMESTAMP=2023-11-14T22:13:20.000000001Z",
+  ]) {
+    expect(plain.split("\n")).toContain(field);
+  }
+  const two = Buffer.from(encodeJournal({}, { ...line, text: "a\nb" }));
+  expect(two.subarray(0, 20).toString("latin1")).toBe("MESSAGE\n\x03\0\0\0\0\0\0\0a\nb\n");
 });
