@@ -7,7 +7,6 @@
 
 import { existsSync, readFileSync } from "node:fs";
 import { request as httpRequest, type IncomingMessage, type RequestOptions } from "node:http";
-import { request as httpsRequest } from "node:https";
 import { homedir } from "node:os";
 import { join } from "node:path";
 import type { Duplex, Readable } from "node:stream";
@@ -48,14 +47,17 @@ export interface ApiClient {
 }
 
 interface Target {
-  readonly secure: boolean;
+  readonly request: typeof httpRequest;
   readonly options: RequestOptions;
 }
 
 /** Connects to `host`, else DOCKER_HOST, else skep's own socket. Nothing is sent yet. */
-export function createClient(host: string | undefined, env: NodeJS.ProcessEnv): ApiClient {
+export async function createClient(
+  host: string | undefined,
+  env: NodeJS.ProcessEnv,
+): Promise<ApiClient> {
   const address = host ?? env.SKEP_HOST ?? env.DOCKER_HOST ?? DEFAULT_HOST;
-  const target = parseTarget(address, env);
+  const target = await parseTarget(address, env);
   const version = env.DOCKER_API_VERSION ?? CLI_API_VERSION;
   const open = (method: string, path: string, options: CallOptions & { raw?: Readable } = {}) =>
     send(target, address, `/v${version}`, method, path, options);
@@ -75,9 +77,9 @@ export function createClient(host: string | undefined, env: NodeJS.ProcessEnv): 
   };
 }
 
-function parseTarget(address: string, env: NodeJS.ProcessEnv): Target {
+async function parseTarget(address: string, env: NodeJS.ProcessEnv): Promise<Target> {
   const [scheme, rest] = address.includes("://") ? address.split("://", 2) : ["tcp", address];
-  if (scheme === "unix") return { secure: false, options: { socketPath: rest } };
+  if (scheme === "unix") return { request: httpRequest, options: { socketPath: rest } };
   if (scheme !== "tcp" && scheme !== "http" && scheme !== "https") {
     throw new EngineError(
       "invalid-argument",
@@ -88,14 +90,16 @@ function parseTarget(address: string, env: NodeJS.ProcessEnv): Target {
     scheme === "https" || (env.DOCKER_TLS_VERIFY ?? "") !== "" || env.DOCKER_TLS === "1";
   const [hostname, port] = splitPort(rest ?? "");
   const options = { hostname, port: port ?? (secure ? 2376 : 2375) };
-  if (!secure) return { secure, options };
+  if (!secure) return { request: httpRequest, options };
   const folder = env.DOCKER_CERT_PATH ?? join(homedir(), ".docker");
   const pem = (name: string) => {
     const path = join(folder, name);
     return existsSync(path) ? { [name.replace(".pem", "")]: readFileSync(path) } : {};
   };
+  // Loading TLS takes longer than a whole command by the local socket.
+  const { request } = await import("node:https");
   return {
-    secure,
+    request,
     options: { ...options, ...pem("ca.pem"), ...pem("cert.pem"), ...pem("key.pem") },
   };
 }
@@ -126,8 +130,7 @@ function send(
 ): Promise<IncomingMessage> {
   return new Promise((resolve, reject) => {
     const json = options.body === undefined ? undefined : JSON.stringify(options.body);
-    const start = target.secure ? httpsRequest : httpRequest;
-    const request = start({
+    const request = target.request({
       ...target.options,
       method,
       path: pathWithQuery(prefix, path, options.query),
@@ -160,8 +163,7 @@ function upgrade(
 ): Promise<Hijacked> {
   return new Promise((resolve, reject) => {
     const json = options.body === undefined ? "" : JSON.stringify(options.body);
-    const start = target.secure ? httpsRequest : httpRequest;
-    const request = start({
+    const request = target.request({
       ...target.options,
       method: "POST",
       path: pathWithQuery(prefix, path, options.query),

@@ -6,7 +6,6 @@
 
 import { EngineError, messageOf } from "#base/error.ts";
 import type { Command } from "./command.ts";
-import { createClient } from "./http.ts";
 import { type FlagSpec, type FlagValues, flagUsages, parseFlags } from "./pflag.ts";
 import { VERSION } from "./version.ts";
 
@@ -143,10 +142,11 @@ async function runCommand(
     return 1;
   }
   try {
+    const { createClient } = await import("./http.ts");
     return await command.run({
       flags,
       args,
-      client: createClient(globals.list("host").at(-1), process.env),
+      client: await createClient(globals.list("host").at(-1), process.env),
       env: process.env,
       stdin: process.stdin,
       stdout: process.stdout,

@@ -27,7 +27,7 @@ import { hostProcesses, kill, powerCut } from "./power.ts";
 const MAX_HOSTS = 50;
 const START_TIMEOUT_MS = 60_000;
 
-function clientOf(host: LabHost): ApiClient {
+function clientOf(host: LabHost): Promise<ApiClient> {
   return createClient(host.socket, {});
 }
 
@@ -35,7 +35,7 @@ async function waitForEngine(host: LabHost): Promise<void> {
   const deadline = performance.now() + START_TIMEOUT_MS;
   for (;;) {
     try {
-      await clientOf(host).get("/info");
+      await (await clientOf(host)).get("/info");
       return;
     } catch (error) {
       if (performance.now() > deadline) {
@@ -82,7 +82,7 @@ async function makeSwarm(
   stdout: CommandContext["stdout"],
 ): Promise<void> {
   const [first, ...others] = hosts as readonly [LabHost, ...LabHost[]];
-  const leader = clientOf(first);
+  const leader = await clientOf(first);
   await leader.post("/swarm/init", {
     ListenAddr: "0.0.0.0:2377",
     AdvertiseAddr: first.address,
@@ -91,7 +91,7 @@ async function makeSwarm(
   const { JoinTokens } = await leader.get<SwarmObject>("/swarm");
   for (const host of others) {
     const role = host.number <= managers ? "manager" : "worker";
-    await clientOf(host).post("/swarm/join", {
+    await (await clientOf(host)).post("/swarm/join", {
       ListenAddr: "0.0.0.0:2377",
       AdvertiseAddr: host.address,
       RemoteAddrs: [`${first.address}:2377`],
@@ -141,7 +141,7 @@ async function stateOf(host: LabHost): Promise<{ engine: string; swarm: string }
     return { engine: hostProcesses(host).length > 0 ? "stopped" : "off", swarm: "" };
   }
   try {
-    const { Swarm } = await clientOf(host).get<{
+    const { Swarm } = await (await clientOf(host)).get<{
       Swarm: { LocalNodeState: string; ControlAvailable: boolean };
     }>("/info");
     const role = Swarm.ControlAvailable ? "manager" : "worker";
