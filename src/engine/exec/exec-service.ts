@@ -259,14 +259,15 @@ async function watchExec(context: ContainerContext, exec: Exec): Promise<void> {
     }
   }
   await drained(exec, clock);
+  // The client hears of the end first: what is left to do is ours alone.
+  finish(context, exec, exitCode);
+  publishExec(context, exec, "exec_die", { exitCode: String(exitCode) });
   await runtime
     .deleteExec(container.id, exec.id)
     .catch((error: unknown) =>
       log.debug("an ended exec cannot be deleted", { exec: exec.id, reason: messageOf(error) }),
     );
   await exec.io?.remove();
-  finish(context, exec, exitCode);
-  publishExec(context, exec, "exec_die", { exitCode: String(exitCode) });
 }
 
 async function drained(exec: Exec, clock: Clock): Promise<void> {
