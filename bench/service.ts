@@ -1,9 +1,10 @@
 /**
- * Fifty replicas on one host: from `service create` until all run, and from `service rm` until no
+ * Fifty replicas on one host: from `service create` until all run, what that takes of the CPUs
+ * (which another load on the machine hardly changes), and from `service rm` until no
  * container of them is left, on our engine and on dockerd's swarm mode side by side.
  */
 
-import { compare, seconds } from "./lib/compare.ts";
+import { compare, measurement, median, seconds } from "./lib/compare.ts";
 import { openDockerd } from "./lib/dockerd.ts";
 import { docker, type Engine, get } from "./lib/engine.ts";
 import { IMAGE, importImage } from "./lib/image.ts";
@@ -24,21 +25,28 @@ export async function run(report: Report): Promise<void> {
     await prepare(ours);
     const peer = await openDockerd();
     if (typeof peer !== "string") await prepare(peer);
-    const removals = new Map<Engine, number[]>();
-    const create = { name: `service create, ${REPLICAS} replicas running`, unit: "s" };
-    const measure = async (engine: Engine) => {
-      const created = await seconds(() => createService(engine));
+    const others = new Map<Engine, readonly [cpu: number, removal: number][]>();
+    const rounds = { unit: "s", rounds: ROUNDS, warmUp: 1, digits: 2 };
+    const create = { ...rounds, name: `service create, ${REPLICAS} replicas running` };
+    const created = await compare(ours, peer, create, async (engine) => {
+      const cpuBefore = engine.host.cpuSeconds();
+      const took = await seconds(() => createService(engine));
+      const cpu = engine.host.cpuSeconds() - cpuBefore;
       const removed = await seconds(() => removeService(engine));
-      removals.set(engine, [...(removals.get(engine) ?? []), removed]);
-      return created;
+      others.set(engine, [...(others.get(engine) ?? []), [cpu, removed]]);
+      return took;
+    });
+    report(created);
+    // What went with each creation, in the same order.
+    const no = typeof created.peer === "string" ? created.peer : undefined;
+    const row = (name: string, at: 0 | 1) => {
+      const middle = (engine: Engine) =>
+        median((others.get(engine) ?? []).slice(rounds.warmUp).map((round) => round[at]));
+      const theirs = no ?? (typeof peer === "string" ? peer : middle(peer));
+      report(measurement({ ...rounds, name }, middle(ours), theirs));
     };
-    report(await compare(ours, peer, { ...create, rounds: ROUNDS, warmUp: 1, digits: 2 }, measure));
-    const remove = { name: `service rm, all ${REPLICAS} containers gone`, unit: "s" };
-    report(
-      await compare(ours, peer, { ...remove, rounds: ROUNDS, warmUp: 1, digits: 2 }, (engine) =>
-        Promise.resolve(removals.get(engine)?.shift() ?? Number.NaN),
-      ),
-    );
+    row(`CPU time of that, all processes`, 0);
+    row(`service rm, all ${REPLICAS} containers gone`, 1);
   } finally {
     await undoAll();
   }

@@ -1,5 +1,6 @@
 /** Ours beside the peer's: rounds that alternate, so that the machine's moods hit both. */
 
+import { messageOf } from "../../src/base/error.ts";
 import type { Measurement } from "../report.ts";
 import type { Engine } from "./engine.ts";
 
@@ -12,7 +13,10 @@ export interface Comparison {
   readonly digits?: number;
 }
 
-/** Medians of what `measure` answers for each; smaller is better. A text stands for no peer. */
+/**
+ * Medians of what `measure` answers for each; smaller is better. A text stands for no peer, and a
+ * peer that fails is reported as such: it takes nothing away from what we have measured.
+ */
 export async function compare(
   ours: Engine,
   peer: Engine | string,
@@ -21,13 +25,21 @@ export async function compare(
 ): Promise<Measurement> {
   const mine: number[] = [];
   const theirs: number[] = [];
+  let failure: string | undefined;
   for (let round = -warmUp; round < rounds; round += 1) {
     const first = await measure(ours);
-    const second = typeof peer === "string" ? undefined : await measure(peer);
+    const second =
+      typeof peer === "string" || failure !== undefined
+        ? Number.NaN
+        : await measure(peer).catch((error: unknown) => {
+            failure = messageOf(error);
+            return Number.NaN;
+          });
     if (round < 0) continue;
     mine.push(first);
-    if (second !== undefined) theirs.push(second);
+    theirs.push(second);
   }
+  if (failure !== undefined) return measurement({ name, unit, digits }, median(mine), failure);
   return measurement(
     { name, unit, digits },
     median(mine),
