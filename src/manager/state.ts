@@ -41,7 +41,8 @@ export interface ClusterState {
    * Runs `write` against the newest state including what is still on its way, proposes its changes
    * as one entry and resolves when they are committed and applied here. `write` must be synchronous
    * and may be run only once. Leader only: otherwise EngineError `unavailable`. An empty change set
-   * is not proposed, but still waits for what it read to be committed.
+   * is not proposed, but still waits for what it read to be committed, and so does a refusal: an
+   * exception of `write`.
    */
   update<T>(actor: Actor, write: (tx: Tx) => T): Promise<T>;
   /** Batches in commit order, each exactly once, starting after the view at the time of the call. */

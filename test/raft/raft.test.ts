@@ -187,6 +187,32 @@ test("nothing is acknowledged that a majority does not have on disk", async () =
   await update;
 });
 
+test("nobody is refused for what is not committed yet", async () => {
+  const gate = new Gate();
+  await cluster.start("a");
+  await cluster.leader();
+  const fs = beforeDurableWrites(() => gate.pass());
+  const b = await cluster.start("b", { joins: ["a"], fs });
+  await cluster.start("c", { joins: ["a"], fs });
+  await eventually(10_000, "three voters", () => b.node.status().voters.length === 3);
+  const { state } = (await cluster.leader()).node;
+  gate.close();
+  const first = state.update("api", (tx) => tx.create("service", service("s1")));
+  let answered = false;
+  const second = state
+    .update("api", (tx) => tx.create("service", service("s1")))
+    .finally(() => {
+      answered = true;
+    });
+  second.catch(() => undefined);
+  await gate.reached(2);
+  // The name is taken by an object that may never come to be: that is no answer yet.
+  expect(answered).toBe(false);
+  gate.open();
+  await first;
+  await expect(second).rejects.toMatchObject({ code: "already-exists" });
+});
+
 test("a member that lagged behind the log gets a snapshot, and keeps it over a restart", async () => {
   const options = { snapshotEvery: 50, keepEntries: 5 };
   const members = await three(options);

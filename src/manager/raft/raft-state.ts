@@ -68,7 +68,14 @@ function createUpdate(options: RaftStateOptions): ClusterState["update"] {
       checkChange === undefined ? undefined : (change: Change) => checkChange(actor, change);
     const index = driver.nextIndex;
     const transaction = store.begin({ index, nowMs: clock.nowMs(), check });
-    const result = write(transaction);
+    let result: T;
+    try {
+      result = write(transaction);
+    } catch (refusal) {
+      // What it was refused for may be on its way still, and never come to pass.
+      await driver.drained();
+      throw refusal;
+    }
     const action = transaction.actions();
     if (action.length === 0) {
       // What was read may itself be on its way still.
