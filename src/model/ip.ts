@@ -85,6 +85,11 @@ export function prefixContains(prefix: Prefix, ip: Ip): boolean {
   return prefix.value >> shift === ip.value >> shift;
 }
 
+/** Whether they share an address: then one lies within the other. */
+export function prefixesOverlap(a: Prefix, b: Prefix): boolean {
+  return a.length <= b.length ? prefixContains(a, b) : prefixContains(b, a);
+}
+
 function expandEmbeddedIpv4(text: string): string | undefined {
   if (!text.includes(".")) return text;
   const at = text.lastIndexOf(":");

@@ -6,7 +6,9 @@
 import { create } from "@bufbuild/protobuf";
 import ipaddr from "ipaddr.js";
 import { EngineError, isErrorCode } from "#base/error.ts";
+import { type Prefix, parsePrefix, prefixesOverlap } from "#model/ip.ts";
 import { isIngress, isPredefined, PREDEFINED_LABEL } from "#model/network.ts";
+import { isNodeLocal } from "#plan/allocator/network-table.ts";
 import type { Tx } from "#store/types.ts";
 import {
   type CreateNetworkRequest,
@@ -54,6 +56,7 @@ export async function createNetwork(
     if (present !== undefined) {
       throw alreadyExists(`ingress network (${present.id}) is already present`);
     }
+    refuseOverlap(tx, network);
     insert(tx, network);
     return create(CreateNetworkResponseSchema, { network: tx.get("network", network.id) });
   });
@@ -108,6 +111,31 @@ export async function removeNetwork(
     tx.delete("network", id);
     return create(RemoveNetworkResponseSchema);
   });
+}
+
+/**
+ * Told at once; the allocator would only leave the network without addresses. Networks that are each
+ * node's own may lie wherever they like.
+ */
+function refuseOverlap(tx: Tx, wanted: Network): void {
+  if (isNodeLocal(wanted)) return;
+  const taken: Prefix[] = [];
+  for (const network of tx.all("network")) {
+    if (!isNodeLocal(network)) taken.push(...subnetsOf(network));
+  }
+  for (const subnet of subnetsOf(wanted)) {
+    if (taken.some((other) => prefixesOverlap(subnet, other))) {
+      throw precondition(
+        "invalid pool request: Pool overlaps with other one on this address space",
+      );
+    }
+    taken.push(subnet);
+  }
+}
+
+/** As given, or as asked for by one that has yet to be given them. */
+function subnetsOf({ ipam, spec }: Network): Prefix[] {
+  return (ipam ?? spec?.ipam)?.configs.flatMap(({ subnet }) => parsePrefix(subnet) ?? []) ?? [];
 }
 
 function refuseIngressInUse(tx: Tx): void {

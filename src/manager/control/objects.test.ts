@@ -162,6 +162,26 @@ describe("networks", () => {
     );
   });
 
+  test("keep off each other's addresses, unless each node has its own", async () => {
+    const context = fixture();
+    const at = (name: string, subnets: readonly string[], driver = "overlay") =>
+      network({
+        annotations: { name },
+        driverConfig: { name: driver },
+        ipam: { configs: subnets.map((subnet) => ({ subnet })) },
+      });
+    const overlaps =
+      "failed-precondition: invalid pool request: Pool overlaps with other one on this address space";
+    expect(await refusalOf(createNetwork(context, at("a", ["10.5.0.0/24"])))).toBe("ok");
+    expect(await refusalOf(createNetwork(context, at("b", ["10.5.0.128/25"])))).toBe(overlaps);
+    expect(await refusalOf(createNetwork(context, at("b", ["10.4.0.0/14"])))).toBe(overlaps);
+    expect(await refusalOf(createNetwork(context, at("b", ["10.6.0.0/24", "10.6.0.0/25"])))).toBe(
+      overlaps,
+    );
+    expect(await refusalOf(createNetwork(context, at("b", ["10.5.1.0/24"])))).toBe("ok");
+    expect(await refusalOf(createNetwork(context, at("c", ["10.5.0.0/24"], "macvlan")))).toBe("ok");
+  });
+
   test("stay while a service or a live task is on them", async () => {
     const context = fixture();
     const { network: made } = await createNetwork(context, network({}));

@@ -242,7 +242,7 @@ export class Allocator implements Planner {
       ? this.#endpoints.allocate({
           service,
           networkIds: networks.value.filter((networkId) => this.#table.hasAddresses(networkId)),
-          nameOf: (other) => tx.get("service", other)?.spec?.annotations?.name ?? other,
+          nameOf: (kind, other) => tx.get(kind, other)?.spec?.annotations?.name ?? other,
         })
       : networks;
     this.#outcomes.set(id, endpoint.ok ? { ok: true, value: true } : endpoint);

@@ -74,8 +74,8 @@ export interface EndpointNeeds {
   readonly service: Service;
   /** Ids of the networks that shall have a virtual address. */
   readonly networkIds: readonly string[];
-  /** For messages: the name of a service that holds a port. */
-  readonly nameOf: (serviceId: string) => string;
+  /** For messages: the name of a service that holds a port, or of a network that is full. */
+  readonly nameOf: (kind: "service" | "network", id: string) => string;
 }
 
 export class ServiceEndpoints {
@@ -125,7 +125,7 @@ export class ServiceEndpoints {
     after.spec = service.spec?.endpoint;
     if (full === undefined) return ok(after);
     this.letGo(service.id, after, before);
-    return err(`no address is free for a virtual IP in network ${full}`);
+    return err(`no address is free for a virtual IP in network ${needs.nameOf("network", full)}`);
   }
 
   /** Ports that are asked for by number come first, so that no dynamic one gets in their way. */
@@ -145,7 +145,9 @@ export class ServiceEndpoints {
       if (isIngressPort(port) && !this.#ports.take(port, service.id)) {
         const owner = this.#ports.ownerOf(port) ?? "";
         const number = port.publishedPort;
-        return fail(`port '${number}' is already in use by service '${nameOf(owner)}' (${owner})`);
+        return fail(
+          `port '${number}' is already in use by service '${nameOf("service", owner)}' (${owner})`,
+        );
       }
       given.set(port, port);
     }

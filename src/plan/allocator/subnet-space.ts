@@ -4,7 +4,7 @@
  * the nodes lead, as far as there is a choice.
  */
 
-import { type Prefix, parsePrefix, prefixContains } from "#model/ip.ts";
+import { type Prefix, parsePrefix, prefixesOverlap } from "#model/ip.ts";
 import { baseOf, formatPrefix } from "./address-pool.ts";
 import { NumberPool } from "./number-pool.ts";
 
@@ -54,7 +54,7 @@ export class SubnetSpace {
     const parsed = parsePrefix(subnet);
     if (parsed === undefined) return false;
     const prefix = baseOf(parsed);
-    for (const other of this.#used.values()) if (overlap(prefix, other)) return false;
+    for (const other of this.#used.values()) if (prefixesOverlap(prefix, other)) return false;
     this.#used.set(formatPrefix(prefix), prefix);
     this.#hold(prefix, 1);
     return true;
@@ -131,7 +131,7 @@ function cutsOf(
   { prefix: pool, cutLength, cuts }: Pool,
   prefix: Prefix,
 ): { readonly first: number; readonly last: number } | undefined {
-  if (!overlap(pool, prefix)) return undefined;
+  if (!prefixesOverlap(pool, prefix)) return undefined;
   if (prefix.length <= pool.length) return { first: cuts.first, last: cuts.last };
   const first = cutIndex(pool, cutLength, prefix);
   const count = prefix.length >= cutLength ? 1 : 2 ** (cutLength - prefix.length);
@@ -157,8 +157,4 @@ function poolOf(text: string, subnetSize: number): Pool[] {
   if (prefix.length > cutLength) return [];
   const count = Math.min(2 ** (cutLength - prefix.length), CUTS_MAX);
   return [{ prefix, cutLength, cuts: new NumberPool(0, count - 1), holders: new Map() }];
-}
-
-function overlap(a: Prefix, b: Prefix): boolean {
-  return prefixContains(a, b) || prefixContains(b, a);
 }

@@ -107,7 +107,18 @@ describe("planKernel", () => {
     expect(plan(turned)).toEqual(plan(NETWORK));
   });
 
-  test("without the node's own address, or for another driver, there is nothing", () => {
+  test("without an address of its own a node still leads to its tasks and to the others", () => {
+    const peers = NETWORK.peers.map((peer) =>
+      peer.nodeId === "n1" ? { ...peer, addresses: [] } : peer,
+    );
+    const [overlay] = plan({ ...NETWORK, peers }).overlays;
+    expect(overlay?.mac).toMatch(/^02:43:/);
+    expect(overlay?.addresses).toEqual([]);
+    expect(overlay?.neighbours).toEqual(plan(NETWORK).overlays[0]?.neighbours);
+    expect(overlay?.members).toEqual(["veth1"]);
+  });
+
+  test("where the node does not serve it, or for another driver, there is nothing", () => {
     expect(plan(NETWORK, { nodeId: "n9" }).overlays).toEqual([]);
     expect(plan({ ...NETWORK, driver: "macvlan" }).overlays).toEqual([]);
     expect(plan({ ...NETWORK, subnets: [] }).overlays).toEqual([]);

@@ -72,7 +72,7 @@ function deviceId(networkId: string): string {
   return networkId.replace(/[^A-Za-z0-9]/g, "_").slice(0, 12);
 }
 
-/** Undefined for a network without addresses of this node, or one that must not go in clear. */
+/** Undefined for a network that this node does not serve, or one that must not go in clear. */
 export function placeNetwork(
   table: NetworkTable,
   { nodeId, dataPath, encryption }: KernelInput,
@@ -80,13 +80,13 @@ export function placeNetwork(
   if (table.driver !== "overlay" || (table.encrypted && encryption === undefined)) return undefined;
   const peers = table.peers
     .flatMap((peer) => {
-      const placed = addressesOf(peer.addresses);
+      const placed = addressesOf(peer.addresses) ?? withoutAddress(peer.nodeId);
       const outer = canonical(peer.dataPathAddr);
       // The node itself knows its key before the tables do.
       const ownKey = peer.nodeId === nodeId ? encryption?.publicKey : undefined;
       const publicKey = ownKey ?? peer.publicKey;
       const end = table.encrypted ? innerAddress(publicKey) : outer;
-      if (placed === undefined || outer === undefined || end === undefined) return [];
+      if (outer === undefined || end === undefined) return [];
       return [{ ...placed, nodeId: peer.nodeId, dataPath: end, outer, publicKey }];
     })
     .sort((a, b) => (a.nodeId < b.nodeId ? -1 : 1));
@@ -138,6 +138,19 @@ function addressesOf(texts: readonly string[]): (Addresses & { readonly mac: str
   const [v4, v6] = ([4, 6] as const).map((family) => texts.find((one) => familyOf(one) === family));
   const mac = macOfAddresses(texts);
   return mac === undefined ? undefined : { v4: canonical(v4), v6: canonical(v6), mac };
+}
+
+/**
+ * A node that the network had no address left for: its tasks are reached, and have no gateway. Any
+ * MAC address will do that is nobody else's; tasks' begin with 02:42.
+ */
+function withoutAddress(nodeId: string): Addresses & { readonly mac: string } {
+  let hash = 0x811c9dc5;
+  for (const byte of new TextEncoder().encode(nodeId)) {
+    hash = Math.imul(hash ^ byte, 0x01000193) >>> 0;
+  }
+  const digits = hash.toString(16).padStart(8, "0").match(/../g) ?? [];
+  return { v4: undefined, v6: undefined, mac: ["02", "43", ...digits].join(":") };
 }
 
 /**
