@@ -166,6 +166,8 @@ export interface NetworkService {
   /** By name, id or unique prefix; `not-found` "network X not found". */
   inspect(reference: string): Promise<NetworkInspect>;
   list(filters: Filters): Promise<readonly NetworkInspect[]>;
+  /** The id of a network that this host knows, by its name. */
+  idOf(name: string): string | undefined;
   create(body: NetworkCreateBody): Promise<{ id: string; warning: string }>;
   remove(reference: string): Promise<void>;
   /**

@@ -102,6 +102,7 @@ export async function openHost(folder: string): Promise<Host> {
 /** The modes without a network of their own; everything else is not there. */
 const noNetworks: ContainerNetworks = {
   inspect: (name) => Promise.reject(new EngineError("not-found", `network ${name} not found`)),
+  idOf: () => undefined,
   resolve: (endpoints) => {
     const other = Object.keys(endpoints).find((name) => name !== "none" && name !== "host");
     if (other === undefined) return Promise.resolve(endpoints);

@@ -136,6 +136,9 @@ describe.each([...DOCKERS, "skep"])("%s", (program) => {
     await ok("stop", "-t", "0", "ctr");
     await ok("network", "connect", "one", "ctr");
     await ok("network", "disconnect", "two", "ctr");
+    // Stopped, it still tells which network it would be on: compose goes by the id.
+    const one = await ok("network", "inspect", "-f", "{{.Id}}", "one");
+    expect(await field("ctr", ".NetworkSettings.Networks.one.NetworkID")).toBe(one);
     await ok("start", "ctr");
     expect(await field("ctr", networks)).toBe("one");
   });

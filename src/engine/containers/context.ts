@@ -15,6 +15,7 @@ import type { TaskExit, TaskRuntime } from "./task-runtime.ts";
 export type ContainerNetworks = Pick<
   NetworkService,
   | "inspect"
+  | "idOf"
   | "resolve"
   | "attach"
   | "attached"

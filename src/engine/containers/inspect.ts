@@ -29,13 +29,18 @@ export interface SizeFields {
   readonly SizeRootFs?: number;
 }
 
-/** Host path of a volume by name; "" when it is gone. */
-export type VolumePath = (name: string) => string;
+/** What other parts of the engine know of what a container names. */
+export interface Lookup {
+  /** Host path of a volume; "" when it is gone. */
+  readonly volumePath: (name: string) => string;
+  /** Id of a network; "" when it is gone. */
+  readonly networkId: (name: string) => string;
+}
 
 export function toInspect(
   container: Container,
   files: FilePaths,
-  volumePath: VolumePath,
+  lookup: Lookup,
   size: SizeFields,
 ): ContainerInspect {
   const { record, state } = container;
@@ -61,9 +66,9 @@ export function toInspect(
     HostConfig: toHostConfig(record.hostConfig),
     GraphDriver: { Name: record.snapshotter, Data: null },
     ...size,
-    Mounts: mountPoints(container, volumePath),
+    Mounts: mountPoints(container, lookup),
     Config: toConfig(record.config, record.imageId),
-    NetworkSettings: toNetworkSettings(container),
+    NetworkSettings: toNetworkSettings(container, lookup),
   };
 }
 
@@ -155,7 +160,7 @@ function toState({ state, health }: Container): ContainerState {
   };
 }
 
-function mountPoints({ record }: Container, volumePath: VolumePath): MountPoint[] {
+function mountPoints({ record }: Container, { volumePath }: Lookup): MountPoint[] {
   return record.mounts
     .filter(({ type }) => type !== "tmpfs")
     .map((mount) =>
@@ -163,18 +168,39 @@ function mountPoints({ record }: Container, volumePath: VolumePath): MountPoint[
     );
 }
 
-/** What it got while it runs, else what it asked for. */
-function endpointsOf({ record, state }: Container): Record<string, EndpointSettings> {
+/** What it got while it runs, else what it asked for and which network that would be. */
+function endpointsOf(
+  { record, state }: Container,
+  { networkId }: Lookup,
+): Record<string, EndpointSettings> {
   const endpoints: Record<string, EndpointSettings> = {};
-  for (const [name, endpoint] of Object.entries(record.endpoints)) endpoints[name] = endpoint;
+  for (const [name, endpoint] of Object.entries(record.endpoints)) {
+    endpoints[name] = { ...NO_ENDPOINT, NetworkID: networkId(name), ...endpoint };
+  }
   for (const { networkName, endpoint } of state.network.networks) {
     endpoints[networkName] = endpoint;
   }
   return endpoints;
 }
 
-function toNetworkSettings(container: Container): NetworkSettings {
-  const endpoints = endpointsOf(container);
+const NO_ENDPOINT: EndpointSettings = {
+  IPAMConfig: null,
+  Links: null,
+  Aliases: null,
+  MacAddress: "",
+  DriverOpts: null,
+  EndpointID: "",
+  Gateway: "",
+  IPAddress: "",
+  IPPrefixLen: 0,
+  IPv6Gateway: "",
+  GlobalIPv6Address: "",
+  GlobalIPv6PrefixLen: 0,
+  DNSNames: null,
+};
+
+function toNetworkSettings(container: Container, lookup: Lookup): NetworkSettings {
+  const endpoints = endpointsOf(container, lookup);
   const bridge = endpoints["bridge"] ?? {};
   const { state, record } = container;
   const exposed = Object.keys(record.config.ExposedPorts ?? {}).map(
@@ -205,7 +231,7 @@ function toNetworkSettings(container: Container): NetworkSettings {
 
 export function toSummary(
   container: Container,
-  volumePath: VolumePath,
+  lookup: Lookup,
   nowMs: number,
   size: SizeFields,
 ): ContainerSummary {
@@ -223,8 +249,8 @@ export function toSummary(
     State: state.phase,
     Status: describeStatus(state, container.health, nowMs),
     HostConfig: { NetworkMode: record.hostConfig.NetworkMode ?? "bridge" },
-    NetworkSettings: { Networks: endpointsOf(container) },
-    Mounts: mountPoints(container, volumePath),
+    NetworkSettings: { Networks: endpointsOf(container, lookup) },
+    Mounts: mountPoints(container, lookup),
   };
 }
 

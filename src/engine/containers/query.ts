@@ -11,13 +11,7 @@ import { rootfsOf } from "../files/view.ts";
 import type { Filters } from "../ports.ts";
 import type { Container } from "./container.ts";
 import type { ContainerContext } from "./context.ts";
-import {
-  type FilePaths,
-  type SizeFields,
-  toInspect,
-  toSummary,
-  type VolumePath,
-} from "./inspect.ts";
+import { type FilePaths, type Lookup, type SizeFields, toInspect, toSummary } from "./inspect.ts";
 import {
   checkListFilters,
   checkPruneFilters,
@@ -55,11 +49,11 @@ export async function listContainers(
     .filter((container) => matchesListFilters(container, filters, scope))
     .sort(newestFirst)
     .slice(0, limit > 0 ? limit : undefined);
-  const paths = await volumePaths(context, found);
+  const lookup = await lookupFor(context, found);
   const nowMs = context.clock.nowMs();
   return await Promise.all(
     found.map(async (container) =>
-      toSummary(container, paths, nowMs, options.size ? await sizes(context, container) : {}),
+      toSummary(container, lookup, nowMs, options.size ? await sizes(context, container) : {}),
     ),
   );
 }
@@ -75,8 +69,8 @@ export async function inspectContainer(
     hostname: context.store.filePath(id, "hostname"),
     hosts: context.store.filePath(id, "hosts"),
   };
-  const paths = await volumePaths(context, [container]);
-  return toInspect(container, files, paths, size ? await sizes(context, container) : {});
+  const lookup = await lookupFor(context, [container]);
+  return toInspect(container, files, lookup, size ? await sizes(context, container) : {});
 }
 
 export async function pruneContainers(
@@ -126,10 +120,10 @@ async function resolveImages(
   return ids;
 }
 
-async function volumePaths(
+async function lookupFor(
   context: ContainerContext,
   containers: readonly Container[],
-): Promise<VolumePath> {
+): Promise<Lookup> {
   const paths = new Map<string, string>();
   for (const { record } of containers) {
     for (const { type, source } of record.mounts) {
@@ -138,7 +132,10 @@ async function volumePaths(
       paths.set(source, volume?.Mountpoint ?? "");
     }
   }
-  return (name) => paths.get(name) ?? "";
+  return {
+    volumePath: (name) => paths.get(name) ?? "",
+    networkId: (name) => context.networks.idOf(name) ?? "",
+  };
 }
 
 /** What the container wrote, and that together with its image. */

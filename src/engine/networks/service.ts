@@ -141,6 +141,12 @@ class LocalNetworks implements NetworkStore {
     return filterNetworks([...ours, ...others], filters);
   }
 
+  idOf(name: string): string | undefined {
+    const { networks, hosted } = this.#state;
+    const local = [...networks.values()].find(({ record }) => record.name === name);
+    return local?.record.id ?? [...hosted.values()].find((other) => other.name === name)?.id;
+  }
+
   create(body: NetworkCreateBody): Promise<{ id: string; warning: string }> {
     return this.#lock.run("networks", () => this.#create(body));
   }
