@@ -64,6 +64,16 @@ describe("a question", () => {
     expect(verdict).toEqual(wanted);
   });
 
+  it("is ours when one family alone is known", () => {
+    const six: NameSource = {
+      lookup: (_, name, family) => (name === "six" && family === 6 ? ["fd00::2"] : undefined),
+      reverse: () => undefined,
+    };
+    const asked = (type: string) => answerQuestion({ name: "six", type }, ASKER, six, 0);
+    expect(asked("AAAA")).toEqual(found("AAAA", "fd00::2"));
+    expect(asked("A")).toEqual({ kind: "nothing" });
+  });
+
   it("finds an address by the name that stands for it in reverse", () => {
     const four = fc.ipV4();
     fc.assert(

@@ -105,6 +105,15 @@ describe("a query", () => {
     const two = Buffer.from(bytes);
     two.writeUInt16BE(2, 4);
     expect(readQuery(two)).toEqual({ kind: "refuse", id: 77, rcode: RCODE.malformed });
+    const pair = encode({
+      type: "query",
+      id: 77,
+      questions: [
+        { type: "A", name: "a" },
+        { type: "A", name: "b" },
+      ],
+    });
+    expect(readQuery(pair)).toEqual({ kind: "refuse", id: 77, rcode: RCODE.malformed });
     const many = Buffer.from(bytes);
     many.writeUInt16BE(0xffff, 10);
     expect(readQuery(many)).toEqual({ kind: "refuse", id: 77, rcode: RCODE.malformed });
@@ -134,6 +143,7 @@ describe("an answer of ours", () => {
         const kept = packet.answers ?? [];
         expect(packet).toMatchObject({ id: asked.id, type: "response", flag_ra: true });
         expect(packet.questions).toMatchObject([{ name: asked.name, type: "A" }]);
+        expect(packet.additionals).toHaveLength(asked.edns ? 1 : 0);
         expect(packet.flag_tc).toBe(kept.length < count);
         expect(kept.map((answer) => "data" in answer && answer.data)).toEqual(
           answers.slice(0, kept.length).map((answer) => "data" in answer && answer.data),
@@ -188,6 +198,32 @@ describe("an answer of others", () => {
         },
       ),
     );
+  });
+
+  it("that is cut short anywhere is none; extensions have no time to live", () => {
+    const opt: Answer = {
+      type: "OPT",
+      name: ".",
+      udpPayloadSize: 1232,
+      extendedRcode: 0,
+      ednsVersion: 0,
+      flags: 0x8000,
+      flag_do: true,
+      options: [],
+    };
+    const whole = replyBytes(1, "a.example", [60, 90], { additionals: [opt] });
+    for (const message of [whole, replyBytes(1, "a.example", [60])]) {
+      for (let length = 0; length < message.length; length += 1) {
+        expect(readReply(message.subarray(0, length)), String(length)).toBeUndefined();
+      }
+    }
+    const reply = readReply(whole);
+    if (reply === undefined) throw new Error("no reply");
+    expect(reply).toMatchObject({ ttl: 60, negative: false });
+    expect(reply.ttlOffsets).toHaveLength(2);
+    const query = queryBytes({ id: 1, name: "a.example", type: "A", edns: true });
+    const [kept] = decode(replyTo(query, reply, 10)).additionals ?? [];
+    expect(kept).toMatchObject({ type: "OPT", flag_do: true });
   });
 
   it("to another question is told apart", () => {

@@ -77,6 +77,15 @@ describe("names of containers", () => {
     );
   });
 
+  it("an address that has moved on keeps its new holder's name", () => {
+    const index = new ContainerNames();
+    index.set("c1", [endpoint("n1", ["old"], 2, true)]);
+    index.set("c2", [endpoint("n1", ["new"], 2, true)]);
+    index.set("c1", []);
+    expect(index.reverse("n1", "10.0.0.2")).toBe("new");
+    expect(index.reverse("n1", "fd00::2")).toBe("new");
+  });
+
   it("come from the first source that knows them, alone", () => {
     const source = (names: Record<string, readonly string[]>): NameSource => ({
       lookup: (_, name) => names[name],

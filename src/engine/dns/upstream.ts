@@ -106,12 +106,12 @@ function askUdp(query: Buffer, { address, netns }: Upstream, clock: Clock): Prom
   });
 }
 
-function askTcp(query: Buffer, { address, netns }: Upstream, clock: Clock): Promise<Reply> {
+async function askTcp(query: Buffer, { address, netns }: Upstream, clock: Clock): Promise<Reply> {
   const socket =
     netns === undefined
       ? connect({ host: address, port: PORT })
       : new Socket({ fd: connectSocket({ address, port: PORT }, netns) });
-  return new Promise<Reply>((resolve, reject) => {
+  return await new Promise<Reply>((resolve, reject) => {
     const timer = clock.setTimer(ATTEMPT_MS, () => end(silent(address)));
     let buffered = Buffer.alloc(0);
     const end = (result: Reply | Error) => {
