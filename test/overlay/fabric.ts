@@ -42,6 +42,8 @@ export interface Fabric {
   readonly client: Place & { readonly v4: string; readonly v6: string };
   /** Answers TCP and UDP with its name and the address that it sees. */
   serve(where: Place, port: number, name: string): Promise<void>;
+  /** A Node program that says something when it is ready. */
+  start(where: Place, source: string, ...args: readonly string[]): Promise<void>;
   /** A program that runs until the end; what it has written so far. */
   watch(where: Place, ...command: readonly string[]): { text(): string };
   end(): Promise<void>;
@@ -104,7 +106,8 @@ export async function makeFabric(count: number): Promise<Fabric> {
     return {
       hosts,
       client: { netnsPath: client.path, v4: `${SWITCH4}.99`, v6: `${SWITCH6}99` },
-      serve: (where, port, name) => serve(where, port, name, children),
+      serve: (where, port, name) => start(children, where, SERVER, String(port), name),
+      start: (where, source, ...args) => start(children, where, source, ...args),
       watch: ({ netnsPath }, ...command) => {
         const child = spawn("nsenter", [`--net=${netnsPath}`, ...command], {
           stdio: ["ignore", "pipe", "inherit"],
@@ -231,13 +234,13 @@ udp.on("message", (_, from) => udp.send(answer(from.address), from.port, from.ad
 tcp.listen(port, "::", () => udp.bind(port, "::", () => console.log("ready")));
 `;
 
-async function serve(
-  where: Place,
-  port: number,
-  name: string,
+async function start(
   children: Set<ChildProcess>,
+  { netnsPath }: Place,
+  source: string,
+  ...args: readonly string[]
 ): Promise<void> {
-  const words = [`--net=${where.netnsPath}`, process.execPath, "-e", SERVER, String(port), name];
+  const words = [`--net=${netnsPath}`, process.execPath, "-e", source, ...args];
   const child = spawn("nsenter", words, { stdio: ["ignore", "pipe", "inherit"] });
   children.add(child);
   await new Promise<void>((resolve, reject) => {

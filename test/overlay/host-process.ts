@@ -81,7 +81,9 @@ async function obey(order: Order): Promise<unknown> {
           ...(v4 === undefined ? {} : { IPv4Address: v4 }),
           ...(v6 === undefined ? {} : { IPv6Address: v6 }),
         };
-        return [name, { IPAMConfig: config }];
+        const id = [...overlay.tables.values()].find((table) => table.name === name)?.networkId;
+        // As a task's container asks for it: with network and address from the managers.
+        return [name, { IPAMConfig: config, ...(id === undefined ? {} : { NetworkID: id }) }];
       });
       return networks.attach(order.sandbox, Object.fromEntries(endpoints), []);
     }
