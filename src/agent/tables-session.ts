@@ -37,12 +37,11 @@ export async function followTables(
   options: TablesSessionOptions,
   signal: AbortSignal,
 ): Promise<never> {
-  const session = new TablesSession(options, signal);
-  try {
-    return await session.run();
-  } finally {
-    options.onSource("lost");
-  }
+  // At once, and never later: a message may still be on its way into the kernel when the next session
+  // has long begun to follow.
+  const lost = () => options.onSource("lost");
+  signal.addEventListener("abort", lost, { once: true });
+  return new TablesSession(options, signal).run();
 }
 
 class TablesSession {
@@ -94,6 +93,7 @@ class TablesSession {
         const [first = message, ...rest] = parts;
         parts = [];
         await this.#options.apply(joinParts(first, rest));
+        this.#signal.throwIfAborted();
         this.#backoffMs = 0;
         this.#options.onSource("following");
         this.#acknowledge(message.revision);

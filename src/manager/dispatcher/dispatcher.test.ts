@@ -1,7 +1,9 @@
 import { create, type MessageInitShape } from "@bufbuild/protobuf";
 import { durationFromMs } from "@bufbuild/protobuf/wkt";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
+import { must } from "#base/invariant.ts";
 import type { Random } from "#base/ports.ts";
+import { hasLetGo } from "#model/task.ts";
 import type { RpcContext } from "#platform/grpc/server.ts";
 import { silentLog } from "#platform/log.ts";
 import { realRandom } from "#platform/real-ports.ts";
@@ -433,6 +435,25 @@ describe("reports", () => {
     await report("n1", id, ["t1", TaskState.PREPARING]);
     await turn();
     expect(taskState("t1")).toBe(TaskState.RUNNING);
+  });
+
+  test("say when a task has ended that a manager had rejected without asking its node", async () => {
+    await assign({ id: "t1", nodeId: "n1", status: { state: TaskState.RUNNING } });
+    const { id } = await register("n1");
+    await state.update("enforcer", (tx) => {
+      const task = must(tx.get("task", "t1"), "t1");
+      const status = { ...must(task.status, "status"), state: TaskState.REJECTED };
+      tx.update("task", { ...task, status });
+    });
+    const task = () => must(state.view().get("task", "t1"), "t1");
+    expect(hasLetGo(task())).toBe(false);
+    await report("n1", id, ["t1", TaskState.RUNNING]);
+    await clock.advance(0);
+    expect(hasLetGo(task())).toBe(false);
+    await report("n1", id, ["t1", TaskState.SHUTDOWN]);
+    await clock.advance(0);
+    expect(hasLetGo(task())).toBe(true);
+    expect(taskState("t1")).toBe(TaskState.REJECTED);
   });
 
   test("of tasks of other nodes are refused as a whole; of deleted ones they are ignored", async () => {
