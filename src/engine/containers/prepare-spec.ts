@@ -16,6 +16,7 @@ import type { ContainerContext } from "./context.ts";
 import { resolveDevices } from "./devices.ts";
 import { renderHosts, renderResolvConf } from "./host-files.ts";
 import type { OciSpec } from "./oci-spec.ts";
+import { requirePropagation } from "./propagation.ts";
 import type { ContainerRecord, MountSpec } from "./record.ts";
 import { layersOf, readRootfsText } from "./rootfs-view.ts";
 import { chooseSeccomp } from "./seccomp.ts";
@@ -154,6 +155,7 @@ async function resolveMount(
     }
     case "bind":
       if (spec.createSource) await ensureSource(spec.source);
+      await requirePropagation(spec.source, spec.propagation);
       return { spec, hostPath: spec.source };
   }
 }

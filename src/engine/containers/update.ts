@@ -1,6 +1,6 @@
 /** Changes that a container takes without being made anew: its name, its limits, its policy. */
 
-import { EngineError } from "#base/error.ts";
+import { EngineError, messageOf } from "#base/error.ts";
 import type { ContainerUpdateBody, HostConfig } from "#wire/docker/containers.ts";
 import type { Container } from "./container.ts";
 import { type ContainerContext, publishEvent } from "./context.ts";
@@ -26,7 +26,13 @@ export async function renameContainer(
         "Renaming a container with the same name as its current name",
       );
     }
-    context.registry.reserveName(name, container.id);
+    try {
+      context.registry.reserveName(name, container.id);
+    } catch (error) {
+      throw new EngineError("conflict", `Error when allocating new name: ${messageOf(error)}`, {
+        cause: error,
+      });
+    }
     try {
       const record = { ...container.record, name };
       await context.store.saveRecord(record);

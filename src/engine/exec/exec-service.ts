@@ -38,6 +38,8 @@ export interface Exec {
 
 /** An ended exec can be inspected this long. */
 const KEPT_MS = 5 * 60_000;
+const NOT_RUNNABLE = 126;
+const NOT_FOUND = 127;
 const DRAIN_TIMEOUT_MS = 2_000;
 
 export interface ExecService {
@@ -198,7 +200,8 @@ async function failStart(context: ContainerContext, exec: Exec, thrown: unknown)
   const { error, exitCode } = describeStartError(thrown, exec.body.Cmd?.[0] ?? "");
   await context.runtime.deleteExec(exec.container.id, exec.id).catch(() => undefined);
   await exec.io?.remove();
-  finish(context, exec, exitCode);
+  // Docker's code of an exec that cannot be run, whatever the reason, unless there is no program.
+  finish(context, exec, exitCode === NOT_FOUND ? exitCode : NOT_RUNNABLE);
   return new EngineError(
     error.code,
     error.message.replace(/^failed to create task for container: /, ""),

@@ -13,7 +13,7 @@ export function nodePlugins(volumeDrivers: readonly string[]): HostFacts["plugin
   return [
     ...["bridge", "host", "macvlan", "null", "overlay"].map((name) => ({ type: "Network", name })),
     ...volumeDrivers.map((name) => ({ type: "Volume", name })),
-    ...["json-file", "local", "none"].map((name) => ({ type: "Log", name })),
+    ...["journald", "json-file", "local", "none", "syslog"].map((name) => ({ type: "Log", name })),
   ];
 }
 
