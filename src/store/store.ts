@@ -95,7 +95,8 @@ class MemoryStore implements Store {
     const last = this.#flying.at(-1);
     const base = last?.index ?? this.#index;
     invariant(options.index > base, "a transaction comes after all that is in flight");
-    return new Transaction(last?.state ?? this.#committed, options);
+    const beneath = this.#flying.map(({ changes }) => changes);
+    return new Transaction(last?.state ?? this.#committed, options, beneath);
   }
 
   push(transaction: Transaction): void {

@@ -43,13 +43,20 @@ interface Touched {
 
 export class Transaction implements Tx {
   readonly index: number;
+  /** What was on its way when the transaction began, oldest first: it sees all of that. */
+  readonly beneath: readonly (readonly Change[])[];
   readonly #options: TransactionOptions;
   readonly #draft: Draft;
   readonly #log: Change[] = [];
   readonly #touched = new Map<string, Touched>();
 
-  constructor(base: State, options: TransactionOptions) {
+  constructor(
+    base: State,
+    options: TransactionOptions,
+    beneath: readonly (readonly Change[])[] = [],
+  ) {
     this.index = options.index;
+    this.beneath = beneath;
     this.#options = options;
     this.#draft = new Draft(base);
   }
@@ -182,6 +189,18 @@ export class Transaction implements Tx {
 export function changesInFlight(tx: Tx): readonly Change[] {
   if (tx instanceof Transaction) return tx.log;
   throw new EngineError("internal", "not a transaction of this store");
+}
+
+/**
+ * The changes that the transaction sees although nobody was told of them yet: they are proposed and
+ * not committed. Whoever decides by what he was told, and writes by this transaction, must take
+ * them in first.
+ */
+export function* changesBeneath(tx: Tx): Iterable<Change> {
+  if (!(tx instanceof Transaction)) {
+    throw new EngineError("internal", "not a transaction of this store");
+  }
+  for (const changes of tx.beneath) yield* changes;
 }
 
 /** True for the refusal of an update whose object is not the newest. */

@@ -169,3 +169,42 @@ function reignEnds(state: LocalState): Promise<void> {
   });
   return ended.promise;
 }
+
+describe("what is committed", () => {
+  it("is told at the next turn, also when the watch has not told of it yet", async () => {
+    const state = createLocalState({ clock: realClock, random: realRandom });
+    open.push(state);
+    const batches: AsyncIterable<never> = {
+      [Symbol.asyncIterator]: () => ({ next: () => new Promise(() => undefined) }),
+    };
+    const told: string[] = [];
+    const first = deferred();
+    const second = deferred();
+    const listens: Planner = {
+      name: "leader",
+      start: (context) => context.wakeAt(context.nowMs + 1),
+      step: (_context, changes) => {
+        for (const { kind, object } of changes) told.push(`${kind} ${object.id}`);
+        if (told.length > 0) second.resolve();
+        first.resolve();
+      },
+    };
+    const stop = new AbortController();
+    const running = runReconciler(
+      {
+        state: { ...state, viewAndWatch: () => ({ view: state.view(), batches }) },
+        clock: realClock,
+        random: realRandom,
+        log: silentLog,
+        planners: () => [listens],
+      },
+      stop.signal,
+    );
+    await first.promise;
+    await state.update("ca", (tx) => tx.create("node", create(NodeSchema, { id: "n1" })));
+    await second.promise;
+    expect(told).toEqual(["node n1"]);
+    stop.abort();
+    await running;
+  });
+});

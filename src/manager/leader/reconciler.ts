@@ -6,7 +6,7 @@
  * is thrown away; whoever leads next starts from the store.
  */
 
-import { isErrorCode } from "#base/error.ts";
+import { EngineError, isErrorCode } from "#base/error.ts";
 import { newId } from "#base/ids.ts";
 import type { Clock, Log, Random, Timer } from "#base/ports.ts";
 import type { Planner } from "#plan/planner.ts";
@@ -60,7 +60,8 @@ class Reign {
   readonly #stop: () => void;
   #begun = false;
   #inFlight = 0;
-  #committed: Change[] = [];
+  /** Index up to which the planners were told what was committed. */
+  #told = 0;
   /** A reason to take a turn that has not been acted upon. */
   #due = true;
   #called: Deferred<void> | undefined;
@@ -78,7 +79,8 @@ class Reign {
   async run(): Promise<void> {
     const { state } = this.#options;
     // Before the first turn, so that nothing is committed in between without being told.
-    const { batches } = state.viewAndWatch({ signal: this.#signal });
+    const { view, batches } = state.viewAndWatch({ signal: this.#signal });
+    this.#told = view.index;
     void this.#follow(batches);
     while (!this.#signal.aborted) {
       if (this.#failure !== undefined) throw this.#failure.error;
@@ -93,10 +95,11 @@ class Reign {
     this.#signal.removeEventListener("abort", this.#stop);
   }
 
+  /** The watch only says that there is something; a turn takes in whatever there is by then. */
   async #follow(batches: AsyncIterable<ChangeBatch>): Promise<void> {
     try {
-      for await (const { changes } of batches) {
-        for (const change of changes) this.#committed.push(change);
+      for await (const { index } of batches) {
+        if (index <= this.#told) continue;
         this.#due = true;
         this.#call();
       }
@@ -147,8 +150,7 @@ class Reign {
     const { clock, random } = this.#options;
     const nowMs = clock.nowMs();
     while (this.#wakes.take(nowMs) !== undefined);
-    const committed = this.#committed;
-    this.#committed = [];
+    const committed = this.#takeCommitted();
     const makeId = () => newId(random);
     if (!this.#begun) ensureNetworks(tx, makeId);
     this.#begun = true;
@@ -162,6 +164,23 @@ class Reign {
       },
       committed,
     );
+  }
+
+  /**
+   * All that is committed and not told yet. The transaction sees it; planners that did not would
+   * write from what they remember, and take it back.
+   */
+  #takeCommitted(): Change[] {
+    const committed: Change[] = [];
+    for (;;) {
+      const batch = this.#options.state.batchAfter(this.#told);
+      if (batch === undefined) return committed;
+      if (batch === "unavailable") {
+        throw new EngineError("out-of-range", "the planners fell behind the store");
+      }
+      this.#told = batch.index;
+      for (const change of batch.changes) committed.push(change);
+    }
   }
 
   #landed(): undefined {

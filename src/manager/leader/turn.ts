@@ -6,7 +6,7 @@
 
 import { invariant } from "#base/invariant.ts";
 import type { PlanContext, Planner } from "#plan/planner.ts";
-import { changesInFlight } from "#store/transaction.ts";
+import { changesBeneath, changesInFlight } from "#store/transaction.ts";
 import type { Change, Tx } from "#store/types.ts";
 import { ChangeStream } from "./change-stream.ts";
 import { TurnSize, TurnTx } from "./turn-tx.ts";
@@ -42,8 +42,14 @@ export class Turns {
   /** Runs a turn; `committed` are the changes that the watch told of since the last one. */
   run(input: TurnInput, committed: readonly Change[]): TurnResult {
     const turn = new Turn(this.#planners, this.#stream, input);
-    if (this.#started) turn.tellCommitted(committed);
-    else turn.start();
+    if (this.#started) {
+      turn.tell(committed);
+      // Planners write on top of what the dispatcher and clients have on its way: what they know
+      // must not be older, or they would take it back.
+      turn.tell(changesBeneath(input.tx));
+    } else {
+      turn.start();
+    }
     this.#started = true;
     turn.settle();
     return turn.result();
@@ -73,8 +79,8 @@ class Turn {
     stream.newTurn();
   }
 
-  tellCommitted(committed: readonly Change[]): void {
-    for (const change of committed) this.#stream.tell(this.#input.tx, change);
+  tell(changes: Iterable<Change>): void {
+    for (const change of changes) this.#stream.tell(this.#input.tx, change);
   }
 
   start(): void {

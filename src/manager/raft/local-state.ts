@@ -67,6 +67,7 @@ export function createLocalState(options: LocalStateOptions): LocalState {
     },
     watch: (watching) => feed.watch(watching),
     viewAndWatch: (watching) => feed.viewAndWatch(watching),
+    batchAfter: (index) => store.batchAfter(index),
     isLeader: () => leadership.leads,
     leader: () => (leadership.leads ? { nodeId, addr } : undefined),
     onLeadership: (lead) => leadership.register(lead),

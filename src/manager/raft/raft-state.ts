@@ -44,6 +44,7 @@ export function createRaftState(options: RaftStateOptions): ClusterState {
     update,
     watch: (watching) => feed.watch(watching),
     viewAndWatch: (watching) => feed.viewAndWatch(watching),
+    batchAfter: (index) => store.batchAfter(index),
     isLeader: () => leadership.leads,
     leader: () => {
       const member = members.get(driver()?.leadId ?? 0);
