@@ -21,7 +21,7 @@ import type { Executor, TablesSource } from "./executor.ts";
 import { createLogSubscriptions } from "./log-subscriptions.ts";
 import { createReporter, type Reporter } from "./reporter.ts";
 import { runSession } from "./session.ts";
-import { openTaskStore } from "./task-store.ts";
+import { openTaskStore, type TaskStore } from "./task-store.ts";
 import { createWorker, type Worker } from "./worker.ts";
 
 /** A manager that was picked, and a channel that has proven both identities. */
@@ -47,6 +47,8 @@ export interface AgentOptions {
   readonly log: Log;
   /** `<data root>/swarm`; the agent writes below `worker/tasks`. */
   readonly dataDir: string;
+  /** Where tasks are kept instead of files in `dataDir`. */
+  readonly store?: TaskStore;
   /** What the node's certificate says, as the cluster's root rotation needs to know it. */
   readonly tlsInfo?: () => NodeTLSInfo | undefined;
   /** Managers, root certificate, keys and this node's record, whenever a manager sends them. */
@@ -81,7 +83,8 @@ const DESCRIBE_PERIOD_MS = 20_000;
 const PREPARE_LIMIT = 8;
 
 export async function startAgent(options: AgentOptions): Promise<Agent> {
-  const store = await openTaskStore(join(options.dataDir, "worker", "tasks"), options.log);
+  const store =
+    options.store ?? (await openTaskStore(join(options.dataDir, "worker", "tasks"), options.log));
   const reporter = createReporter(options.log);
   const worker = createWorker({
     executor: options.executor,

@@ -106,7 +106,7 @@ export function createReporter(log: Log): Reporter {
 }
 
 /** The manager answered, and its answer is about the task and not about the session. */
-function isRefusal(error: unknown): boolean {
+export function isRefusal(error: unknown): boolean {
   return (
     isErrorCode(error, "permission-denied") &&
     messageOf(error) === "cannot update a task not assigned this node"

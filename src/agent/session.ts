@@ -22,7 +22,7 @@ import {
 } from "#wire/gen/swarmkit/dispatcher_pb.js";
 import { LogBroker, type SubscriptionMessage } from "#wire/gen/swarmkit/logbroker_pb.js";
 import { type NodeDescription, NodeDescriptionSchema } from "#wire/gen/swarmkit/types_pb.js";
-import type { StatusSender } from "./reporter.ts";
+import { isRefusal, type StatusSender } from "./reporter.ts";
 import { followTables, type TablesSessionOptions } from "./tables-session.ts";
 
 export interface SessionOptions {
@@ -83,13 +83,19 @@ class Session {
     const failed = deferred<never>();
     await this.#register(description, failed);
     this.#options.onRegistered(this.#id, async (updates) => {
-      await this.#dispatcher.updateTaskStatus(
-        {
-          sessionId: this.#id,
-          updates: updates.map(({ taskId, status }) => ({ taskId, status })),
-        },
-        { signal: this.#end.signal, timeoutMs: RPC_TIMEOUT_MS },
-      );
+      try {
+        await this.#dispatcher.updateTaskStatus(
+          {
+            sessionId: this.#id,
+            updates: updates.map(({ taskId, status }) => ({ taskId, status })),
+          },
+          { signal: this.#end.signal, timeoutMs: RPC_TIMEOUT_MS },
+        );
+      } catch (error) {
+        // The rest of the session may well go on, but nobody would report by it any more.
+        if (!isRefusal(error)) failed.reject(error);
+        throw error;
+      }
     });
     await Promise.race([
       failed.promise,
