@@ -8,7 +8,6 @@
  * certificate authority, authorization, forwarding and roles.
  */
 
-import { setMaxListeners } from "node:events";
 import { mkdir } from "node:fs/promises";
 import { dirname } from "node:path";
 import type { DescService } from "@bufbuild/protobuf";
@@ -26,6 +25,7 @@ import { findCluster } from "./ca/cluster.ts";
 import { createExternalCa } from "./ca/external-ca.ts";
 import { createCaServices } from "./ca/service.ts";
 import { runCaSigner } from "./ca/signer.ts";
+import { leadTogether } from "./leader/scope.ts";
 import { type NewCluster, writeNewCluster } from "./manager-bootstrap.ts";
 import { createManagerChannel } from "./manager-channel.ts";
 import type {
@@ -92,8 +92,6 @@ export interface Manager {
   lock(signal: AbortSignal): AsyncIterable<Lock>;
   close(): Promise<void>;
 }
-
-const LOOPS_LISTENERS_MAX = 100;
 
 export interface Lock {
   /** Undefined when managers do not lock. */
@@ -282,31 +280,8 @@ class RunningManager implements Manager {
 
   /** One reign: everything that only the leader does, until one of it fails or the reign ends. */
   async #lead(signal: AbortSignal): Promise<void> {
-    const { log } = this.#options;
     await this.#writeNewCluster();
-    const scope = new AbortController();
-    // Every part listens to it, most of them more than once; Node takes more than ten for a leak.
-    setMaxListeners(LOOPS_LISTENERS_MAX, scope.signal);
-    const end = () => scope.abort(signal.reason);
-    if (signal.aborted) end();
-    signal.addEventListener("abort", end, { once: true });
-    const loops = this.#parts.map(async (part) => {
-      try {
-        await part.lead?.(scope.signal);
-      } catch (error) {
-        if (scope.signal.aborted) return;
-        log.error("a loop of the leader failed; leadership is given up", {
-          part: part.name,
-          reason: messageOf(error),
-        });
-        scope.abort(error);
-        throw error;
-      }
-    });
-    const results = await Promise.allSettled(loops);
-    signal.removeEventListener("abort", end);
-    const failed = results.find((result) => result.status === "rejected");
-    if (failed !== undefined) throw failed.reason;
+    await leadTogether(this.#parts, signal, this.#options.log);
   }
 
   async #writeNewCluster(): Promise<void> {
