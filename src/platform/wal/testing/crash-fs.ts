@@ -11,14 +11,66 @@ import type { FileSystem, LogFile } from "../file-system.ts";
 /** Thrown by everything that is tried at and after the crash. */
 export class Crashed extends Error {}
 
-interface Content {
-  /** What programs read. */
-  bytes: Buffer;
-  /** What the disk has. */
-  durable: Buffer;
-  /** Writes since, oldest first. */
-  pending: { readonly bytes: Uint8Array; readonly offset: number }[];
+interface Write {
+  readonly bytes: Uint8Array;
+  readonly offset: number;
 }
+
+class Content {
+  #buffer = Buffer.alloc(0);
+  #length = 0;
+  /** Writes that are not durable, oldest first, each with what was there before. */
+  #pending: (Write & { readonly before: Uint8Array; readonly lengthBefore: number })[] = [];
+
+  /** What programs read. */
+  get bytes(): Buffer {
+    return this.#buffer.subarray(0, this.#length);
+  }
+
+  write(write: Write): void {
+    const { bytes, offset } = write;
+    const end = offset + bytes.length;
+    const before = Uint8Array.from(this.bytes.subarray(offset, end));
+    this.#pending.push({ ...write, before, lengthBefore: this.#length });
+    this.#place(write);
+  }
+
+  flush(): void {
+    this.#pending = [];
+  }
+
+  /** Goes back to what the disk has, and does again what is left of each write since. */
+  crash(remains: (write: Write) => readonly Write[]): void {
+    const lost = this.#pending;
+    this.#pending = [];
+    for (const { before, offset, lengthBefore } of lost.toReversed()) {
+      this.#buffer.set(before, offset);
+      this.#buffer.fill(0, lengthBefore, this.#length);
+      this.#length = lengthBefore;
+    }
+    for (const write of lost) for (const part of remains(write)) this.#place(part);
+  }
+
+  flipBit(at: number): void {
+    this.#buffer[at] = (this.#buffer[at] ?? 0) ^ 1;
+  }
+
+  #place({ bytes, offset }: Write): void {
+    const end = offset + bytes.length;
+    if (end > this.#buffer.length) {
+      const larger = Buffer.alloc(Math.max(end, 2 * this.#buffer.length));
+      larger.set(this.#buffer);
+      this.#buffer = larger;
+    }
+    this.#buffer.set(bytes, offset);
+    this.#length = Math.max(this.#length, end);
+  }
+}
+
+/** What an operation is waited for; the crash may come meanwhile. */
+export type Pace = (what: "read" | "write" | "sync") => Promise<void>;
+
+const AT_ONCE: Pace = async () => {};
 
 type Names = Map<string, Content>;
 
@@ -55,81 +107,106 @@ export class CrashFs {
     }
     this.#renames = [];
     for (const content of new Set(this.#durableNames.values())) {
-      let bytes = content.durable;
-      for (const write of content.pending) bytes = this.#settle(bytes, write);
-      content.bytes = Buffer.from(bytes);
-      content.durable = Buffer.from(bytes);
-      content.pending = [];
+      content.crash((write) => this.#remains(write));
     }
     this.#names = new Map(this.#durableNames);
     this.#crashAt = Number.POSITIVE_INFINITY;
   }
 
-  readonly port: FileSystem = {
-    makeDirectory: async (path) => {
-      this.#step();
-      if (this.#directories.has(path)) return undefined;
-      this.#directories.add(path);
-      return path;
-    },
-    list: async (dir) => {
-      this.#check();
-      const paths = [...this.#names.keys()].filter((path) => dirname(path) === dir);
-      return paths.map((path) => path.slice(dir.length + 1));
-    },
-    read: async (path) => {
-      this.#check();
-      return Buffer.from(this.#existing(path).bytes);
-    },
-    create: async (path) => {
-      const content = { bytes: Buffer.alloc(0), durable: Buffer.alloc(0), pending: [] };
-      this.#rename(dirname(path), (names) => names.set(path, content));
-      this.#step();
-      return this.#file(content, false);
-    },
-    openDurable: async (path) => {
-      this.#check();
-      return this.#file(this.#existing(path), true);
-    },
-    rename: async (from, to) => {
-      const content = this.#existing(from);
-      this.#rename(dirname(to), (names) => {
-        names.delete(from);
-        names.set(to, content);
-      });
-      this.#step();
-    },
-    remove: async (path) => {
-      this.#existing(path);
-      this.#rename(dirname(path), (names) => names.delete(path));
-      this.#step();
-    },
-    syncDirectory: async (dir) => {
-      this.#step();
-      const own = this.#renames.filter((one) => one.dir === dir);
-      for (const { apply } of own) apply(this.#durableNames);
-      this.#renames = this.#renames.filter((one) => one.dir !== dir);
-    },
-  };
+  readonly port: FileSystem = this.portFor(AT_ONCE);
+
+  /** The file system as a process sees it whose operations take their time. */
+  portFor(pace: Pace): FileSystem {
+    return {
+      makeDirectory: async (path) => {
+        await pace("write");
+        this.#step();
+        if (this.#directories.has(path)) return undefined;
+        this.#directories.add(path);
+        return path;
+      },
+      list: async (dir) => {
+        await pace("read");
+        this.#check();
+        const paths = [...this.#names.keys()].filter((path) => dirname(path) === dir);
+        return paths.map((path) => path.slice(dir.length + 1));
+      },
+      read: async (path) => {
+        await pace("read");
+        this.#check();
+        return Buffer.from(this.#existing(path).bytes);
+      },
+      create: async (path) => {
+        const content = new Content();
+        this.#rename(dirname(path), (names) => names.set(path, content));
+        await pace("write");
+        this.#step();
+        return this.#file(content, false, pace);
+      },
+      openDurable: async (path) => {
+        await pace("read");
+        this.#check();
+        return this.#file(this.#existing(path), true, pace);
+      },
+      rename: async (from, to) => {
+        const content = this.#existing(from);
+        this.#rename(dirname(to), (names) => {
+          names.delete(from);
+          names.set(to, content);
+        });
+        await pace("write");
+        this.#step();
+      },
+      remove: async (path) => {
+        this.#existing(path);
+        this.#rename(dirname(path), (names) => names.delete(path));
+        await pace("write");
+        this.#step();
+      },
+      syncDirectory: async (dir) => {
+        await pace("sync");
+        this.#step();
+        const own = this.#renames.filter((one) => one.dir === dir);
+        for (const { apply } of own) apply(this.#durableNames);
+        this.#renames = this.#renames.filter((one) => one.dir !== dir);
+      },
+    };
+  }
+
+  /** One bit of what is stored in the file turns round. */
+  flipBit(path: string, at: number): void {
+    this.#existing(path).flipBit(at);
+  }
+
+  sizeOf(path: string): number {
+    return this.#existing(path).bytes.length;
+  }
+
+  /** All files are gone. */
+  clear(): void {
+    this.#names.clear();
+    this.#durableNames.clear();
+    this.#renames = [];
+  }
 
   /** Paths of files as they stand, for assertions. */
   paths(): readonly string[] {
     return [...this.#names.keys()].toSorted();
   }
 
-  #file(content: Content, isDurable: boolean): LogFile {
+  #file(content: Content, isDurable: boolean, pace: Pace): LogFile {
     return {
       write: async (bytes, offset) => {
         this.#check();
-        const copy = Buffer.from(bytes);
-        content.bytes = placed(content.bytes, copy, offset);
-        content.pending.push({ bytes: copy, offset });
+        content.write({ bytes: Buffer.from(bytes), offset });
+        await pace(isDurable ? "sync" : "write");
         this.#step();
-        if (isDurable) flush(content);
+        if (isDurable) content.flush();
       },
       sync: async () => {
+        await pace("sync");
         this.#step();
-        flush(content);
+        content.flush();
       },
       close: async () => undefined,
     };
@@ -141,17 +218,18 @@ export class CrashFs {
     this.#renames.push({ dir, apply });
   }
 
-  /** One write that was under way: lost, whole, or in the sectors that chance picks. */
-  #settle(bytes: Buffer, write: { readonly bytes: Uint8Array; readonly offset: number }): Buffer {
+  /** Of a write that was under way: nothing, all of it, or the sectors that chance picks. */
+  #remains(write: Write): readonly Write[] {
     const luck = this.#chance();
-    if (luck < 0.3) return bytes;
-    if (luck < 0.6) return placed(bytes, write.bytes, write.offset);
-    let torn = bytes;
+    if (luck < 0.3) return [];
+    if (luck < 0.6) return [write];
+    const sectors: Write[] = [];
     for (let at = 0; at < write.bytes.length; at += SECTOR) {
       if (this.#chance() < 0.5) continue;
-      torn = placed(torn, write.bytes.subarray(at, at + SECTOR), write.offset + at);
+      const bytes = write.bytes.subarray(at, at + SECTOR);
+      sectors.push({ bytes, offset: write.offset + at });
     }
-    return torn;
+    return sectors;
   }
 
   #existing(path: string): Content {
@@ -169,19 +247,4 @@ export class CrashFs {
   #check(): void {
     if (this.operations >= this.#crashAt) throw new Crashed("the power is gone");
   }
-}
-
-function flush(content: Content): void {
-  content.durable = Buffer.from(content.bytes);
-  content.pending = [];
-}
-
-function placed(bytes: Buffer, piece: Uint8Array, offset: number): Buffer {
-  const end = offset + piece.length;
-  const result =
-    end > bytes.length
-      ? Buffer.concat([bytes, Buffer.alloc(end - bytes.length)])
-      : Buffer.from(bytes);
-  result.set(piece, offset);
-  return result;
 }
