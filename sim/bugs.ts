@@ -3,6 +3,7 @@
  * are switches in `node.ts`; those of the core replace one of its methods while a run lasts.
  */
 
+import { Lease } from "#raft/lease.ts";
 import { RaftLog } from "#raft/log.ts";
 import { MajorityConfig } from "#raft/quorum/majority.ts";
 
@@ -13,6 +14,16 @@ export const BUGS = [
   "voteNotStored",
   /** The driver answers reads from its own state as long as it believes to lead. */
   "staleRead",
+  /** A leader answers the client before its write is committed. */
+  "ackBeforeCommit",
+  /** A request that is sent again takes effect again. */
+  "lostDedup",
+  /** A leader thinks that it has a lease as long as it leads. */
+  "endlessLease",
+  /** A voter does not look at how complete the candidate's log is. */
+  "voteForShorter",
+  /** Messages of earlier terms are taken as if they were new. */
+  "acceptOldTerm",
   /** A leader commits entries of earlier terms by counting copies: figure 8 of the paper. */
   "commitOldTerm",
   /** A follower appends whatever comes without looking at the entry before it. */
@@ -38,6 +49,10 @@ export function withBrokenCore<T>(bug: Bug | undefined, body: () => T): T {
   }
   if (bug === "smallQuorum") {
     return withMethod(MajorityConfig.prototype, "committedIndex", commitByFewer, body);
+  }
+  if (bug === "endlessLease") return withMethod(Lease.prototype, "holds", () => true, body);
+  if (bug === "voteForShorter") {
+    return withMethod(RaftLog.prototype, "isUpToDate", () => true, body);
   }
   return body();
 }

@@ -20,7 +20,12 @@ const LOSS: readonly Law[] = ["leader completeness", "state-machine safety", "lo
 export const CONTROLS: Readonly<Record<Bug, Control>> = {
   ackBeforeSync: { laws: LOSS, bend: withManyCrashes },
   voteNotStored: { laws: ["election safety"], bend: withContestedElections },
-  staleRead: { laws: ["linearizability"], bend: withPartitions },
+  staleRead: { laws: ["linearizability"], bend: withManyReads },
+  ackBeforeCommit: { laws: ["linearizability"], bend: withPartitions },
+  lostDedup: { laws: ["linearizability"], bend: withManyReads },
+  endlessLease: { laws: ["linearizability"], bend: withLeases },
+  voteForShorter: { laws: [...LOSS, "invariant"], bend: withPartitions },
+  acceptOldTerm: { laws: [...LOSS, "election safety", "invariant"], bend: withLateness },
   commitOldTerm: { laws: LOSS, bend: withFigureEight },
   appendUnmatched: { laws: LOSS, bend: withPartitions },
   smallQuorum: { laws: LOSS, bend: withPartitions },
@@ -36,7 +41,7 @@ function withContestedElections(drawn: Profile): Profile {
   return {
     ...drawn,
     nodes: 5,
-    raft: { ...drawn.raft, preVote: false, checkQuorum: false },
+    raft: { ...drawn.raft, preVote: false, checkQuorum: false, readOnlyOption: "safe" },
     latencyMs: [1, 30],
     syncMs: [0, 2],
     crashEveryMs: 200,
@@ -44,6 +49,16 @@ function withContestedElections(drawn: Profile): Profile {
     campaignEveryMs: 60,
     membershipEveryMs: 0,
   };
+}
+
+function withLeases(drawn: Profile): Profile {
+  const raft = { ...drawn.raft, readOnlyOption: "leaseBased", checkQuorum: true } as const;
+  return { ...withManyReads(drawn), raft, pauseEveryMs: 0 };
+}
+
+/** Old leaders that are still asked: clients by the dozen, all about one register. */
+function withManyReads(drawn: Profile): Profile {
+  return { ...withPartitions(drawn), clients: 8, keys: 1, clientEveryMs: 10, syncMs: [0, 2] };
 }
 
 function withPartitions(drawn: Profile): Profile {
@@ -64,6 +79,7 @@ function withFigureEight(drawn: Profile): Profile {
       maxInflightMsgs: 1,
       preVote: false,
       checkQuorum: false,
+      readOnlyOption: "safe",
     },
     tickMs: 20,
     latencyMs: [5, 30],
@@ -76,7 +92,27 @@ function withFigureEight(drawn: Profile): Profile {
     pauseEveryMs: 0,
     stallEveryMs: 0,
     campaignEveryMs: 0,
-    clientEveryMs: 30,
+    clients: 100,
+    keys: 5,
+    clientEveryMs: 15,
     membershipEveryMs: 0,
+  };
+}
+
+/** Old leaders whose messages come when others lead. */
+function withLateness(drawn: Profile): Profile {
+  const raft = {
+    ...drawn.raft,
+    preVote: false,
+    checkQuorum: false,
+    readOnlyOption: "safe",
+  } as const;
+  return {
+    ...withPartitions(drawn),
+    raft,
+    lateness: 0.3,
+    campaignEveryMs: 300,
+    clients: 20,
+    clientEveryMs: 20,
   };
 }

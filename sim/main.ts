@@ -1,69 +1,100 @@
 /**
  * The simulator's command line:
- *   --seeds N [--from S]   run N seeds, print a line for each that breaks a law, and a summary
+ *   --seeds N [--from S]   run N seeds on all cores, show each that breaks a law, and a summary
  *   --seed S               run one seed and print everything that happens
+ *   --world group|swarm    only this world, whatever the seed stands for
  *   --bug NAME             with a bug put in on purpose (see bugs.ts): to see what a breach looks like
  * Exits with 1 if a law was broken.
  */
 
 import { parseArgs } from "node:util";
-import { BUGS, type Bug, isBug } from "./bugs.ts";
-import { describeProfile } from "./profile.ts";
-import { type Outcome, runSeed } from "./world.ts";
+import { BUGS, isBug } from "./bugs.ts";
+import { runAll } from "./pool.ts";
+import {
+  type Assignment,
+  describeResult,
+  type Result,
+  runWorld,
+  WORLDS,
+  type WorldName,
+} from "./worlds.ts";
+
+/** Of a run that breaks a law, so much is shown; the rest with `--seed`. */
+const LAST_LINES = 30;
 
 const { values } = parseArgs({
   options: {
     seed: { type: "string" },
     seeds: { type: "string" },
     from: { type: "string", default: "1" },
+    world: { type: "string" },
     bug: { type: "string" },
   },
 });
 
-const bug = values.bug;
-if (bug !== undefined && !isBug(bug)) {
-  process.stderr.write(`unknown bug "${bug}"; known are ${BUGS.join(", ")}\n`);
-  process.exitCode = 2;
-} else if (values.seed !== undefined) {
-  process.exitCode = showSeed(Number(values.seed), bug);
-} else {
-  process.exitCode = runSeeds(Number(values.from), Number(values.seeds ?? "100"), bug);
+process.exitCode = await main();
+
+async function main(): Promise<number> {
+  const { bug, world } = values;
+  if (bug !== undefined && !isBug(bug)) return misuse(`unknown bug "${bug}"`, BUGS);
+  if (world !== undefined && !isWorld(world)) return misuse(`unknown world "${world}"`, WORLDS);
+  if (values.seed !== undefined) return await showSeed({ seed: Number(values.seed), world, bug });
+  const from = Number(values.from);
+  const count = Number(values.seeds ?? "100");
+  const seeds = Array.from({ length: count }, (_, at) => ({ seed: from + at, world, bug }));
+  return await runSeeds(seeds);
 }
 
-function showSeed(seed: number, bug: Bug | undefined): number {
-  const outcome = runSeed(seed, { trace: true, bug });
-  for (const line of outcome.trace.lines) process.stdout.write(`${line}\n`);
-  process.stdout.write(`${describeOutcome(outcome)}\n`);
-  return outcome.broken === undefined ? 0 : 1;
+function misuse(problem: string, known: readonly string[]): number {
+  process.stderr.write(`${problem}; known are ${known.join(", ")}\n`);
+  return 2;
 }
 
-function runSeeds(from: number, count: number, bug: Bug | undefined): number {
+function isWorld(name: string): name is WorldName {
+  return (WORLDS as readonly string[]).includes(name);
+}
+
+async function showSeed(assignment: Assignment): Promise<number> {
+  const result = await runWorld({ ...assignment, trace: true });
+  for (const line of result.lines) process.stdout.write(`${line}\n`);
+  process.stdout.write(`trace ${(result.digest >>> 0).toString(16)}\n${describeResult(result)}\n`);
+  return result.broken === undefined ? 0 : 1;
+}
+
+async function runSeeds(assignments: readonly Assignment[]): Promise<number> {
   const started = process.hrtime.bigint();
-  const totals = { broken: 0, terms: 0, applied: 0, writes: 0, reads: 0 };
-  for (let seed = from; seed < from + count; seed++) {
-    const outcome = runSeed(seed, { bug });
-    totals.terms += outcome.terms;
-    totals.applied += outcome.applied;
-    totals.writes += outcome.writesAcked;
-    totals.reads += outcome.readsAnswered;
-    if (outcome.broken === undefined) continue;
-    totals.broken++;
-    process.stdout.write(`${describeOutcome(outcome)}\n`);
-    const flags = bug === undefined ? "" : ` --bug ${bug}`;
-    process.stdout.write(`  replay: ./dev sim --seed ${seed}${flags}\n`);
-  }
+  const totals = new Map<string, number>();
+  const add = (what: string, count: number) => totals.set(what, (totals.get(what) ?? 0) + count);
+  const broken: Result[] = [];
+  await runAll(assignments, (result) => {
+    add(`${result.world} seeds`, 1);
+    for (const [what, count] of Object.entries(result.counts)) add(what, count);
+    if (result.isUndecided) add("undecided histories", 1);
+    if (result.broken === undefined) return;
+    broken.push(result);
+    process.stdout.write(`${describeResult(result)}\n`);
+  });
+  for (const { seed, world } of broken.slice(0, 3)) await showEnd({ seed, world, bug: bugOf() });
   const seconds = Number(process.hrtime.bigint() - started) / 1e9;
+  const counts = [...totals].map(([what, count]) => `${count} ${what}`).join(", ");
+  const rate = (assignments.length / seconds).toFixed(1);
   process.stdout.write(
-    `${count} seeds from ${from}: ${totals.broken} broke a law; ${totals.terms} terms, ${totals.applied} entries, ${totals.writes} writes acknowledged, ${totals.reads} reads answered, ${seconds.toFixed(1)} s\n`,
+    `${broken.length} of ${assignments.length} seeds broke a law; ${counts}; ${seconds.toFixed(1)} s, ${rate} seeds/s\n`,
   );
-  return totals.broken === 0 ? 0 : 1;
+  return broken.length === 0 ? 0 : 1;
 }
 
-function describeOutcome(outcome: Outcome): string {
-  const { seed, broken, message, endedAtMs, profile } = outcome;
-  const verdict =
-    broken === undefined
-      ? `no law broken; ${outcome.terms} terms, ${outcome.applied} entries, ${outcome.writesAcked} writes, ${outcome.readsAnswered} reads`
-      : `BROKEN at ${endedAtMs}ms: ${message}`;
-  return `seed ${seed} (${describeProfile(profile)}): ${verdict}`;
+/** How a run came to its end. */
+async function showEnd(assignment: Assignment): Promise<void> {
+  const { lines } = await runWorld({ ...assignment, trace: true });
+  const { seed, world, bug } = assignment;
+  const flags = bug === undefined ? "" : ` --bug ${bug}`;
+  process.stdout.write(
+    `\nseed ${seed} ends so (all of it: ./dev sim --seed ${seed} --world ${world}${flags})\n`,
+  );
+  for (const line of lines.slice(-LAST_LINES)) process.stdout.write(`  ${line}\n`);
+}
+
+function bugOf() {
+  return values.bug !== undefined && isBug(values.bug) ? values.bug : undefined;
 }

@@ -24,8 +24,8 @@ import { LogShadow } from "./log-shadow.ts";
 import type { Fate } from "./network.ts";
 import type { Profile } from "./profile.ts";
 import type { SeededRandom } from "./random.ts";
-import { Replica } from "./replica.ts";
-import { numberOf, payloadOf } from "./state-machine.ts";
+import { Replica, readContext } from "./replica.ts";
+import { describeRequest, encodeRequest, type WriteRequest } from "./state-machine.ts";
 import type { Timeline } from "./timeline.ts";
 import type { Trace } from "./trace.ts";
 
@@ -61,6 +61,7 @@ export class SimNode {
   readonly #tickMs: number;
   #life: Life | undefined;
   #pausedUntil = 0;
+  #reads = 0;
 
   constructor(id: NodeId, world: Surroundings, initial: Snapshot) {
     this.id = id;
@@ -103,7 +104,9 @@ export class SimNode {
       applied,
     });
     const say = (line: () => string) => this.#say(line);
-    const parts = { id: this.id, raw, storage, disk: this.#disk, checker, profile, say };
+    const dropsRepeats = this.#world.bug !== "lostDedup";
+    const disk = this.#disk;
+    const parts = { id: this.id, raw, storage, disk, checker, profile, dropsRepeats, say };
     const life: Life = {
       raw,
       storage,
@@ -144,30 +147,37 @@ export class SimNode {
       this.#world.timeline.after(wait, () => life === this.#life && this.receive(m));
       return;
     }
-    this.#say(() => `gets ${describeMessage(m, describeNumber)}`);
-    life.raw.step(m);
+    this.#say(() => `gets ${describeMessage(m, describeRequest)}`);
+    life.raw.step(this.#asReceived(life, m));
     this.#pump(life);
   }
 
-  write(number: number, padding: number): void {
+  /** `done` hears the outcome; never, if the request is refused or lost. */
+  write(request: WriteRequest, padding: number, done: (ok: boolean) => void): void {
     this.#withLife((life) => {
-      const refused = life.raw.propose(payloadOf(number, padding));
-      if (refused === undefined) life.replica.awaitWrite(number);
-      this.#say(() => `client writes #${number}: ${refused ?? "proposed"}`);
+      const { client, serial, key, action } = request;
+      const refused = life.raw.propose(encodeRequest(request, padding));
+      const text = `c${client}#${serial}: ${action.kind} k${key} ${action.value}`;
+      this.#say(() => `client asks ${text}: ${refused ?? "proposed"}`);
+      if (refused !== undefined) return;
+      if (this.#world.bug === "ackBeforeCommit") done(true);
+      else life.replica.awaitWrite(client, serial, done);
     });
   }
 
-  read(number: number): void {
+  /** `done` hears the value; never, if the request is lost. */
+  read(client: number, key: number, done: (value: number) => void): void {
     this.#withLife((life) => {
+      const number = ++this.#reads;
       const floor = this.#world.checker.lastAcked;
-      this.#say(() => `client reads #${number}, ${floor} is acknowledged`);
+      this.#say(() => `c${client} reads k${key} as r${number}, ${floor} is acknowledged`);
       const leads = life.raw.basicStatus().softState.raftState === "leader";
       if (this.#world.bug === "staleRead" && leads) {
-        this.#world.checker.answersRead(this.id, life.replica.applied, floor);
+        done(life.replica.valueOf(key));
         return;
       }
-      life.replica.awaitRead(number);
-      life.raw.readIndex(payloadOf(number, 0));
+      life.replica.awaitRead(number, key, done);
+      life.raw.readIndex(readContext(number));
     });
   }
 
@@ -328,6 +338,11 @@ export class SimNode {
     }
   }
 
+  #asReceived(life: Life, m: Message): Message {
+    if (this.#world.bug !== "acceptOldTerm" || m.term === 0) return m;
+    return { ...m, term: Math.max(m.term, life.raw.basicStatus().hardState.term) };
+  }
+
   #asStored(hardState: Ready["hardState"]): Ready["hardState"] {
     if (hardState === undefined || this.#world.bug !== "voteNotStored") return hardState;
     return { ...hardState, vote: 0 };
@@ -341,8 +356,4 @@ export class SimNode {
     const say = (message: string) => this.#say(() => `raft: ${message}`);
     return { debug: say, info: say, warn: say, error: say };
   }
-}
-
-function describeNumber(data: Uint8Array): string {
-  return data.length === 0 ? "" : `#${numberOf(data)}`;
 }

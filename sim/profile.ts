@@ -34,6 +34,10 @@ export interface Profile {
   readonly transferEveryMs: number;
   readonly campaignEveryMs: number;
   readonly membershipEveryMs: number;
+  readonly clients: number;
+  /** Registers that they write and read. */
+  readonly keys: number;
+  /** Mean time between operations of all clients together. */
   readonly clientEveryMs: number;
   readonly chaosMs: number;
 }
@@ -56,6 +60,8 @@ const RESTART_MS: readonly Range[] = [
 ];
 
 export function drawProfile(random: SeededRandom): Profile {
+  // Leases trust clocks: nobody may lose ticks.
+  const isLeased = random.chance(0.25);
   const membershipEveryMs = random.chance(0.4) ? random.between(1_000, 8_000) : 0;
   // Removed members may campaign for ever; only these two together keep them from disturbing.
   const protects = membershipEveryMs > 0;
@@ -77,8 +83,9 @@ export function drawProfile(random: SeededRandom): Profile {
       maxUncommittedEntriesSize: random.pick([1_024, 65_536, NO_LIMIT]) ?? NO_LIMIT,
       maxInflightMsgs,
       maxInflightBytes: random.chance(0.3) ? Math.max(maxSizePerMsg, 2_048) : NO_LIMIT,
-      checkQuorum: protects || random.chance(0.6),
+      checkQuorum: protects || isLeased || random.chance(0.6),
       preVote: protects || random.chance(0.6),
+      readOnlyOption: isLeased ? "leaseBased" : "safe",
       disableProposalForwarding: random.chance(0.2),
       // Else the driver would have to end a leadership that nobody voted for.
       stepDownOnRemoval: true,
@@ -95,11 +102,13 @@ export function drawProfile(random: SeededRandom): Profile {
     crashEveryMs: maybeEvery(random, 0.8, 500, 8_000),
     restartMs: random.pick(RESTART_MS) ?? [10, 2_000],
     partitionEveryMs: maybeEvery(random, 0.7, 1_000, 8_000),
-    pauseEveryMs: maybeEvery(random, 0.4, 1_000, 8_000),
+    pauseEveryMs: isLeased ? 0 : maybeEvery(random, 0.4, 1_000, 8_000),
     stallEveryMs: maybeEvery(random, 0.3, 2_000, 8_000),
     transferEveryMs: maybeEvery(random, 0.3, 1_000, 8_000),
     campaignEveryMs: maybeEvery(random, 0.3, 300, 5_000),
     membershipEveryMs,
+    clients: random.between(2, 8),
+    keys: random.between(1, 5),
     clientEveryMs: isThrottled ? 150 : (random.pick([10, 60, 300]) ?? 60),
     chaosMs: 30_000,
   };
@@ -112,6 +121,7 @@ export function describeProfile(profile: Profile): string {
     raft.asyncStorageWrites ? "async" : "sync",
     raft.preVote ? "pre-vote" : "",
     raft.checkQuorum ? "check-quorum" : "",
+    raft.readOnlyOption === "leaseBased" ? "leases" : "",
     profile.membershipEveryMs > 0 ? "membership" : "",
   ].filter((flag) => flag !== "");
   const faults = [

@@ -25,14 +25,21 @@ export class Timeline {
 
   /** Runs everything that is due up to `until`, or until `stop` says so. */
   runUntil(until: number, stop: () => boolean): void {
-    for (;;) {
-      const [next] = this.#heap;
-      if (next === undefined || next.at > until || stop()) break;
-      this.#pop();
-      this.#now = next.at;
-      next.run();
+    while (this.step(until, stop));
+  }
+
+  /** Runs the next thing that is due up to `until`; false if there is none, or `stop` says so. */
+  step(until: number, stop: () => boolean): boolean {
+    if (stop()) return false;
+    const [next] = this.#heap;
+    if (next === undefined || next.at > until) {
+      this.#now = Math.max(this.#now, until);
+      return false;
     }
-    if (!stop()) this.#now = Math.max(this.#now, until);
+    this.#pop();
+    this.#now = next.at;
+    next.run();
+    return true;
   }
 
   #push(event: Event): void {

@@ -14,14 +14,16 @@ import {
 } from "#raft/index.ts";
 import { type Bug, withBrokenCore } from "./bugs.ts";
 import { Checker, type Law, Violation } from "./checker.ts";
+import { Client, type ClientWorld } from "./client.ts";
 import { CONTROLS } from "./controls.ts";
 import { repeat, unleashFaults, type Victims } from "./faults.ts";
+import { linearizabilityFault, type Operation, UNDECIDED } from "./linearizability.ts";
 import { leaveJoint, planChange } from "./membership.ts";
 import { Network } from "./network.ts";
 import { SimNode, type Surroundings } from "./node.ts";
 import { drawProfile, type Profile } from "./profile.ts";
 import { SeededRandom } from "./random.ts";
-import { stateBytes } from "./state-machine.ts";
+import { Registers } from "./state-machine.ts";
 import { Timeline } from "./timeline.ts";
 import { Trace } from "./trace.ts";
 
@@ -30,8 +32,8 @@ const RECOVERY_MS = 60_000;
 const SETTLE_CHECK_MS = 250;
 /** After the healing the load leaves room to catch up. */
 const CALM_CLIENT_EVERY_MS = 100;
-/** Writes that must be acknowledged after the healing. */
-const FRESH_WRITES = 3;
+/** Operations of each client that must be answered after the healing. */
+const FRESH_ANSWERS = 2;
 
 export interface RunOptions {
   readonly trace: boolean;
@@ -51,6 +53,8 @@ export interface Outcome {
   readonly applied: number;
   readonly writesAcked: number;
   readonly readsAnswered: number;
+  /** The history was too tangled to tell whether it is linearizable. */
+  readonly isUndecided: boolean;
   readonly trace: Trace;
 }
 
@@ -72,8 +76,12 @@ class World {
   readonly #bug: Bug | undefined;
   #isChaos = true;
   #isSettled = false;
-  #requests = 0;
-  #ackedAtHeal = 0;
+  readonly #clients: Client[] = [];
+  readonly #history: Operation[] = [];
+  #isUndecided = false;
+  #values = 0;
+  /** What each client had been answered when the world was healed. */
+  #answeredAtHeal: readonly number[] = [];
 
   constructor(seed: number, { trace, bug, conditionsOf }: RunOptions) {
     this.#seed = seed;
@@ -104,6 +112,9 @@ class World {
       this.#heal();
       const end = this.#timeline.now + RECOVERY_MS;
       this.#timeline.runUntil(end, () => this.#isSettled);
+      const fault = linearizabilityFault([...this.#history, ...this.#pendingOperations()]);
+      this.#isUndecided = fault === UNDECIDED;
+      if (typeof fault === "string") throw new Violation("linearizability", fault);
       if (!this.#isSettled) throw new Violation("liveness", this.#describeUnsettled());
       return this.#outcome(undefined, "");
     } catch (error) {
@@ -116,7 +127,7 @@ class World {
   #begin(): void {
     const voters = Array.from({ length: this.#profile.nodes }, (_, position) => position + 1);
     const confState = { ...EMPTY_CONF_STATE, voters };
-    const initial = { data: stateBytes(0), metadata: { confState, index: 1, term: 1 } };
+    const initial = { data: new Registers().encode(), metadata: { confState, index: 1, term: 1 } };
     this.#checker.startFrom(1);
     for (const id of voters) this.#addNode(id, initial);
     const victims: Victims = {
@@ -131,7 +142,7 @@ class World {
     };
     unleashFaults(victims);
     repeat(victims, this.#profile.membershipEveryMs, () => this.#changeMembers());
-    this.#clientForEver();
+    this.#addClients();
   }
 
   #addNode(id: NodeId, initial: Snapshot): void {
@@ -150,18 +161,29 @@ class World {
     );
   }
 
-  #clientForEver(): void {
-    const { clientEveryMs } = this.#profile;
-    const everyMs = this.#isChaos ? clientEveryMs : Math.max(clientEveryMs, CALM_CLIENT_EVERY_MS);
-    this.#timeline.after(this.#random.between(1, 2 * everyMs), () => {
-      const nodes = [...this.#nodes.values()];
-      const leaders = this.#random.chance(0.6) ? this.#leaders() : [];
-      const node = this.#random.pick(leaders) ?? this.#random.pick(nodes);
-      const number = ++this.#requests;
-      if (this.#random.chance(0.7)) node?.write(number, this.#random.int(100));
-      else node?.read(number);
-      this.#clientForEver();
-    });
+  #addClients(): void {
+    const { clients, keys, clientEveryMs } = this.#profile;
+    const world: ClientWorld = {
+      timeline: this.#timeline,
+      keys,
+      pauseMs: () => {
+        const everyMs = this.#isChaos
+          ? clientEveryMs
+          : Math.max(clientEveryMs, CALM_CLIENT_EVERY_MS);
+        return clients * everyMs;
+      },
+      pickNode: () => {
+        const leaders = this.#random.chance(0.6) ? this.#leaders() : [];
+        return this.#random.pick(leaders) ?? this.#random.pick([...this.#nodes.values()]);
+      },
+      record: (operation) => this.#history.push(operation),
+      freshValue: () => ++this.#values,
+    };
+    for (let id = 1; id <= clients; id++) {
+      const client = new Client(id, world, this.#random.fork(`client ${id}`));
+      this.#clients.push(client);
+      client.start();
+    }
   }
 
   #changeMembers(): void {
@@ -179,7 +201,7 @@ class World {
     this.#trace.add(this.#timeline.now, "", () => "the world is healed");
     if (this.#bug !== "neverHeals") this.#network.calm();
     for (const node of this.#nodes.values()) node.start();
-    this.#ackedAtHeal = this.#checker.writesAcked;
+    this.#answeredAtHeal = this.#clients.map(({ answered }) => answered);
     this.#checkSettled();
   }
 
@@ -209,7 +231,7 @@ class World {
   /** New writes go through, nothing acknowledged is missing, and every member has nearly everything. */
   #isAtWork({ config, hardState }: Status): boolean {
     if (config.voters.isJoint) return false;
-    if (this.#checker.writesAcked < this.#ackedAtHeal + FRESH_WRITES) return false;
+    if (this.#freshAnswers() < FRESH_ANSWERS) return false;
     if (hardState.commit < this.#checker.lastAcked) return false;
     const members = [...config.voters.ids, ...config.learners.ids];
     // With clients at work the last entries are always on their way.
@@ -226,8 +248,19 @@ class World {
       const { softState, hardState } = status;
       return `n${node.id} ${softState.raftState} term ${hardState.term} commit ${hardState.commit} applied ${node.applied}`;
     });
-    const fresh = this.#checker.writesAcked - this.#ackedAtHeal;
-    return `not at work ${RECOVERY_MS}ms after the last fault; ${fresh} writes since; ${states.join("; ")}`;
+    return `not at work ${RECOVERY_MS}ms after the last fault; some client had ${this.#freshAnswers()} answers since; ${states.join("; ")}`;
+  }
+
+  #pendingOperations(): readonly Operation[] {
+    return this.#clients.flatMap(({ pending }) => pending ?? []);
+  }
+
+  /** Answers since the healing of the client that had fewest. */
+  #freshAnswers(): number {
+    const fresh = this.#clients.map(
+      ({ answered }, at) => answered - (this.#answeredAtHeal[at] ?? 0),
+    );
+    return Math.min(...fresh);
   }
 
   #outcome(broken: Law | undefined, message: string): Outcome {
@@ -242,6 +275,7 @@ class World {
       applied: lastApplied,
       writesAcked,
       readsAnswered,
+      isUndecided: this.#isUndecided,
       trace: this.#trace,
     };
   }

@@ -1,0 +1,257 @@
+/**
+ * A machine of the swarm: a disk, its containers, and a process with an agent and, on managers, a
+ * manager. The process may be killed, held up, or lost with the whole machine; something like
+ * systemd starts it again.
+ */
+
+import { startAgent } from "#agent/agent.ts";
+import { OBSERVATION_WEIGHT, Remotes } from "#agent/remotes.ts";
+import { EngineError, messageOf } from "#base/error.ts";
+import { InvariantError } from "#base/invariant.ts";
+import type { Log, LogFields } from "#base/ports.ts";
+import type { RaftNode } from "#manager/raft/node.ts";
+import type { SessionMessage } from "#wire/gen/swarmkit/dispatcher_pb.js";
+import { NodeRole } from "#wire/gen/swarmkit/types_pb.js";
+import type { SeededRandom } from "../random.ts";
+import type { Timeline } from "../timeline.ts";
+import type { Trace } from "../trace.ts";
+import { Machine } from "./containers.ts";
+import { MachineDisk } from "./disk.ts";
+import { type ManagerInit, type RaftSettings, startManager } from "./manager.ts";
+import { type ClockFaults, Process } from "./process.ts";
+import type { RpcNetwork } from "./rpc.ts";
+
+export interface HostWorld {
+  readonly timeline: Timeline;
+  readonly network: RpcNetwork;
+  readonly trace: Trace;
+  readonly nodes: ManagerInit["nodes"];
+  /** Where the managers are that there were at the beginning. */
+  readonly managerAddrs: readonly string[];
+  readonly raft: RaftSettings;
+  readonly syncMs: readonly [number, number];
+  /** A promise that the process made was broken: the run is over. */
+  failed(host: Host, error: unknown): void;
+  /** A manager's process is there; its state can be watched. */
+  opened(host: Host, raft: RaftNode): void;
+}
+
+const RESTART_MS = 1_000;
+
+export class Host {
+  readonly nodeId: string;
+  readonly addr: string;
+  readonly machine: Machine;
+  readonly disk: MachineDisk;
+  readonly #world: HostWorld;
+  readonly #random: SeededRandom;
+  readonly #clockFaults: ClockFaults;
+  /** Whether it makes the group where there is none. */
+  #isFirst: boolean;
+  #isManager: boolean;
+  #process: Process | undefined;
+  #raft: RaftNode | undefined;
+  #lives = 0;
+
+  constructor(
+    nodeId: string,
+    world: HostWorld,
+    random: SeededRandom,
+    init: { readonly isManager: boolean; readonly isFirst: boolean; readonly clock: ClockFaults },
+  ) {
+    this.nodeId = nodeId;
+    this.addr = addrOf(nodeId);
+    this.#world = world;
+    this.#random = random;
+    this.#clockFaults = init.clock;
+    this.#isManager = init.isManager;
+    this.#isFirst = init.isFirst;
+    this.machine = new Machine(random.fork("machine"));
+    this.disk = new MachineDisk(random.fork("disk"), { syncMs: world.syncMs });
+  }
+
+  get isUp(): boolean {
+    return this.#process !== undefined;
+  }
+
+  /** The manager of the running process, once it has read its disk. */
+  get manager(): RaftNode | undefined {
+    return this.#raft;
+  }
+
+  get process(): Process | undefined {
+    return this.#process;
+  }
+
+  start(): void {
+    if (this.#process !== undefined) return;
+    const process = new Process(this.nodeId, this.#world.timeline, this.#clockFaults);
+    this.#process = process;
+    this.#lives++;
+    const random = this.#random.fork(`life ${this.#lives}`);
+    this.#say(() => `starts${this.#isManager ? " as a manager" : ""}`);
+    if (this.#isManager) this.#runManager(process, random);
+    this.#runAgent(process, random);
+  }
+
+  /** The process dies; containers go on. */
+  kill(): void {
+    this.#say(() => "is killed");
+    this.#end(false);
+  }
+
+  /** The machine loses its power, and with it its containers. */
+  powerCut(): void {
+    this.#say(() => "loses power");
+    this.#end(true);
+    this.machine.powerCut();
+  }
+
+  hold(durationMs: number): void {
+    this.#say(() => `is held up for ${durationMs}ms`);
+    this.#process?.hold(durationMs);
+  }
+
+  #end(isSilent: boolean): void {
+    const process = this.#process;
+    if (process === undefined) return;
+    process.end();
+    this.disk.crash();
+    this.#world.network.processEnded(process, isSilent);
+    this.#process = undefined;
+    this.#raft = undefined;
+  }
+
+  /** The process ends by itself and is started again. */
+  #restart(why: string): void {
+    this.#say(() => `restarts: ${why}`);
+    this.#end(false);
+    this.#world.timeline.after(RESTART_MS, () => this.start());
+  }
+
+  #runManager(process: Process, random: SeededRandom): void {
+    const { network, nodes, raft, managerAddrs } = this.#world;
+    const others = () => managerAddrs.filter((addr) => addr !== this.addr);
+    const init: ManagerInit = {
+      process,
+      addr: this.addr,
+      join: this.#isFirst ? undefined : others,
+      nodes,
+      network,
+      disk: this.disk,
+      random: random.fork("manager"),
+      raft,
+      log: this.#log("manager"),
+      onFatal: (error) => {
+        if (process.isAlive) this.#world.failed(this, error);
+      },
+    };
+    const opened = (node: RaftNode) => {
+      if (!process.isAlive) return;
+      this.#raft = node;
+      this.#world.opened(this, node);
+      void node.removed.then(() => this.#becomeWorker(process, "it was removed from the group"));
+    };
+    startManager(init, opened).catch((error: unknown) => {
+      if (!process.isAlive) return;
+      if (error instanceof EngineError && error.code !== "data-loss")
+        this.#restart(messageOf(error));
+      else this.#world.failed(this, error);
+    });
+  }
+
+  #runAgent(process: Process, random: SeededRandom): void {
+    const { network, managerAddrs } = this.#world;
+    const remotes = new Remotes(managerAddrs.map((addr) => ({ nodeId: nodeIdOf(addr), addr })));
+    const own = random.fork("agent");
+    startAgent({
+      executor: this.machine.executor(process),
+      connector: {
+        pick: async () => {
+          const remote = remotes.pick(own);
+          if (remote === undefined) throw new EngineError("unavailable", "no manager is known");
+          return { ...remote, channel: network.channel(process, remote.addr) };
+        },
+        observe: (remote, isGood) => {
+          remotes.observe(remote, isGood ? OBSERVATION_WEIGHT : -OBSERVATION_WEIGHT);
+        },
+      },
+      clock: process,
+      random: own,
+      log: this.#log("agent"),
+      dataDir: "",
+      store: this.disk.openTasks(process),
+      onSessionMessage: (message) => {
+        remotes.replace(
+          message.managers.flatMap(({ peer, weight }) =>
+            peer === undefined
+              ? []
+              : [{ nodeId: peer.nodeId, addr: peer.addr, weight: Number(weight) }],
+          ),
+        );
+        this.#followRole(process, message);
+      },
+    }).catch((error: unknown) => {
+      if (process.isAlive) this.#world.failed(this, error);
+    });
+  }
+
+  /** What the daemon makes of its node's record: it starts or ends a manager. */
+  #followRole(process: Process, { node }: SessionMessage): void {
+    if (node === undefined || !process.isAlive) return;
+    const shouldManage = node.role === NodeRole.MANAGER;
+    if (shouldManage === this.#isManager) return;
+    if (!shouldManage) {
+      this.#becomeWorker(process, "it was demoted");
+      return;
+    }
+    this.#isManager = true;
+    this.#restart("it was promoted");
+  }
+
+  #becomeWorker(process: Process, why: string): void {
+    if (!process.isAlive || !this.#isManager) return;
+    this.#isManager = false;
+    this.#isFirst = false;
+    this.#restart(why);
+    this.disk.forgetRaft();
+  }
+
+  #say(line: () => string): void {
+    this.#world.trace.add(this.#world.timeline.now, this.nodeId, line);
+  }
+
+  #log(part: string): Log {
+    const say = (level: string) => (message: string, fields?: LogFields) => {
+      this.#say(() => `${part} ${level}: ${message}${describeFields(fields)}`);
+      // What a reign dies of is healed by the next one; that it happens at all is a bug.
+      const reason = fields?.["reason"];
+      if (typeof reason === "string" && reason.startsWith("invariant broken")) {
+        this.#world.failed(this, new InvariantError(reason));
+      }
+    };
+    const log: Log = {
+      debug: say("debug"),
+      info: say("info"),
+      warn: say("warn"),
+      error: say("error"),
+      child: () => log,
+    };
+    return log;
+  }
+}
+
+export function addrOf(nodeId: string): string {
+  return `${nodeId}:2377`;
+}
+
+function nodeIdOf(addr: string): string {
+  return addr.slice(0, addr.indexOf(":"));
+}
+
+function describeFields(fields: LogFields | undefined): string {
+  if (fields === undefined) return "";
+  return Object.entries(fields)
+    .map(([name, value]) => ` ${name}=${value instanceof Error ? value.message : String(value)}`)
+    .join("");
+}

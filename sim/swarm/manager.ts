@@ -1,0 +1,137 @@
+/** The manager of one process, put together as the daemon does it, from the real parts. */
+
+import { create } from "@bufbuild/protobuf";
+import type { Log } from "#base/ports.ts";
+import { createDispatcher } from "#manager/dispatcher/dispatcher.ts";
+import { reconcilerPart } from "#manager/leader/reconciler.ts";
+import { leadTogether } from "#manager/leader/scope.ts";
+import { checkTaskChange } from "#manager/leader/task-check.ts";
+import type { ManagerPart } from "#manager/manager-ports.ts";
+import { createLeaderProxy } from "#manager/proxy.ts";
+import { openRaftNode, type RaftNode } from "#manager/raft/node.ts";
+import { runRoleManager } from "#manager/role-manager.ts";
+import { dataKey, keyRing } from "#platform/wal/key-ring.ts";
+import { Dispatcher } from "#wire/gen/swarmkit/dispatcher_pb.js";
+import { Health, HealthCheckResponse_ServingStatus } from "#wire/gen/swarmkit/health_pb.js";
+import { ClusterSchema, NodeSchema } from "#wire/gen/swarmkit/objects_pb.js";
+import { NodeSpec_Membership } from "#wire/gen/swarmkit/specs_pb.js";
+import { NodeRole } from "#wire/gen/swarmkit/types_pb.js";
+import type { SeededRandom } from "../random.ts";
+import type { MachineDisk } from "./disk.ts";
+import type { Process } from "./process.ts";
+import type { RpcNetwork } from "./rpc.ts";
+
+export interface RaftSettings {
+  readonly tickMs: number;
+  readonly electionTicks: number;
+  readonly snapshotEvery: number;
+  readonly keepEntries: number;
+}
+
+export interface ManagerInit {
+  readonly process: Process;
+  readonly addr: string;
+  /** Managers that may take this one in; undefined for the first of the swarm. */
+  readonly join: (() => readonly string[]) | undefined;
+  /** All machines there will be, each with whether it begins as a manager. */
+  readonly nodes: readonly { readonly nodeId: string; readonly isManager: boolean }[];
+  readonly network: RpcNetwork;
+  readonly disk: MachineDisk;
+  readonly random: SeededRandom;
+  readonly raft: RaftSettings;
+  readonly log: Log;
+  readonly onFatal: (error: unknown) => void;
+}
+
+const CLUSTER_ID = "cluster";
+const KEYS = keyRing([dataKey(new Uint8Array(32).fill(7))]);
+/** Small, so that segments are changed often. */
+const SEGMENT_BYTES = 16 * 1024;
+
+/** Opens the disk and takes part; resolves when the manager is in the group. */
+export async function startManager(
+  init: ManagerInit,
+  onOpen: (raft: RaftNode) => void,
+): Promise<void> {
+  const { process, addr, network, random, log } = init;
+  const { nodeId } = process;
+  const channelTo = (to: string) => network.channel(process, to);
+  const raft = await openRaftNode({
+    ...init.raft,
+    dir: "/raft",
+    keys: KEYS,
+    fs: init.disk.raftFiles(process),
+    segmentBytes: SEGMENT_BYTES,
+    nodeId,
+    addr: () => addr,
+    channelTo,
+    join: init.join,
+    callerOf: (context) => context.peer?.nodeId,
+    checkChange: checkTaskChange,
+    onFatal: init.onFatal,
+    clock: process,
+    random,
+    log,
+  });
+  const { state, membership } = raft;
+  const clock = process;
+  const dispatcher = createDispatcher({
+    state,
+    clock,
+    random,
+    log,
+    nodeId,
+    managers: () =>
+      membership.list().map((member) => ({ nodeId: member.nodeId, addr: member.addr })),
+  });
+  membership.onChange(() => dispatcher.managersChanged());
+  const parts: readonly ManagerPart[] = [
+    {
+      name: "roles",
+      lead: (signal) => runRoleManager({ state, membership, nodeId, clock, log }, signal),
+    },
+    reconcilerPart({ state, clock, random, log }),
+    { name: "dispatcher", lead: (signal) => dispatcher.lead(signal) },
+  ];
+  const proxy = createLeaderProxy({
+    state,
+    cluster: { clusterId: CLUSTER_ID, removed: () => false },
+    self: () => ({ nodeId, role: "swarm-manager", clusterId: CLUSTER_ID }),
+    selfAddress: () => addr,
+    channelTo,
+    clock,
+  });
+  const server = network.serve(addr, process);
+  const services: Parameters<RaftNode["register"]>[0] = {
+    add: (service, handlers) => server.add(service, proxy.wrap(service, handlers)),
+  };
+  raft.register(services);
+  services.add(Dispatcher, dispatcher.handlers);
+  services.add(Health, { check: () => ({ status: HealthCheckResponse_ServingStatus.SERVING }) });
+  state.onLeadership(async (signal) => {
+    await beginSwarm(raft, init.nodes);
+    await leadTogether(parts, signal, log);
+  });
+  onOpen(raft);
+  await raft.run();
+}
+
+/** What initialization and joining write: the cluster and a record of every node. */
+async function beginSwarm({ state }: RaftNode, nodes: ManagerInit["nodes"]): Promise<void> {
+  await state.update("leader", (tx) => {
+    if (tx.get("cluster", CLUSTER_ID) !== undefined) return;
+    const spec = {
+      annotations: { name: "default" },
+      orchestration: { taskHistoryRetentionLimit: 2n },
+    };
+    tx.create("cluster", create(ClusterSchema, { id: CLUSTER_ID, spec }));
+    for (const { nodeId, isManager } of nodes) {
+      const role = isManager ? NodeRole.MANAGER : NodeRole.WORKER;
+      const membership = NodeSpec_Membership.ACCEPTED;
+      tx.create(
+        "node",
+        create(NodeSchema, { id: nodeId, role, spec: { desiredRole: role, membership } }),
+      );
+    }
+  });
+}

@@ -1,0 +1,95 @@
+/** The conditions of one run of a swarm, drawn from its seed. */
+
+import type { SeededRandom } from "../random.ts";
+import type { RaftSettings } from "./manager.ts";
+import type { Line } from "./rpc.ts";
+
+export interface SwarmProfile {
+  readonly managers: number;
+  readonly workers: number;
+  readonly raft: RaftSettings;
+  readonly syncMs: readonly [number, number];
+  readonly line: Line;
+  /** Clocks run up to this share faster or slower than they should. */
+  readonly clockDrift: number;
+  /** Wall clocks are off by up to this, milliseconds. */
+  readonly clockOffsetMs: number;
+  /** Mean time between faults of a kind, ms; zero is never. */
+  readonly killEveryMs: number;
+  readonly powerCutEveryMs: number;
+  readonly downMs: readonly [number, number];
+  readonly partitionEveryMs: number;
+  readonly holdEveryMs: number;
+  readonly stallEveryMs: number;
+  readonly exitEveryMs: number;
+  readonly containerFailure: number;
+  readonly operateEveryMs: number;
+  readonly changesRoles: boolean;
+  readonly clients: number;
+  readonly keys: number;
+  readonly clientPauseMs: number;
+  readonly chaosMs: number;
+}
+
+export function drawSwarm(random: SeededRandom): SwarmProfile {
+  const every = (chance: number, low: number, high: number) =>
+    random.chance(chance) ? random.between(low, high) : 0;
+  return {
+    managers: random.pick([1, 3, 3, 3, 5]) ?? 3,
+    workers: random.between(0, 3),
+    raft: {
+      tickMs: 100,
+      electionTicks: 10,
+      snapshotEvery: random.pick([10, 40, 10_000]) ?? 40,
+      keepEntries: random.pick([0, 5, 50]) ?? 5,
+    },
+    syncMs: random.pick([
+      [0, 2],
+      [1, 20],
+      [5, 100],
+    ] as const) ?? [1, 20],
+    line: {
+      latencyMs: random.pick([
+        [0, 2],
+        [1, 30],
+        [10, 150],
+      ] as const) ?? [1, 30],
+      breakage: random.pick([0, 0.01, 0.05]) ?? 0,
+    },
+    clockDrift: random.pick([0, 0.001, 0.05]) ?? 0,
+    clockOffsetMs: random.pick([0, 100, 300]) ?? 0,
+    killEveryMs: every(0.7, 2_000, 15_000),
+    powerCutEveryMs: every(0.5, 5_000, 20_000),
+    downMs: random.pick([
+      [10, 500],
+      [500, 5_000],
+      [5_000, 30_000],
+    ] as const) ?? [500, 5_000],
+    partitionEveryMs: every(0.6, 3_000, 15_000),
+    holdEveryMs: every(0.4, 2_000, 10_000),
+    stallEveryMs: every(0.3, 2_000, 10_000),
+    exitEveryMs: every(0.5, 1_000, 10_000),
+    containerFailure: random.pick([0, 0, 0.1]) ?? 0,
+    operateEveryMs: random.between(500, 5_000),
+    changesRoles: random.chance(0.3),
+    clients: random.between(1, 4),
+    keys: random.between(1, 3),
+    clientPauseMs: random.pick([50, 300, 1_000]) ?? 300,
+    chaosMs: 40_000,
+  };
+}
+
+export function describeSwarm(profile: SwarmProfile): string {
+  const { managers, workers, line, changesRoles } = profile;
+  const faults = [
+    `break ${line.breakage}`,
+    `kill ${profile.killEveryMs}`,
+    `power ${profile.powerCutEveryMs}`,
+    `partition ${profile.partitionEveryMs}`,
+    `hold ${profile.holdEveryMs}`,
+    `stall ${profile.stallEveryMs}`,
+    `exit ${profile.exitEveryMs}`,
+  ];
+  const roles = changesRoles ? ", roles" : "";
+  return `${managers} managers, ${workers} workers${roles}; ${faults.join(", ")}`;
+}

@@ -1,0 +1,102 @@
+/**
+ * What a seed stands for: most are a group of raft members under a small driver, which runs fast and
+ * bends the core in ways that no real configuration does; every eighth is a whole swarm of the real
+ * managers and agents.
+ */
+
+import type { Bug } from "./bugs.ts";
+import type { Law } from "./checker.ts";
+import { describeProfile } from "./profile.ts";
+import { describeSwarm } from "./swarm/profile.ts";
+import { runSwarm, type SwarmBug } from "./swarm/world.ts";
+import { runSeed } from "./world.ts";
+
+export const WORLDS = ["group", "swarm"] as const;
+export type WorldName = (typeof WORLDS)[number];
+
+const SWARM_EVERY = 8;
+
+export interface Assignment {
+  readonly seed: number;
+  /** By default what the seed stands for. */
+  readonly world?: WorldName | undefined;
+  readonly bug?: Bug | SwarmBug | undefined;
+  readonly trace?: boolean;
+}
+
+export interface Result {
+  readonly seed: number;
+  readonly world: WorldName;
+  readonly conditions: string;
+  /** The law that was broken; undefined if the run was clean. */
+  readonly broken: Law | undefined;
+  readonly message: string;
+  readonly endedAtMs: number;
+  readonly isUndecided: boolean;
+  /** How much happened, so that nobody takes silence for health. */
+  readonly counts: Readonly<Record<string, number>>;
+  /** Of all that happened: equal for equal runs. Zero without a trace. */
+  readonly digest: number;
+  readonly lines: readonly string[];
+}
+
+export function worldOf({ seed, world }: Assignment): WorldName {
+  return world ?? (seed % SWARM_EVERY === 0 ? "swarm" : "group");
+}
+
+export async function runWorld(assignment: Assignment): Promise<Result> {
+  const { seed, bug, trace = false } = assignment;
+  const world = worldOf(assignment);
+  if (world === "swarm") {
+    const outcome = await runSwarm(seed, { trace, bug: isSwarmBug(bug) ? bug : undefined });
+    const { terms, changes, answers, profile } = outcome;
+    const { broken, message, endedAtMs, isUndecided } = outcome;
+    const { digest, lines } = outcome.trace;
+    const counts = { terms, changes, answers };
+    const conditions = describeSwarm(profile);
+    return {
+      seed,
+      world,
+      conditions,
+      broken,
+      message,
+      endedAtMs,
+      isUndecided,
+      counts,
+      digest,
+      lines,
+    };
+  }
+  const outcome = runSeed(seed, { trace, bug });
+  const { terms, applied, writesAcked, readsAnswered, profile } = outcome;
+  const { broken, message, endedAtMs, isUndecided } = outcome;
+  const { digest, lines } = outcome.trace;
+  const counts = { terms, entries: applied, writes: writesAcked, reads: readsAnswered };
+  const conditions = describeProfile(profile);
+  return {
+    seed,
+    world,
+    conditions,
+    broken,
+    message,
+    endedAtMs,
+    isUndecided,
+    counts,
+    digest,
+    lines,
+  };
+}
+
+function isSwarmBug(bug: Assignment["bug"]): bug is SwarmBug {
+  return bug === "staleRead";
+}
+
+export function describeResult(result: Result): string {
+  const { seed, world, conditions, broken, message, endedAtMs, counts } = result;
+  const happened = Object.entries(counts).map(([what, count]) => `${count} ${what}`);
+  const verdict =
+    broken === undefined
+      ? `no law broken; ${happened.join(", ")}`
+      : `BROKEN at ${endedAtMs}ms: ${message}`;
+  return `seed ${seed}, ${world} of ${conditions}: ${verdict}`;
+}
