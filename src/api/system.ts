@@ -225,7 +225,7 @@ async function info(services: SystemServices, _request: ApiRequest) {
     RuncCommit: { ID: facts.runcVersion, Expected: facts.runcVersion },
     InitCommit: { ID: "", Expected: "" },
     SecurityOptions: facts.securityOptions,
-    Warnings: swarm.warnings ?? null,
+    Warnings: swarm.Warnings ?? null,
   };
 }
 
@@ -248,7 +248,7 @@ async function swarmInfo({ cluster, clusterInfo }: SystemServices) {
     ...(summary === undefined
       ? {}
       : { Nodes: summary.nodes, Managers: summary.managers, Cluster: summary.cluster }),
-    ...(summary?.managers === 2 ? { warnings: [TWO_MANAGERS] } : {}),
+    ...(summary?.managers === 2 ? { Warnings: [TWO_MANAGERS] } : {}),
   };
 }
 
