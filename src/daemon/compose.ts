@@ -45,7 +45,9 @@ import { type HostVolumes, openVolumes } from "#engine/volumes/volumes.ts";
 import { type Containerd, connectContainerd } from "#platform/containerd/client.ts";
 import type { ContainerdServer } from "#platform/containerd/server.ts";
 import type { DaemonConfig } from "./config.ts";
-import { readHostFacts } from "./host-facts.ts";
+import { parseGenericResources } from "./generic-resources.ts";
+import { changingFacts, readHostFacts } from "./host-facts.ts";
+import { reloadAttributes } from "./reload.ts";
 import { composeManager } from "./swarm-node/compose.ts";
 import { readHostAddresses } from "./swarm-node/host-addresses.ts";
 import { createSwarm, type Swarm } from "./swarm-node/swarm.ts";
@@ -68,6 +70,8 @@ export interface EngineContext {
 
 export interface ComposedEngine {
   readonly routes: Routes;
+  /** Takes over what of the configuration may change while the engine runs. */
+  reload(config: DaemonConfig): void;
   close(): Promise<void>;
 }
 
@@ -90,12 +94,27 @@ export async function composeEngine(context: EngineContext): Promise<ComposedEng
     openLocal(context),
   ]);
   const host = await openHost(context, containerd, local);
-  const { swarm, tables } = await openSwarm(context, host);
+  const live: Live = { config };
+  const { swarm, tables } = await openSwarm(context, host, live);
   await swarm.start();
   // Not before: a container may be on a network of the swarm.
   host.containers.startByPolicy();
   return {
-    routes: routesOf(context, { ...facts, containerdVersion: version }, host, swarm),
+    routes: routesOf(
+      context,
+      () => ({ ...facts, ...changingFacts(live.config), containerdVersion: version }),
+      host,
+      swarm,
+    ),
+    reload: (next) => {
+      live.config = next;
+      host.images.reconfigure(next.registry);
+      host.events.publish({
+        Type: "daemon",
+        Action: "reload",
+        Actor: { ID: facts.id, Attributes: reloadAttributes(next, facts.name) },
+      });
+    },
     close: async () => {
       await swarm.close();
       await tables.close();
@@ -107,6 +126,11 @@ export async function composeEngine(context: EngineContext): Promise<ComposedEng
       own?.close();
     },
   };
+}
+
+/** The configuration as it is now, for those who ask anew each time. */
+interface Live {
+  config: DaemonConfig;
 }
 
 async function openContainerd({ config, clock, signal, ...context }: EngineContext): Promise<{
@@ -232,6 +256,7 @@ async function openHost(
 async function openSwarm(
   context: EngineContext,
   host: Host,
+  live: Live,
 ): Promise<{ readonly swarm: Swarm; readonly tables: NodeTables }> {
   const { config, clock, random, onFatal } = context;
   const log = context.log.child({ part: "swarm" });
@@ -242,6 +267,7 @@ async function openSwarm(
     clock,
     log,
   });
+  const genericResources = parseGenericResources(config.genericResources);
   // The node describes itself before there is a swarm to ask.
   const node: { swarm?: Swarm } = {};
   const attachments = new SwarmAttachments({
@@ -263,9 +289,9 @@ async function openSwarm(
     host: async () =>
       readNodeFacts({
         engineVersion: VERSION,
-        engineLabels: Object.fromEntries(config.labels.map(labelPair)),
+        engineLabels: Object.fromEntries(live.config.labels.map(labelPair)),
         plugins: nodePlugins(await volumes.drivers()),
-        genericResources: [],
+        genericResources,
         network: {
           dataPathAddr: node.swarm?.dataPathAddr() ?? "",
           wireguardPublicKey: overlay.publicKey,
@@ -320,7 +346,12 @@ function labelPair(label: string): readonly [string, string] {
   return [label.slice(0, equals), label.slice(equals + 1)];
 }
 
-function routesOf(context: EngineContext, facts: HostFacts, host: Host, cluster: Swarm): Routes {
+function routesOf(
+  context: EngineContext,
+  facts: () => HostFacts,
+  host: Host,
+  cluster: Swarm,
+): Routes {
   const { containers, images, networks, volumes, events } = host;
   const nameOf = async (input: string) => {
     const all = await networks.list(new Map());
@@ -329,7 +360,9 @@ function routesOf(context: EngineContext, facts: HostFacts, host: Host, cluster:
   };
   return [
     ...systemRoutes({
-      facts,
+      get facts() {
+        return facts();
+      },
       containers,
       images,
       networks,

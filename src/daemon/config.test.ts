@@ -74,6 +74,11 @@ test.each([
     "unable to configure the daemon with file /etc/skep/daemon.json: the following directives are specified both as a flag and in the configuration file: debug: (from flag: true, from file: true)",
   ],
   [
+    ["--label=a=1", "-H", "unix:///a"],
+    { labels: ["b=2", "c=3"], hosts: ["unix:///b"] },
+    "unable to configure the daemon with file /etc/skep/daemon.json: the following directives are specified both as a flag and in the configuration file: hosts: (from flag: [unix:///a], from file: [unix:///b]), labels: (from flag: [a=1], from file: [b=2 c=3])",
+  ],
+  [
     ["--userns-remap=default"],
     {},
     "--userns-remap is not supported: skep does not offer user namespaces yet, and will not pretend to",

@@ -120,7 +120,7 @@ function fileProblem(path: string, file: FileValues, flags: FlagValues): string 
     (option) => option.key !== undefined && option.key in file && flags.has(option.name),
   ).map(
     (option) =>
-      `${option.name}: (from flag: ${show(flags, option)}, from file: ${JSON.stringify(file[option.key ?? ""])})`,
+      `${option.key ?? option.name}: (from flag: ${show(flags, option)}, from file: ${asGoPrints(file[option.key ?? ""])})`,
   );
   if (twice.length > 0) {
     return `unable to configure the daemon with file ${path}: the following directives are specified both as a flag and in the configuration file: ${twice.join(", ")}`;
@@ -132,6 +132,14 @@ function show(flags: FlagValues, option: OptionSpec): string {
   return option.kind === "list"
     ? `[${flags.list(option.name).join(" ")}]`
     : (flags.string(option.name) ?? "");
+}
+
+/** Go's %v of what JSON holds. */
+function asGoPrints(value: unknown): string {
+  if (Array.isArray(value)) return `[${value.map(asGoPrints).join(" ")}]`;
+  if (typeof value !== "object" || value === null) return String(value);
+  const pairs = Object.entries(value).map(([key, item]) => `${key}:${asGoPrints(item)}`);
+  return `map[${pairs.toSorted().join(" ")}]`;
 }
 
 /** One option's value, wherever it was given. */

@@ -30,17 +30,26 @@ export async function readHostFacts(
     cpus: machine.cpus,
     memoryBytes: machine.memoryBytes,
     dataRoot: config.dataRoot,
-    debug: config.debug,
     storageDriver: config.snapshotter === "overlayfs" ? "overlay2" : "vfs",
     cgroupDriver: "cgroupfs",
     cgroupVersion: machine.cgroupVersion === 2 ? "2" : "1",
-    labels: config.labels,
     loggingDriver: config.logDriver,
     runcVersion: await runcVersion(),
-    insecureRegistries: config.registry.insecure,
-    mirrors: config.registry.mirrors,
     initBinary: config.initPath ?? "tini",
     securityOptions: securityOptions(machine),
+    ...changingFacts(config),
+  };
+}
+
+/** What a reload may change. */
+export function changingFacts(
+  config: DaemonConfig,
+): Pick<HostFacts, "debug" | "labels" | "insecureRegistries" | "mirrors"> {
+  return {
+    debug: config.debug,
+    labels: config.labels,
+    insecureRegistries: config.registry.insecure,
+    mirrors: config.registry.mirrors,
   };
 }
 

@@ -12,12 +12,13 @@ import type { Log } from "#base/ports.ts";
 import { flagUsages } from "#cli/pflag.ts";
 import { COMMIT, VERSION } from "#cli/version.ts";
 import { type ContainerdServer, startContainerd } from "#platform/containerd/server.ts";
-import { createLog } from "#platform/log.ts";
+import { createLog, LogThreshold } from "#platform/log.ts";
 import { realClock, realRandom } from "#platform/real-ports.ts";
 import { type DaemonConfig, readConfigFile, resolveConfig } from "./config.ts";
 import { keepMemorySmall } from "./memory.ts";
 import { DAEMON_OPTIONS } from "./options.ts";
 import { type PidLock, takePidLock } from "./pid-lock.ts";
+import { Reloader } from "./reloader.ts";
 
 const USAGE = `Usage:  skep engine [OPTIONS]
 
@@ -34,18 +35,23 @@ export async function main(argv: readonly string[]): Promise<void> {
   const loaded = resolveConfig(argv, readConfigFile);
   if (!loaded.ok) {
     process.stderr.write(`${loaded.error}\nSee 'skep engine --help'.\n`);
-    process.exitCode = 125;
+    process.exitCode = 1;
     return;
   }
   const { config, warnings, action } = loaded.value;
   if (action === "help") process.stdout.write(USAGE);
   else if (action === "version") process.stdout.write(`skep version ${VERSION}, build ${COMMIT}\n`);
-  else if (action === "validate") process.stdout.write("configuration OK\n");
-  else await run(config, warnings);
+  else if (action === "validate") process.stderr.write("configuration OK\n");
+  else await run(argv, config, warnings);
 }
 
-async function run(config: DaemonConfig, warnings: readonly string[]): Promise<void> {
-  const log = createLog(config.logLevel);
+async function run(
+  argv: readonly string[],
+  config: DaemonConfig,
+  warnings: readonly string[],
+): Promise<void> {
+  const threshold = new LogThreshold(config.logLevel);
+  const log = createLog(threshold);
   for (const warning of warnings) log.warn(warning);
   const stop = new AbortController();
   watchSignals(stop, log);
@@ -79,12 +85,14 @@ async function run(config: DaemonConfig, warnings: readonly string[]): Promise<v
       onBug: (error) => die(log, error),
     });
     await listen(server, config, log);
+    const reloader = new Reloader({ argv, config, engine, threshold, log });
+    process.on("SIGHUP", () => reloader.reload());
     log.info("ready", { version: VERSION, startedInMs: Math.round(performance.now() - begun) });
     const leaveMemory = keepMemorySmall();
     await aborted(stop.signal);
     leaveMemory();
     log.info("stopping; containers keep running");
-    await within(config.shutdownTimeoutSeconds * 1000, log, async () => {
+    await within(reloader.config.shutdownTimeoutSeconds * 1000, log, async () => {
       await server.close();
       await engine.close();
     });
@@ -138,8 +146,8 @@ function watchSignals(stop: AbortController, log: Log): void {
   };
   process.on("SIGTERM", onSignal);
   process.on("SIGINT", onSignal);
-  // The configuration is read at the start; a reload asks for nothing that could be half done.
-  process.on("SIGHUP", () => log.warn("reload is not supported; restart the engine instead"));
+  // Until there is an engine to tell, a reload finds what the start is reading anyway.
+  process.on("SIGHUP", () => log.info("signal", { signal: "SIGHUP" }));
 }
 
 /** A bug leaves memory that cannot be trusted; the next start recovers from disk. */

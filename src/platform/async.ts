@@ -110,12 +110,23 @@ export class KeyedLock {
 
 /** Runs at most `limit` sections at once; the rest wait in order. */
 export class Semaphore {
+  #limit: number;
+  /** Negative after a limit was lowered below what runs. */
   #free: number;
   readonly #queue: Deferred<void>[] = [];
 
   constructor(limit: number) {
     if (limit < 1) throw new EngineError("internal", "a semaphore needs room for one");
+    this.#limit = limit;
     this.#free = limit;
+  }
+
+  /** From now on; what runs is not touched. */
+  setLimit(limit: number): void {
+    if (limit < 1) throw new EngineError("internal", "a semaphore needs room for one");
+    this.#free += limit - this.#limit;
+    this.#limit = limit;
+    this.#admit();
   }
 
   async run<T>(section: () => Promise<T>): Promise<T> {
@@ -128,9 +139,17 @@ export class Semaphore {
     try {
       return await section();
     } finally {
+      this.#free += 1;
+      this.#admit();
+    }
+  }
+
+  #admit(): void {
+    while (this.#free > 0) {
       const next = this.#queue.shift();
-      if (next === undefined) this.#free += 1;
-      else next.resolve();
+      if (next === undefined) return;
+      this.#free -= 1;
+      next.resolve();
     }
   }
 }

@@ -3,13 +3,33 @@
 import { destination, type Logger, pino } from "pino";
 import type { Log, LogFields } from "#base/ports.ts";
 
-export type LogLevel = "debug" | "info" | "warn" | "error" | "fatal";
+const LEVELS = ["debug", "info", "warn", "error", "fatal"] as const;
+
+export type LogLevel = (typeof LEVELS)[number];
+
+/** The lowest level that is written, which may change while the log is in use. */
+export class LogThreshold {
+  #rank: number;
+
+  constructor(level: LogLevel) {
+    this.#rank = LEVELS.indexOf(level);
+  }
+
+  set(level: LogLevel): void {
+    this.#rank = LEVELS.indexOf(level);
+  }
+
+  passes(level: LogLevel): boolean {
+    return LEVELS.indexOf(level) >= this.#rank;
+  }
+}
 
 /** A log that writes to `fd` (2 = standard error) at or above `level`. */
-export function createLog(level: LogLevel, fd = 2, bindings: LogFields = {}): Log {
+export function createLog(level: LogLevel | LogThreshold, fd = 2, bindings: LogFields = {}): Log {
+  const threshold = level instanceof LogThreshold ? level : new LogThreshold(level);
   const logger = pino(
     {
-      level,
+      level: "debug",
       base: null,
       messageKey: "msg",
       timestamp: () => `,"time":"${new Date().toISOString()}"`,
@@ -18,7 +38,7 @@ export function createLog(level: LogLevel, fd = 2, bindings: LogFields = {}): Lo
     },
     destination({ fd, sync: true }),
   );
-  return wrap(logger.child(bindings));
+  return wrap(logger.child(bindings), threshold);
 }
 
 /** A log that drops everything, for tests and one-shot commands. */
@@ -30,13 +50,18 @@ export const silentLog: Log = {
   child: () => silentLog,
 };
 
-function wrap(logger: Logger): Log {
+function wrap(logger: Logger, threshold: LogThreshold): Log {
+  const write = (level: "debug" | "info" | "warn" | "error") => {
+    return (message: string, fields: LogFields = {}) => {
+      if (threshold.passes(level)) logger[level](fields, message);
+    };
+  };
   return {
-    debug: (message, fields = {}) => logger.debug(fields, message),
-    info: (message, fields = {}) => logger.info(fields, message),
-    warn: (message, fields = {}) => logger.warn(fields, message),
-    error: (message, fields = {}) => logger.error(fields, message),
-    child: (fields) => wrap(logger.child(fields)),
+    debug: write("debug"),
+    info: write("info"),
+    warn: write("warn"),
+    error: write("error"),
+    child: (fields) => wrap(logger.child(fields), threshold),
   };
 }
 

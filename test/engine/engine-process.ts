@@ -48,6 +48,19 @@ export class EngineProcess {
     throw new Error(`the engine does not answer:\n${this.log}`);
   }
 
+  signal(signal: NodeJS.Signals): void {
+    this.#process?.kill(signal);
+  }
+
+  /** Waits until a line of the log matches. */
+  async logged(pattern: RegExp): Promise<void> {
+    for (let attempt = 0; attempt < 200; attempt += 1) {
+      if (pattern.test(this.log)) return;
+      await new Promise((go) => setTimeout(go, 50));
+    }
+    throw new Error(`not logged: ${String(pattern)}\n${this.log}`);
+  }
+
   async end(signal: NodeJS.Signals): Promise<void> {
     const child = this.#process;
     if (child === undefined) return;

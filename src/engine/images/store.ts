@@ -45,16 +45,18 @@ import { saveImages } from "./save.ts";
 import { hostPlatform, ImageReader, type StoredImage } from "./stored-image.ts";
 import { Unpacker } from "./unpack.ts";
 
+export interface RegistrySettings {
+  readonly insecure: readonly string[];
+  readonly mirrors: readonly string[];
+  readonly maxDownloads: number;
+  readonly maxUploads: number;
+}
+
 export interface ImageStoreOptions {
   readonly containerd: Containerd;
   /** "overlayfs"; "native" is taken where the kernel cannot do overlays. */
   readonly snapshotter: string;
-  readonly registry: {
-    readonly insecure: readonly string[];
-    readonly mirrors: readonly string[];
-    readonly maxDownloads: number;
-    readonly maxUploads: number;
-  };
+  readonly registry: RegistrySettings;
   /** Folders of registry certificates, e.g. /etc/skep/certs.d and /etc/docker/certs.d. */
   readonly certFolders: readonly string[];
   readonly userAgent: string;
@@ -84,6 +86,8 @@ export interface ImageStore extends ImageService {
   /** What a registry has under a name, without pulling it. */
   distribution(reference: string, auth?: AuthConfig): Promise<DistributionInspect>;
   login(auth: AuthConfig): Promise<{ readonly status: string; readonly token: string }>;
+  /** From now on; transfers under way go on as they began. */
+  reconfigure(settings: RegistrySettings): void;
   /** Who knows the containers says which images they need. */
   setUsers(users: () => Promise<readonly ImageUser[]>): void;
 }
@@ -121,6 +125,7 @@ async function usableSnapshotter(options: ImageStoreOptions): Promise<string> {
 class ContainerdImages implements ImageStore {
   readonly snapshotter: string;
   readonly #context: ImageContext;
+  #registry: RegistrySettings;
   /** Ids whose snapshots were seen; asking again at every start of a container costs. */
   readonly #unpacked = new Set<string>();
   #users: () => Promise<readonly ImageUser[]> = () => Promise.resolve([]);
@@ -130,13 +135,18 @@ class ContainerdImages implements ImageStore {
     const content = createContentStore(containerd);
     const host = hostPlatform();
     this.snapshotter = snapshotter;
+    this.#registry = registry;
     this.#context = {
       containerd,
       content,
       records: new ImageRecords(containerd),
       reader: new ImageReader(content, host),
       unpacker: new Unpacker(containerd, { snapshotter, random }),
-      registry: createRegistry({ ...registry, certFolders, clock, userAgent }),
+      registry: createRegistry({
+        config: () => ({ ...this.#registry, certFolders }),
+        clock,
+        userAgent,
+      }),
       clock,
       random,
       log: log.child({ component: "images" }),
@@ -149,6 +159,12 @@ class ContainerdImages implements ImageStore {
       downloads: new Semaphore(registry.maxDownloads),
       uploads: new Semaphore(registry.maxUploads),
     };
+  }
+
+  reconfigure(settings: RegistrySettings): void {
+    this.#registry = settings;
+    this.#context.downloads.setLimit(settings.maxDownloads);
+    this.#context.uploads.setLimit(settings.maxUploads);
   }
 
   async resolve(reference: string): Promise<RunnableImage> {

@@ -29,15 +29,19 @@ export interface Registry {
   login(auth: AuthConfig): Promise<void>;
 }
 
-export interface RegistryOptions extends RegistryConfig {
+export interface RegistryOptions {
+  /** Asked for every use: the configuration may be reloaded. */
+  readonly config: () => RegistryConfig;
   readonly clock: Clock;
   readonly userAgent: string;
 }
 
 export function createRegistry(options: RegistryOptions): Registry {
-  const { clock, userAgent, certFolders } = options;
+  const { clock, userAgent } = options;
   const use: Registry["use"] = async (reference, { purpose, auth, signal }, work) => {
-    const endpoints = endpointsOf(reference.domain, options, purpose);
+    const config = options.config();
+    const { certFolders } = config;
+    const endpoints = endpointsOf(reference.domain, config, purpose);
     let failure: unknown;
     for (const [index, endpoint] of endpoints.entries()) {
       const isLast = index === endpoints.length - 1;
@@ -70,9 +74,11 @@ function mayPassOver(error: unknown, opened: boolean, isMirror: boolean): boolea
 }
 
 async function login(auth: AuthConfig, options: RegistryOptions): Promise<void> {
-  const { clock, userAgent, certFolders } = options;
+  const { clock, userAgent } = options;
+  const config = options.config();
+  const { certFolders } = config;
   let failure: unknown;
-  for (const endpoint of endpointsOf(domainOf(auth.serveraddress), options, "push")) {
+  for (const endpoint of endpointsOf(domainOf(auth.serveraddress), config, "push")) {
     try {
       const repository = await openRepository({
         endpoint,
