@@ -1,8 +1,10 @@
 /** A network of the swarm as containers of this host attach to it, and as inspect shows it. */
 
+import { msOfTimestamp } from "#model/time.ts";
 import type { OverlayPlan } from "#plan/dataplane/overlay-devices.ts";
 import type { NetworkInspect } from "#wire/docker/networks.ts";
 import type { NetworkTable } from "#wire/gen/skep/dataplane_pb.js";
+import { ZERO_TIME } from "../containers/record.ts";
 import type { HostedNetwork } from "../networks/network.ts";
 
 export interface HostedHooks {
@@ -38,10 +40,11 @@ export function hostedNetwork(
 
 function inspectTable(table: NetworkTable): NetworkInspect {
   const { networkId, name, driver, subnets, internal, attachable, ingress, options, peers } = table;
+  const createdMs = msOfTimestamp(table.createdAt);
   return {
     Name: name,
     Id: networkId,
-    Created: "0001-01-01T00:00:00Z",
+    Created: createdMs === undefined ? ZERO_TIME : new Date(createdMs).toISOString(),
     Scope: "swarm",
     Driver: driver,
     EnableIPv4: true,
@@ -61,7 +64,7 @@ function inspectTable(table: NetworkTable): NetworkInspect {
     ConfigOnly: false,
     Containers: {},
     Options: options,
-    Labels: {},
+    Labels: table.labels,
     Peers: peers.map(({ nodeId, dataPathAddr }) => ({ Name: nodeId, IP: dataPathAddr })),
   };
 }

@@ -57,7 +57,7 @@ class Entries {
 function network(id: string): Network {
   return create(NetworkSchema, {
     id,
-    spec: { annotations: { name: id }, attachable: true },
+    spec: { annotations: { name: id, labels: { a: "b" } }, attachable: true },
     driverState: {
       name: "overlay",
       options: { "com.docker.network.driver.overlay.vxlanid_list": "4097,4098", encrypted: "" },
@@ -132,6 +132,7 @@ describe("what a node is told", () => {
         driver: "overlay",
         encrypted: true,
         attachable: true,
+        labels: { a: "b" },
         subnets: [
           { subnet: "10.0.1.0/24", gateway: "10.0.1.1", vni: 4097 },
           { subnet: "fd00:1::/64", gateway: "fd00:1::1", vni: 4098 },

@@ -52,6 +52,8 @@ export function headerOf(network: Network): NetworkTable {
     attachable: spec?.attachable ?? false,
     ingress: isIngress(network),
     encrypted: ENCRYPTED_OPTION in options,
+    labels: spec?.annotations?.labels ?? {},
+    ...(network.meta?.createdAt === undefined ? {} : { createdAt: network.meta.createdAt }),
   });
 }
 
