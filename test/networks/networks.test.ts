@@ -122,7 +122,9 @@ describe("the default bridge", () => {
     await expect(store.resolve({ bridge: { Aliases: ["a"] } })).rejects.toThrow(
       "network-scoped alias is supported only for containers in user defined networks",
     );
-    await expect(store.resolve({ nowhere: {} })).rejects.toThrow("network nowhere not found");
+    // The swarm may know it when the container starts.
+    expect(await store.resolve({ nowhere: {} })).toEqual({ nowhere: {} });
+    await expect(running("lost", [], "nowhere")).rejects.toThrow("network nowhere not found");
     expect(await store.resolve({ default: { MacAddress: "" } })).toEqual({
       bridge: { MacAddress: "" },
     });
@@ -190,6 +192,14 @@ describe("published ports", () => {
     await expect(store.attach(second, { bridge: {} }, [publish(80, 8088)])).rejects.toThrow(
       "failed to bind host port for 0.0.0.0:8088/tcp: address already in use",
     );
+    const far = publish(80, 8091, { hostIp: "192.0.2.200" });
+    await expect(store.attach(second, { bridge: {} }, [far])).rejects.toThrow(
+      "failed to bind host port for 192.0.2.200:8091/tcp: cannot assign requested address",
+    );
+    const six = publish(80, 8091, { hostIp: "2001:db8::1" });
+    await expect(store.attach(second, { bridge: {} }, [six])).rejects.toThrow(
+      "port 80/tcp cannot be published on 2001:db8::1: the container has no IPv6 address",
+    );
     const result = await store.attach(second, { bridge: {} }, [
       publish(80, 8080, { protocol: "udp" }),
       publish(80, 8088, { hostPortEnd: 8090 }),
@@ -204,11 +214,12 @@ describe("published ports", () => {
   });
 
   test("a failed attach leaves nothing behind", async () => {
-    const before = host.run(undefined, "ip", "-o", "link");
+    const links = () => host.run(undefined, "ls", "/proc/sys/net/ipv4/conf");
+    const before = links();
     const sandbox = await container("broken");
     const gone = { ...sandbox, pid: 999_999, netnsPath: "/proc/999999/ns/net" };
     await expect(store.attach(gone, { bridge: {} }, [publish(80, 8080)])).rejects.toThrow();
-    expect(host.run(undefined, "ip", "-o", "link")).toBe(before);
+    expect(links()).toBe(before);
     expect(readdirSync(join(host.folder, "run"))).toEqual([]);
     const { ip } = await running("next", [publish(80, 8080)]);
     expect(ip).toBe("172.17.0.2");
@@ -435,6 +446,20 @@ describe("networks that users make", () => {
     expect(await store.prune(new Map([["label!", ["keep"]]]))).toEqual({ NetworksDeleted: ["p2"] });
   });
 
+  test("link-local addresses besides its own", async () => {
+    await store.create({ Name: "linked" });
+    const sandbox = await container("local");
+    const LinkLocalIPs = ["169.254.7.7", "fe80::77"];
+    await store.attach(sandbox, { linked: { IPAMConfig: { LinkLocalIPs } } }, []);
+    const shown = host.run(sandbox, "ip", "-o", "addr", "show", "eth0");
+    expect(shown).toContain("169.254.7.7/16");
+    expect(shown).toContain("fe80::77/64");
+    const bad = { IPAMConfig: { LinkLocalIPs: ["10.0.0.1"] } };
+    await expect(store.resolve({ linked: bad })).rejects.toThrow(
+      "invalid link local IP address: 10.0.0.1",
+    );
+  });
+
   test("a full network says so", async () => {
     await store.create({ Name: "tiny", IPAM: { Config: [{ Subnet: "10.77.0.0/30" }] } });
     await running("only", [], "tiny");
@@ -484,7 +509,8 @@ describe("after a restart", () => {
     store.close();
     store = await open();
     await store.reconcile(new Map([[sandbox.containerId, sandbox]]));
-    expect(host.get(host.outside, `http://${HOST_ADDRESS}:8092/`)).toBe("mended");
+    const mended = () => host.get(host.outside, `http://${HOST_ADDRESS}:8092/`);
+    await expect.poll(mended, { timeout: 5000 }).toBe("mended");
   });
 
   test("a flushed table is written anew by the next change", async () => {

@@ -3,6 +3,7 @@
 import { EngineError } from "#base/error.ts";
 import { newHexId } from "#base/ids.ts";
 import type { Random } from "#base/ports.ts";
+import { parseIp, prefixContains } from "#model/ip.ts";
 import { macOfAddresses, withPrefix } from "#plan/dataplane/placed-network.ts";
 import type { EndpointSettings } from "#wire/docker/networks.ts";
 import type { HostedNetwork, LocalNetwork } from "./network.ts";
@@ -38,7 +39,25 @@ export function checkSettings(network: LocalNetwork, settings: EndpointSettings)
     );
   }
   checkMac(settings.MacAddress);
+  for (const address of wanted?.LinkLocalIPs ?? []) {
+    if (linkLocalCidr(address) !== undefined) continue;
+    throw new EngineError("invalid-argument", `invalid link local IP address: ${address}`);
+  }
 }
+
+/** A link-local address with its prefix length; undefined for any other. */
+export function linkLocalCidr(address: string): string | undefined {
+  const ip = parseIp(address);
+  if (ip === undefined) return undefined;
+  const found = LINK_LOCAL.find(({ prefix }) => prefixContains(prefix, ip));
+  return found === undefined ? undefined : `${address}/${found.length}`;
+}
+
+/** Networks of RFC 3927 and RFC 4291, and the length that an address of theirs has. */
+const LINK_LOCAL = [
+  { prefix: { family: 4, value: 0xa9fe0000, length: 16 }, length: 16 },
+  { prefix: { family: 6, value: 0xfe80n << 112n, length: 10 }, length: 64 },
+] as const;
 
 function checkMac(mac: string | undefined): void {
   if (mac === undefined || mac === "") return;

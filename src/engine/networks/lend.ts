@@ -7,7 +7,7 @@ import { messageOf } from "#base/error.ts";
 import type { EndpointSettings } from "#wire/docker/networks.ts";
 import type { EndpointOwner } from "./endpoint-plan.ts";
 import type { EndpointRecord } from "./records.ts";
-import { findLocal, type NetworkState, notFound } from "./state.ts";
+import { findHosted, findLocal, type NetworkState, notFound } from "./state.ts";
 
 export interface Loan {
   /** Names the loan to the managers. */
@@ -43,7 +43,11 @@ export async function borrow(
 ): Promise<Borrowed> {
   if (isGiven(settings) || findLocal(state, reference) !== undefined) return { settings };
   const { lender } = state;
-  if (lender === undefined || !lender.isActive()) throw notFound(reference);
+  if (lender === undefined || !lender.isActive()) {
+    // Hosted by somebody who is no swarm of ours: the address is theirs to bring.
+    if (findHosted(state, reference) !== undefined) return { settings };
+    throw notFound(reference);
+  }
   // Other nodes know the container by what the managers are told: its own name is the first.
   const names = [...new Set([containerName, ...(settings.Aliases ?? [])])];
   const loan = await lender.lend(containerId, reference, { ...settings, Aliases: names });

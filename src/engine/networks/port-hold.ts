@@ -4,7 +4,7 @@
  * themselves go by nftables. Holds end with the process; a restarted engine takes them again.
  */
 
-import { EngineError } from "#base/error.ts";
+import { EngineError, isErrorCode, messageOf } from "#base/error.ts";
 import { bindSocket, closeSocket } from "#platform/net/socket.ts";
 
 export type Protocol = "tcp" | "udp" | "sctp";
@@ -119,9 +119,14 @@ export class HostPorts {
     try {
       return bindSocket({ protocol, address, port });
     } catch (error) {
+      const reason = isErrorCode(error, "already-exists")
+        ? "address already in use"
+        : isErrorCode(error, "not-found")
+          ? "cannot assign requested address"
+          : messageOf(error);
       throw new EngineError(
         "internal",
-        `failed to bind host port for ${bracketed(address)}:${port}/${protocol}: address already in use`,
+        `failed to bind host port for ${bracketed(address)}:${port}/${protocol}: ${reason}`,
         { cause: error },
       );
     }

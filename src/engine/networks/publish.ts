@@ -1,5 +1,6 @@
 /** Published ports of a container: host ports held, then as entries for the ruleset. */
 
+import { EngineError } from "#base/error.ts";
 import type { PortRequest } from "../ports.ts";
 import type { HostPorts, PortHold } from "./port-hold.ts";
 import type { EndpointRecord, PublishedPort } from "./records.ts";
@@ -49,10 +50,17 @@ function bindingsOf(
   const wanted = request.hostIp === "" ? defaultHostIp : request.hostIp;
   const six = wanted.includes(":");
   const families = request.hostIp === "" && wanted === "0.0.0.0" ? ["0.0.0.0", "::"] : [wanted];
-  return families.flatMap((hostIp) => {
+  const bindings = families.flatMap((hostIp) => {
     const containerIp = hostIp.includes(":") || six ? ipv6 : ipv4;
     return containerIp === undefined ? [] : [{ hostIp, containerIp }];
   });
+  if (bindings.length === 0 && request.hostIp !== "") {
+    throw new EngineError(
+      "failed-precondition",
+      `port ${request.containerPort}/${request.protocol} cannot be published on ${wanted}: the container has no IPv${six ? 6 : 4} address`,
+    );
+  }
+  return bindings;
 }
 
 function holdOne(

@@ -25,7 +25,9 @@ import {
   setBridgePort,
   setLink,
 } from "#wire/rtnetlink.ts";
+import { linkLocalCidr } from "./endpoint-plan.ts";
 import { macOf } from "./ipam.ts";
+import { isPlugged } from "./network.ts";
 import { ensureParent } from "./parent.ts";
 import type { EndpointRecord, NetworkRecord } from "./records.ts";
 
@@ -131,9 +133,9 @@ export class Wiring {
     await ipBatch(wirings.flatMap((wiring) => macvlanCommands(wiring, pid)));
     // Before the interfaces are up: they would take link-local addresses, and tell the others.
     await Promise.all(
-      wirings.flatMap(({ endpoint: { hostInterface, interface: inner, ipv6 } }) => [
-        ...(hostInterface === "" ? [] : [this.#tryDisableIpv6(hostInterface)]),
-        ...(ipv6 === undefined ? [this.#tryDisableIpv6(inner, netns)] : []),
+      wirings.flatMap(({ endpoint }) => [
+        ...(isPlugged(endpoint) ? [this.#tryDisableIpv6(endpoint.hostInterface)] : []),
+        ...(hasIpv6(endpoint) ? [] : [this.#tryDisableIpv6(endpoint.interface, netns)]),
       ]),
     );
     const up = plugged.flatMap(({ endpoint, neighbours }) => {
@@ -234,6 +236,11 @@ async function runInside(pid: number, plan: () => readonly NetlinkRequest[]): Pr
   }
 }
 
+function hasIpv6({ ipv6, settings }: EndpointRecord): boolean {
+  const linkLocal = settings.IPAMConfig?.LinkLocalIPs ?? [];
+  return ipv6 !== undefined || linkLocal.some((address) => address.includes(":"));
+}
+
 function macvlanCommands({ endpoint, mtu, macvlan }: EndpointWiring, pid: number): string[] {
   if (macvlan === undefined) return [];
   const { bridge: parent, interface: name, mac } = endpoint;
@@ -242,12 +249,17 @@ function macvlanCommands({ endpoint, mtu, macvlan }: EndpointWiring, pid: number
 }
 
 function inside(endpoint: EndpointRecord): readonly NetlinkRequest[] {
-  const { interface: name, ipv4, ipv6 } = endpoint;
+  const { interface: name, ipv4, ipv6, settings } = endpoint;
   const index = interfaceIndex(name);
+  const linkLocal = settings.IPAMConfig?.LinkLocalIPs ?? [];
   return [
     setLink({ name: "lo", up: true }),
     ...(ipv4 === undefined ? [] : [addAddress(index, ipv4)]),
     ...(ipv6 === undefined ? [] : [addAddress(index, ipv6)]),
+    ...linkLocal.flatMap((address) => {
+      const cidr = linkLocalCidr(address);
+      return cidr === undefined ? [] : [addAddress(index, cidr)];
+    }),
     setLink({ name, up: true }),
   ];
 }

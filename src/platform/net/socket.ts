@@ -7,7 +7,7 @@
 import { closeSync } from "node:fs";
 import ipaddr from "ipaddr.js";
 import koffi from "koffi";
-import { EngineError } from "#base/error.ts";
+import { EngineError, type ErrorCode } from "#base/error.ts";
 import { runInNetnsOrHere } from "../netns/netns.ts";
 
 const AF_INET = 2;
@@ -70,7 +70,10 @@ export interface BindOptions {
   readonly freeBind?: boolean;
 }
 
-/** A bound descriptor, for `closeSocket`; throws when the port is taken or the address not ours. */
+/**
+ * A bound descriptor, for `closeSocket`; `already-exists` when the port is taken, `not-found` when the
+ * address is not this host's.
+ */
 export function bindSocket(binding: Binding, options: BindOptions = {}): number {
   const { bind, setsockopt } = calls();
   const address = socketAddress(binding);
@@ -137,11 +140,16 @@ function socketAddress({ address, port }: Binding): Uint8Array {
   return bytes;
 }
 
+const CODES: Readonly<Record<string, ErrorCode>> = {
+  EADDRINUSE: "already-exists",
+  EADDRNOTAVAIL: "not-found",
+};
+
 function failure(call: string, { address, port, protocol }: Binding): EngineError {
   const errno = koffi.errno();
   const name = Object.entries(koffi.os.errno).find(([, value]) => value === errno)?.[0];
   return new EngineError(
-    name === "EADDRINUSE" ? "already-exists" : "failed-precondition",
+    CODES[name ?? ""] ?? "failed-precondition",
     `${call} ${protocol} ${address}:${port}: ${name ?? errno}`,
   );
 }
