@@ -13,7 +13,7 @@ const CHECK_INTERVAL_MS = 10_000;
 /** Less is not worth the pause. */
 const GROWTH_MIN_BYTES = 4 * 1024 * 1024;
 /** The share of an interval that the event loop was busy, below which the engine is at rest. */
-const REST_MAX_UTILIZATION = 0.05;
+const REST_MAX_UTILIZATION = 0.2;
 /** A collection takes about a millisecond for each of these: a large heap is left to itself. */
 const HEAP_MAX_BYTES = 64 * 1024 * 1024;
 
