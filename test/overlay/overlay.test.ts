@@ -130,3 +130,68 @@ describe("a virtual address", () => {
     }
   });
 });
+
+describe("what crosses the edge of a network", () => {
+  const other = (more = {}) =>
+    table({
+      networkId: "other000000000000000000aa",
+      name: "other",
+      subnets: [{ subnet: "10.0.2.0/24", gateway: "10.0.2.1", vni: 4100 }],
+      peers: fabric.hosts.map(({ number, nodeId, v4 }) => ({
+        nodeId,
+        dataPathAddr: v4,
+        addresses: [`10.0.2.20${number}`],
+      })),
+      endpoints: [],
+      services: [],
+      ...more,
+    });
+
+  test("containers reach the world under the host's address, and no other network", async () => {
+    await h1.tables([ov(ROWS), other()]);
+    const stranger = await h1.container({ other: ["10.0.2.11"] });
+    await fabric.serve(fabric.client, 80, "world");
+    expect(ask(user, "tcp", fabric.client.v4, 80)).toBe(`world ${h1.v4}`);
+    expect(ask(user, "udp", fabric.client.v6, 80)).toBe(`world ${h1.v6}`);
+    expect(ask(stranger, "tcp", fabric.client.v4, 80)).toBe(`world ${h1.v4}`);
+    expect(ask(stranger, "tcp", "10.0.1.11", 80)).toBe("");
+    expect(ask(stranger, "tcp", "10.0.1.2", 80)).toBe("");
+    expect(ask(stranger, "tcp", "127.0.0.1", 80)).toBe("refused");
+    await h1.detach(stranger);
+  });
+
+  test("an internal network leads nowhere", async () => {
+    await h1.tables([ov(ROWS), other({ internal: true })]);
+    const inside = await h1.container({ other: ["10.0.2.11"] });
+    expect(run(inside, "ip", "route")).not.toContain("default");
+    run(inside, "ip", "route", "add", "default", "via", "10.0.2.201");
+    expect(ask(inside, "tcp", fabric.client.v4, 80)).toBe("");
+    await h1.detach(inside);
+    await h1.tables([ov(ROWS)]);
+  });
+
+  test("a network that is served no more stays for as long as a container is on it", async () => {
+    await h1.tables([ov(ROWS), other()]);
+    const last = await h1.container({ other: ["10.0.2.11"] });
+    await h1.tables([ov(ROWS)]);
+    const host = { netnsPath: h1.netns.path };
+    expect(run(last, "ping", "-c1", "-W1", "10.0.2.201")).toContain("1 received");
+    await h1.detach(last);
+    await expect.poll(() => run(host, "ip", "-br", "link")).not.toContain("ov-other");
+  });
+});
+
+test("hosts may be joined by IPv6, and devices are made anew for it", async () => {
+  const peers = fabric.hosts.map(({ number, nodeId, v6 }) => ({
+    nodeId,
+    dataPathAddr: v6,
+    addresses: [`10.0.1.20${number}`, `fd00:1::20${number}`],
+  }));
+  await tables(ROWS, { peers });
+  expect(ask(user, "tcp", "10.0.1.12", 80)).toBe("web2 10.0.1.13");
+  expect(ask(user, "udp", "fd00:1::12", 80)).toBe("web2 fd00:1::13");
+  expect(run({ netnsPath: h1.netns.path }, "ip", "-d", "link", "show", "type", "vxlan")).toMatch(
+    /mtu 1430[\s\S]*local6? 2001:db8::1 /,
+  );
+  await tables(ROWS);
+});

@@ -66,6 +66,8 @@ export class Overlay {
   #nodeId = "";
   #port = DEFAULT_PORT;
   #tables: Tables | undefined;
+  /** Those that the kernel is kept to: no name leads to where no rule is yet. */
+  #applied: Tables = new Map();
   /** Networks that are here for their containers only. */
   #lingering: ReadonlySet<string> = new Set();
   /** Something was asked for that is not in the kernel yet. */
@@ -84,7 +86,7 @@ export class Overlay {
     this.#options = options;
     this.#log = options.log;
     this.#keeper = new KernelKeeper(options.log, options.wireguard);
-    this.names = new TableNames((id) => this.#tables?.get(id));
+    this.names = new TableNames((id) => this.#applied.get(id));
   }
 
   get canEncrypt(): boolean {
@@ -194,6 +196,7 @@ export class Overlay {
     await this.#keeper.clear();
     for (const id of this.#hosted.keys()) this.#options.networks.unhost(id);
     this.#hosted.clear();
+    this.#applied = new Map();
   }
 
   /** Lets go of sockets and handles; the kernel stays as it is, for the containers that run on. */
@@ -318,6 +321,7 @@ export class Overlay {
   /** Offers the networks that stand to the host's containers. */
   #publish(tables: Tables): void {
     const { networks } = this.#options;
+    this.#applied = tables;
     const plans = new Map(this.#keeper.plan?.overlays.map((plan) => [plan.networkId, plan]));
     for (const id of this.#hosted.keys()) {
       if (plans.has(id)) continue;
