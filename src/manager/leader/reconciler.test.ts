@@ -92,7 +92,7 @@ describe("runReconciler", () => {
     });
     await until(state, placed(5_000));
     expect(state.view().index - before).toBeGreaterThan(3);
-  });
+  }, 60_000);
 
   it("lets no report move a task that no node has", async () => {
     const state = start();
