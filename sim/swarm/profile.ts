@@ -57,7 +57,7 @@ export function drawSwarm(random: SeededRandom): SwarmProfile {
       breakage: random.pick([0, 0.01, 0.05]) ?? 0,
     },
     clockDrift: random.pick([0, 0.001, 0.05]) ?? 0,
-    clockOffsetMs: random.pick([0, 100, 300]) ?? 0,
+    clockOffsetMs: random.pick([0, 100, 3_600_000]) ?? 0,
     killEveryMs: every(0.7, 2_000, 15_000),
     powerCutEveryMs: every(0.5, 5_000, 20_000),
     downMs: random.pick([

@@ -49,6 +49,8 @@ export interface ClusterState {
   watch(options: WatchOptions): AsyncIterable<ChangeBatch>;
   /** The view and the batches after it, with nothing lost in between. */
   viewAndWatch(options: WatchOptions): { view: ReadView; batches: AsyncIterable<ChangeBatch> };
+  /** Wall clock of the swarm, milliseconds: never behind what is stored (`swarm-clock.ts`). */
+  nowMs(): number;
   /**
    * The first batch after the index that is applied here, if it is there yet: what a watch will tell
    * of, for whoever must know it already now.

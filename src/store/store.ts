@@ -39,6 +39,8 @@ export interface Store {
   view(): ReadView;
   /** The committed state plus all that is in flight; its index is that of the last one in flight. */
   head(): ReadView;
+  /** The newest stamp (`updated_at`) of any committed object, milliseconds; 0 if there is none. */
+  readonly newestMs: number;
   /** How many transactions are in flight. */
   readonly inFlight: number;
   /** Starts a transaction over the head; nothing is kept unless it is given to `push`. */
@@ -70,12 +72,17 @@ class MemoryStore implements Store {
   #view: ReadView;
   #ring: ChangeRing;
   #flying: InFlight[] = [];
+  #newestMs = 0;
   readonly #watchChangesMax: number | undefined;
 
   constructor(options: StoreOptions) {
     this.#watchChangesMax = options.watchChangesMax;
     this.#ring = new ChangeRing(0, this.#watchChangesMax);
     this.#view = new StateView(0, this.#committed);
+  }
+
+  get newestMs(): number {
+    return this.#newestMs;
   }
 
   get inFlight(): number {
@@ -153,6 +160,7 @@ class MemoryStore implements Store {
     const state = stateOfSnapshot(snapshot);
     const from = this.#index;
     const batch = { index, changes: difference(this.#committed, state) };
+    this.#noteStamps(batch.changes);
     this.#index = index;
     this.#committed = state;
     this.#view = new StateView(index, state);
@@ -172,7 +180,17 @@ class MemoryStore implements Store {
     this.#committed = state;
     this.#view = new StateView(index, state);
     const batch = { index, changes };
+    this.#noteStamps(changes);
     if (changes.length > 0) this.#ring.push(batch);
     return batch;
+  }
+
+  #noteStamps(changes: readonly Change[]): void {
+    for (const { object } of changes) {
+      const stamp = object.meta?.updatedAt;
+      if (stamp === undefined) continue;
+      const ms = Number(stamp.seconds) * 1_000 + stamp.nanos / 1_000_000;
+      if (ms > this.#newestMs) this.#newestMs = ms;
+    }
   }
 }

@@ -179,7 +179,7 @@ export class StatusWriter {
     if (task === undefined) return;
     const applied = {
       appliedBy: this.#options.nodeId,
-      appliedAt: timestampFromMs(this.#options.clock.nowMs()),
+      appliedAt: timestampFromMs(this.#options.state.nowMs()),
     };
     // A report that others have overtaken: states never go back.
     if (stateOf(task) > status.state) {

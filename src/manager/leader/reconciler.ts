@@ -147,8 +147,8 @@ class Reign {
   }
 
   #plan(tx: Parameters<Parameters<ClusterState["update"]>[1]>[0]): TurnResult {
-    const { clock, random } = this.#options;
-    const nowMs = clock.nowMs();
+    const { state, random } = this.#options;
+    const nowMs = state.nowMs();
     while (this.#wakes.take(nowMs) !== undefined);
     const committed = this.#takeCommitted();
     const makeId = () => newId(random);
@@ -204,12 +204,12 @@ class Reign {
   }
 
   #setTimer(): void {
-    const { clock } = this.#options;
+    const { state, clock } = this.#options;
     this.#timer?.cancel();
     this.#timer = undefined;
     const next = this.#wakes.next();
     if (next === undefined) return;
-    this.#timer = clock.setTimer(Math.max(next - clock.nowMs(), 1), () => {
+    this.#timer = clock.setTimer(Math.max(next - state.nowMs(), 1), () => {
       this.#due = true;
       this.#call();
     });

@@ -10,6 +10,7 @@ import type { Clock, Random } from "#base/ports.ts";
 import { createStore } from "#store/store.ts";
 import type { Change } from "#store/types.ts";
 import type { Actor, ClusterState } from "../state.ts";
+import { SwarmClock } from "../swarm-clock.ts";
 import { ChangeFeed } from "./change-feed.ts";
 import { Leadership } from "./leadership.ts";
 
@@ -39,6 +40,7 @@ export function createLocalState(options: LocalStateOptions): LocalState {
   const nodeId = options.nodeId ?? newId(random);
   const store = createStore();
   const feed = new ChangeFeed(store);
+  const swarmClock = new SwarmClock(clock, () => store.newestMs);
   let failure: unknown;
   const leadership = new Leadership((error) => {
     failure = error;
@@ -57,7 +59,7 @@ export function createLocalState(options: LocalStateOptions): LocalState {
       const check =
         checkChange === undefined ? undefined : (change: Change) => checkChange(actor, change);
       const index = store.view().index + 1;
-      const transaction = store.begin({ index, nowMs: clock.nowMs(), check });
+      const transaction = store.begin({ index, nowMs: swarmClock.nowMs(), check });
       const result = write(transaction);
       if (transaction.changes().length === 0) return result;
       store.push(transaction);
@@ -67,6 +69,7 @@ export function createLocalState(options: LocalStateOptions): LocalState {
     },
     watch: (watching) => feed.watch(watching),
     viewAndWatch: (watching) => feed.viewAndWatch(watching),
+    nowMs: () => swarmClock.nowMs(),
     batchAfter: (index) => store.batchAfter(index),
     isLeader: () => leadership.leads,
     leader: () => (leadership.leads ? { nodeId, addr } : undefined),

@@ -12,6 +12,7 @@ import type { Change, Tx } from "#store/types.ts";
 import { encodeMessage } from "#wire/encode.ts";
 import { InternalRaftRequestSchema } from "#wire/gen/swarmkit/raft_pb.js";
 import type { Actor, ClusterState } from "../state.ts";
+import { SwarmClock } from "../swarm-clock.ts";
 import type { ChangeFeed } from "./change-feed.ts";
 import type { Driver } from "./driver.ts";
 import type { Leadership } from "./leadership.ts";
@@ -32,7 +33,8 @@ export interface RaftStateOptions {
 
 export function createRaftState(options: RaftStateOptions): ClusterState {
   const { store, members, feed, leadership, driver } = options;
-  const update = createUpdate(options);
+  const swarmClock = new SwarmClock(options.clock, () => store.newestMs);
+  const update = createUpdate(options, swarmClock);
   return {
     view: () => store.view(),
     linearizable: async () => {
@@ -44,6 +46,7 @@ export function createRaftState(options: RaftStateOptions): ClusterState {
     update,
     watch: (watching) => feed.watch(watching),
     viewAndWatch: (watching) => feed.viewAndWatch(watching),
+    nowMs: () => swarmClock.nowMs(),
     batchAfter: (index) => store.batchAfter(index),
     isLeader: () => leadership.leads,
     leader: () => {
@@ -54,8 +57,8 @@ export function createRaftState(options: RaftStateOptions): ClusterState {
   };
 }
 
-function createUpdate(options: RaftStateOptions): ClusterState["update"] {
-  const { store, leadership, checkChange, clock, random } = options;
+function createUpdate(options: RaftStateOptions, clock: SwarmClock): ClusterState["update"] {
+  const { store, leadership, checkChange, random } = options;
   // Tells the requests of this process from those of others, as in SwarmKit; nothing depends on it.
   let requestId = new DataView(random.bytes(8).buffer).getBigUint64(0) & 0xffff_ffff_0000_0000n;
 
