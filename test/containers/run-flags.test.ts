@@ -260,3 +260,21 @@ test("inspect has every field that SDKs read, with docker's empty values", async
   expect(found["Config"]).toMatchObject({ OnBuild: null, Volumes: null, Cmd: ["true"] });
   await cli("rm", "plain");
 });
+
+test("a folder in a volume, and one that a link would lead out of it", async () => {
+  const volume = (more: string) => `--mount type=volume,src=sub,dst=/x${more}`;
+  const script =
+    "busybox mkdir -p /x/in/side; echo found > /x/in/side/f; busybox ln -s /etc /x/out; busybox ln -s in/side /x/ok";
+  expect((await run(volume(""), script)).stderr).toBe("");
+  const read = (subpath: string, file: string) =>
+    run(volume(`,volume-subpath=${subpath}`), `cat /x${file}`);
+  expect((await read("in/side", "/f")).stdout).toBe("found\n");
+  expect((await read("ok", "/f")).stdout).toBe("found\n");
+  expect((await read("in/side/f", "")).stdout).toBe("found\n");
+  // The host's /etc, if the link were followed from outside.
+  expect((await read("out", "/hostname")).stderr).toMatch(/cannot access path .*\/out/);
+  expect((await read("nope", "/f")).stderr).toMatch(/cannot access path .*\/nope/);
+  expect((await read("../..", "/f")).stderr).toContain("subpath must be a relative path");
+  const mounts = readFileSync("/proc/self/mounts", "utf8");
+  expect(mounts).not.toContain(join(harness.folder, "run/mounts"));
+});

@@ -5,7 +5,6 @@
  */
 
 import { mkdir, readFile, stat } from "node:fs/promises";
-import { join } from "node:path";
 import { EngineError, messageOf } from "#base/error.ts";
 import { MS_NODEV, MS_NOEXEC, MS_NOSUID, mountSync, unmountSync } from "#platform/libc.ts";
 import type { Mount } from "#wire/gen/containerd/types_pb.js";
@@ -24,6 +23,7 @@ import { parseSecurityOptions } from "./security-options.ts";
 import { buildSpec, type NamespaceChoice } from "./spec.ts";
 import type { MountFiles, ResolvedMount } from "./spec-mounts.ts";
 import { isAlive } from "./state.ts";
+import { bindSubpath } from "./subpath.ts";
 import { type ProcessUser, resolveUser, type UserTables } from "./user.ts";
 import { withRootfs } from "./volume-copy.ts";
 
@@ -144,14 +144,7 @@ async function resolveMount(
     case "volume": {
       const path = await context.volumes.mount(spec.source, record.id);
       if (spec.subpath === "") return { spec, hostPath: path };
-      const inside = join(path, spec.subpath);
-      await stat(inside).catch(() => {
-        throw new EngineError(
-          "invalid-argument",
-          `cannot access path ${inside}: no such file or directory`,
-        );
-      });
-      return { spec, hostPath: inside };
+      return { spec, hostPath: await bindSubpath(context, record, spec, path) };
     }
     case "bind":
       if (spec.createSource) await ensureSource(spec.source);

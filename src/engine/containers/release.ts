@@ -7,6 +7,7 @@ import type { ContainerContext } from "./context.ts";
 import { shmFolder } from "./prepare-spec.ts";
 import type { ProcessIo } from "./process-io.ts";
 import { SIGKILL } from "./signals.ts";
+import { releaseSubpaths } from "./subpath.ts";
 
 /** Whether the run got far or not; the parts are independent. */
 export async function releaseRun(context: ContainerContext, container: Container): Promise<void> {
@@ -18,6 +19,7 @@ export async function releaseRun(context: ContainerContext, container: Container
     removeStreams(context, id, io),
     container.log?.runs ? container.log.endRun() : undefined,
   ]);
+  await releaseSubpaths(context, container.record);
   await unmountVolumes(context, container);
   if (container.record.hostConfig.IpcMode === "shareable") unmountSync(shmFolder(context, id));
   for (const result of results) {

@@ -19,6 +19,7 @@ import { ProcessIo, type ProcessIoOptions } from "./process-io.ts";
 import { clearTask, releaseRun } from "./release.ts";
 import { describeStartError } from "./start-error.ts";
 import { nextState } from "./state.ts";
+import { releaseSubpaths } from "./subpath.ts";
 import type { ProcessPaths } from "./task-runtime.ts";
 
 /** The caller holds the container's lock, and has checked that it may start. */
@@ -37,6 +38,7 @@ export async function startRun(context: ContainerContext, container: Container):
     container.log?.beginRun();
     const pid = await makeTask(context, container, { spec, paths: io.paths });
     io.connected();
+    await releaseSubpaths(context, container.record);
     const network = await attachNetworks(context, container, pid);
     watchTask(context, container);
     await runtime.start(id);

@@ -4,7 +4,7 @@
  * can be in the middle of a start that a dead engine asked for, so that the sweep is repeated.
  */
 
-import { readdir, rmdir } from "node:fs/promises";
+import { readdir, rmdir, unlink } from "node:fs/promises";
 import { messageOf } from "#base/error.ts";
 import { unmountSync } from "#platform/libc.ts";
 import { runCommand } from "#platform/net/command.ts";
@@ -52,11 +52,13 @@ export async function sweepMounts(context: ContainerContext): Promise<void> {
     const path = `${context.mountRoot}/${name}`;
     unmountSync(path);
     // Never what is in it: were something still mounted there, that would be a volume's data.
-    await rmdir(path).catch((error: unknown) =>
-      context.log.warn("a folder of an earlier engine's mount stays", {
-        path,
-        reason: messageOf(error),
-      }),
-    );
+    await rmdir(path)
+      .catch(() => unlink(path))
+      .catch((error: unknown) =>
+        context.log.warn("a folder of an earlier engine's mount stays", {
+          path,
+          reason: messageOf(error),
+        }),
+      );
   }
 }

@@ -17,6 +17,7 @@ import type { MountSpec } from "../containers/record.ts";
 import { unmountVolumes } from "../containers/release.ts";
 import { layersOf } from "../containers/rootfs-view.ts";
 import { isAlive } from "../containers/state.ts";
+import { openSubpath } from "../containers/subpath.ts";
 
 /** Runs `work` with the root of the container's files; what is asked for is `path` in it. */
 export async function withFiles<T>(
@@ -138,11 +139,10 @@ async function mountInto(
   wanted: string,
 ): Promise<void> {
   if (mount.type === "tmpfs") return;
-  const source = await hostPathOf(context, container, mount);
   const target = openTarget(root, mount, wanted);
   if (target === undefined) return;
   try {
-    mountSync(source, fdPath(target), "", MS_BIND | MS_REC, "");
+    await bindSource(context, container, mount, fdPath(target));
   } catch (error) {
     // A bind whose source is gone: then there is nothing to see.
     if (!(error instanceof SystemError)) throw error;
@@ -151,13 +151,22 @@ async function mountInto(
   }
 }
 
-async function hostPathOf(
+async function bindSource(
   context: ContainerContext,
   { id }: Container,
   mount: MountSpec,
-): Promise<string> {
-  if (mount.type === "bind") return mount.source;
-  return join(await context.volumes.mount(mount.source, id), mount.subpath);
+  target: string,
+): Promise<void> {
+  const bind = (source: string) => mountSync(source, target, "", MS_BIND | MS_REC, "");
+  if (mount.type === "bind") return bind(mount.source);
+  const volume = await context.volumes.mount(mount.source, id);
+  if (mount.subpath === "") return bind(volume);
+  const inside = openSubpath(volume, mount.subpath);
+  try {
+    bind(fdPath(inside));
+  } finally {
+    closeSync(inside);
+  }
 }
 
 /** Where a mount goes; made when it is missing and what is wanted lies in it. */
