@@ -205,10 +205,13 @@ test("nobody is refused for what is not committed yet", async () => {
       answered = true;
     });
   second.catch(() => undefined);
-  await gate.reached(2);
-  // The name is taken by an object that may never come to be: that is no answer yet.
-  expect(answered).toBe(false);
-  gate.open();
+  try {
+    await gate.reached(2);
+    // The name is taken by an object that may never come to be: that is no answer yet.
+    expect(answered).toBe(false);
+  } finally {
+    gate.open();
+  }
   await first;
   await expect(second).rejects.toMatchObject({ code: "already-exists" });
 });
