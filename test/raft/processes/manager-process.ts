@@ -10,11 +10,19 @@ import { create } from "@bufbuild/protobuf";
 import { messageOf } from "#base/error.ts";
 import type { Swarm } from "#daemon/swarm-node/swarm.ts";
 import { createLog, type LogLevel } from "#platform/log.ts";
-import { ClusterSpecSchema, NodeSpec_Availability } from "#wire/gen/swarmkit/specs_pb.js";
+import { ConfigSchema } from "#wire/gen/swarmkit/objects_pb.js";
+import {
+  ClusterSpecSchema,
+  ConfigSpecSchema,
+  NodeSpec_Availability,
+} from "#wire/gen/swarmkit/specs_pb.js";
+import { AnnotationsSchema } from "#wire/gen/swarmkit/types_pb.js";
 import { pretendSwarm } from "../../identity/pretend-swarm.ts";
 import type { Answer, Order, ProcessInfo } from "./protocol.ts";
 
 const [name = "", dataRoot = "", address = "", level = "info"] = process.argv.slice(2);
+const VALUE_BYTES = 256;
+const WRITERS = 256;
 const host = address.slice(0, address.lastIndexOf(":"));
 
 const swarm = pretendSwarm({
@@ -60,10 +68,34 @@ async function carryOut(order: Order): Promise<unknown> {
       const { clusters } = await swarm.control().listClusters({});
       return clusters[0]?.rootCa?.joinTokens?.manager;
     }
+    case "fill":
+      await fill(order.from, order.to, order.objects);
+      return undefined;
     case "close":
       await swarm.close();
       return undefined;
   }
+}
+
+async function fill(from: number, to: number, objects: number): Promise<void> {
+  const state = swarm.manager()?.state;
+  if (state === undefined) throw new Error("no manager");
+  const data = Buffer.alloc(VALUE_BYTES, "v");
+  let next = from;
+  const writer = async () => {
+    while (next < to) {
+      const number = next++;
+      const id = `fill-${number % objects}`;
+      await state.update("api", (tx) => {
+        const before = tx.get("config", id);
+        const annotations = create(AnnotationsSchema, { name: id, labels: { n: `${number}` } });
+        const spec = create(ConfigSpecSchema, { annotations, data });
+        if (before === undefined) tx.create("config", create(ConfigSchema, { id, spec }));
+        else tx.update("config", { ...before, spec });
+      });
+    }
+  };
+  await Promise.all(Array.from({ length: WRITERS }, writer));
 }
 
 function common() {

@@ -8,6 +8,8 @@ export type Command =
   | { readonly op: "join"; readonly remote: string; readonly token: string }
   | { readonly op: "info" }
   | { readonly op: "token" }
+  /** Writes straight to the store, numbers `from` to `to`, each to one of the objects in turn. */
+  | { readonly op: "fill"; readonly from: number; readonly to: number; readonly objects: number }
   | { readonly op: "close" };
 
 export interface Answer {
