@@ -23,7 +23,7 @@ import type { ClusterState, LeaderInfo } from "./state.ts";
 const ELECTION_WAIT_MS = 5_000;
 const ELECTION_POLL_MS = 50;
 /** How long to try to reach one leader before looking whether there is another. */
-const CONNECT_WAIT_MS = 500;
+const CONNECT_WAIT_MS = 100;
 
 const NO_LEADER =
   "The swarm does not have a leader. It's possible that too few managers are online. " +

@@ -20,6 +20,7 @@ import { RaftMemberStatus_Reachability as Reachability } from "#wire/gen/swarmki
 import type { Member, Membership, Registrar } from "../manager-ports.ts";
 import type { Actor, ClusterState } from "../state.ts";
 import { Admission } from "./admission.ts";
+import { lookAfter } from "./bereavement.ts";
 import { ChangeFeed } from "./change-feed.ts";
 import { type Disk, type DiskOptions, type Loaded, openDisk } from "./disk.ts";
 import { Driver } from "./driver.ts";
@@ -34,7 +35,8 @@ import { createRaftState } from "./raft-state.ts";
 import { forceNewCluster, type Recovered, recover } from "./recovery.ts";
 import { Snapshotter } from "./snapshotter.ts";
 
-const TICK_MS = 100;
+/** With the ticks below, an election comes 0.8 to 1.6 s after the leader was last heard. */
+const TICK_MS = 80;
 const ELECTION_TICKS = 10;
 /** Pause before a reign that failed is begun again where nobody else can lead. */
 const REIGN_RETRY_MS = 1_000;
@@ -158,6 +160,12 @@ class RunningNode implements RaftNode {
       loadSnapshot: (metadata) => disk.loadSnapshot(metadata),
       events: {
         unreachable: (id) => this.#driver?.reportUnreachable(id),
+        disconnected: (id) =>
+          void lookAfter(id, {
+            members,
+            leadId: () => this.#driver?.leadId ?? NONE,
+            gone: (leader) => this.#driver?.hurry(leader),
+          }),
         snapshotDone: (id, status) => this.#driver?.reportSnapshot(id, status),
         removed: () => this.#onRemoved(),
       },

@@ -42,6 +42,8 @@ const STORE_TIMEOUT_MS = 120_000;
 export interface PeerEvents {
   unreachable(id: NodeId): void;
   snapshotDone(id: NodeId, status: SnapshotStatus): void;
+  /** The stream to the peer broke. */
+  disconnected(id: NodeId): void;
   /** The peer says that this member was removed from the group. */
   removed(): void;
 }
@@ -153,6 +155,7 @@ export class Peer {
       // A call finds out whether the peer is there again, and whether it still takes streams.
       this.#streams = false;
       this.#failed(error);
+      if (!this.#closing.signal.aborted) this.#options.events.disconnected(this.#options.id);
     } finally {
       this.#stream = undefined;
       stream.wake.resolve();
