@@ -14,6 +14,7 @@ import { COMMIT, VERSION } from "#cli/version.ts";
 import { type ContainerdServer, startContainerd } from "#platform/containerd/server.ts";
 import { createLog, LogThreshold } from "#platform/log.ts";
 import { realClock, realRandom } from "#platform/real-ports.ts";
+import { saveCodeCache, useCodeCache } from "./code-cache.ts";
 import { type DaemonConfig, readConfigFile, resolveConfig } from "./config.ts";
 import { keepMemorySmall } from "./memory.ts";
 import { DAEMON_OPTIONS } from "./options.ts";
@@ -65,6 +66,7 @@ async function run(
     const begun = performance.now();
     // It starts while the bulk of our own code is still being read.
     const ownContainerd = startOwnContainerd(config, log, stop.signal);
+    useCodeCache(config.dataRoot, `${VERSION}-${COMMIT}`);
     const [{ composeEngine }, { createApiServer }] = await Promise.all([
       import("./compose.ts"),
       import("#api/server.ts"),
@@ -88,6 +90,7 @@ async function run(
     const reloader = new Reloader({ argv, config, engine, threshold, log });
     process.on("SIGHUP", () => reloader.reload());
     log.info("ready", { version: VERSION, startedInMs: Math.round(performance.now() - begun) });
+    saveCodeCache();
     const leaveMemory = keepMemorySmall();
     await aborted(stop.signal);
     leaveMemory();
