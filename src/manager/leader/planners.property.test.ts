@@ -50,7 +50,7 @@ type Step =
   | { readonly kind: "fate"; readonly fate: Fate }
   | { readonly kind: "crash"; readonly pick: number }
   | { readonly kind: "pass"; readonly ms: number }
-  | { readonly kind: "leader" | "turn" | "report" };
+  | { readonly kind: "leader" | "lost" | "turn" | "report" };
 
 const SERVICES = ["web", "api"];
 
@@ -85,7 +85,7 @@ const step: fc.Arbitrary<Step> = fc.oneof(
   }),
   fc.record({ kind: fc.constant("crash" as const), pick: fc.nat(20) }),
   fc.record({ kind: fc.constant("pass" as const), ms: fc.constantFrom(1, 900, 5_000, 61_000) }),
-  fc.record({ kind: fc.constantFrom("leader" as const, "turn", "report", "report") }),
+  fc.record({ kind: fc.constantFrom("leader" as const, "lost", "turn", "report", "report") }),
 );
 
 function newSwarm(order: Order): SwarmLab {
@@ -147,6 +147,8 @@ function apply(swarm: SwarmLab, one: Step, crashed: Set<string>): void {
       return swarm.pass(one.ms);
     case "leader":
       return swarm.newLeader();
+    case "lost":
+      return swarm.loseTurn();
     case "turn":
       swarm.turn();
       return;

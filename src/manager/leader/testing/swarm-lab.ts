@@ -73,6 +73,14 @@ export class SwarmLab {
     this.turn();
   }
 
+  /** A leader that falls with a turn on its way that no majority has: another begins without it. */
+  loseTurn(): void {
+    const { index } = this.view;
+    const lost = this.#store.begin({ index: index + 1, nowMs: this.nowMs });
+    this.#plan(lost);
+    this.newLeader();
+  }
+
   #newTurns(): Turns {
     this.planners = createPlanners();
     return new Turns(this.planners);
@@ -106,26 +114,30 @@ export class SwarmLab {
     let changed = 0;
     for (;;) {
       let full = false;
-      while (this.#wakes.take(this.nowMs) !== undefined);
       this.write("leader", (tx) => {
-        const committed = this.#committed;
-        this.#committed = [];
-        const result = this.#turns.run(
-          {
-            tx,
-            nowMs: this.nowMs,
-            newId: () => this.newId("t"),
-            random: () => 0,
-            wakeAt: (timeMs) => this.#wakes.set(timeMs, timeMs),
-          },
-          committed,
-        );
+        const result = this.#plan(tx);
         full = result.full;
         changed += result.objects;
       });
       if (!full) break;
     }
     return changed;
+  }
+
+  #plan(tx: Parameters<Turns["run"]>[0]["tx"]) {
+    while (this.#wakes.take(this.nowMs) !== undefined);
+    const committed = this.#committed;
+    this.#committed = [];
+    return this.#turns.run(
+      {
+        tx,
+        nowMs: this.nowMs,
+        newId: () => this.newId("t"),
+        random: () => 0,
+        wakeAt: (timeMs) => this.#wakes.set(timeMs, timeMs),
+      },
+      committed,
+    );
   }
 
   /** Leader and nodes act until nothing more happens without time passing. */
