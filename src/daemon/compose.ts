@@ -4,6 +4,7 @@
  * host has none to share, and is left running when we end, as are the containers.
  */
 
+import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { absentRoutes } from "#api/absent.ts";
 import { commitRoutes } from "#api/commit.ts";
@@ -22,10 +23,11 @@ import { swarmNetworks } from "#api/swarm-networks.ts";
 import { type HostFacts, systemRoutes } from "#api/system.ts";
 import { taskRoutes } from "#api/tasks.ts";
 import { volumeRoutes } from "#api/volumes.ts";
-import { EngineError } from "#base/error.ts";
+import { EngineError, messageOf } from "#base/error.ts";
 import { must } from "#base/invariant.ts";
 import type { Clock, Log, Random } from "#base/ports.ts";
 import { VERSION } from "#cli/version.ts";
+import { parseSeccompProfile } from "#engine/containers/seccomp-profile.ts";
 import { type ContainerEngine, openContainerEngine } from "#engine/containers/service.ts";
 import { type ContainerDns, createContainerDns } from "#engine/dns/resolver.ts";
 import { createEventBus } from "#engine/events/event-bus.ts";
@@ -227,6 +229,8 @@ async function openHost(
       ulimits: config.defaultUlimits.map(ulimit),
       shmSizeBytes: config.shmSizeBytes,
       cgroupParent: config.cgroupParent ?? "",
+      seccomp: seccompProfile(config.seccompProfile),
+      noNewPrivileges: config.noNewPrivileges,
     },
     initPath: config.initPath,
     clock,
@@ -332,6 +336,22 @@ async function openSwarm(
     log,
   });
   return { swarm: node.swarm, tables };
+}
+
+/** Read once: a profile that cannot be read, or is none, keeps the engine from starting. */
+function seccompProfile(option: string): string {
+  if (option === "builtin" || option === "unconfined") return option;
+  let text: string;
+  try {
+    text = readFileSync(option, "utf8");
+  } catch (error) {
+    throw new EngineError(
+      "invalid-argument",
+      `opening seccomp profile (${option}) failed: ${messageOf(error)}`,
+    );
+  }
+  parseSeccompProfile(text);
+  return text;
 }
 
 /** "nofile=1024:2048" */

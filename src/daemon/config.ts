@@ -68,6 +68,9 @@ export interface DaemonConfig {
   readonly defaultUlimits: readonly string[];
   readonly shmSizeBytes: number;
   readonly cgroupParent: string | undefined;
+  /** "builtin", "unconfined" or the path of a profile, for containers that name none. */
+  readonly seccompProfile: string;
+  readonly noNewPrivileges: boolean;
   readonly shutdownTimeoutSeconds: number;
   readonly tls: TlsFiles | undefined;
 }
@@ -280,6 +283,8 @@ function build(configFile: string, values: OptionValues): DaemonConfig {
     defaultUlimits: values.list("default-ulimit"),
     shmSizeBytes: bytes(values.string("default-shm-size") ?? "64m"),
     cgroupParent: values.string("cgroup-parent"),
+    seccompProfile: values.string("seccomp-profile") || "builtin",
+    noNewPrivileges: values.bool("no-new-privileges"),
     shutdownTimeoutSeconds: values.int("shutdown-timeout", 15),
     tls: tlsFiles(values),
   };

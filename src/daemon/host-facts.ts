@@ -36,7 +36,7 @@ export async function readHostFacts(
     loggingDriver: config.logDriver,
     runcVersion: await runcVersion(),
     initBinary: config.initPath ?? "tini",
-    securityOptions: securityOptions(machine),
+    securityOptions: securityOptions(machine, config),
     ...changingFacts(config),
   };
 }
@@ -53,11 +53,16 @@ export function changingFacts(
   };
 }
 
-function securityOptions({ apparmor, seccomp, cgroupVersion }: Machine): readonly string[] {
+function securityOptions(
+  { apparmor, seccomp, cgroupVersion }: Machine,
+  config: DaemonConfig,
+): readonly string[] {
+  const profile = config.seccompProfile;
   return [
     ...(apparmor ? ["name=apparmor"] : []),
-    ...(seccomp ? ["name=seccomp,profile=builtin"] : []),
+    ...(seccomp ? [`name=seccomp,profile=${profile}`] : []),
     ...(cgroupVersion === 2 ? ["name=cgroupns"] : []),
+    ...(config.noNewPrivileges ? ["name=no-new-privileges"] : []),
   ];
 }
 

@@ -108,6 +108,10 @@ export const DAEMON_OPTIONS: readonly OptionSpec[] = [
   option("init-path", "string", "Path to the init binary"),
   option("default-ulimit", "list", "Default ulimits for containers", { key: "default-ulimits" }),
   option("default-shm-size", "bytes", "Default shm size for containers", { defaultText: "64MiB" }),
+  option("seccomp-profile", "string", 'Path to seccomp profile ("unconfined" or "builtin" too)', {
+    defaultText: '"builtin"',
+  }),
+  option("no-new-privileges", "bool", "Set no-new-privileges by default for new containers"),
   option("cgroup-parent", "string", "Set parent cgroup for all containers"),
   option("shutdown-timeout", "int", "Set the default shutdown timeout", { defaultText: "15" }),
   option("tls", "bool", "Use TLS; implied by --tlsverify"),
@@ -174,13 +178,6 @@ export const DAEMON_OPTIONS: readonly OptionSpec[] = [
     },
   ),
   refused("selinux-enabled", "bool", "Enable selinux support", "SELinux labels"),
-  refused(
-    "seccomp-profile",
-    "string",
-    "Path to seccomp profile",
-    "a default profile other than the built-in one",
-  ),
-  refused("no-new-privileges", "bool", "Set no-new-privileges by default", "that default"),
   refused("icc", "bool", "Enable inter-container communication", "isolation inside a bridge"),
 ];
 

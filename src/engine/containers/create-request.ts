@@ -23,6 +23,9 @@ export interface ContainerDefaults {
   readonly shmSizeBytes: number;
   /** "" = the engine's own cgroup. */
   readonly cgroupParent: string;
+  /** As of `--security-opt seccomp=`: "builtin", "unconfined" or the text of a profile. */
+  readonly seccomp: string;
+  readonly noNewPrivileges: boolean;
 }
 
 export const CONTAINER_DEFAULTS: ContainerDefaults = {
@@ -32,6 +35,8 @@ export const CONTAINER_DEFAULTS: ContainerDefaults = {
   ulimits: [],
   shmSizeBytes: SHM_DEFAULT_BYTES,
   cgroupParent: "",
+  seccomp: "builtin",
+  noNewPrivileges: false,
 };
 
 export function checkConfig(config: ContainerConfig): void {

@@ -140,7 +140,7 @@ function notTheImage(error: unknown): unknown {
 function checkSecurity(hostConfig: HostConfig, host: HostFacts): readonly string[] {
   const { seccomp, apparmor } = parseSecurityOptions(hostConfig.SecurityOpt);
   const capabilities = planCapabilities(capabilityRequest(hostConfig, host.capabilities));
-  chooseSeccomp({ option: seccomp, privileged: false, capabilities }, host);
+  chooseSeccomp({ option: seccomp, privileged: false, capabilities, fallback: "builtin" }, host);
   return apparmorWarnings(apparmor, host);
 }
 

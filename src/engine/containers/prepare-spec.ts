@@ -71,7 +71,11 @@ export async function prepareSpec(
     ...devices,
     available: context.host.capabilities,
     security,
-    seccomp: chooseSeccomp({ option: security.seccomp, privileged, capabilities }, context.host),
+    noNewPrivileges: security.noNewPrivileges ?? context.defaults.noNewPrivileges,
+    seccomp: chooseSeccomp(
+      { option: security.seccomp, privileged, capabilities, fallback: context.defaults.seccomp },
+      context.host,
+    ),
     apparmor,
   });
 }

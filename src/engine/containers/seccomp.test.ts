@@ -27,7 +27,7 @@ function plan(more: Partial<Parameters<typeof planCapabilities>[0]>) {
 }
 
 function rules(call: string, host: Partial<HostFacts> = {}, capabilities = DEFAULT_CAPS) {
-  const request = { option: undefined, privileged: false, capabilities };
+  const request = { option: undefined, fallback: "builtin", privileged: false, capabilities };
   const filter = chooseSeccomp(request, { ...HOST, ...host });
   return (filter?.syscalls ?? []).filter(({ names }) => names.includes(call));
 }
@@ -74,7 +74,7 @@ test("the default profile: an allow-list, with what a capability opens", () => {
 test("architectures: the machine's own, and those whose programs it also runs", () => {
   const of = (arch: string) =>
     chooseSeccomp(
-      { option: "builtin", privileged: false, capabilities: [] },
+      { option: "builtin", fallback: "unconfined", privileged: false, capabilities: [] },
       {
         ...HOST,
         goArch: arch,
@@ -86,11 +86,19 @@ test("architectures: the machine's own, and those whose programs it also runs", 
 });
 
 test("who has no filter: unconfined, privileged, and kernels without one", () => {
-  const choose = (option: string | undefined, privileged: boolean, host = HOST) =>
-    chooseSeccomp({ option, privileged, capabilities: [] }, host);
+  const choose = (
+    option: string | undefined,
+    privileged: boolean,
+    host = HOST,
+    fallback = "builtin",
+  ) => chooseSeccomp({ option, privileged, capabilities: [], fallback }, host);
   expect(choose("unconfined", false)).toBeUndefined();
   expect(choose(undefined, true)).toBeUndefined();
   expect(choose("builtin", true)).toBeDefined();
+  expect(choose(undefined, false, HOST, "unconfined")).toBeUndefined();
+  expect(choose("builtin", false, HOST, "unconfined")).toBeDefined();
+  const own = '{"defaultAction":"SCMP_ACT_LOG"}';
+  expect(choose(undefined, false, HOST, own)?.defaultAction).toBe("SCMP_ACT_LOG");
   const bare = { ...HOST, seccomp: false };
   expect(choose(undefined, false, bare)).toBeUndefined();
   expect(() => choose("{}", false, bare)).toThrow("seccomp is not enabled in your kernel");
@@ -136,6 +144,7 @@ test("security options in both notations; unknown ones refused", () => {
   expect(parse("no-new-privileges").noNewPrivileges).toBe(true);
   expect(parse("no-new-privileges:true").noNewPrivileges).toBe(true);
   expect(parse("no-new-privileges=false").noNewPrivileges).toBe(false);
+  expect(parse().noNewPrivileges).toBeUndefined();
   expect(parse("seccomp:unconfined", "apparmor=p:q", "label=disable")).toMatchObject({
     seccomp: "unconfined",
     apparmor: "p:q",

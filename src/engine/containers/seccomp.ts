@@ -10,15 +10,18 @@ export interface SeccompRequest {
   /** As `SecurityOptions.seccomp`. */
   readonly option: string | undefined;
   readonly privileged: boolean;
+  /** What containers get that name nothing, unless they are privileged; as `option`. */
+  readonly fallback: string;
   /** The bounding set. */
   readonly capabilities: readonly string[];
 }
 
 /** Undefined = no filter: unconfined, privileged without a profile of its own, or no such kernel. */
 export function chooseSeccomp(request: SeccompRequest, host: HostFacts): OciSeccomp | undefined {
-  const { option, privileged, capabilities } = request;
+  const { privileged, capabilities } = request;
+  const option = request.option ?? (privileged ? "unconfined" : request.fallback);
   if (option === "unconfined") return undefined;
-  const builtin = option === undefined || option === "builtin";
+  const builtin = option === "builtin";
   if (!host.seccomp) {
     if (builtin) return undefined;
     throw new EngineError(
@@ -26,7 +29,6 @@ export function chooseSeccomp(request: SeccompRequest, host: HostFacts): OciSecc
       "seccomp is not enabled in your kernel, cannot run a custom seccomp profile",
     );
   }
-  if (option === undefined && privileged) return undefined;
   const profile = builtin ? DEFAULT_SECCOMP_PROFILE : parseSeccompProfile(option);
   return resolveSeccomp(profile, {
     arch: host.goArch,

@@ -4,7 +4,8 @@ import { EngineError } from "#base/error.ts";
 import type { HostConfig } from "#wire/docker/containers.ts";
 
 export interface SecurityOptions {
-  readonly noNewPrivileges: boolean;
+  /** Undefined = the engine's default. */
+  readonly noNewPrivileges: boolean | undefined;
   /** "unconfined", "builtin", or the text of a profile; undefined = the default. */
   readonly seccomp: string | undefined;
   /** Name of a loaded profile or "unconfined"; undefined = the default. */
@@ -71,7 +72,9 @@ export function parseSecurityOptions(
     }
   }
   return {
-    noNewPrivileges: found.get("no-new-privileges") === "true",
+    noNewPrivileges: found.has("no-new-privileges")
+      ? found.get("no-new-privileges") === "true"
+      : undefined,
     seccomp: found.get("seccomp"),
     apparmor: found.get("apparmor") || undefined,
     writableCgroups: found.get("writable-cgroups") === "true",

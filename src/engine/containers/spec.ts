@@ -54,6 +54,7 @@ export interface SpecInput {
   /** Capabilities that the engine can give. */
   readonly available: readonly string[];
   readonly security: SecurityOptions;
+  readonly noNewPrivileges: boolean;
   readonly seccomp: OciSeccomp | undefined;
   /** Name of a profile that the kernel has; undefined = unconfined. */
   readonly apparmor: string | undefined;
@@ -116,7 +117,7 @@ function buildProcess(input: SpecInput): OciProcess {
     cwd: config.WorkingDir || "/",
     capabilities: capabilitiesFor(input.user, capabilityRequest(hostConfig, input.available)),
     ...(ulimits.length === 0 ? {} : { rlimits: planRlimits(ulimits) }),
-    noNewPrivileges: input.security.noNewPrivileges,
+    noNewPrivileges: input.noNewPrivileges,
     ...(input.apparmor === undefined ? {} : { apparmorProfile: input.apparmor }),
     ...(hostConfig.OomScoreAdj ? { oomScoreAdj: hostConfig.OomScoreAdj } : {}),
   };

@@ -238,7 +238,9 @@ async function buildProcess(
       drop: hostConfig.CapDrop ?? [],
       available: context.host.capabilities,
     }),
-    noNewPrivileges: parseSecurityOptions(hostConfig.SecurityOpt).noNewPrivileges,
+    noNewPrivileges:
+      parseSecurityOptions(hostConfig.SecurityOpt).noNewPrivileges ??
+      context.defaults.noNewPrivileges,
   };
 }
 
