@@ -369,6 +369,70 @@ test("after the majority is lost, one member can go on alone with all that was c
   await eventually(5_000, "replication", () => has(joined, "after"));
 });
 
+test("going on alone after a crash keeps what was acknowledged just before it", async () => {
+  const members = await three();
+  for (let i = 0; i < 10; i++) await write(cluster, `s${i}`);
+  const follower = members.find(({ node }) => !node.state.isLeader());
+  await eventually(5_000, "replication", () => follower !== undefined && has(follower, "s9"));
+  // That the last ones are committed was told to it, and is not on its disk yet.
+  await Promise.all(members.map((member) => member.kill()));
+  const alone = await cluster.start(follower?.name ?? "", { forceNewCluster: true });
+  await write(cluster, "after");
+  for (let i = 0; i < 10; i++) expect(has(alone, `s${i}`)).toBe(true);
+});
+
+test("members come, go and are replaced while clients write, and nothing acknowledged is lost", async () => {
+  await three();
+  const acknowledged: string[] = [];
+  const enough = new AbortController();
+  const writers = [0, 1, 2, 3].map(async (writer) => {
+    for (let i = 0; !enough.signal.aborted; i++) {
+      const id = `w${writer}-${i}`;
+      await write(cluster, id);
+      acknowledged.push(id);
+    }
+  });
+  const more = async (what: string) => {
+    const before = acknowledged.length;
+    await eventually(20_000, `writes ${what}`, () => acknowledged.length > before + 50);
+  };
+  const voters = async (count: number) => {
+    await eventually(20_000, `${count} voters`, () =>
+      cluster.members().some(({ node }) => {
+        return node.state.isLeader() && node.status().voters.length === count;
+      }),
+    );
+  };
+  const first = await cluster.leader();
+  await cluster.start("d", { joins: [first.name] });
+  await voters(4);
+  await more("with a fourth");
+  // One leaves in order.
+  const gone = cluster.members().find(({ node }) => !node.state.isLeader());
+  await first.node.membership.remove(gone?.name ?? "");
+  await gone?.node.removed;
+  await gone?.close();
+  await more("with three again");
+  // One dies for good and is replaced.
+  const dead = cluster.members().find(({ node }) => !node.state.isLeader());
+  await dead?.kill();
+  const leader = await cluster.leader();
+  const replacement = await cluster.start("e", { joins: [leader.name] });
+  await leader.node.membership.remove(dead?.name ?? "");
+  await voters(3);
+  await more("with the replacement");
+  // The leader itself goes.
+  await leader.close();
+  await more("after the leader");
+  enough.abort();
+  await Promise.all(writers);
+  const kept = [...acknowledged];
+  await write(cluster, "last");
+  await eventually(10_000, "replication", () => has(replacement, "last"));
+  expect(kept.filter((id) => !has(replacement, id))).toEqual([]);
+  for (const member of cluster.members()) expect(member.failure()).toBeUndefined();
+});
+
 test("a member that comes back under another address is found there", async () => {
   const members = await three();
   const leader = await cluster.leader();

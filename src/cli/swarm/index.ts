@@ -104,6 +104,12 @@ const INITIAL_SPEC: Json = {
   EncryptionConfig: { AutoLockManagers: false },
 };
 
+/** On standard error: standard output is docker's, word for word. */
+const ALONE_WARNING = `WARNING: This manager goes on alone with what it has stored. Changes that reached only the
+managers that are lost are gone. Those managers must not come back as they are: remove their nodes
+with 'skep node rm --force', and let them leave this swarm and join again.
+`;
+
 async function init(context: CommandContext): Promise<number> {
   const { client, flags, stdout } = context;
   const nodeId = await client.post<string>("/swarm/init", {
@@ -119,6 +125,7 @@ async function init(context: CommandContext): Promise<number> {
     AutoLockManagers: flags.bool("autolock"),
   });
   stdout.write(`Swarm initialized: current node (${nodeId}) is now a manager.\n\n`);
+  if (flags.bool("force-new-cluster")) context.stderr.write(ALONE_WARNING);
   await printJoinCommand(context, "worker");
   stdout.write(
     "To add a manager to this swarm, run 'skep swarm join-token manager' and follow the instructions.\n\n",

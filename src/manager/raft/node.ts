@@ -108,12 +108,22 @@ export async function openRaftNode(options: RaftNodeOptions): Promise<RaftNode> 
   try {
     const { self } = loaded;
     const isForced = options.forceNewCluster === true && self !== undefined;
-    const start = isForced ? await forceNewCluster(disk, loaded, self) : loaded;
+    const start = isForced ? await goOnAlone(disk, loaded, self, options.log) : loaded;
     return new RunningNode(options, disk, start, recover(start));
   } catch (error) {
     await disk.close();
     throw error;
   }
+}
+
+async function goOnAlone(disk: Disk, loaded: Loaded, self: KnownMember, log: Log): Promise<Loaded> {
+  const forced = await forceNewCluster(disk, loaded, self);
+  const { unconfirmed, lost } = forced;
+  log.warn(
+    "this manager goes on alone: changes that reached only the lost managers are gone, and those must leave the swarm and join again",
+    { lostManagers: lost, changesOfUnknownOutcomeKept: unconfirmed },
+  );
+  return forced.loaded;
 }
 
 class RunningNode implements RaftNode {

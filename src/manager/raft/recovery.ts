@@ -44,22 +44,32 @@ export function recover({ snapshot, entries, hardState }: Loaded): Recovered {
   return { storage, store, members, applied: store.view().index };
 }
 
+/** A log that is to go on alone, and what is to be said of it. */
+export interface Forced {
+  readonly loaded: Loaded;
+  /** Entries that this member stored and never learnt to be committed; they are kept. */
+  readonly unconfirmed: number;
+  /** Members that are no longer part of the group. */
+  readonly lost: number;
+}
+
 /**
  * The log of a member that is to go on alone, after the majority of its group was lost for good:
- * what is committed, then entries that make it the only voter. What was not committed is dropped:
- * nobody was told that it was stored. The others, should they come back, must join anew.
+ * all that it has, then entries that make it the only voter. The end of it may not have been known
+ * here to be committed, as a commit index is told late and written later; what clients were told is
+ * stored may be there, so nothing is dropped. The others, should they come back, must join anew.
  */
 export async function forceNewCluster(
   disk: Disk,
   loaded: Loaded,
   self: KnownMember,
-): Promise<Loaded> {
-  const committed = loaded.entries.filter(({ index }) => index <= loaded.hardState.commit);
+): Promise<Forced> {
+  const { entries, snapshot } = loaded;
   const { term } = loaded.hardState;
-  const others = membersOf(loaded.snapshot?.metadata.confState ?? EMPTY_CONF_STATE, committed);
+  const others = membersOf(snapshot?.metadata.confState ?? EMPTY_CONF_STATE, entries);
   others.delete(self.raftId);
   const added: Entry[] = [];
-  const lastIndex = committed.at(-1)?.index ?? loaded.snapshot?.metadata.index ?? 0;
+  const lastIndex = entries.at(-1)?.index ?? snapshot?.metadata.index ?? 0;
   const append = (type: "addNode" | "removeNode", nodeId: NodeId, context: Uint8Array) => {
     const change = encodeConfChange({ version: 1, id: 0n, type, nodeId, context });
     added.push({ term, index: lastIndex + added.length + 1, ...change });
@@ -70,7 +80,11 @@ export async function forceNewCluster(
   const commit = must(added.at(-1), "an entry that adds this member").index;
   const hardState = { ...loaded.hardState, commit };
   await disk.append(added, hardState);
-  return { ...loaded, entries: [...committed, ...added], hardState };
+  return {
+    loaded: { ...loaded, entries: [...entries, ...added], hardState },
+    unconfirmed: lastIndex - Math.min(loaded.hardState.commit, lastIndex),
+    lost: others.size,
+  };
 }
 
 /** The raft ids that a membership comes to after the changes among the entries. */
