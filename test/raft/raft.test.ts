@@ -1,9 +1,16 @@
 /** Members over real sockets and disks: what is acknowledged stays, whoever dies. */
 
+import { readdir, stat } from "node:fs/promises";
+import { join } from "node:path";
+import { create } from "@bufbuild/protobuf";
 import { afterEach, beforeEach, expect, test } from "vitest";
 import type { RaftNodeOptions } from "#manager/raft/node.ts";
 import { beforeDurableWrites } from "#platform/wal/testing/hooked-fs.ts";
-import { RaftMemberStatus_Reachability as Reachability } from "#wire/gen/swarmkit/types_pb.js";
+import { TaskSchema } from "#wire/gen/swarmkit/objects_pb.js";
+import {
+  RaftMemberStatus_Reachability as Reachability,
+  TaskStatusSchema,
+} from "#wire/gen/swarmkit/types_pb.js";
 import { eventually, service, TestCluster, type TestMember, write } from "./cluster.ts";
 
 let cluster: TestCluster;
@@ -237,6 +244,37 @@ test("a member that lagged behind the log gets a snapshot, and keeps it over a r
   expect(sameState([third, await cluster.leader()])).toBe(true);
 });
 
+test("disk and log stay bounded however much is written to a few objects", async () => {
+  const segmentBytes = 64 * 1024;
+  const options = { snapshotEvery: 100, keepEntries: 20, segmentBytes };
+  const { node } = await cluster.start("a", options);
+  await cluster.leader();
+  const status = async (task: number, round: number) => {
+    await node.state.update("dispatcher", (tx) => {
+      const id = `t${task}`;
+      const before = tx.get("task", id);
+      const message = `round ${round} ${"x".repeat(200)}`;
+      const status = create(TaskStatusSchema, { message });
+      if (before === undefined) tx.create("task", create(TaskSchema, { id, status }));
+      else tx.update("task", { ...before, status });
+    });
+  };
+  let written = 0;
+  for (let round = 0; round < 300; round++) {
+    await Promise.all(Array.from({ length: 10 }, (_, task) => status(task, round)));
+    written += 10 * 300;
+    if (round % 50 !== 49) continue;
+    await eventually(5_000, "a snapshot", () => {
+      const { applied, firstIndex } = node.status();
+      return applied - firstIndex < 3 * options.snapshotEvery;
+    });
+    // The segment in use, the next one, those that hold the entries since the last snapshots.
+    const bytes = await sizeOf(cluster.dir);
+    expect(bytes).toBeLessThan(6 * segmentBytes);
+  }
+  expect(written).toBeGreaterThan(10 * segmentBytes);
+});
+
 test("a member that was cut off does not disturb the others, and what it took in is refused", async () => {
   await three();
   const leader = await cluster.leader();
@@ -446,6 +484,16 @@ test("a member that comes back under another address is found there", async () =
   );
   await eventually(5_000, "catching up", () => has(again, "meanwhile"));
 });
+
+async function sizeOf(dir: string): Promise<number> {
+  let bytes = 0;
+  for (const name of await readdir(dir, { recursive: true })) {
+    // What is deleted meanwhile takes no room.
+    const found = await stat(join(dir, name)).catch(() => undefined);
+    if (found?.isFile()) bytes += found.size;
+  }
+  return bytes;
+}
 
 /** Holds up writes to the disk while closed. */
 class Gate {
