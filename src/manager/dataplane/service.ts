@@ -12,8 +12,14 @@ import { EngineError, isErrorCode, messageOf } from "#base/error.ts";
 import type { Clock, Log } from "#base/ports.ts";
 import type { TablesFeed } from "#plan/dataplane/feed.ts";
 import { DataPlane as Plane } from "#plan/dataplane/plane.ts";
+import {
+  conflictsOfNetwork,
+  conflictsOfNode,
+  type RouteConflict,
+} from "#plan/dataplane/route-conflicts.ts";
 import { sleep } from "#platform/async.ts";
 import type { RpcContext, RpcHandlers } from "#platform/grpc/server.ts";
+import type { ChangeBatch } from "#store/types.ts";
 import type {
   AcknowledgeRequest,
   DataPlane,
@@ -44,6 +50,8 @@ export interface DataPlaneServer {
 const GAP_MS = 10;
 /** How often to look for nodes that do not acknowledge, which holds up the end of tasks. */
 const LATE_CHECK_MS = 10_000;
+/** Conflicts of routes that are told of at most. */
+const WARNED_MAX = 1_000;
 
 export function createDataPlane(options: DataPlaneOptions): DataPlaneServer {
   let reign: Reign | undefined;
@@ -85,6 +93,7 @@ class Reign {
   readonly #signal: AbortSignal;
   /** By node. */
   readonly #streams = new Map<string, Stream>();
+  readonly #warned = new Set<string>();
   #plane: Plane | undefined;
 
   constructor(options: DataPlaneOptions, signal: AbortSignal) {
@@ -102,8 +111,12 @@ class Reign {
       const plane = new Plane((feed) => this.#ring(feed));
       plane.load(view);
       this.#plane = plane;
+      for (const node of view.all("node")) this.#warn(conflictsOfNode(view, node));
       try {
-        for await (const batch of batches) plane.apply(batch);
+        for await (const batch of batches) {
+          plane.apply(batch);
+          this.#lookForConflicts(batch);
+        }
       } catch (error) {
         if (this.#signal.aborted) return;
         if (!isErrorCode(error, "out-of-range")) throw error;
@@ -173,6 +186,33 @@ class Reign {
   #ring(feed: TablesFeed): void {
     const stream = this.#streams.get(feed.nodeId);
     if (stream?.feed === feed && feed.pending) stream.bell.ring();
+  }
+
+  #lookForConflicts({ changes }: ChangeBatch): void {
+    const view = this.#options.state.view();
+    for (const change of changes) {
+      if (change.action === "delete") continue;
+      if (change.kind === "node") {
+        const { object } = change;
+        const known = change.action === "update" && change.old.description === object.description;
+        if (!known) this.#warn(conflictsOfNode(view, object));
+      } else if (change.kind === "network") {
+        this.#warn(conflictsOfNetwork(view, change.object));
+      }
+    }
+  }
+
+  /** Once for each, for as long as this manager leads. */
+  #warn(conflicts: readonly RouteConflict[]): void {
+    for (const conflict of conflicts) {
+      const key = `${conflict.nodeId} ${conflict.subnet} ${conflict.route}`;
+      if (this.#warned.has(key) || this.#warned.size >= WARNED_MAX) continue;
+      this.#warned.add(key);
+      this.#options.log.warn(
+        "a route of a node leads into a network of the swarm: one of the two is out of reach there",
+        { ...conflict },
+      );
+    }
   }
 
   /** Says which nodes hold up the end of tasks; whoever is down is not waited for. */
