@@ -11,7 +11,7 @@ const LOOK_AGAIN_MS = 2_000;
  * As the host has them, the loopback ones included: those are asked from the host. Cheap to call for
  * every question.
  */
-export function hostServers(clock: Clock): () => Promise<readonly string[]> {
+export function hostServers(clock: Clock, path = PATH): () => Promise<readonly string[]> {
   let servers: readonly string[] = [];
   let version = "";
   let lookedMs = Number.NEGATIVE_INFINITY;
@@ -19,10 +19,10 @@ export function hostServers(clock: Clock): () => Promise<readonly string[]> {
     const nowMs = clock.monotonicMs();
     if (nowMs - lookedMs < LOOK_AGAIN_MS) return servers;
     lookedMs = nowMs;
-    const info = await stat(PATH).catch(() => undefined);
+    const info = await stat(path).catch(() => undefined);
     const seen = info === undefined ? "none" : `${info.ino} ${info.mtimeMs} ${info.size}`;
     if (seen !== version) {
-      servers = parseNameservers(await readFile(PATH, "utf8").catch(() => ""));
+      servers = parseNameservers(await readFile(path, "utf8").catch(() => ""));
       version = seen;
     }
     return servers;

@@ -150,22 +150,34 @@ class Resolvers implements ContainerDns {
     }
     const forwarded = await forwarder.forward(message, transport);
     if (forwarded.kind === "reply") return forwarded.bytes;
+    this.#log.debug("the name servers of a container do not answer", {
+      name: query.name,
+      type: query.type,
+      reason: forwarded.kind,
+    });
     const rcode = forwarded.kind === "busy" ? RCODE.refused : RCODE.failed;
     return writeFailure(message, rcode);
   }
 
   async #upstreams(view: View, netns: string): Promise<readonly Upstream[]> {
-    if (view.exit === "none") return [];
-    const own = view.exit === "container" ? netns : undefined;
-    if (view.servers.length > 0) {
-      return view.servers.map((address) => ({ address, netns: own }));
-    }
-    const host = await this.#hostServers();
-    // A server on the host's loopback, or on one of its links, is not where the container is.
-    return host.flatMap((address) =>
-      address.includes("%") ? [] : [{ address, netns: isLoopback(address) ? undefined : own }],
-    );
+    const host = view.servers.length > 0 ? [] : await this.#hostServers();
+    return upstreamsOf(view, host, netns);
   }
+}
+
+/** Whom a container asks, and from where; `host` are the host's own servers. */
+export function upstreamsOf(
+  { exit, servers }: Pick<View, "exit" | "servers">,
+  host: readonly string[],
+  netns: string,
+): readonly Upstream[] {
+  if (exit === "none") return [];
+  const own = exit === "container" ? netns : undefined;
+  if (servers.length > 0) return servers.map((address) => ({ address, netns: own }));
+  // A server on the host's loopback, or on one of its links, is not where the container is.
+  return host.flatMap((address) =>
+    address.includes("%") ? [] : [{ address, netns: isLoopback(address) ? undefined : own }],
+  );
 }
 
 function isLoopback(address: string): boolean {
