@@ -27,12 +27,15 @@ beforeEach(async () => {
 });
 
 afterEach(async () => {
+  // Whatever a test did, the kernel has what the store thinks.
+  const differences = await store.audit();
   for (const sandbox of sandboxes.splice(0)) {
     await store.detach(sandbox.containerId);
     await host.end(sandbox);
   }
   await store.prune(new Map());
   store.close();
+  expect(differences).toEqual([]);
 });
 
 function open(more = {}): Promise<NetworkStore> {
@@ -511,6 +514,31 @@ describe("after a restart", () => {
     await store.reconcile(new Map([[sandbox.containerId, sandbox]]));
     const mended = () => host.get(host.outside, `http://${HOST_ADDRESS}:8092/`);
     await expect.poll(mended, { timeout: 5000 }).toBe("mended");
+  });
+
+  test.each([
+    ["the whole table", ["delete", "table", "inet", "skep"]],
+    ["the rules of a chain", ["flush", "chain", "inet", "skep", "published"]],
+    ["a chain", ["flush", "chain", "inet", "skep", "forward"]],
+    ["published ports", ["flush", "map", "inet", "skep", "publish4"]],
+    ["an element of a set", ["delete", "element", "inet", "skep", "bridges", '{ "skep0" }']],
+  ])("%s that somebody takes away is put back, and nothing else is touched", async (_, words) => {
+    const { sandbox } = await running("first", [publish(80, 8093)]);
+    await host.serve(sandbox, 80, "first");
+    const page = () => host.get(host.outside, `http://${HOST_ADDRESS}:8093/`);
+    expect(await store.audit()).toEqual([]);
+    host.run(undefined, "nft", ...words);
+    expect(await store.audit()).not.toEqual([]);
+    await expect.poll(page, { timeout: 5000 }).toBe("first");
+    expect(await store.audit()).toEqual([]);
+  });
+
+  test("without being asked to, the table is looked after", async () => {
+    const { sandbox } = await running("first", [publish(80, 8093)]);
+    await host.serve(sandbox, 80, "first");
+    host.run(undefined, "nft", "flush", "ruleset");
+    const page = () => host.get(host.outside, `http://${HOST_ADDRESS}:8093/`);
+    await expect.poll(page, { timeout: 10_000 }).toBe("first");
   });
 
   test("a flushed table is written anew by the next change", async () => {

@@ -134,3 +134,31 @@ function renderPort(table: string, port: PublishedPort, verb: "add" | "delete"):
 function element(verb: string, table: string, set: string, value: string): string {
   return `${verb} element inet ${table} ${set} { ${value} }`;
 }
+
+/** Name of a chain, set or map to how many rules or elements it has. */
+export type PartCounts = ReadonlyMap<string, number>;
+
+/** What a script of `renderTable` makes. */
+export function countParts(script: string): PartCounts {
+  const counts = new Map<string, number>();
+  const elements = new Set<string>();
+  let chain: string | undefined;
+  for (const line of script.split("\n").map((text) => text.trim())) {
+    const opened = /^(chain|set|map) (\w+) \{/.exec(line);
+    if (opened !== null) {
+      counts.set(opened[2] ?? "", 0);
+      chain = opened[1] === "chain" ? opened[2] : undefined;
+      continue;
+    }
+    const set = /^add element inet \S+ (\w+) \{/.exec(line)?.[1];
+    if (set !== undefined) {
+      if (!elements.has(line)) counts.set(set, (counts.get(set) ?? 0) + 1);
+      elements.add(line);
+    } else if (line === "}") {
+      chain = undefined;
+    } else if (chain !== undefined && !line.startsWith("type ")) {
+      counts.set(chain, (counts.get(chain) ?? 0) + 1);
+    }
+  }
+  return counts;
+}

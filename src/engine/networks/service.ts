@@ -25,6 +25,7 @@ import type {
 } from "../ports.ts";
 import { attachContainer, detachContainer } from "./attach.ts";
 import { attachResult } from "./attach-result.ts";
+import { RulesAudit } from "./audit.ts";
 import {
   announceDisconnect,
   connectContainer,
@@ -52,7 +53,6 @@ import {
   notFound,
   publishEvent,
   rulesetNetwork,
-  writeTable,
 } from "./state.ts";
 import { bridgePlan, Wiring } from "./wiring.ts";
 
@@ -78,8 +78,8 @@ export interface NetworkStore extends NetworkService {
   attachments(): readonly AttachmentRecord[];
   /** CIDRs of all networks of this host. */
   subnets(): readonly string[];
-  /** Writes the nftables table anew, e.g. after somebody flushed the ruleset. */
-  rewriteRules(): Promise<void>;
+  /** Looks at the nftables table now, as happens every few seconds; what was wrong and is repaired. */
+  audit(): Promise<readonly string[]>;
   /** Lets go of ports and handles; what is in the kernel stays for running containers. */
   close(): void;
 }
@@ -102,7 +102,7 @@ export async function openNetworkStore(options: NetworkOptions): Promise<Network
   };
   try {
     await startNetworks(state);
-    return new LocalNetworks(state);
+    return new LocalNetworks(state, new RulesAudit(state));
   } catch (error) {
     state.ports.close();
     state.nft.close();
@@ -116,8 +116,11 @@ class LocalNetworks implements NetworkStore {
   /** Creating and removing follow each other: both look at all subnets and names. */
   readonly #lock = new KeyedLock();
 
-  constructor(state: NetworkState) {
+  readonly #audit: RulesAudit;
+
+  constructor(state: NetworkState, audit: RulesAudit) {
     this.#state = state;
+    this.#audit = audit;
   }
 
   async inspect(reference: string): Promise<NetworkInspect> {
@@ -266,11 +269,12 @@ class LocalNetworks implements NetworkStore {
     return takenSubnets(this.#state).map(formatPrefix);
   }
 
-  rewriteRules(): Promise<void> {
-    return writeTable(this.#state);
+  async audit(): Promise<readonly string[]> {
+    return await this.#audit.check();
   }
 
   close(): void {
+    this.#audit.close();
     this.#state.ports.close();
     this.#state.nft.close();
     this.#state.wiring.close();

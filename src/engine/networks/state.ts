@@ -169,11 +169,16 @@ export function rulesetNetwork({ record }: LocalNetwork): RulesetNetwork | undef
   };
 }
 
-/** Puts the whole table in place, whatever was there. */
-export async function writeTable(state: NetworkState): Promise<void> {
+/** The script that makes the table as it shall be. */
+export function renderWhole(state: NetworkState): string {
   const networks = [...state.networks.values()].flatMap((network) => rulesetNetwork(network) ?? []);
   const ports = [...state.attachments.values()].flatMap((attachment) => attachment.ports);
-  await state.nft.run(renderTable(state.options.table, networks, ports));
+  return renderTable(state.options.table, networks, ports);
+}
+
+/** Puts the whole table in place, whatever was there. */
+export async function writeTable(state: NetworkState): Promise<void> {
+  await state.nft.run(renderWhole(state));
 }
 
 /**
