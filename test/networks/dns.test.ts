@@ -263,6 +263,19 @@ test("a container may serve DNS itself on every address", async () => {
   }
 });
 
+test("what leads to the resolver is put back when a tool in the container flushes it", async () => {
+  await docker("network", "create", "front");
+  await run("first", "--network", "front");
+  const pid = await docker("inspect", "-f", "{{.State.Pid}}", "first");
+  execFileSync("nsenter", [`--net=/proc/${pid}/ns/net`, "nft", "flush", "ruleset"]);
+  const asked = () =>
+    ask("first", "first").then(
+      ({ rcode }) => rcode,
+      () => "nothing",
+    );
+  await expect.poll(asked, { timeout: 20_000, interval: 500 }).toBe("NOERROR");
+});
+
 test("kill -9 and a new engine: running containers have their names again", async () => {
   await docker("network", "create", "front");
   await run("first", "--network", "front", "--network-alias", "nick");

@@ -6,7 +6,9 @@
 
 import { createSocket, type RemoteInfo, type Socket as UdpSocket } from "node:dgram";
 import { createServer, type Server, type Socket } from "node:net";
-import { openNft } from "#platform/net/nft.ts";
+import { isErrorCode } from "#base/error.ts";
+import { type Nft, openNft } from "#platform/net/nft.ts";
+import { NftGeneration } from "#platform/net/nft-generation.ts";
 import { bindSocket } from "#platform/net/socket.ts";
 import { RESOLVER_ADDRESS } from "./address.ts";
 
@@ -27,6 +29,8 @@ export type MessageHandler = (
 ) => Promise<Uint8Array | undefined>;
 
 export interface Listener {
+  /** Puts the rules back that somebody took away; true when there was something to do. */
+  audit(): Promise<boolean>;
   close(): void;
 }
 
@@ -35,23 +39,21 @@ export async function openListener(
   handle: MessageHandler,
   onError: (error: unknown) => void,
 ): Promise<Listener> {
-  const udp = await openUdp(netns, handle, onError);
+  const opened: { close(): void }[] = [];
+  const close = () => {
+    for (const one of opened.splice(0)) one.close();
+  };
   try {
+    const udp = await openUdp(netns, handle, onError);
+    opened.push(udp);
     const tcp = await openTcp(netns, handle, onError);
-    try {
-      await redirect(netns, udp.address().port, portOf(tcp.server));
-      return {
-        close: () => {
-          udp.close();
-          tcp.close();
-        },
-      };
-    } catch (error) {
-      tcp.close();
-      throw error;
-    }
+    opened.push(tcp);
+    const redirect = new Redirect(netns, udp.address().port, portOf(tcp.server));
+    opened.push(redirect);
+    await redirect.write();
+    return { audit: () => redirect.audit(), close };
   } catch (error) {
-    udp.close();
+    close();
     throw error;
   }
 }
@@ -153,22 +155,66 @@ function portOf(server: Server): number {
   return typeof address === "object" && address !== null ? address.port : 0;
 }
 
-/** Replaces what an engine that is no more has left in a namespace that goes on. */
-async function redirect(netns: string, udpPort: number, tcpPort: number): Promise<void> {
-  const nft = openNft({ netns });
-  const rule = (protocol: Transport, port: number) =>
-    `ip daddr ${RESOLVER_ADDRESS} ${protocol} dport 53 dnat to ${RESOLVER_ADDRESS}:${port}`;
-  try {
-    await nft.run(`add table ip ${TABLE}
+/** The rules that lead port 53 to the sockets. */
+class Redirect {
+  readonly #netns: string;
+  readonly #rules: readonly string[];
+  readonly #generation: NftGeneration;
+  /** The state of the namespace's nftables in which the rules were last seen. */
+  #seen: number | undefined;
+
+  constructor(netns: string, udpPort: number, tcpPort: number) {
+    this.#netns = netns;
+    this.#rules = [rule("udp", udpPort), rule("tcp", tcpPort)];
+    this.#generation = new NftGeneration(netns);
+  }
+
+  /** Replaces what an engine that is no more has left in a namespace that goes on. */
+  async write(): Promise<void> {
+    await this.#with((nft) =>
+      nft.run(`add table ip ${TABLE}
 delete table ip ${TABLE}
 table ip ${TABLE} {
   chain output {
     type nat hook output priority -100; policy accept;
-    ${rule("udp", udpPort)}
-    ${rule("tcp", tcpPort)}
+    ${this.#rules.join("\n    ")}
   }
-}`);
-  } finally {
-    nft.close();
+}`),
+    );
   }
+
+  async audit(): Promise<boolean> {
+    const generation = this.#generation.read();
+    if (generation === this.#seen) return false;
+    const listing = await this.#with((nft) => nft.list(`list table ip ${TABLE}`)).catch(
+      (error: unknown) => {
+        if (isErrorCode(error, "not-found")) return [];
+        throw error;
+      },
+    );
+    const rules = listing.filter((entry) => entry["rule"] !== undefined).length;
+    if (rules === this.#rules.length) {
+      this.#seen = generation;
+      return false;
+    }
+    await this.write();
+    return true;
+  }
+
+  close(): void {
+    this.#generation.close();
+  }
+
+  async #with<T>(work: (nft: Nft) => Promise<T>): Promise<T> {
+    const nft = openNft({ netns: this.#netns });
+    try {
+      return await work(nft);
+    } finally {
+      nft.close();
+    }
+  }
+}
+
+function rule(protocol: Transport, port: number): string {
+  return `ip daddr ${RESOLVER_ADDRESS} ${protocol} dport 53 dnat to ${RESOLVER_ADDRESS}:${port}`;
 }

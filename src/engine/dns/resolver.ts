@@ -6,7 +6,7 @@
 
 import type { Answer } from "dns-packet";
 import { messageOf } from "#base/error.ts";
-import type { Clock, Log, Random } from "#base/ports.ts";
+import type { Clock, Log, Random, Timer } from "#base/ports.ts";
 import { byPreference } from "../networks/endpoint-plan.ts";
 import type { EndpointRecord } from "../networks/records.ts";
 import type { ContainerResolver, Exit } from "../networks/state.ts";
@@ -51,6 +51,8 @@ interface Resolver {
   view: View;
 }
 
+const AUDIT_MS = 4_000;
+
 class Resolvers implements ContainerDns {
   readonly #options: ContainerDnsOptions;
   readonly #log: Log;
@@ -59,11 +61,14 @@ class Resolvers implements ContainerDns {
   readonly #resolvers = new Map<string, Resolver>();
   readonly #hostServers: () => Promise<readonly string[]>;
   #turn = 0;
+  #timer: Timer | undefined;
+  #closed = false;
 
   constructor(options: ContainerDnsOptions) {
     this.#options = options;
     this.#log = options.log.child({ component: "dns" });
     this.#hostServers = hostServers(options.clock);
+    this.#planAudit();
   }
 
   addSource(source: NameSource): () => void {
@@ -99,8 +104,35 @@ class Resolvers implements ContainerDns {
   }
 
   close(): void {
+    this.#closed = true;
+    this.#timer?.cancel();
     for (const { listener } of this.#resolvers.values()) listener.close();
     this.#resolvers.clear();
+  }
+
+  #planAudit(): void {
+    if (this.#closed) return;
+    this.#timer = this.#options.clock.setTimer(AUDIT_MS, () => void this.#audit());
+  }
+
+  /** A tool inside a container may flush what leads to its resolver. */
+  async #audit(): Promise<void> {
+    for (const [container, { listener }] of this.#resolvers) {
+      try {
+        if (await listener.audit()) {
+          this.#log.warn("the way to a container's resolver was gone, it is made anew", {
+            container,
+          });
+        }
+      } catch (error) {
+        // It may have ended in between.
+        this.#log.debug("a container's resolver could not be looked after", {
+          container,
+          reason: messageOf(error),
+        });
+      }
+    }
+    this.#planAudit();
   }
 
   async #open(containerId: string, netns: string, view: View): Promise<void> {
