@@ -129,7 +129,9 @@ class ContainerController implements Controller {
     const { containers, starts } = this.#ports;
     const found = await this.#inspect();
     if (found.State.Status === "created") {
-      // A reboot takes the files away and leaves the container.
+      // A reboot takes the files away and leaves the container; the swarm's networks are there only
+      // when this engine has heard of them, whatever the one that made the container knew.
+      await fatal(this.#ports.networks.ensure(this.#task, signal));
       await this.#ports.files.write(this.#task, this.#spec, this.#ports.node());
       await starts.run(async () => {
         signal.throwIfAborted();
