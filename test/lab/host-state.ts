@@ -47,6 +47,9 @@ export async function leftovers(
   const tasks = new Set((await lab.tasks(host)).map(({ ID }) => ID));
   const run = `/run/skep-lab/${lab.name}/${host}`;
   const links = await linksOf(lab, host);
+  const endpoints = all
+    .filter(({ State }) => State === "running")
+    .reduce((sum, container) => sum + networksOf(container).length, 0);
   const found: Record<string, readonly string[]> = {
     "containers without a task": all
       .filter(({ Labels }) => !tasks.has(Labels[TASK_LABEL] ?? ""))
@@ -61,7 +64,7 @@ export async function leftovers(
       entries(`${run}/networks`).map((name) => name.replace(/\.json$/, "")),
       running,
     ),
-    links: links.length === running.length ? [] : links,
+    links: links.length === endpoints ? [] : links,
     "folders of streams": entries(`${run}/io`).filter((id) => !known.includes(id)),
     "container folders": difference(
       entries(`/var/lib/skep-lab/${lab.name}/${host}/containers`),
@@ -69,6 +72,12 @@ export async function leftovers(
     ),
   };
   return Object.fromEntries(Object.entries(found).filter(([, items]) => items.length > 0));
+}
+
+/** The networks that a container has a link to. */
+function networksOf({ NetworkSettings }: ContainerSummary): readonly string[] {
+  const names = Object.keys(NetworkSettings?.Networks ?? {});
+  return names.filter((name) => name !== "host" && name !== "none");
 }
 
 /** The host's ends of its containers' links. */
