@@ -2,7 +2,8 @@
  * What the swarm's data path costs: the same client and server with a connection of their own, and
  * through the routing mesh, a virtual address, and an encrypted network. Hosts are network namespaces
  * on one switch; rounds of the paths alternate. Both ends are small Node programs, which are slower
- * than the kernel between them: the ratio tells more than the figure.
+ * than the kernel between them: the ratio tells more than the figure. At the end, in memory, what one
+ * change of the tables costs (`tables.ts`).
  */
 
 import { spawn } from "node:child_process";
@@ -14,6 +15,7 @@ import {
   table,
 } from "../test/overlay/fabric.ts";
 import type { Report } from "./report.ts";
+import { run as tables } from "./tables.ts";
 
 const ROUNDS = 5;
 const STREAM_SECONDS = 1.5;
@@ -73,6 +75,7 @@ export async function run(report: Report): Promise<void> {
   } finally {
     await fabric.end();
   }
+  await tables(report);
 }
 
 async function measure({ name, ours, direct }: Comparison, report: Report): Promise<void> {
