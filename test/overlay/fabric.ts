@@ -13,6 +13,7 @@ import { create, type MessageInitShape, toJson } from "@bufbuild/protobuf";
 import type { OverlayStatus } from "#engine/overlay/overlay.ts";
 import type { NetworkSandbox } from "#engine/ports.ts";
 import { type NetworkTable, NetworkTableSchema } from "#wire/gen/skep/dataplane_pb.js";
+import { TaskSchema } from "#wire/gen/swarmkit/objects_pb.js";
 import { makeNetns, type ScratchNetns } from "../networks/scratch.ts";
 import type { Order } from "./host-process.ts";
 
@@ -28,6 +29,8 @@ export interface FabricHost {
   tables(tables: readonly NetworkTable[]): Promise<void>;
   /** Starts a container with addresses on networks. */
   container(networks: Readonly<Record<string, readonly string[]>>): Promise<NetworkSandbox>;
+  /** What a task's container waits for before it is made. */
+  ensure(task: MessageInitShape<typeof TaskSchema>): Promise<void>;
   detach(container: NetworkSandbox): Promise<void>;
   audit(): Promise<void>;
   status(): Promise<OverlayStatus>;
@@ -163,6 +166,9 @@ async function startHost(
       const sandbox = await startContainer(children);
       await ask({ do: "attach", sandbox, networks });
       return sandbox;
+    },
+    ensure: async (task) => {
+      await ask({ do: "ensure", task: toJson(TaskSchema, create(TaskSchema, task)) });
     },
     detach: async ({ containerId, pid }) => {
       await ask({ do: "detach", containerId });

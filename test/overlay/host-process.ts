@@ -8,11 +8,13 @@ import { fromJson, type JsonValue } from "@bufbuild/protobuf";
 import { messageOf } from "#base/error.ts";
 import { type NetworkStore, openNetworkStore } from "#engine/networks/service.ts";
 import { Overlay } from "#engine/overlay/overlay.ts";
+import { OverlayTasks } from "#engine/overlay/task-networks.ts";
 import { Wireguard } from "#engine/overlay/wireguard.ts";
 import type { NetworkSandbox } from "#engine/ports.ts";
 import { createLog } from "#platform/log.ts";
 import { realClock as clock, realRandom as random } from "#platform/real-ports.ts";
 import { NetworkTableSchema } from "#wire/gen/skep/dataplane_pb.js";
+import { TaskSchema } from "#wire/gen/swarmkit/objects_pb.js";
 
 export type Order =
   | { readonly do: "tables"; readonly tables: readonly JsonValue[] }
@@ -21,6 +23,7 @@ export type Order =
       readonly sandbox: NetworkSandbox;
       readonly networks: Readonly<Record<string, readonly string[]>>;
     }
+  | { readonly do: "ensure"; readonly task: JsonValue }
   | { readonly do: "detach"; readonly containerId: string }
   | { readonly do: "audit" | "status" | "restart" | "leave" }
   | { readonly do: "lookup"; readonly network: string; readonly name: string };
@@ -87,6 +90,11 @@ async function obey(order: Order): Promise<unknown> {
       });
       return networks.attach(order.sandbox, Object.fromEntries(endpoints), []);
     }
+    case "ensure":
+      return new OverlayTasks(overlay, clock).ensure(
+        fromJson(TaskSchema, order.task),
+        new AbortController().signal,
+      );
     case "detach":
       running.delete(order.containerId);
       return networks.detach(order.containerId);

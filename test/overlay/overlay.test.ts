@@ -131,6 +131,33 @@ describe("a virtual address", () => {
   });
 });
 
+test("a task waits until the tables have a place for it", async () => {
+  const task = (options: Record<string, string> = {}) => ({
+    id: "t9",
+    nodeId: "node1",
+    networks: [
+      {
+        network: {
+          id: "ov000000000000000000000aa",
+          driverState: { name: "overlay", options },
+        },
+        addresses: ["10.0.1.19/24"],
+      },
+      { network: { id: "somewhere", driverState: { name: "bridge" } } },
+    ],
+  });
+  const waiting = h1.ensure(task());
+  // The network is here, and what is here may be from before the task.
+  const first = await Promise.race([
+    waiting.then(() => "placed"),
+    h1.audit().then(() => "audited"),
+  ]);
+  expect(first).toBe("audited");
+  await h1.tables([ov([...ROWS, row("t9", 1, 19)])]);
+  await waiting;
+  await tables(ROWS);
+});
+
 describe("what crosses the edge of a network", () => {
   const other = (more = {}) =>
     table({

@@ -1,6 +1,6 @@
 /** Cuts connections in a namespace by the kernel's own table of them, with the `conntrack` program. */
 
-import { messageOf } from "#base/error.ts";
+import { isErrorCode, messageOf } from "#base/error.ts";
 import type { Log } from "#base/ports.ts";
 import type { LostFlow } from "#plan/dataplane/lost-flows.ts";
 import { runCommand } from "#platform/net/command.ts";
@@ -18,6 +18,8 @@ export async function cutFlows(
     try {
       await runCommand("conntrack", argumentsOf(flow), { netns });
     } catch (error) {
+      // A container that ended meanwhile has no connections.
+      if (isErrorCode(error, "not-found")) return;
       // It also fails when there was nothing to cut.
       if (messageOf(error).includes("0 flow entries")) continue;
       log.warn("connections to a backend that is gone could not be cut", {

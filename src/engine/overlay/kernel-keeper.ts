@@ -4,7 +4,7 @@
  * what it finds wrong when nothing was asked for is drift, is repaired, and is counted.
  */
 
-import { EngineError, messageOf } from "#base/error.ts";
+import { EngineError } from "#base/error.ts";
 import type { Log } from "#base/ports.ts";
 import { type KernelInput, type KernelPlan, planKernel } from "#plan/dataplane/kernel.ts";
 import { lostFlows } from "#plan/dataplane/lost-flows.ts";
@@ -218,12 +218,11 @@ export class KernelKeeper {
     for (const [id, keeper] of this.#containers) {
       if (!keeper.alive) continue;
       const inside = lost.filter(({ containerId }) => containerId === id);
-      await cutFlows(inside, keeper.netns, this.#log).catch((error: unknown) =>
-        this.#log.warn("connections of a container could not be cut", {
-          container: id,
-          reason: messageOf(error),
-        }),
-      );
+      try {
+        await cutFlows(inside, keeper.netns, this.#log);
+      } catch (error) {
+        if (keeper.alive) throw error;
+      }
     }
   }
 

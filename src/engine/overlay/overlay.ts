@@ -162,9 +162,17 @@ export class Overlay {
     return kept;
   }
 
-  /** Resolves when containers can be attached to the network; rejects with the signal's reason. */
-  async untilHosted(networkId: string, signal: AbortSignal): Promise<void> {
-    while (!this.#hosted.has(networkId)) {
+  /** Whether containers can be attached to the network now. */
+  hosts(networkId: string): boolean {
+    return this.#hosted.has(networkId);
+  }
+
+  /**
+   * Resolves when the network is here with a place for the task. Without its row the tables may be
+   * from before the task, and say that the network is about to go. Rejects with the signal's reason.
+   */
+  async untilPlaced(networkId: string, taskId: string, signal: AbortSignal): Promise<void> {
+    while (!this.#isPlaced(networkId, taskId)) {
       signal.throwIfAborted();
       const waiter = deferred();
       this.#waiters.push(waiter);
@@ -172,6 +180,12 @@ export class Overlay {
       signal.addEventListener("abort", stop, { once: true });
       await waiter.promise.finally(() => signal.removeEventListener("abort", stop));
     }
+  }
+
+  #isPlaced(networkId: string, taskId: string): boolean {
+    if (!this.#hosted.has(networkId)) return false;
+    const rows = this.#applied.get(networkId)?.endpoints ?? [];
+    return rows.some((row) => row.taskId === taskId);
   }
 
   async status(): Promise<OverlayStatus> {
@@ -289,6 +303,7 @@ export class Overlay {
   async #pass(): Promise<void> {
     const tables = this.#tables;
     if (tables === undefined || this.#nodeId === "") return;
+    this.#withdraw(tables);
     const [audit, thorough] = [!this.#dirty, this.#thorough];
     this.#dirty = this.#thorough = false;
     try {
@@ -316,6 +331,15 @@ export class Overlay {
       this.#watch();
     }
     this.#publish(tables);
+  }
+
+  /** Nobody shall be attached to what is about to go. */
+  #withdraw(tables: Tables): void {
+    for (const id of this.#hosted.keys()) {
+      if (tables.has(id)) continue;
+      this.#options.networks.unhost(id);
+      this.#hosted.delete(id);
+    }
   }
 
   /** Offers the networks that stand to the host's containers. */

@@ -24,7 +24,7 @@ export class OverlayTasks implements TaskNetworks {
     for (const attachment of task.networks) {
       if (!isOverlay(attachment)) continue;
       if (!this.#overlay.canEncrypt) refuseInClear(attachment);
-      await this.#untilHosted(attachment, signal);
+      await this.#untilPlaced(task.id, attachment, signal);
     }
   }
 
@@ -39,7 +39,12 @@ export class OverlayTasks implements TaskNetworks {
     this.#overlay.setNode(node.id);
   }
 
-  async #untilHosted({ network }: NetworkAttachment, signal: AbortSignal): Promise<void> {
+  async #untilPlaced(
+    taskId: string,
+    { network }: NetworkAttachment,
+    signal: AbortSignal,
+  ): Promise<void> {
+    const id = network?.id ?? "";
     const over = new AbortController();
     const either = AbortSignal.any([signal, over.signal]);
     const timeout = sleep(this.#clock, ENSURE_MS, either).then(
@@ -47,9 +52,11 @@ export class OverlayTasks implements TaskNetworks {
       () => undefined,
     );
     try {
-      await this.#overlay.untilHosted(network?.id ?? "", either);
+      await this.#overlay.untilPlaced(id, taskId, either);
     } catch (error) {
       if (signal.aborted || !over.signal.aborted) throw error;
+      // A node that starts without managers may have tables of a moment before the task.
+      if (this.#overlay.hosts(id)) return;
       throw new EngineError(
         "failed-precondition",
         `network ${network?.spec?.annotations?.name ?? ""} is not on this node: no manager has told of it within ${ENSURE_MS / 1000} s`,
