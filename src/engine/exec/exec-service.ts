@@ -164,6 +164,9 @@ export async function startExec(
           },
           { ...client, detachKeys: client.detachKeys || body.DetachKeys || "" },
         );
+  // Both look at disks; a refusal is met below, when there is something to take back.
+  const planned = buildProcess(context, exec, size);
+  planned.catch(() => undefined);
   try {
     exec.io = await ProcessIo.create({
       folder: `${context.ioRoot}/${container.id}`,
@@ -175,8 +178,7 @@ export async function startExec(
       sink: exec.hub,
       closeStdin: () => runtime.closeStdin(container.id, exec.id),
     });
-    const process = await buildProcess(context, exec, size);
-    await runtime.exec(container.id, exec.id, process, exec.io.paths);
+    await runtime.exec(container.id, exec.id, await planned, exec.io.paths);
     exec.pid = await runtime.start(container.id, exec.id);
   } catch (error) {
     throw await failStart(context, exec, error);
