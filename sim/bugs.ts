@@ -12,6 +12,8 @@ export const BUGS = [
   "ackBeforeSync",
   /** The driver stores the term but not whom it voted for. */
   "voteNotStored",
+  /** What comes from a damaged disk is taken for what was written. */
+  "rotUnseen",
   /** The driver answers reads from its own state as long as it believes to lead. */
   "staleRead",
   /** A leader answers the client before its write is committed. */

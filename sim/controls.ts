@@ -21,6 +21,7 @@ export const CONTROLS: Readonly<Record<Bug, Control>> = {
   ackBeforeSync: { laws: LOSS, bend: withManyCrashes },
   voteNotStored: { laws: ["election safety"], bend: withContestedElections },
   staleRead: { laws: ["linearizability"], bend: withManyReads },
+  rotUnseen: { laws: [...LOSS, "linearizability"], bend: withRot },
   ackBeforeCommit: { laws: ["linearizability"], bend: withPartitions },
   lostDedup: { laws: ["linearizability"], bend: withManyReads },
   endlessLease: { laws: ["linearizability"], bend: withLeases },
@@ -59,6 +60,10 @@ function withLeases(drawn: Profile): Profile {
 /** Old leaders that are still asked: clients by the dozen, all about one register. */
 function withManyReads(drawn: Profile): Profile {
   return { ...withPartitions(drawn), clients: 8, keys: 1, clientEveryMs: 10, syncMs: [0, 2] };
+}
+
+function withRot(drawn: Profile): Profile {
+  return { ...drawn, nodes: 3, rotEveryMs: 3_000, checkpointEvery: 1_000, membershipEveryMs: 0 };
 }
 
 function withPartitions(drawn: Profile): Profile {

@@ -1,6 +1,7 @@
 /**
  * A disk that keeps its word and no more: what was synced survives a crash; of what was only written,
- * some first part may survive, the rest is gone. Writes reach it in order.
+ * some first part may survive, the rest is gone. Writes reach it in order. It may rot: then its checksums
+ * say so to whoever reads it next.
  */
 
 import {
@@ -45,6 +46,7 @@ export class Disk {
   /** Rises with every crash: a sync that was under way then never completes. */
   #life = 0;
   #stalledUntil = 0;
+  #isRotten = false;
 
   constructor(timeline: Timeline, random: SeededRandom, timing: DiskTiming, initial: Snapshot) {
     this.#timeline = timeline;
@@ -72,6 +74,16 @@ export class Disk {
     this.#stalledUntil = Math.max(this.#stalledUntil, this.#timeline.now + durationMs);
   }
 
+  /** Something that was synced is not what it was any more; false if there is nothing yet. */
+  rot(): boolean {
+    this.#isRotten = this.#storage.lastIndex() >= this.#storage.firstIndex();
+    return this.#isRotten;
+  }
+
+  get isRotten(): boolean {
+    return this.#isRotten;
+  }
+
   crash(): void {
     const survivors = this.#random.int(this.#pending.length + 1);
     for (const { batch } of this.#pending.slice(0, survivors)) this.#fold(batch);
@@ -89,7 +101,8 @@ export class Disk {
     const last = this.#storage.lastIndex();
     const entries = first > last ? [] : this.#storage.entries(first, last + 1, 2 ** 40);
     if (typeof entries !== "string") {
-      copy.append(entries.filter((entry) => entry.index > snapshot.metadata.index));
+      const kept = entries.filter((entry) => entry.index > snapshot.metadata.index);
+      copy.append(this.#isRotten ? rotten(kept) : kept);
     }
     copy.setHardState(this.#hardState);
     return copy;
@@ -125,4 +138,14 @@ export class Disk {
       this.#storage.compact(checkpoint.compactTo);
     }
   }
+}
+
+/** One bit of each payload is turned round. */
+function rotten(entries: readonly Entry[]): readonly Entry[] {
+  return entries.map((entry) => {
+    const data = Uint8Array.from(entry.data);
+    const last = data.length - 1;
+    if (last >= 0) data[last] = (data[last] ?? 0) ^ 1;
+    return { ...entry, data };
+  });
 }

@@ -33,6 +33,7 @@ export function unleashFaults(victims: Victims): void {
   repeat(victims, profile.stallEveryMs, () => {
     target(victims)?.stallDisk(victims.random.between(100, 3_000));
   });
+  repeat(victims, profile.rotEveryMs, () => rotSome(victims));
   repeat(victims, profile.transferEveryMs, () => {
     const to = victims.random.pick(victims.nodes());
     if (to !== undefined) victims.random.pick(victims.leaders())?.transferTo(to.id);
@@ -66,6 +67,17 @@ function crashSome(victims: Victims): void {
     node.crash();
     victims.timeline.after(random.between(...victims.profile.restartMs), () => node.start());
   }
+}
+
+/** No more disks than the group can do without. */
+function rotSome(victims: Victims): void {
+  const nodes = victims.nodes();
+  const lost = nodes.filter(({ isLost }) => isLost).length;
+  const spare = Math.floor((nodes.length - 1) / 2) - lost;
+  const node = target(victims);
+  if (spare <= 0 || node === undefined || !node.isUp) return;
+  node.rotDisk();
+  victims.timeline.after(victims.random.between(...victims.profile.restartMs), () => node.start());
 }
 
 function partition(victims: Victims): void {

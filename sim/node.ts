@@ -73,6 +73,11 @@ export class SimNode {
     this.#tickMs = Math.round((profile.tickMs * this.#random.between(85, 115)) / 100);
   }
 
+  /** Its disk is damaged: it must not take part any more, and no operator replaces it here. */
+  get isLost(): boolean {
+    return this.#disk.isRotten;
+  }
+
   get isUp(): boolean {
     return this.#life !== undefined;
   }
@@ -91,6 +96,10 @@ export class SimNode {
 
   start(): void {
     if (this.isUp) return;
+    if (this.isLost && this.#world.bug !== "rotUnseen") {
+      this.#say(() => "finds its disk damaged and does not start");
+      return;
+    }
     const storage = this.#disk.load();
     const applied = storage.snapshot().metadata.index;
     this.#say(() => `starts at applied ${applied}, log to ${storage.lastIndex()}`);
@@ -132,6 +141,13 @@ export class SimNode {
   pause(durationMs: number): void {
     this.#say(() => `pauses for ${durationMs}ms`);
     this.#pausedUntil = this.#world.timeline.now + durationMs;
+  }
+
+  /** Dies, and finds its disk damaged when it would start again. */
+  rotDisk(): void {
+    if (!this.#disk.rot()) return;
+    this.#say(() => "has a disk that rots");
+    this.crash();
   }
 
   stallDisk(durationMs: number): void {

@@ -31,6 +31,8 @@ export interface Profile {
   readonly partitionEveryMs: number;
   readonly pauseEveryMs: number;
   readonly stallEveryMs: number;
+  /** Only where members do not change: they would be counted on to do without. */
+  readonly rotEveryMs: number;
   readonly transferEveryMs: number;
   readonly campaignEveryMs: number;
   readonly membershipEveryMs: number;
@@ -104,6 +106,7 @@ export function drawProfile(random: SeededRandom): Profile {
     partitionEveryMs: maybeEvery(random, 0.7, 1_000, 8_000),
     pauseEveryMs: isLeased ? 0 : maybeEvery(random, 0.4, 1_000, 8_000),
     stallEveryMs: maybeEvery(random, 0.3, 2_000, 8_000),
+    rotEveryMs: protects ? 0 : maybeEvery(random, 0.3, 2_000, 20_000),
     transferEveryMs: maybeEvery(random, 0.3, 1_000, 8_000),
     campaignEveryMs: maybeEvery(random, 0.3, 300, 5_000),
     membershipEveryMs,
@@ -132,6 +135,7 @@ export function describeProfile(profile: Profile): string {
     `partition ${profile.partitionEveryMs}`,
     `pause ${profile.pauseEveryMs}`,
     `stall ${profile.stallEveryMs}`,
+    `rot ${profile.rotEveryMs}`,
   ];
   return `${profile.nodes} nodes, ${flags.join(", ")}; ${faults.join(", ")}`;
 }

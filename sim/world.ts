@@ -237,7 +237,9 @@ class World {
     // With clients at work the last entries are always on their way.
     const wanted = this.#appliedAtLastCheck;
     this.#appliedAtLastCheck = hardState.commit;
-    return wanted > 0 && members.every((id) => (this.#nodes.get(id)?.applied ?? 0) >= wanted);
+    const hasCaughtUp = (node: SimNode | undefined) =>
+      node?.isLost === true || (node?.applied ?? 0) >= wanted;
+    return wanted > 0 && members.every((id) => hasCaughtUp(this.#nodes.get(id)));
   }
   #appliedAtLastCheck = 0;
 

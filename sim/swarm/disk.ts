@@ -16,6 +16,9 @@ export interface DiskSpeed {
   readonly syncMs: readonly [number, number];
 }
 
+/** Files that hold less have hardly more than one record. */
+const ROT_FROM_BYTES = 4_096;
+
 export class MachineDisk {
   readonly #random: SeededRandom;
   readonly #raftFiles: CrashFs;
@@ -45,14 +48,18 @@ export class MachineDisk {
     this.#raftFiles.restart();
   }
 
-  /** One bit of the raft log or of a snapshot turns round; false if there is none yet. */
-  rot(): boolean {
+  /**
+   * One bit of the raft log or of a snapshot turns round. Not near the end of what is written, where
+   * no log can tell it from a write that was torn.
+   */
+  rot(): string {
     const path = this.#random.pick(this.#raftFiles.paths());
-    const size = path === undefined ? 0 : this.#raftFiles.sizeOf(path);
-    if (path === undefined || size === 0) return false;
-    // Segments are filled up with zeros that mean nothing; most of what counts is at their start.
-    this.#raftFiles.flipBit(path, this.#random.int(Math.min(size, 4_096)));
-    return true;
+    if (path === undefined) return "nothing";
+    const used = this.#raftFiles.usedOf(path);
+    if (used < ROT_FROM_BYTES) return "nothing";
+    const at = this.#random.int(Math.floor(used / 2));
+    this.#raftFiles.flipBit(path, at);
+    return `byte ${at} of ${path}`;
   }
 
   /** The directory of the raft log is deleted. */

@@ -6,7 +6,7 @@
 
 import { startAgent } from "#agent/agent.ts";
 import { OBSERVATION_WEIGHT, Remotes } from "#agent/remotes.ts";
-import { EngineError, messageOf } from "#base/error.ts";
+import { EngineError, isErrorCode, messageOf } from "#base/error.ts";
 import { InvariantError } from "#base/invariant.ts";
 import type { Log, LogFields } from "#base/ports.ts";
 import type { RaftNode } from "#manager/raft/node.ts";
@@ -107,6 +107,12 @@ export class Host {
     this.machine.powerCut();
   }
 
+  /** A bit of its raft log turns round, and it loses power: it will have to look at the log again. */
+  rot(): void {
+    this.#say(() => `has a disk that rots: ${this.disk.rot()}`);
+    this.powerCut();
+  }
+
   hold(durationMs: number): void {
     this.#say(() => `is held up for ${durationMs}ms`);
     this.#process?.hold(durationMs);
@@ -154,8 +160,8 @@ export class Host {
     };
     startManager(init, opened).catch((error: unknown) => {
       if (!process.isAlive) return;
-      if (error instanceof EngineError && error.code !== "data-loss")
-        this.#restart(messageOf(error));
+      if (isErrorCode(error, "data-loss")) this.#joinAnew(messageOf(error));
+      else if (error instanceof EngineError) this.#restart(messageOf(error));
       else this.#world.failed(this, error);
     });
   }
@@ -207,6 +213,13 @@ export class Host {
     }
     this.#isManager = true;
     this.#restart("it was promoted");
+  }
+
+  /** What the error tells the operator to do. */
+  #joinAnew(why: string): void {
+    this.#isFirst = false;
+    this.#restart(why);
+    this.disk.forgetRaft();
   }
 
   #becomeWorker(process: Process, why: string): void {

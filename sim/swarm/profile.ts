@@ -21,6 +21,8 @@ export interface SwarmProfile {
   readonly partitionEveryMs: number;
   readonly holdEveryMs: number;
   readonly stallEveryMs: number;
+  /** Whether, once in a run, a manager's raft log rots. */
+  readonly rots: boolean;
   readonly exitEveryMs: number;
   readonly containerFailure: number;
   readonly operateEveryMs: number;
@@ -68,6 +70,7 @@ export function drawSwarm(random: SeededRandom): SwarmProfile {
     partitionEveryMs: every(0.6, 3_000, 15_000),
     holdEveryMs: every(0.4, 2_000, 10_000),
     stallEveryMs: every(0.3, 2_000, 10_000),
+    rots: random.chance(0.3),
     exitEveryMs: every(0.5, 1_000, 10_000),
     containerFailure: random.pick([0, 0, 0.1]) ?? 0,
     operateEveryMs: random.between(500, 5_000),

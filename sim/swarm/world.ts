@@ -176,6 +176,14 @@ class SwarmWorld {
     this.#repeat(partitionEveryMs, () => this.#partition());
     this.#repeat(holdEveryMs, () => this.#victim()?.hold(this.#random.between(50, 8_000)));
     this.#repeat(stallEveryMs, () => this.#victim()?.disk.stall(this.#random.between(100, 5_000)));
+    // One, of three and more: what the others hold must be enough.
+    if (this.#profile.rots && this.#profile.managers >= 3) {
+      this.#timeline.after(this.#random.between(10_000, this.#profile.chaosMs - 1), () => {
+        const host = this.#random.pick(this.#hosts.filter(({ manager }) => manager !== undefined));
+        host?.rot();
+        this.#timeline.after(this.#random.between(...this.#profile.downMs), () => host?.start());
+      });
+    }
     this.#repeat(exitEveryMs, () => {
       const host = this.#random.pick(this.#hosts);
       const taskId = host?.machine.exitSome();

@@ -178,8 +178,9 @@ export class CrashFs {
     this.#existing(path).flipBit(at);
   }
 
-  sizeOf(path: string): number {
-    return this.#existing(path).bytes.length;
+  /** Bytes up to the last one that is not zero. */
+  usedOf(path: string): number {
+    return this.#existing(path).bytes.findLastIndex((byte) => byte !== 0) + 1;
   }
 
   /** All files are gone. */
