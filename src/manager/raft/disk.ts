@@ -7,7 +7,6 @@
  */
 
 import { join } from "node:path";
-import { fromBinary } from "@bufbuild/protobuf";
 import { EngineError } from "#base/error.ts";
 import type { Random } from "#base/ports.ts";
 import { type FileSystem, realFileSystem } from "#platform/wal/file-system.ts";
@@ -21,6 +20,7 @@ import {
   type SnapshotMetadata,
   sameHardState,
 } from "#raft/index.ts";
+import { decodeMessage } from "#wire/decode.ts";
 import { encodeMessage } from "#wire/encode.ts";
 import { SnapshotMetadataSchema } from "#wire/gen/raft/raftpb_pb.js";
 import {
@@ -288,7 +288,7 @@ function pack(metadata: SnapshotMetadata): readonly Uint8Array[] {
 function unpack(payload: Uint8Array): { metadata: SnapshotMetadata; data: Uint8Array } {
   const view = new DataView(payload.buffer, payload.byteOffset, payload.byteLength);
   const end = 4 + view.getUint32(0, true);
-  const metadata = fromBinary(SnapshotMetadataSchema, payload.subarray(4, end));
+  const metadata = decodeMessage(SnapshotMetadataSchema, payload.subarray(4, end));
   return { metadata: snapshotMetadataFromRaftpb(metadata), data: payload.subarray(end) };
 }
 

@@ -8,7 +8,6 @@
  * applied in order, each once. An exception in here is a bug or a broken disk: the node stops.
  */
 
-import { fromBinary } from "@bufbuild/protobuf";
 import { EngineError } from "#base/error.ts";
 import { invariant } from "#base/invariant.ts";
 import type { Clock, Log, Random, Timer } from "#base/ports.ts";
@@ -30,6 +29,7 @@ import {
   type Status,
 } from "#raft/index.ts";
 import type { Store } from "#store/store.ts";
+import { decodeMessage } from "#wire/decode.ts";
 import { InternalRaftRequestSchema } from "#wire/gen/swarmkit/raft_pb.js";
 import { AppliedWaiters } from "./applied-waiters.ts";
 import type { Disk } from "./disk.ts";
@@ -483,7 +483,7 @@ export class Driver {
     if (entry.type !== "normal") this.#applyChange(entry);
     else if (entry.data.length === 0) store.skip(index);
     else if (whose === "mine") store.commitHead(index);
-    else store.apply(fromBinary(InternalRaftRequestSchema, entry.data).action, index);
+    else store.apply(decodeMessage(InternalRaftRequestSchema, entry.data).action, index);
     if (whose !== "mine") return;
     // The core puts an empty entry in the place of a membership change that may not be made now.
     if (entry.type === "normal" && entry.data.length === 0) {

@@ -4,9 +4,10 @@
  * little-endian, 64-bit ones as two halves.
  */
 
-import { create, fromBinary } from "@bufbuild/protobuf";
+import { create } from "@bufbuild/protobuf";
 import { err, ok, type Result } from "#base/result.ts";
 import { ENTRY_TYPE_NUMBERS, type Entry, type EntryType, type HardState } from "#raft/index.ts";
+import { decodeMessage } from "#wire/decode.ts";
 import { encodeMessage } from "#wire/encode.ts";
 import { type RaftMember, RaftMemberSchema } from "#wire/gen/swarmkit/raft_pb.js";
 
@@ -97,7 +98,7 @@ function itemOf(kind: number, body: Buffer): LogItem | undefined {
 
 function identityOf(body: Buffer): LogItem | undefined {
   try {
-    return { kind: "identity", member: fromBinary(RaftMemberSchema, body) };
+    return { kind: "identity", member: decodeMessage(RaftMemberSchema, body) };
   } catch {
     return undefined;
   }

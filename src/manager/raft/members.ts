@@ -4,10 +4,11 @@
  * because a removed member that does not know it keeps asking for votes.
  */
 
-import { create, fromBinary } from "@bufbuild/protobuf";
+import { create } from "@bufbuild/protobuf";
 import type { Random } from "#base/ports.ts";
 import type { ConfChange, ConfState, NodeId } from "#raft/index.ts";
 import { EMPTY_CONF_STATE } from "#raft/index.ts";
+import { decodeMessage } from "#wire/decode.ts";
 import { encodeMessage } from "#wire/encode.ts";
 import { type RaftMember, RaftMemberSchema } from "#wire/gen/swarmkit/raft_pb.js";
 import { type ClusterSnapshot, ClusterSnapshotSchema } from "#wire/gen/swarmkit/snapshot_pb.js";
@@ -140,7 +141,7 @@ export function knownMember(member: RaftMember): KnownMember {
 function memberOf(context: Uint8Array): KnownMember | undefined {
   if (context.length === 0) return undefined;
   try {
-    return knownMember(fromBinary(RaftMemberSchema, context));
+    return knownMember(decodeMessage(RaftMemberSchema, context));
   } catch {
     // All members read the same bytes and come to the same answer: an unnamed member.
     return undefined;

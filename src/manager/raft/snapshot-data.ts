@@ -3,11 +3,12 @@
  * with pauses between them, because a large store takes longer than the group waits for a leader.
  */
 
-import { create, fromBinary } from "@bufbuild/protobuf";
+import { create } from "@bufbuild/protobuf";
 import { EngineError, messageOf } from "#base/error.ts";
 import { KINDS } from "#store/kinds.ts";
 import { storeSnapshotPart } from "#store/snapshot.ts";
 import type { ReadView } from "#store/types.ts";
+import { decodeMessage } from "#wire/decode.ts";
 import { encodeMessage } from "#wire/encode.ts";
 import {
   type ClusterSnapshot,
@@ -46,7 +47,7 @@ export async function encodeSnapshot(
 
 export function decodeSnapshot(data: Uint8Array): Snapshot {
   try {
-    return fromBinary(SnapshotSchema, data);
+    return decodeMessage(SnapshotSchema, data);
   } catch (error) {
     throw new EngineError("data-loss", `the raft snapshot cannot be read: ${messageOf(error)}`);
   }

@@ -11,7 +11,7 @@ import type {
   MessageInitShape,
   MessageShape,
 } from "@bufbuild/protobuf";
-import { create, fromBinary } from "@bufbuild/protobuf";
+import { create } from "@bufbuild/protobuf";
 import type { GenService, GenServiceMethods } from "@bufbuild/protobuf/codegenv2";
 import {
   type ChannelCredentials,
@@ -23,6 +23,7 @@ import {
 import { EngineError } from "#base/error.ts";
 import { invariant } from "#base/invariant.ts";
 import { GRPC_MESSAGE_MAX_BYTES } from "#base/limits.ts";
+import { decodeMessage } from "#wire/decode.ts";
 import { encodeMessage } from "#wire/encode.ts";
 import { asBuffer } from "./as-buffer.ts";
 import { fromServiceError } from "./status.ts";
@@ -130,7 +131,7 @@ function bindMethod(client: Client, method: DescMethod, common: Readonly<Record<
   const path = `/${method.parent.typeName}/${method.name}`;
   const encode = (value: unknown) =>
     asBuffer(encodeMessage(method.input, create(method.input, value as never)));
-  const decode = (bytes: Buffer) => fromBinary(method.output, bytes) as unknown;
+  const decode = (bytes: Buffer) => decodeMessage(method.output, bytes) as unknown;
   const start = (options: CallOptions | undefined) => ({
     metadata: metadataOf({ ...common, ...options?.metadata }),
     settings: options?.timeoutMs === undefined ? {} : { deadline: Date.now() + options.timeoutMs },

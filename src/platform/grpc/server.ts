@@ -21,7 +21,7 @@ import type {
   MessageInitShape,
   MessageShape,
 } from "@bufbuild/protobuf";
-import { create, fromBinary } from "@bufbuild/protobuf";
+import { create } from "@bufbuild/protobuf";
 import type { GenService, GenServiceMethods } from "@bufbuild/protobuf/codegenv2";
 import {
   Server,
@@ -32,6 +32,7 @@ import {
 } from "@grpc/grpc-js";
 import { EngineError } from "#base/error.ts";
 import { GRPC_MESSAGE_MAX_BYTES } from "#base/limits.ts";
+import { decodeMessage } from "#wire/decode.ts";
 import { encodeMessage } from "#wire/encode.ts";
 import { asBuffer } from "./as-buffer.ts";
 import { fromServiceError, toServiceError } from "./status.ts";
@@ -192,9 +193,9 @@ function definitionOf(service: DescService): ServiceDefinition {
       responseStream:
         method.methodKind === "server_streaming" || method.methodKind === "bidi_streaming",
       requestSerialize: (value: object) => encode(method.input, value),
-      requestDeserialize: (bytes: Buffer) => fromBinary(method.input, bytes),
+      requestDeserialize: (bytes: Buffer) => decodeMessage(method.input, bytes),
       responseSerialize: (value: object) => encode(method.output, value),
-      responseDeserialize: (bytes: Buffer) => fromBinary(method.output, bytes),
+      responseDeserialize: (bytes: Buffer) => decodeMessage(method.output, bytes),
     };
   }
   return definition;

@@ -1,9 +1,10 @@
-/** The compiled encoder against protobuf-es' own, over random messages of the schemas that we use. */
+/** The compiled codec against protobuf-es' own, over random messages of the schemas that we use. */
 
 import {
   create,
   type DescField,
   type DescMessage,
+  fromBinary,
   type Message,
   ScalarType,
   toBinary,
@@ -11,6 +12,7 @@ import {
 import { WireType } from "@bufbuild/protobuf/wire";
 import fc from "fast-check";
 import { expect, test } from "vitest";
+import { decodeMessage } from "./decode.ts";
 import { encodeMessage } from "./encode.ts";
 import { MetricSchema } from "./gen/containerd/types_pb.js";
 import { MessageSchema } from "./gen/raft/raftpb_pb.js";
@@ -116,6 +118,14 @@ function instance(schema: DescMessage, draw: Draw, depth: number): Message {
   return message;
 }
 
+function attempt<T>(work: () => T): T | undefined {
+  try {
+    return work();
+  } catch {
+    return undefined;
+  }
+}
+
 function hex(bytes: Uint8Array): string {
   return Buffer.from(bytes).toString("hex");
 }
@@ -134,6 +144,54 @@ test("the bytes are those of protobuf-es, for every schema and any content", () 
     ),
     { numRuns: 500 },
   );
+});
+
+test("messages are read as protobuf-es reads them, and broken bytes are refused alike", () => {
+  fc.assert(
+    fc.property(
+      fc.constantFrom(...SCHEMAS),
+      fc.infiniteStream(fc.nat(2 ** 20)),
+      fc.array(fc.tuple(fc.nat(2 ** 20), fc.nat(255)), { maxLength: 3 }),
+      (schema, stream, mutations) => {
+        const draw = (bound: number) => stream.next().value % bound;
+        const whole = instance(schema, draw, 2);
+        // Twice the same in a row is a message, too: its parts are merged.
+        const twice = Buffer.concat([toBinary(schema, whole), toBinary(schema, whole)]);
+        const bytes = new Uint8Array(twice);
+        for (const [at, value] of mutations) {
+          if (bytes.length > 0) bytes[at % bytes.length] = value;
+        }
+        const wanted = attempt(() => fromBinary(schema, bytes));
+        const found = attempt(() => decodeMessage(schema, bytes));
+        if (wanted === undefined || found === undefined) {
+          expect(found === undefined).toBe(wanted === undefined);
+        } else {
+          expect(found).toEqual(wanted);
+          expect(hex(encodeMessage(schema, found))).toBe(hex(toBinary(schema, wanted)));
+        }
+      },
+    ),
+    { numRuns: 700 },
+  );
+});
+
+test("no bytes whatever do more than throw", () => {
+  fc.assert(
+    fc.property(fc.constantFrom(...SCHEMAS), fc.uint8Array({ maxLength: 60 }), (schema, bytes) => {
+      const wanted = attempt(() => fromBinary(schema, bytes));
+      expect(attempt(() => decodeMessage(schema, bytes))).toEqual(wanted);
+    }),
+    { numRuns: 2_000 },
+  );
+});
+
+test("an object does not keep the bytes alive that it came in", () => {
+  const bytes = toBinary(ConfigSchema, create(ConfigSchema, { spec: { data: new Uint8Array(9) } }));
+  const padded = Buffer.concat([
+    bytes,
+    toBinary(ConfigSchema, create(ConfigSchema, { id: "x".repeat(9000) })),
+  ]);
+  expect(decodeMessage(ConfigSchema, padded).spec?.data.buffer.byteLength).toBe(9);
 });
 
 test("a message larger than the buffer, and a small one after it", () => {
