@@ -80,3 +80,31 @@ export function publishEvent(
     },
   });
 }
+
+/** Tells that a run has taken up its volumes, or let go of them. */
+export function publishVolumeEvents(
+  context: ContainerContext,
+  { record }: Container,
+  action: "mount" | "unmount",
+): void {
+  for (const mount of record.mounts) {
+    if (mount.type !== "volume") continue;
+    const place = {
+      destination: mount.destination,
+      "read/write": String(!mount.readOnly),
+      propagation: mount.propagation,
+    };
+    context.events.publish({
+      Type: "volume",
+      Action: action,
+      Actor: {
+        ID: mount.source,
+        Attributes: {
+          driver: mount.driver,
+          container: record.id,
+          ...(action === "mount" ? place : {}),
+        },
+      },
+    });
+  }
+}

@@ -8,7 +8,7 @@ import { messageOf } from "#base/error.ts";
 import { sleep } from "#platform/async.ts";
 import { formatNs } from "../logs/timestamps.ts";
 import type { Container } from "./container.ts";
-import { type ContainerContext, publishEvent } from "./context.ts";
+import { type ContainerContext, publishEvent, publishVolumeEvents } from "./context.ts";
 import { releaseRun } from "./release.ts";
 import { removeLocked } from "./remove.ts";
 import { planRestart } from "./restart-policy.ts";
@@ -63,6 +63,7 @@ export async function finishRun(
       reason: messageOf(error),
     }),
   );
+  publishVolumeEvents(context, container, "unmount");
   await afterEnd(context, container, delayMs);
 }
 

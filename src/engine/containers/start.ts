@@ -9,7 +9,7 @@ import { type EngineError, isErrorCode, messageOf } from "#base/error.ts";
 import { sleep } from "#platform/async.ts";
 import { formatNs } from "../logs/timestamps.ts";
 import type { Container } from "./container.ts";
-import { type ContainerContext, publishEvent } from "./context.ts";
+import { type ContainerContext, publishEvent, publishVolumeEvents } from "./context.ts";
 import { startHealthChecks } from "./health.ts";
 import { attachNetworks } from "./networks.ts";
 import type { OciSpec } from "./oci-spec.ts";
@@ -51,6 +51,7 @@ export async function startRun(context: ContainerContext, container: Container):
   await context.store.saveState(id, container.state);
   container.endWanted = false;
   container.announceStarted();
+  publishVolumeEvents(context, container, "mount");
   publishEvent(context, container, "start");
   startHealthChecks(context, container);
 }
