@@ -114,18 +114,22 @@ describe("a virtual address", () => {
   test("connections: of a withdrawn task they live on, datagrams go elsewhere at once", async () => {
     await tables([row("t2", 2, 12), ROWS[2] ?? {}]);
     const [tcp, udp] = [stay(user, "tcp", "10.0.1.2", 80), stay(user, "udp", "10.0.1.2", 80)];
+    const six = stay(user, "udp", "fd00:1::2", 80);
     try {
       expect(await tcp.say("")).toBe("web2 10.0.1.13");
       expect(await udp.say("x")).toBe("web2 10.0.1.13");
+      expect(await six.say("x")).toBe("web2 fd00:1::13");
       await tables([row("t1", 1, 11), row("t2", 2, 12, { ready: false }), ROWS[2] ?? {}]);
       expect(await tcp.say("stay")).toBe("here");
       expect(await udp.say("x")).toBe("web1 10.0.1.13");
+      expect(await six.say("x")).toBe("web1 fd00:1::13");
       // The task is gone: what still waits for it hears so.
       await tables([row("t1", 1, 11), ROWS[2] ?? {}]);
       expect(await tcp.say("stay")).toBe("closed");
     } finally {
       tcp.end();
       udp.end();
+      six.end();
       await tables(ROWS);
     }
   });

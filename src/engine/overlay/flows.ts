@@ -1,10 +1,16 @@
 /** Cuts connections in a namespace by the kernel's own table of them, with the `conntrack` program. */
 
+import { readFileSync } from "node:fs";
 import { isErrorCode, messageOf } from "#base/error.ts";
 import type { Log } from "#base/ports.ts";
+import { parseIp } from "#model/ip.ts";
 import type { LostFlow } from "#plan/dataplane/lost-flows.ts";
 import { runCommand } from "#platform/net/command.ts";
 import { readSysctl } from "#platform/net/ip.ts";
+import { runInNetnsOrHere } from "#platform/netns/netns.ts";
+
+/** A table of at most so many connections is read, rather than a process started to search it. */
+const READ_MAX = 2_000;
 
 /** Best effort: what is not cut ends by its own timeout. `netns` undefined = the host. */
 export async function cutFlows(
@@ -12,9 +18,12 @@ export async function cutFlows(
   netns: string | undefined,
   log: Log,
 ): Promise<void> {
-  // Most namespaces have no connections at all, and a process for each would cost more than they do.
-  if (flows.length === 0 || readSysctl("net/netfilter/nf_conntrack_count", netns) === "0") return;
+  if (flows.length === 0) return;
+  const count = Number(readSysctl("net/netfilter/nf_conntrack_count", netns) ?? READ_MAX);
+  if (count === 0) return;
+  const table = count < READ_MAX ? readTable(netns) : undefined;
   for (const flow of flows) {
+    if (table?.includes(`src=${asListed(flow.backend)} `) === false) continue;
     try {
       await runCommand("conntrack", argumentsOf(flow), { netns });
     } catch (error) {
@@ -28,6 +37,25 @@ export async function cutFlows(
       });
     }
   }
+}
+
+/** Undefined on a kernel that does not list them. */
+function readTable(netns: string | undefined): string | undefined {
+  return runInNetnsOrHere(netns, () => {
+    try {
+      return readFileSync("/proc/thread-self/net/nf_conntrack", "latin1");
+    } catch {
+      return undefined;
+    }
+  });
+}
+
+/** As the table writes addresses: IPv6 with all its digits. */
+export function asListed(address: string): string {
+  const ip = parseIp(address);
+  if (ip?.family !== 6) return address;
+  const digits = ip.value.toString(16).padStart(32, "0");
+  return digits.replace(/(.{4})(?!$)/g, "$1:");
 }
 
 function argumentsOf({ protocol, virtual, backend }: LostFlow): readonly string[] {

@@ -13,6 +13,8 @@ export const BALANCE_TABLE = "skep_balance";
 const ROUTE_TABLE = 0x5ce0;
 
 export interface ContainerPlan {
+  /** Ids of the networks that it is on. */
+  readonly networks: readonly string[];
   readonly balances: readonly Balance[];
   readonly table: NftTable;
   readonly routes: readonly Route[];
@@ -40,6 +42,7 @@ export function planContainer(
   );
   const routing = places.map(({ endpoint, network }) => routingOf(endpoint, network));
   return {
+    networks: places.map(({ network }) => network.id),
     balances,
     table: balanceTable(balances, container.id),
     routes: routing.flatMap(({ routes }) => routes),

@@ -27,23 +27,21 @@ export function lostFlows(before: KernelPlan, after: KernelPlan): readonly LostF
 }
 
 function goneTasks(before: KernelPlan, after: KernelPlan): readonly LostFlow[] {
-  const addresses = new Set<string>();
+  const lost: LostFlow[] = [];
   for (const [networkId, tasks] of before.tasks) {
     const left = after.tasks.get(networkId);
-    for (const [taskId, own] of tasks) {
-      if (left?.has(taskId) !== true) for (const address of own) addresses.add(address);
+    const gone = [...tasks].flatMap(([taskId, own]) => (left?.has(taskId) === true ? [] : own));
+    if (gone.length === 0) continue;
+    const members = [...after.containers].filter(([, { networks }]) =>
+      networks.includes(networkId),
+    );
+    for (const containerId of [undefined, ...members.map(([id]) => id)]) {
+      for (const backend of gone) {
+        lost.push({ containerId, protocol: undefined, virtual: undefined, backend });
+      }
     }
   }
-  const flow = (containerId: string | undefined, backend: string): LostFlow => ({
-    containerId,
-    protocol: undefined,
-    virtual: undefined,
-    backend,
-  });
-  return [...addresses].flatMap((backend) => [
-    flow(undefined, backend),
-    ...[...after.containers.keys()].map((containerId) => flow(containerId, backend)),
-  ]);
+  return lost;
 }
 
 function withdrawnInside(before: KernelPlan, after: KernelPlan): readonly LostFlow[] {
