@@ -191,6 +191,9 @@ async function list({ flags, stdout }: CommandContext): Promise<number> {
   return 0;
 }
 
+const SWARM_WAIT_MS = 15_000;
+const SWARM_POLL_MS = 100;
+
 async function start(context: CommandContext): Promise<number> {
   const { flags, stdout } = context;
   const host = find(context);
@@ -199,8 +202,20 @@ async function start(context: CommandContext): Promise<number> {
   }
   startEngine(host, flags.list("engine-flag"));
   await waitForEngine(host);
-  stdout.write(`${host.name} is up\n`);
+  const settled = await settles(host);
+  stdout.write(`${host.name} is up${settled ? "" : ", and still looking for its swarm"}\n`);
   return 0;
+}
+
+/** Whether the host takes its part in its swarm up soon; where the others are away it cannot. */
+async function settles(host: LabHost): Promise<boolean> {
+  const deadline = Date.now() + SWARM_WAIT_MS;
+  do {
+    const { swarm } = await stateOf(host);
+    if (swarm !== "" && swarm !== "pending") return true;
+    await new Promise((resolve) => setTimeout(resolve, SWARM_POLL_MS));
+  } while (Date.now() < deadline);
+  return false;
 }
 
 interface Verb {
