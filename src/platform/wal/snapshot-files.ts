@@ -61,7 +61,7 @@ export async function openSnapshotFiles(
     discard,
     save: async (name, pieces) => {
       const { id, key } = keys.current();
-      const sealed = sealer.seal(key, pieces, associated(name));
+      const sealed = await sealer.sealSlowly(key, pieces, associated(name));
       const header = encodeHeader(id, sealed.nonce, sealed.pieces);
       await writeDurably(fs, pathOf(name), [header, ...sealed.pieces]);
     },
