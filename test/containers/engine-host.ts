@@ -143,8 +143,9 @@ const helloRoutes: readonly Route[] = [
 const folder = process.argv[2];
 if (process.argv[1] === import.meta.filename && folder !== undefined) {
   const host = await openHost(folder);
-  process.stdout.write("ready\n");
   process.once("SIGTERM", () => {
     void host.close().then(() => process.exit(0));
   });
+  // Only now: who hears this may send the signal at once.
+  process.stdout.write("ready\n");
 }
