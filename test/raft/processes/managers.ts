@@ -4,6 +4,7 @@
  */
 
 import { type ChildProcess, spawn } from "node:child_process";
+import { rmSync } from "node:fs";
 import { mkdir, open } from "node:fs/promises";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -35,6 +36,9 @@ export async function bundleManager(): Promise<string> {
     },
     logLevel: "warning",
     sourcemap: "linked",
+  });
+  process.once("exit", () => {
+    for (const file of [outfile, `${outfile}.map`]) rmSync(file, { force: true });
   });
   return outfile;
 }
