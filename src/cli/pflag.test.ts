@@ -1,5 +1,6 @@
 import { expect, test } from "vitest";
-import { type FlagSpec, flagUsages, parseBytes, parseFlags } from "./pflag.ts";
+import { parseBytes } from "#base/bytes.ts";
+import { type FlagSpec, flagUsages, parseFlags } from "./pflag.ts";
 
 const RUN: readonly FlagSpec[] = [
   { name: "interactive", short: "i", kind: "bool", usage: "Keep STDIN open" },

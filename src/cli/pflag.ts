@@ -6,6 +6,7 @@
  * help and completion. Pure: it knows nothing of the process.
  */
 
+import { parseBytes } from "#base/bytes.ts";
 import { parseDuration } from "#base/duration.ts";
 import { err, ok, type Result } from "#base/result.ts";
 
@@ -216,14 +217,6 @@ export function parseBool(text: string): boolean | undefined {
   if (["1", "t", "T", "true", "TRUE", "True"].includes(text)) return true;
   if (["0", "f", "F", "false", "FALSE", "False"].includes(text)) return false;
   return undefined;
-}
-
-/** docker's `RAMInBytes`: "512m", "1.5GiB", "64 kb", "-1"; units are powers of 1024. */
-export function parseBytes(text: string): Result<number> {
-  const match = /^(-?\d+(?:\.\d+)?)\s?(?:([kKmMgGtTpP])(?:[iI]?[bB])?|[bB])?$/.exec(text.trim());
-  if (match === null) return err(`invalid size: '${text}'`);
-  const exponent = match[2] === undefined ? 0 : "kmgtp".indexOf(match[2].toLowerCase()) + 1;
-  return ok(Math.trunc(Number(match[1]) * 1024 ** exponent));
 }
 
 /** The flags part of `--help`, aligned as cobra does. */

@@ -6,9 +6,10 @@
 
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
+import { parseBytes } from "#base/bytes.ts";
 import { EngineError, messageOf } from "#base/error.ts";
 import { err, ok, type Result } from "#base/result.ts";
-import { type FlagValues, parseBytes, parseFlags } from "#cli/pflag.ts";
+import { type FlagValues, parseFlags } from "#cli/pflag.ts";
 import { DAEMON_OPTIONS, type OptionSpec } from "./options.ts";
 
 export interface AddressPool {
