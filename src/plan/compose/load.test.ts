@@ -1,0 +1,190 @@
+/** Reading Compose files beyond what docker's recordings show: variables, merging, hostile files. */
+
+import fc from "fast-check";
+import { describe, expect, it } from "vitest";
+import { type ComposeSurroundings, mergeCompose, readCompose } from "./load.ts";
+import { planStack } from "./plan.ts";
+import { describeError } from "./refusal.ts";
+
+function surroundings(env: Readonly<Record<string, string>> = {}): ComposeSurroundings {
+  return { places: { workingDir: "/srv/app", home: "/root" }, lookup: (name) => env[name] };
+}
+
+function load(texts: readonly string[], env: Readonly<Record<string, string>> = {}) {
+  const around = surroundings(env);
+  const sources = texts.map((text, index) => ({ name: `f${index}.yml`, text }));
+  const read = readCompose(sources, around);
+  return read.ok ? mergeCompose(read.value, around, new Map()) : read;
+}
+
+function service(texts: readonly string[], env: Readonly<Record<string, string>> = {}) {
+  const project = load(texts, env);
+  if (!project.ok) throw new Error(describeError(project.error));
+  return project.value.services["web"] as Readonly<Record<string, unknown>>;
+}
+
+function refused(...texts: readonly string[]): string {
+  const project = load(texts);
+  if (!project.ok) return describeError(project.error);
+  const plan = planStack(project.value, "st", new Map());
+  return plan.ok ? "accepted" : describeError(plan.error);
+}
+
+const web = (...lines: readonly string[]) =>
+  ["services:", "  web:", "    image: busybox", ...lines.map((line) => `    ${line}`)].join("\n");
+
+describe("variables", () => {
+  const value = (text: string, env: Readonly<Record<string, string>> = {}) =>
+    service([web(`hostname: '${text}'`)], env)["hostname"];
+
+  it.each([
+    ["$A", { A: "x" }, "x"],
+    ["${A}b", { A: "x" }, "xb"],
+    ["$A", {}, ""],
+    ["${A:-d}", { A: "" }, "d"],
+    ["${A-d}", { A: "" }, ""],
+    ["${A-d}", {}, "d"],
+    ["${A:-}", {}, ""],
+    ["${A:+y}", { A: "x" }, "y"],
+    ["${A:+y}", { A: "" }, ""],
+    ["${A+y}", { A: "" }, "y"],
+    ["${A:-${B:-c}}", {}, "c"],
+    ["${A:?no}", { A: "x" }, "x"],
+    ["a$$A", { A: "x" }, "a$A"],
+  ] as const)("%s with %j is %s", (text, env, expected) => {
+    expect(value(text, env)).toBe(expected);
+  });
+
+  it("are refused with file and line", () => {
+    expect(refused(web("hostname: '${A:?set A}'"))).toBe(
+      "f0.yml:4: error while interpolating services.web.hostname: required variable A is missing a value: set A",
+    );
+    expect(refused(web("hostname: '${A'"))).toBe(
+      'f0.yml:4: invalid interpolation format for services.web.hostname: "${A"; you may need to escape any $ with another $',
+    );
+  });
+
+  it("become numbers where numbers are asked for", () => {
+    expect(service([web("deploy: {replicas: '${N}'}")], { N: "4" })["deploy"]).toEqual({
+      replicas: 4,
+    });
+  });
+});
+
+describe("YAML", () => {
+  it("has octal modes, and ports that are no base-60 numbers", () => {
+    const made = service([web("ports: [22:22]", "secrets: [{source: s, mode: 0440}]")]);
+    expect(made["ports"]).toEqual([
+      { mode: "ingress", target: 22, published: 22, protocol: "tcp" },
+    ]);
+    expect(made["secrets"]).toEqual([{ source: "s", mode: 0o440 }]);
+  });
+
+  it("has anchors and merge keys, the own key over the merged one", () => {
+    const text = `x-base: &base {image: a, hostname: h}\nservices:\n  web:\n    <<: *base\n    image: b\n`;
+    expect(service([text])).toMatchObject({ image: "b", hostname: "h" });
+  });
+
+  it("does not let aliases unfold without end", () => {
+    const levels = Array.from({ length: 12 }, (_, level) =>
+      level === 0
+        ? "x-0: &a0 [x, x, x, x, x, x, x, x, x]"
+        : `x-${level}: &a${level} [${Array(9)
+            .fill(`*a${level - 1}`)
+            .join(", ")}]`,
+    );
+    expect(refused(levels.join("\n"))).toContain("document contains excessive aliasing");
+  });
+
+  it("tells the line of a syntax error", () => {
+    expect(refused("services:\n  web: {image: [\n")).toMatch(/^f0\.yml:[23]: yaml: /);
+  });
+});
+
+describe("several files", () => {
+  it("merge as docker's stacks do", () => {
+    const made = service([
+      web(
+        "command: one two",
+        "ports: ['80:80', '81:81']",
+        "volumes: ['old:/data', '/x']",
+        "environment: {A: '1', B: '1'}",
+        "dns: 1.1.1.1",
+        "deploy: {replicas: 2, labels: {a: b}}",
+      ),
+      web(
+        "command: three",
+        "ports: ['80:8080']",
+        "volumes: ['new:/data']",
+        "environment: [B=2]",
+        "dns: 2.2.2.2",
+        "deploy: {replicas: 3}",
+      ),
+    ]);
+    expect(made).toEqual({
+      image: "busybox",
+      command: ["three"],
+      ports: [
+        { mode: "ingress", target: 8080, published: 80, protocol: "tcp" },
+        { mode: "ingress", target: 81, published: 81, protocol: "tcp" },
+      ],
+      volumes: [
+        { type: "volume", source: "new", target: "/data" },
+        { type: "volume", target: "/x" },
+      ],
+      environment: { A: "1", B: "2" },
+      dns: ["1.1.1.1", "2.2.2.2"],
+      deploy: { replicas: 3, labels: { a: "b" } },
+    });
+  });
+
+  it("must agree on their version, and errors name the file that is wrong", () => {
+    expect(refused("version: '3.7'", "version: '3.8'")).toBe(
+      "f1.yml:1: version mismatched between two composefiles : 3.7 and 3.8",
+    );
+    expect(refused(web(), web("networks: [back]"))).toBe(
+      'f1.yml:4: service web: undefined network "back"',
+    );
+  });
+});
+
+describe("a service in the plan", () => {
+  it("has its words split by the shell's rules", () => {
+    expect(service([web(`command: sh -c 'a "b"' "c\\\\ d" e\\ f`)])["command"]).toEqual([
+      "sh",
+      "-c",
+      'a "b"',
+      "c\\ d",
+      "e f",
+    ]);
+  });
+
+  it.each([
+    ["restart: sometimes", "service web: unknown restart policy: sometimes"],
+    ["deploy: {mode: global, replicas: 2}", "service web: replicas can only be used"],
+    ["volumes: ['nope:/data']", 'service web: undefined volume "nope"'],
+    ["stop_grace_period: 3 days", "time: missing unit"],
+    ["deploy: {resources: {limits: {memory: lots}}}", "invalid size: 'lots'"],
+    ["ports: ['80-81:80-83']", "Invalid ranges specified"],
+    ["ports: ['99999:80']", "Invalid hostPort"],
+    ["healthcheck: {test: a, disable: true}", "test and disable can't be set"],
+  ])("refuses %s at its line", (line, message) => {
+    const said = refused(web(line));
+    expect(said).toContain(message);
+    expect(said).toMatch(/^f0\.yml:4: /);
+  });
+});
+
+it("no text makes it throw", () => {
+  const piece = fc.constantFrom(
+    ..."services:|\n|  |web:| image: a|- |{|}|[|]|&a |*a|<<: |$|${|x:|'|\"|#|ports: |1:2|0x|~|!!map |deploy: ".split(
+      "|",
+    ),
+  );
+  fc.assert(
+    fc.property(fc.array(fc.oneof(piece, fc.string()), { maxLength: 30 }), (pieces) => {
+      refused(pieces.join(""));
+    }),
+    { numRuns: 500 },
+  );
+});

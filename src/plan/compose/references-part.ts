@@ -1,0 +1,162 @@
+/**
+ * Secrets, configs and the credential spec of a service. References carry names; ids are known only
+ * once the objects are there, and `withIds` puts them in.
+ */
+
+import { err, ok, type Result } from "#base/result.ts";
+import type { ConfigReference, Privileges, SecretReference } from "#wire/docker/tasks.ts";
+import type { Fields } from "./fields.ts";
+import { Refusal } from "./refusal.ts";
+import type { Namespace, Sparse, SparseServiceSpec } from "./stack.ts";
+
+type Kind = "secret" | "config";
+
+const DEFAULT_MODE = 0o444;
+
+/** The real name of a stack's network, secret or config. */
+export function realName(object: Fields, key: string, namespace: Namespace): string {
+  const external = object.flag("external") === true;
+  return object.text("name") ?? (external ? key : namespace.scope(key));
+}
+
+function objectName(
+  kind: Kind,
+  key: string,
+  at: Fields,
+  objects: ReadonlyMap<string, Fields>,
+  namespace: Namespace,
+): string {
+  const object = objects.get(key);
+  if (object === undefined) throw new Refusal(`undefined ${kind} ${JSON.stringify(key)}`, at.path);
+  return realName(object, key, namespace);
+}
+
+function references(
+  kind: Kind,
+  service: Fields,
+  objects: ReadonlyMap<string, Fields>,
+  namespace: Namespace,
+) {
+  return service
+    .items(`${kind}s`)
+    .map((reference) => {
+      const source = reference.text("source") ?? "";
+      return {
+        name: objectName(kind, source, reference, objects, namespace),
+        File: {
+          Name: reference.text("target") ?? source,
+          UID: reference.text("uid") ?? "0",
+          GID: reference.text("gid") ?? "0",
+          Mode: reference.number("mode") ?? DEFAULT_MODE,
+        },
+      };
+    })
+    .sort((a, b) => (a.name < b.name ? -1 : a.name > b.name ? 1 : 0));
+}
+
+export function secretReferences(
+  service: Fields,
+  secrets: ReadonlyMap<string, Fields>,
+  namespace: Namespace,
+): readonly Sparse<SecretReference>[] | undefined {
+  const found = references("secret", service, secrets, namespace);
+  return found.length === 0
+    ? undefined
+    : found.map(({ name, File }) => ({ File, SecretName: name }));
+}
+
+/** With the credential spec's config, which the runtime reads and the container does not see. */
+export function configReferences(
+  service: Fields,
+  configs: ReadonlyMap<string, Fields>,
+  namespace: Namespace,
+): readonly Sparse<ConfigReference>[] | undefined {
+  const found: Sparse<ConfigReference>[] = references("config", service, configs, namespace).map(
+    ({ name, File }) => ({ File, ConfigName: name }),
+  );
+  const credential = service.inner("credential_spec");
+  const key = credential?.text("config");
+  if (credential !== undefined && key !== undefined) {
+    const name = objectName("config", key, credential, configs, namespace);
+    found.push({ Runtime: {}, ConfigName: name });
+  }
+  return found.length === 0 ? undefined : found;
+}
+
+export function privileges(
+  service: Fields,
+  configs: ReadonlyMap<string, Fields>,
+  namespace: Namespace,
+): Sparse<Privileges> {
+  const fields = service.inner("credential_spec");
+  if (fields === undefined) return { NoNewPrivileges: false };
+  const config = fields.text("config");
+  const File = fields.text("file") ?? "";
+  const Registry = fields.text("registry") ?? "";
+  const given = [config, File, Registry].filter((value) => value !== undefined && value !== "");
+  if (given.length > 1) {
+    throw new Refusal(
+      "invalid credential spec: cannot specify both more than one of config, file and registry",
+      fields.path,
+    );
+  }
+  // The config's name until its id is known.
+  const Config =
+    config === undefined ? "" : objectName("config", config, fields, configs, namespace);
+  return { NoNewPrivileges: false, CredentialSpec: { Config, File, Registry } };
+}
+
+export interface ObjectIds {
+  /** Name → id. */
+  readonly secrets: ReadonlyMap<string, string>;
+  readonly configs: ReadonlyMap<string, string>;
+}
+
+/** The names of secrets and configs that a service refers to. */
+export function referencedNames(spec: SparseServiceSpec): {
+  readonly secrets: readonly string[];
+  readonly configs: readonly string[];
+} {
+  const container = spec.TaskTemplate?.ContainerSpec;
+  return {
+    secrets: (container?.Secrets ?? []).map(({ SecretName }) => SecretName ?? ""),
+    configs: (container?.Configs ?? []).map(({ ConfigName }) => ConfigName ?? ""),
+  };
+}
+
+/** The service with the ids of what it refers to; an unknown name is refused as docker does. */
+export function withIds(spec: SparseServiceSpec, ids: ObjectIds): Result<SparseServiceSpec> {
+  const container = spec.TaskTemplate?.ContainerSpec;
+  const { secrets, configs } = referencedNames(spec);
+  const noSecret = secrets.find((name) => !ids.secrets.has(name));
+  if (noSecret !== undefined) return err(`secret not found: ${noSecret}`);
+  const noConfig = configs.find((name) => !ids.configs.has(name));
+  if (noConfig !== undefined) return err(`config not found: ${noConfig}`);
+  const credential = container?.Privileges?.CredentialSpec;
+  const configId = ids.configs.get(credential?.Config ?? "");
+  return ok({
+    ...spec,
+    TaskTemplate: {
+      ...spec.TaskTemplate,
+      ContainerSpec: {
+        ...container,
+        Secrets: container?.Secrets?.map((reference) => ({
+          ...reference,
+          SecretID: ids.secrets.get(reference.SecretName ?? ""),
+        })),
+        Configs: container?.Configs?.map((reference) => ({
+          ...reference,
+          ConfigID: ids.configs.get(reference.ConfigName ?? ""),
+        })),
+        ...(credential === null || credential === undefined || configId === undefined
+          ? {}
+          : {
+              Privileges: {
+                ...container?.Privileges,
+                CredentialSpec: { ...credential, Config: configId },
+              },
+            }),
+      },
+    },
+  });
+}
