@@ -6,7 +6,7 @@
 import { readFile } from "node:fs/promises";
 import { type ClientRequest, request as httpRequest, type IncomingMessage } from "node:http";
 import { request as httpsRequest } from "node:https";
-import { EngineError, messageOf } from "#base/error.ts";
+import { EngineError, type ErrorCode, messageOf } from "#base/error.ts";
 import type { Clock } from "#base/ports.ts";
 import { sleep } from "#platform/async.ts";
 import type { PluginAddress } from "./discovery.ts";
@@ -25,6 +25,17 @@ export interface PluginCallOptions {
   /** How long a plug-in that cannot be reached is tried; default 30 s. */
   readonly connectWithinMs?: number;
   readonly signal?: AbortSignal;
+}
+
+/** The plug-in has answered, and the answer is that it did not do it. */
+export class PluginRefusal extends EngineError {
+  /** HTTP's; 200 when the error stands in the answer. */
+  readonly status: number;
+
+  constructor(code: ErrorCode, message: string, status: number) {
+    super(code, message);
+    this.status = status;
+  }
 }
 
 /** A plug-in of which no request was received. */
@@ -162,9 +173,10 @@ export function readAnswer(
   );
   if (status !== 200) {
     const code = status === 404 && told === undefined ? "unimplemented" : "internal";
-    throw new EngineError(code, `${method}: ${told ?? (text.trim().slice(0, 1000) || status)}`);
+    const reason = told ?? (text.trim().slice(0, 1000) || status);
+    throw new PluginRefusal(code, `${method}: ${reason}`, status);
   }
-  if (told !== undefined) throw new EngineError("internal", told);
+  if (told !== undefined) throw new PluginRefusal("internal", told, status);
   if (answer === undefined) {
     throw new EngineError("internal", `${method}: the plugin's answer is not a JSON object`);
   }
