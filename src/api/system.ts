@@ -5,6 +5,7 @@
  */
 
 import { EngineError } from "#base/error.ts";
+import type { NetworkStore } from "#engine/networks/service.ts";
 import type { ContainerService, ImageService, NetworkService } from "#engine/ports.ts";
 import type { HostVolumes } from "#engine/volumes/volumes.ts";
 import type { AuthConfig, ImageSummary } from "#wire/docker/images.ts";
@@ -52,7 +53,7 @@ export interface SystemServices {
   readonly images: ImageService & {
     usage(): Promise<{ readonly images: readonly ImageSummary[]; readonly layersSize: number }>;
   };
-  readonly networks: NetworkService;
+  readonly networks: NetworkService & Pick<NetworkStore, "drivers">;
   readonly volumes: Pick<HostVolumes, "list" | "drivers" | "usage">;
   readonly cluster: ClusterPort;
   /** The cluster's own part of `/info`, on a manager; undefined elsewhere or when out of reach. */
@@ -174,7 +175,7 @@ async function info(services: SystemServices, _request: ApiRequest) {
     DriverStatus: [["Backing Filesystem", "containerd snapshots"]],
     Plugins: {
       Volume: await services.volumes.drivers(),
-      Network: ["bridge", "host", "null", "overlay"],
+      Network: await services.networks.drivers(),
       Authorization: null,
       Log: ["journald", "json-file", "local", "none", "syslog"],
     },

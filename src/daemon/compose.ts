@@ -165,10 +165,11 @@ async function openLocal(context: EngineContext): Promise<LocalServices> {
     random,
     log: log("networks"),
   });
+  const plugins = createPluginRegistry({ clock, log: log("plugins") });
   const [volumes, networks] = await Promise.all([
     openVolumes({
       root: join(dataRoot, "volumes"),
-      plugins: createPluginRegistry({ clock, log: log("plugins") }),
+      plugins,
       events,
       clock,
       random,
@@ -186,6 +187,7 @@ async function openLocal(context: EngineContext): Promise<LocalServices> {
       log: log("networks"),
       events,
       resolver: dns,
+      plugins,
     }),
   ]);
   return { events, volumes, networks, dns };
@@ -294,7 +296,7 @@ async function openSwarm(
       readNodeFacts({
         engineVersion: VERSION,
         engineLabels: Object.fromEntries(live.config.labels.map(labelPair)),
-        plugins: nodePlugins(await volumes.drivers()),
+        plugins: nodePlugins(await volumes.drivers(), await networks.drivers()),
         genericResources,
         network: {
           dataPathAddr: node.swarm?.dataPathAddr() ?? "",

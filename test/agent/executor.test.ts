@@ -58,7 +58,11 @@ beforeEach(async () => {
     clock: realClock,
     log: silentLog,
     host: () =>
-      readHostFacts({ engineVersion: "test", engineLabels: {}, plugins: nodePlugins(["local"]) }),
+      readHostFacts({
+        engineVersion: "test",
+        engineLabels: {},
+        plugins: nodePlugins(["local"], ["bridge"]),
+      }),
     filesDir: join(directory, "files"),
   });
   agent = await newAgent();

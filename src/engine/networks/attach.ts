@@ -5,7 +5,6 @@
  */
 
 import { EngineError } from "#base/error.ts";
-import { runCommand } from "#platform/net/command.ts";
 import type { EndpointSettings } from "#wire/docker/networks.ts";
 import type { AttachResult, NetworkSandbox, PortRequest } from "../ports.ts";
 import { attachResult } from "./attach-result.ts";
@@ -15,13 +14,26 @@ import {
   planHostedEndpoint,
   planLocalEndpoint,
 } from "./endpoint-plan.ts";
-import { type Borrowed, borrowAll, returnLoans } from "./lend.ts";
+import { type Borrowed, borrowAll, returnBorrowed, returnLoans } from "./lend.ts";
 import { isPlugged, isWired, LocalNetwork, OPTION } from "./network.ts";
 import { MODE_OPTION } from "./parent.ts";
-import { holdPorts, type PublishTarget, publishTarget, releasePorts } from "./publish.ts";
-import type { AttachmentRecord, EndpointRecord, PublishedPort } from "./records.ts";
-import { renderPorts } from "./ruleset.ts";
-import { changeTable, findNetwork, type NetworkState, notFound, publishEvent } from "./state.ts";
+import {
+  announcePorts,
+  holdPorts,
+  type PublishTarget,
+  publishTarget,
+  releasePorts,
+  withdrawPorts,
+} from "./publish.ts";
+import type { EndpointRecord, PublishedPort } from "./records.ts";
+import {
+  deleteRemoteEndpoint,
+  joinRemotes,
+  leaveRemote,
+  publishRemotely,
+} from "./remote-endpoint.ts";
+import { releaseHeld } from "./remote-ipam.ts";
+import { findNetwork, type NetworkState, notFound, publishEvent, saveAttachment } from "./state.ts";
 import type { EndpointWiring, Gateway } from "./wiring.ts";
 
 export async function attachContainer(
@@ -34,14 +46,17 @@ export async function attachContainer(
     // An earlier run of the container that nobody could clean up after.
     await detachLocked(state, sandbox.containerId);
     const borrowed = await borrowAll(state, sandbox, requested);
-    const endpoints = planEndpoints(state, sandbox, borrowed);
+    let endpoints = await planEndpoints(state, sandbox, borrowed);
     let published: readonly PublishedPort[] = [];
     try {
+      endpoints = await joinRemotes(state, sandbox, { endpoints, ports: [], requests: ports });
       published = holdPublished(state, sandbox, endpoints, ports);
       await saveAttachment(state, sandbox, endpoints, published);
       await wire(state, sandbox, endpoints);
       await setGateways(state, sandbox, endpoints);
       await announcePorts(state, published);
+      const membership = { endpoints, ports: published, requests: ports };
+      endpoints = await publishRemotely(state, sandbox, membership);
       return await attachResult(state, sandbox, endpoints, published);
     } catch (error) {
       await undoAttach(state, sandbox, endpoints, published);
@@ -51,22 +66,21 @@ export async function attachContainer(
 }
 
 /** Takes the addresses in memory, all or none. */
-function planEndpoints(
+async function planEndpoints(
   state: NetworkState,
   sandbox: NetworkSandbox,
   borrowed: ReadonlyMap<string, Borrowed>,
-): readonly EndpointRecord[] {
+): Promise<readonly EndpointRecord[]> {
   const endpoints: EndpointRecord[] = [];
   try {
-    for (const [reference, { settings, loan }] of borrowed) {
-      const name = freeInterface(endpoints);
-      const request = { reference, settings, interface: name, loan };
+    for (const [reference, taken] of borrowed) {
+      const request = { ...taken, reference, interface: freeInterface(endpoints) };
       endpoints.push(planEndpoint(state, sandbox, request));
     }
     return endpoints;
   } catch (error) {
     leaveAll(state, sandbox.containerId, endpoints);
-    returnLoans(state, [...borrowed.values()]);
+    await returnBorrowed(state, [...borrowed.values()]);
     throw error;
   }
 }
@@ -77,18 +91,16 @@ export function freeInterface(endpoints: readonly EndpointRecord[]): string {
   }
 }
 
-export interface EndpointRequest {
+export interface EndpointRequest extends Borrowed {
   readonly reference: string;
-  readonly settings: EndpointSettings;
   readonly interface: string;
-  readonly loan?: string | undefined;
 }
 
 /** Takes the addresses of one endpoint, in memory. */
 export function planEndpoint(
   state: NetworkState,
   owner: EndpointOwner,
-  { reference, settings, interface: name, loan }: EndpointRequest,
+  { reference, settings, interface: name, loan, given }: EndpointRequest,
 ): EndpointRecord {
   const more = { interface: name, random: state.options.random };
   const network = findNetwork(state, reference, settings.NetworkID);
@@ -103,7 +115,7 @@ export function planEndpoint(
       `endpoint with name ${owner.containerName} already exists in network ${network.record.name}`,
     );
   }
-  const endpoint = planLocalEndpoint(network, settings, owner, more);
+  const endpoint = planLocalEndpoint(network, settings, owner, more, given);
   network.join(owner.containerId, endpoint);
   return endpoint;
 }
@@ -128,6 +140,8 @@ export function publishPlan(
     }
   | undefined {
   const { v4, v6 } = gatewayEndpoints(endpoints);
+  // A plug-in whose network leads out publishes them itself.
+  if ((v4 ?? v6)?.remote !== undefined) return undefined;
   // The network that leads out is the one that answers; an internal one publishes nothing.
   const open = endpoints.filter(
     (endpoint) => state.networks.get(endpoint.networkId)?.record.internal === false,
@@ -161,25 +175,6 @@ export function holdPublished(
       { cause: error },
     );
   }
-}
-
-export async function saveAttachment(
-  state: NetworkState,
-  owner: EndpointOwner,
-  endpoints: readonly EndpointRecord[],
-  ports: readonly PublishedPort[],
-): Promise<void> {
-  const { containerId, containerName, hostname } = owner;
-  const record: AttachmentRecord = {
-    version: 1,
-    containerId,
-    containerName,
-    hostname,
-    endpoints,
-    ports,
-  };
-  state.attachments.set(containerId, record);
-  await state.attachmentFiles.save(containerId, record);
 }
 
 export async function wire(
@@ -253,8 +248,18 @@ async function undoAttach(
     return;
   }
   releasePorts(state.ports, published);
-  leaveAll(state, sandbox.containerId, endpoints);
+  await freeEndpoints(state, sandbox.containerId, endpoints);
+}
+
+/** What endpoints that are no more held. */
+export async function freeEndpoints(
+  state: NetworkState,
+  containerId: string,
+  endpoints: readonly EndpointRecord[],
+): Promise<void> {
+  leaveAll(state, containerId, endpoints);
   returnLoans(state, endpoints);
+  await releaseHeld(state, endpoints);
 }
 
 export function detachContainer(state: NetworkState, containerId: string): Promise<void> {
@@ -270,15 +275,16 @@ async function detachLocked(state: NetworkState, containerId: string): Promise<v
   try {
     await withdrawPorts(state, ports);
     await state.options.resolver?.detached(containerId);
-    for (const endpoint of endpoints) await unplug(state, containerId, endpoint);
+    const backwards = [...endpoints].reverse();
+    for (const endpoint of backwards) await unplug(state, containerId, endpoint);
     await state.wiring.removeLinks(
       endpoints.filter(isPlugged).map(({ hostInterface }) => hostInterface),
     );
+    for (const endpoint of backwards) await deleteRemoteEndpoint(state, endpoint);
   } finally {
     // Addresses are free when the interfaces are gone, not before.
-    leaveAll(state, containerId, endpoints);
     releasePorts(state.ports, ports);
-    returnLoans(state, endpoints);
+    await freeEndpoints(state, containerId, endpoints);
     await state.attachmentFiles.remove(containerId);
   }
 }
@@ -289,36 +295,6 @@ export async function unplug(
   endpoint: EndpointRecord,
 ): Promise<void> {
   await state.hosted.get(endpoint.networkId)?.detached?.(containerId, endpoint);
+  await leaveRemote(state, endpoint);
   announce(state, "disconnect", endpoint, containerId);
-}
-
-export async function announcePorts(
-  state: NetworkState,
-  ports: readonly PublishedPort[],
-): Promise<void> {
-  await changeTable(state, renderPorts(state.options.table, ports, "add"));
-  await forgetFlows(ports);
-}
-
-export async function withdrawPorts(
-  state: NetworkState,
-  ports: readonly PublishedPort[],
-): Promise<void> {
-  if (ports.length === 0) return;
-  await changeTable(state, renderPorts(state.options.table, ports, "delete"));
-  await forgetFlows(ports);
-}
-
-/**
- * A UDP flow keeps its old way for as long as it is used: flows of the published ports are
- * forgotten when the way changes. Best effort; without the tool they end by their timeout.
- */
-async function forgetFlows(ports: readonly PublishedPort[]): Promise<void> {
-  const udp = ports.filter(
-    ({ protocol, containerIp }) => protocol === "udp" && !containerIp.includes(":"),
-  );
-  for (const hostPort of new Set(udp.map((port) => port.hostPort))) {
-    const args = ["-D", "-p", "udp", "--orig-port-dst", String(hostPort)];
-    await runCommand("conntrack", args).catch(() => undefined);
-  }
 }

@@ -8,24 +8,34 @@ import { EngineError } from "#base/error.ts";
 import type { EndpointSettings } from "#wire/docker/networks.ts";
 import type { AttachResult, NetworkSandbox, PortRequest } from "../ports.ts";
 import {
-  announcePorts,
+  freeEndpoints,
   freeInterface,
   holdPublished,
   planEndpoint,
   publishPlan,
-  saveAttachment,
   setGateways,
   unplug,
   wire,
-  withdrawPorts,
 } from "./attach.ts";
 import { attachResult } from "./attach-result.ts";
 import { dnsNames } from "./endpoint-plan.ts";
-import { type Borrowed, borrow, returnLoans } from "./lend.ts";
+import { type Borrowed, borrow, returnBorrowed } from "./lend.ts";
 import { LocalNetwork } from "./network.ts";
-import { releasePorts } from "./publish.ts";
+import { announcePorts, releasePorts, withdrawPorts } from "./publish.ts";
 import type { EndpointRecord, PublishedPort } from "./records.ts";
-import { announceNames, findNetwork, type NetworkState, publishEvent } from "./state.ts";
+import {
+  deleteRemoteEndpoint,
+  joinRemotes,
+  leaveRemote,
+  publishRemotely,
+} from "./remote-endpoint.ts";
+import {
+  announceNames,
+  findNetwork,
+  type NetworkState,
+  publishEvent,
+  saveAttachment,
+} from "./state.ts";
 
 /** The endpoint is wired or nothing has changed. */
 export function connectContainer(
@@ -40,20 +50,20 @@ export function connectContainer(
     const endpoints = before?.endpoints ?? [];
     const { reference } = wanted;
     const borrowed = await borrow(state, sandbox, reference, wanted.settings);
-    const endpoint = planBorrowed(state, sandbox, reference, borrowed, endpoints);
-    const after = [...endpoints, endpoint];
+    const planned = await planBorrowed(state, sandbox, reference, borrowed, endpoints);
+    let after: readonly EndpointRecord[] = [...endpoints, planned];
     let ports = before?.ports ?? [];
     try {
       // Before the kernel has it, so that a crash in between leaves nothing that nobody knows of.
       await saveAttachment(state, sandbox, after, ports);
-      await wire(state, sandbox, [endpoint]);
+      after = await joinRemotes(state, sandbox, { endpoints: after, ports, requests });
+      await wire(state, sandbox, after.slice(-1));
       await setGateways(state, sandbox, after);
       ports = await movePorts(state, sandbox, { from: endpoints, to: after, ports }, requests);
+      after = await publishRemotely(state, sandbox, { endpoints: after, ports, requests });
       return await attachResult(state, sandbox, after, ports);
     } catch (error) {
-      await state.wiring.disconnect(endpoint, sandbox.pid);
-      state.networks.get(endpoint.networkId)?.leave(containerId);
-      returnLoans(state, [endpoint]);
+      await takeBack(state, sandbox, planned);
       await saveAttachment(state, sandbox, endpoints, ports);
       await setGateways(state, sandbox, endpoints);
       throw error;
@@ -61,18 +71,34 @@ export function connectContainer(
   });
 }
 
-function planBorrowed(
+/** An endpoint out of a container that goes on, as far as it had come. */
+export async function takeBack(
+  state: NetworkState,
+  { containerId, pid }: NetworkSandbox,
+  planned: EndpointRecord,
+): Promise<void> {
+  const endpoint =
+    state.attachments
+      .get(containerId)
+      ?.endpoints.find(({ endpointId }) => endpointId === planned.endpointId) ?? planned;
+  await leaveRemote(state, endpoint);
+  await state.wiring.disconnect(endpoint, pid);
+  await deleteRemoteEndpoint(state, endpoint);
+  await freeEndpoints(state, containerId, [endpoint]);
+}
+
+async function planBorrowed(
   state: NetworkState,
   sandbox: NetworkSandbox,
   reference: string,
-  { settings, loan }: Borrowed,
+  borrowed: Borrowed,
   endpoints: readonly EndpointRecord[],
-): EndpointRecord {
+): Promise<EndpointRecord> {
   try {
-    const request = { reference, settings, interface: freeInterface(endpoints), loan };
+    const request = { ...borrowed, reference, interface: freeInterface(endpoints) };
     return planEndpoint(state, sandbox, request);
   } catch (error) {
-    returnLoans(state, [loan === undefined ? {} : { loan }]);
+    await returnBorrowed(state, [borrowed]);
     throw error;
   }
 }
@@ -99,13 +125,14 @@ export function disconnectContainer(
     const rest = attachment.endpoints.filter((candidate) => candidate !== endpoint);
     await unplug(state, containerId, endpoint);
     await state.wiring.disconnect(endpoint, sandbox.pid);
-    state.networks.get(id)?.leave(containerId);
-    returnLoans(state, [endpoint]);
+    await deleteRemoteEndpoint(state, endpoint);
+    await freeEndpoints(state, containerId, [endpoint]);
     await saveAttachment(state, sandbox, rest, attachment.ports);
     await setGateways(state, sandbox, rest);
     const move = { from: attachment.endpoints, to: rest, ports: attachment.ports };
     const ports = await movePorts(state, sandbox, move, requests);
-    return await attachResult(state, sandbox, rest, ports);
+    const left = await publishRemotely(state, sandbox, { endpoints: rest, ports, requests });
+    return await attachResult(state, sandbox, left, ports);
   });
 }
 

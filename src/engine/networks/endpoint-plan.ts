@@ -3,11 +3,13 @@
 import { EngineError } from "#base/error.ts";
 import { newHexId } from "#base/ids.ts";
 import type { Random } from "#base/ports.ts";
-import { parseIp, prefixContains } from "#model/ip.ts";
+import { parseIp, parsePrefix, prefixContains } from "#model/ip.ts";
 import { macOfAddresses, withPrefix } from "#plan/dataplane/placed-network.ts";
 import type { EndpointSettings } from "#wire/docker/networks.ts";
+import { isUsable } from "./ipam.ts";
 import type { HostedNetwork, LocalNetwork } from "./network.ts";
 import type { EndpointRecord } from "./records.ts";
+import type { Given } from "./remote-ipam.ts";
 
 export interface EndpointOwner {
   readonly containerId: string;
@@ -45,6 +47,23 @@ export function checkSettings(network: LocalNetwork, settings: EndpointSettings)
   }
 }
 
+/** Before anything is made: an address that can never be given is refused at create. */
+export function checkAddresses(network: LocalNetwork, settings: EndpointSettings): void {
+  for (const address of [settings.IPAMConfig?.IPv4Address, settings.IPAMConfig?.IPv6Address]) {
+    if (address === undefined || address === "") continue;
+    const fits = network.record.ipam.some(({ subnet }) => {
+      const prefix = parsePrefix(subnet);
+      return prefix !== undefined && isUsable(prefix, address);
+    });
+    if (!fits) {
+      throw new EngineError(
+        "invalid-argument",
+        `invalid endpoint settings:\nno configured subnet contains IP address ${address}`,
+      );
+    }
+  }
+}
+
 /** A link-local address with its prefix length; undefined for any other. */
 export function linkLocalCidr(address: string): string | undefined {
   const ip = parseIp(address);
@@ -71,16 +90,14 @@ export function planLocalEndpoint(
   settings: EndpointSettings,
   owner: EndpointOwner,
   more: { readonly interface: string; readonly random: Random },
+  given?: Given,
 ): EndpointRecord {
   checkSettings(network, settings);
   if (network.record.configOnly) {
     throw new EngineError("forbidden", "cannot create endpoint on configuration-only network");
   }
-  const ipv4 = network.allocate(4, settings.IPAMConfig?.IPv4Address);
-  const ipv6 = network.record.ipv6
-    ? network.allocate(6, settings.IPAMConfig?.IPv6Address)
-    : undefined;
-  const { id, name, bridge, driver } = network.record;
+  const { ipv4, ipv6 } = given ?? allocate(network, settings);
+  const { id, name, bridge, driver, remote } = network.record;
   const endpoint = compose({
     networkId: id,
     networkName: name,
@@ -93,9 +110,24 @@ export function planLocalEndpoint(
     settings,
     ...more,
   });
-  if (driver === "bridge") return endpoint;
-  if (driver === "macvlan") return { ...endpoint, hostInterface: "" };
+  const held = given === undefined ? {} : { held: given.held };
+  if (remote === true) {
+    // Routers are the plug-in's to name, and so is a MAC address that nobody has chosen.
+    const { gateway4: _4, gateway6: _6, ...rest } = endpoint;
+    const mac = settings.MacAddress?.toLowerCase() || given?.mac || "";
+    const end = { driver, stage: "planned" } as const;
+    return { ...rest, ...held, hostInterface: "", mac, remote: end };
+  }
+  if (driver === "bridge") return { ...endpoint, ...held, mac: given?.mac ?? endpoint.mac };
+  if (driver === "macvlan") return { ...endpoint, ...held, hostInterface: "" };
   return { ...endpoint, hostInterface: "", interface: "", mac: "" };
+}
+
+function allocate(network: LocalNetwork, { IPAMConfig }: EndpointSettings) {
+  return {
+    ipv4: network.allocate(4, IPAMConfig?.IPv4Address),
+    ipv6: network.record.ipv6 ? network.allocate(6, IPAMConfig?.IPv6Address) : undefined,
+  };
 }
 
 /** Addresses of a swarm network come from the managers, with the endpoint. */

@@ -7,6 +7,7 @@ import { messageOf } from "#base/error.ts";
 import type { EndpointSettings } from "#wire/docker/networks.ts";
 import type { EndpointOwner } from "./endpoint-plan.ts";
 import type { EndpointRecord } from "./records.ts";
+import { type Given, releaseHeld, requestAddresses } from "./remote-ipam.ts";
 import { findHosted, findLocal, type NetworkState, notFound } from "./state.ts";
 
 export interface Loan {
@@ -32,16 +33,22 @@ type Borrower = Pick<EndpointOwner, "containerId" | "containerName">;
 export interface Borrowed {
   readonly settings: EndpointSettings;
   readonly loan?: string;
+  /** Addresses that a plug-in gave. */
+  readonly given?: Given | undefined;
 }
 
-/** Takes a loan for what is no network of this host; everything else stays as it is. */
+/** Takes a loan for what is no network of this host, and addresses from a plug-in that gives them. */
 export async function borrow(
   state: NetworkState,
   { containerId, containerName }: Borrower,
   reference: string,
   settings: EndpointSettings,
 ): Promise<Borrowed> {
-  if (isGiven(settings) || findLocal(state, reference) !== undefined) return { settings };
+  const local = findLocal(state, settings.NetworkID ?? reference) ?? findLocal(state, reference);
+  if (local !== undefined) {
+    return { settings, given: await requestAddresses(state, local.record, settings) };
+  }
+  if (isGiven(settings)) return { settings };
   const { lender } = state;
   if (lender === undefined || !lender.isActive()) {
     // Hosted by somebody who is no swarm of ours: the address is theirs to bring.
@@ -87,9 +94,21 @@ export async function borrowAll(
     }
     return borrowed;
   } catch (error) {
-    returnLoans(state, [...borrowed.values()]);
+    await returnBorrowed(state, [...borrowed.values()]);
     throw error;
   }
+}
+
+/** What no endpoint came to hold. */
+export async function returnBorrowed(
+  state: NetworkState,
+  borrowed: readonly Borrowed[],
+): Promise<void> {
+  returnLoans(state, borrowed);
+  await releaseHeld(
+    state,
+    borrowed.flatMap(({ given }) => given ?? []),
+  );
 }
 
 export function returnLoans(

@@ -31,6 +31,8 @@ export interface SpecContext {
   readonly hostSubnets: readonly Prefix[];
   /** A /64 that is this network's own, for IPv6 without a chosen subnet. */
   readonly localIpv6: string;
+  /** Names of the plug-ins that were found for the driver and for the addresses. */
+  readonly plugins: { readonly network?: string; readonly ipam?: string };
   /** A network of this host by name, to take the configuration from. */
   configOf(name: string): NetworkRecord | undefined;
 }
@@ -41,8 +43,9 @@ export function networkRecordOf(body: NetworkCreateBody, context: SpecContext): 
   const from = body.ConfigFrom?.Network ?? "";
   if (body.ConfigOnly) return configRecord(body, context);
   const wanted = from === "" ? body : withConfig(body, context.configOf(from), from);
-  const driver = driverOf(wanted);
-  const ipamDriver = ipamDriverOf(wanted);
+  const driver = driverOf(wanted, context);
+  const ipamDriver = ipamDriverOf(wanted, context);
+  const remote = driver === context.plugins.network;
   const options = { ...wanted.Options };
   const [ipv4, ipv6] = [wanted.EnableIPv4 ?? true, wanted.EnableIPv6 ?? false];
   if (!ipv4 && !ipv6) {
@@ -50,12 +53,17 @@ export function networkRecordOf(body: NetworkCreateBody, context: SpecContext): 
   }
   const parentless = driver === "macvlan" && (options[PARENT_OPTION] ?? "") === "";
   const internal = (wanted.Internal ?? false) || parentless;
-  const ipam = planIpam(wanted.IPAM?.Config ?? [], { ...context, ipv4, ipv6, internal });
+  const pools = wanted.IPAM?.Config ?? [];
+  const ipam =
+    ipamDriver === context.plugins.ipam || (remote && ipamDriver === "null")
+      ? wishedPools(pools)
+      : planIpam(pools, { ...context, ipv4, ipv6, internal });
   return {
     version: 1,
     id: context.id,
     name,
     driver,
+    ...(remote ? { remote } : {}),
     created: context.created,
     ipv4,
     ipv6,
@@ -68,19 +76,25 @@ export function networkRecordOf(body: NetworkCreateBody, context: SpecContext): 
     userSubnet: ipam.chosen,
     options,
     labels: { ...wanted.Labels },
-    bridge:
-      driver === "macvlan"
-        ? parentOf(options, context.id)
-        : interfaceName(options[OPTION.bridgeName], context.id),
+    bridge: remote ? "" : interfaceOf(driver, options, context.id),
   };
 }
 
-function driverOf({ Driver, Ingress }: NetworkCreateBody): "bridge" | "macvlan" {
+function interfaceOf(
+  driver: string,
+  options: Readonly<Record<string, string>>,
+  id: string,
+): string {
+  if (driver === "macvlan") return parentOf(options, id);
+  return interfaceName(options[OPTION.bridgeName], id);
+}
+
+function driverOf({ Driver, Ingress }: NetworkCreateBody, { plugins }: SpecContext): string {
   const driver = Driver === undefined || Driver === "" ? "bridge" : Driver;
   if (driver === "host" || driver === "null") {
     throw new EngineError("forbidden", `only one instance of "${driver}" network is allowed`);
   }
-  if (driver !== "bridge" && driver !== "macvlan") {
+  if (driver !== "bridge" && driver !== "macvlan" && driver !== plugins.network) {
     throw new EngineError("not-found", `plugin "${driver}" not found`);
   }
   if (Ingress === true) {
@@ -89,8 +103,9 @@ function driverOf({ Driver, Ingress }: NetworkCreateBody): "bridge" | "macvlan" 
   return driver;
 }
 
-function ipamDriverOf({ IPAM }: NetworkCreateBody): string {
+function ipamDriverOf({ IPAM }: NetworkCreateBody, { plugins }: SpecContext): string {
   const driver = IPAM?.Driver ?? "";
+  if (driver !== "" && driver === plugins.ipam) return driver;
   if (["", "default", "null"].includes(driver)) return driver === "" ? "default" : driver;
   throw new EngineError("not-found", `plugin "${driver}" not found`);
 }
@@ -103,9 +118,7 @@ function configRecord(body: NetworkCreateBody, context: SpecContext): NetworkRec
       "a configuration network cannot depend on another configuration network",
     );
   }
-  const pools = (body.IPAM?.Config ?? []).flatMap((pool) =>
-    (pool.Subnet ?? "") === "" ? [] : [chosenPool(pool, [], false)],
-  );
+  const pools = wishedPools(body.IPAM?.Config ?? []);
   return {
     version: 1,
     id: context.id,
@@ -117,14 +130,22 @@ function configRecord(body: NetworkCreateBody, context: SpecContext): NetworkRec
     configOnly: true,
     internal: body.Internal ?? false,
     attachable: body.Attachable ?? false,
-    ipamDriver: ipamDriverOf(body),
+    ipamDriver: ipamDriverOf(body, context),
     ipamOptions: body.IPAM?.Options ?? null,
-    ipam: pools,
-    userSubnet: pools.length > 0,
+    ipam: pools.records,
+    userSubnet: pools.chosen,
     options: { ...body.Options },
     labels: { ...body.Labels },
     bridge: "",
   };
+}
+
+/** Chosen subnets for somebody else to give, as far as they are well-formed. */
+function wishedPools(pools: readonly IpamPool[]) {
+  const records = pools.flatMap((pool) =>
+    (pool.Subnet ?? "") === "" ? [] : [chosenPool(pool, [], false)],
+  );
+  return { records, chosen: records.length > 0 };
 }
 
 function withConfig(

@@ -58,7 +58,8 @@ export class LocalNetwork {
 
   /** Containers on it find each other by name: not on docker's predefined networks. */
   get hasNames(): boolean {
-    return this.record.bridge !== "" && !this.isDefaultBridge;
+    const { bridge, remote } = this.record;
+    return (bridge !== "" || remote === true) && !this.isDefaultBridge;
   }
 
   mtu(fallback: number): number {

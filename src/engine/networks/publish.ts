@@ -1,9 +1,12 @@
 /** Published ports of a container: host ports held, then as entries for the ruleset. */
 
 import { EngineError } from "#base/error.ts";
+import { runCommand } from "#platform/net/command.ts";
 import type { PortRequest } from "../ports.ts";
 import type { HostPorts, PortHold } from "./port-hold.ts";
 import type { EndpointRecord, PublishedPort } from "./records.ts";
+import { renderPorts } from "./ruleset.ts";
+import { changeTable, type NetworkState } from "./state.ts";
 
 /** The container's addresses that ports are forwarded to, without prefix length. */
 export interface PublishTarget {
@@ -113,4 +116,35 @@ export function publishTarget(endpoints: readonly EndpointRecord[]): PublishTarg
     ipv4: bare(endpoints.find(({ ipv4 }) => ipv4 !== undefined)?.ipv4),
     ipv6: bare(endpoints.find(({ ipv6 }) => ipv6 !== undefined)?.ipv6),
   };
+}
+
+export async function announcePorts(
+  state: NetworkState,
+  ports: readonly PublishedPort[],
+): Promise<void> {
+  await changeTable(state, renderPorts(state.options.table, ports, "add"));
+  await forgetFlows(ports);
+}
+
+export async function withdrawPorts(
+  state: NetworkState,
+  ports: readonly PublishedPort[],
+): Promise<void> {
+  if (ports.length === 0) return;
+  await changeTable(state, renderPorts(state.options.table, ports, "delete"));
+  await forgetFlows(ports);
+}
+
+/**
+ * A UDP flow keeps its old way for as long as it is used: flows of the published ports are
+ * forgotten when the way changes. Best effort; without the tool they end by their timeout.
+ */
+async function forgetFlows(ports: readonly PublishedPort[]): Promise<void> {
+  const udp = ports.filter(
+    ({ protocol, containerIp }) => protocol === "udp" && !containerIp.includes(":"),
+  );
+  for (const hostPort of new Set(udp.map((port) => port.hostPort))) {
+    const args = ["-D", "-p", "udp", "--orig-port-dst", String(hostPort)];
+    await runCommand("conntrack", args).catch(() => undefined);
+  }
 }

@@ -16,13 +16,21 @@ export interface IpamRecord {
   /** Absent on internal networks whose user wanted none. */
   readonly gateway?: string;
   readonly auxiliary?: Readonly<Record<string, string>>;
+  /** What an address plug-in calls the pool, and the space that it is from. */
+  readonly poolId?: string;
+  readonly addressSpace?: string;
 }
 
 export interface NetworkRecord {
   readonly version: 1;
   readonly id: string;
   readonly name: string;
-  readonly driver: "bridge" | "macvlan" | "host" | "null";
+  /** "bridge", "macvlan", "host", "null", or the name of a plug-in. */
+  readonly driver: string;
+  /** The driver is a plug-in. */
+  readonly remote?: boolean;
+  /** Plug-ins may not have done their part yet: what is found so after a crash is given up. */
+  readonly unfinished?: boolean;
   /** RFC 3339 with nanoseconds. */
   readonly created: string;
   /** Absent = true: records of old have no such field. */
@@ -41,8 +49,35 @@ export interface NetworkRecord {
   readonly userSubnet: boolean;
   readonly options: Readonly<Record<string, string>>;
   readonly labels: Readonly<Record<string, string>>;
-  /** The bridge, or the parent of a macvlan network; "" for host and null. */
+  /** The bridge, or the parent of a macvlan network; "" for host, null and plug-ins. */
   readonly bridge: string;
+}
+
+/** An address that an address plug-in has given. */
+export interface HeldAddress {
+  readonly driver: string;
+  readonly poolId: string;
+  /** Without prefix length. */
+  readonly address: string;
+}
+
+/** An endpoint as its network's plug-in knows it. */
+export interface RemoteEnd {
+  readonly driver: string;
+  /** How far the plug-in has come for certain; it may be one step further. */
+  readonly stage: "planned" | "created" | "joined";
+  /** The interface as the plug-in made it on the host; absent when it made none. */
+  readonly source?: string;
+  readonly routes?: readonly RemoteRoute[];
+  /** The plug-in publishes the container's ports. */
+  readonly external?: boolean;
+}
+
+export interface RemoteRoute {
+  /** CIDR. */
+  readonly destination: string;
+  /** Absent = on the link. */
+  readonly nextHop?: string;
 }
 
 export interface EndpointRecord {
@@ -51,7 +86,7 @@ export interface EndpointRecord {
   /** As it was when attached; swarm networks may be forgotten before their endpoints. */
   readonly networkName: string;
   readonly bridge: string;
-  /** The end of the veth pair on the host; "" where there is none (macvlan, host, null). */
+  /** The end of the veth pair on the host; "" where there is none of ours. */
   readonly hostInterface: string;
   /** The end in the container: "eth0"; "" on host and null. */
   readonly interface: string;
@@ -67,6 +102,9 @@ export interface EndpointRecord {
   readonly settings: EndpointSettings;
   /** The swarm's loan that the address is from, for a container that is no task. */
   readonly loan?: string;
+  readonly held?: readonly HeldAddress[];
+  /** Absent when the network's driver is our own. */
+  readonly remote?: RemoteEnd;
   /** Names that the network's DNS answers with this endpoint. */
   readonly names: readonly string[];
 }

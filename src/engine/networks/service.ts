@@ -7,7 +7,6 @@ import { createHash } from "node:crypto";
 import { join } from "node:path";
 import { EngineError } from "#base/error.ts";
 import { newHexId } from "#base/ids.ts";
-import { parsePrefix } from "#model/ip.ts";
 import { KeyedLock } from "#platform/async.ts";
 import { openNft } from "#platform/net/nft.ts";
 import type {
@@ -32,8 +31,8 @@ import {
   disconnectContainer,
   renameContainer,
 } from "./connect.ts";
-import { checkSettings } from "./endpoint-plan.ts";
-import { DEFAULT_POOLS, formatPrefix, isUsable } from "./ipam.ts";
+import { checkAddresses, checkSettings } from "./endpoint-plan.ts";
+import { DEFAULT_POOLS, formatPrefix } from "./ipam.ts";
 import type { NetworkLender } from "./lend.ts";
 import { type HostedNetwork, LocalNetwork } from "./network.ts";
 import { containerOf, filterNetworks, inspectLocal, pruneFilter } from "./network-json.ts";
@@ -41,6 +40,16 @@ import { networkRecordOf, PREDEFINED } from "./network-spec.ts";
 import { dummyName } from "./parent.ts";
 import { HostPorts } from "./port-hold.ts";
 import { type AttachmentRecord, RecordFolder } from "./records.ts";
+import { releasePools } from "./remote-ipam.ts";
+import {
+  createRemote,
+  deleteRemote,
+  findDrivers,
+  forgetRemote,
+  OWN_DRIVERS,
+  usesPlugins,
+  withPools,
+} from "./remote-network.ts";
 import { renderNetwork } from "./ruleset.ts";
 import { hostSubnets, reconcileContainers, startNetworks, takenSubnets } from "./start.ts";
 import {
@@ -78,6 +87,8 @@ export interface NetworkStore extends NetworkService {
   attachments(): readonly AttachmentRecord[];
   /** CIDRs of all networks of this host. */
   subnets(): readonly string[];
+  /** What `--driver` can be here: our own drivers and the plug-ins that answer. */
+  drivers(): Promise<readonly string[]>;
   /** Looks at the nftables table now, as happens every few seconds; what was wrong and is repaired. */
   audit(): Promise<readonly string[]>;
   /** Lets go of ports and handles; what is in the kernel stays for running containers. */
@@ -269,6 +280,11 @@ class LocalNetworks implements NetworkStore {
     return takenSubnets(this.#state).map(formatPrefix);
   }
 
+  async drivers(): Promise<readonly string[]> {
+    const plugins = (await this.#state.options.plugins?.list("NetworkDriver")) ?? [];
+    return [...OWN_DRIVERS, ...plugins.map(({ name }) => name)];
+  }
+
   async audit(): Promise<readonly string[]> {
     return await this.#audit.check();
   }
@@ -294,28 +310,35 @@ class LocalNetworks implements NetworkStore {
     const { random, clock, table, bridge } = state.options;
     const id = newHexId(random);
     const existing = [...state.networks.values()].some(({ record }) => record.name === body.Name);
-    const record = networkRecordOf(body, {
+    const plugins = await findDrivers(state, body);
+    const spec = networkRecordOf(body, {
       id,
       created: new Date(clock.nowMs()).toISOString(),
       pools: state.pools,
       networkSubnets: takenSubnets(state),
       hostSubnets: await hostSubnets(state),
       localIpv6: localIpv6(id),
+      plugins,
       configOf: (name) => findLocal(state, name)?.record,
     });
     if (existing) {
-      throw new EngineError("already-exists", `network with name ${record.name} already exists`);
+      throw new EngineError("already-exists", `network with name ${spec.name} already exists`);
     }
+    const record = await withPools(state, spec);
     const network = new LocalNetwork(record);
-    await state.networkFiles.save(id, record);
     try {
+      const shared = usesPlugins(record);
+      await state.networkFiles.save(id, shared ? { ...record, unfinished: true } : record);
+      await createRemote(state, record);
       await this.#makeInterface(network, bridge.mtu);
       if (record.ipv6) state.wiring.enableForwarding(true);
       state.networks.set(id, network);
       const rules = rulesetNetwork(network);
       if (rules !== undefined) await changeTable(state, renderNetwork(table, rules, "add"));
+      if (shared) await state.networkFiles.save(id, record);
     } catch (error) {
       state.networks.delete(id);
+      if (usesPlugins(record)) await forgetRemote(state, record, error);
       await state.networkFiles.remove(id);
       throw error;
     }
@@ -389,35 +412,20 @@ class LocalNetworks implements NetworkStore {
     }
     network.removing = true;
     try {
+      await deleteRemote(state, record);
       await this.#removeInterface(network);
       state.networks.delete(record.id);
       const rules = rulesetNetwork(network);
       if (rules !== undefined) {
         await changeTable(state, renderNetwork(state.options.table, rules, "delete"));
       }
+      await releasePools(state, record);
       await state.networkFiles.remove(record.id);
     } catch (error) {
       network.removing = false;
       throw error;
     }
     publishEvent(state, "destroy", record);
-  }
-}
-
-/** Before anything is made: an address that can never be given is refused at create. */
-function checkAddresses(network: LocalNetwork, settings: EndpointSettings): void {
-  for (const address of [settings.IPAMConfig?.IPv4Address, settings.IPAMConfig?.IPv6Address]) {
-    if (address === undefined || address === "") continue;
-    const fits = network.record.ipam.some(({ subnet }) => {
-      const prefix = parsePrefix(subnet);
-      return prefix !== undefined && isUsable(prefix, address);
-    });
-    if (!fits) {
-      throw new EngineError(
-        "invalid-argument",
-        `invalid endpoint settings:\nno configured subnet contains IP address ${address}`,
-      );
-    }
   }
 }
 

@@ -10,16 +10,32 @@ import { type Prefix, parsePrefix } from "#model/ip.ts";
 import type { IpLink } from "#platform/net/ip.ts";
 import type { NetworkSandbox } from "../ports.ts";
 import { detachContainer, wire } from "./attach.ts";
+import { takeBack } from "./connect.ts";
 import { cutSubnet, formatPrefix, networkOf } from "./ipam.ts";
 import { isPlugged, LocalNetwork, OPTION } from "./network.ts";
 import { withGateway } from "./network-spec.ts";
 import type { AttachmentRecord, IpamRecord, NetworkRecord } from "./records.ts";
-import { announceNames, type NetworkOptions, type NetworkState, writeTable } from "./state.ts";
+import { forgetRemote } from "./remote-network.ts";
+import {
+  announceNames,
+  type NetworkOptions,
+  type NetworkState,
+  saveAttachment,
+  writeTable,
+} from "./state.ts";
 import { bridgePlan } from "./wiring.ts";
 
 export async function startNetworks(state: NetworkState): Promise<void> {
   const { log } = state;
   for (const record of await state.networkFiles.load(log)) {
+    if (record.unfinished === true) {
+      log.warn("a network that was being made when the engine ended is given up", {
+        network: record.name,
+      });
+      await forgetRemote(state, record);
+      await state.networkFiles.remove(record.id);
+      continue;
+    }
     state.networks.set(record.id, new LocalNetwork(record));
   }
   for (const attachment of await state.attachmentFiles.load(log)) adopt(state, attachment);
@@ -221,8 +237,10 @@ export async function reconcileContainers(
       else if (link.master !== endpoint.bridge) await state.wiring.replug(endpoint);
     }
     if (sandbox === undefined) continue;
-    await announceNames(state, sandbox, attachment.endpoints).catch((error: unknown) =>
-      state.log.error("a running container is without DNS", { container: containerId, error }),
+    await mendRemotes(state, sandbox, [...links.keys()]);
+    await announceNames(state, sandbox, state.attachments.get(containerId)?.endpoints ?? []).catch(
+      (error: unknown) =>
+        state.log.error("a running container is without DNS", { container: containerId, error }),
     );
   }
   const stray = [...links.values()].filter(
@@ -231,6 +249,30 @@ export async function reconcileContainers(
   );
   await state.wiring.removeLinks(stray.map(({ ifname }) => ifname));
   await writeTable(state);
+}
+
+/** Plug-ins' endpoints of a running container that a crash left on the way. */
+async function mendRemotes(
+  state: NetworkState,
+  sandbox: NetworkSandbox,
+  hostLinks: readonly string[],
+): Promise<void> {
+  const attachment = state.attachments.get(sandbox.containerId);
+  for (const endpoint of attachment?.endpoints ?? []) {
+    const { remote } = endpoint;
+    if (attachment === undefined || remote === undefined) continue;
+    if (remote.stage !== "joined") {
+      await takeBack(state, sandbox, endpoint);
+      const now = state.attachments.get(sandbox.containerId) ?? attachment;
+      const rest = now.endpoints.filter(({ endpointId }) => endpointId !== endpoint.endpointId);
+      await saveAttachment(state, sandbox, rest, now.ports);
+    } else if (remote.source !== undefined && hostLinks.includes(remote.source)) {
+      // The plug-in has made it, and the container has not got it yet.
+      await wire(state, sandbox, [endpoint]).catch((error: unknown) =>
+        state.log.error("it could not be made", { container: sandbox.containerId, error }),
+      );
+    }
+  }
 }
 
 async function rewire(

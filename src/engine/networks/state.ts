@@ -7,12 +7,20 @@ import { EngineError } from "#base/error.ts";
 import type { Clock, Log, Random } from "#base/ports.ts";
 import type { KeyedLock } from "#platform/async.ts";
 import type { Nft } from "#platform/net/nft.ts";
+import type { PluginRegistry } from "../plugins/registry.ts";
 import type { EventBus, NetworkSandbox } from "../ports.ts";
+import type { EndpointOwner } from "./endpoint-plan.ts";
 import type { SubnetPool } from "./ipam.ts";
 import type { NetworkLender } from "./lend.ts";
 import { type HostedNetwork, type LocalNetwork, OPTION } from "./network.ts";
 import type { HostPorts } from "./port-hold.ts";
-import type { AttachmentRecord, EndpointRecord, NetworkRecord, RecordFolder } from "./records.ts";
+import type {
+  AttachmentRecord,
+  EndpointRecord,
+  NetworkRecord,
+  PublishedPort,
+  RecordFolder,
+} from "./records.ts";
 import { type RulesetNetwork, renderTable } from "./ruleset.ts";
 import type { Wiring } from "./wiring.ts";
 
@@ -62,6 +70,8 @@ export interface NetworkOptions {
   readonly log: Log;
   readonly events?: Pick<EventBus, "publish"> | undefined;
   readonly resolver?: ContainerResolver | undefined;
+  /** Drivers that are not our own; absent = there are none. */
+  readonly plugins?: PluginRegistry | undefined;
 }
 
 export interface NetworkState {
@@ -82,6 +92,26 @@ export interface NetworkState {
   lender?: NetworkLender | undefined;
   /** One change of a container's network at a time. */
   readonly containerLock: KeyedLock;
+}
+
+/** What a container holds, in memory and on disk. */
+export async function saveAttachment(
+  state: NetworkState,
+  owner: EndpointOwner,
+  endpoints: readonly EndpointRecord[],
+  ports: readonly PublishedPort[],
+): Promise<void> {
+  const { containerId, containerName, hostname } = owner;
+  const record: AttachmentRecord = {
+    version: 1,
+    containerId,
+    containerName,
+    hostname,
+    endpoints,
+    ports,
+  };
+  state.attachments.set(containerId, record);
+  await state.attachmentFiles.save(containerId, record);
 }
 
 /** Finds a local network by name, whole id, or unique beginning of an id. */

@@ -30,6 +30,7 @@ import { macOf } from "./ipam.ts";
 import { isPlugged } from "./network.ts";
 import { ensureParent } from "./parent.ts";
 import type { EndpointRecord, NetworkRecord } from "./records.ts";
+import { giveBackCommands, routeCommands, takeCommands } from "./remote-link.ts";
 
 export interface BridgePlan {
   readonly name: string;
@@ -128,9 +129,14 @@ export class Wiring {
   /** One interface per endpoint in the namespace of `pid`, addressed and up. */
   async connect(wirings: readonly EndpointWiring[], pid: number, owner: string): Promise<void> {
     const netns = `/proc/${pid}/ns/net`;
-    const plugged = wirings.filter(({ macvlan }) => macvlan === undefined);
+    const plugged = wirings.filter(({ endpoint }) => isPlugged(endpoint));
     await this.#here.run(plugged.flatMap((wiring) => this.#plug(wiring, pid, owner)));
-    await ipBatch(wirings.flatMap((wiring) => macvlanCommands(wiring, pid)));
+    await ipBatch(
+      wirings.flatMap((wiring) => [
+        ...macvlanCommands(wiring, pid),
+        ...takeCommands(wiring.endpoint, pid),
+      ]),
+    );
     // Before the interfaces are up: they would take link-local addresses, and tell the others.
     await Promise.all(
       wirings.flatMap(({ endpoint }) => [
@@ -150,6 +156,10 @@ export class Wiring {
       this.#here.run(up),
       runInside(pid, () => wirings.flatMap(({ endpoint }) => inside(endpoint))),
     ]);
+    await ipBatch(
+      wirings.flatMap(({ endpoint }) => routeCommands(endpoint)),
+      netns,
+    );
   }
 
   #plug({ endpoint, mtu }: EndpointWiring, pid: number, owner: string): readonly NetlinkRequest[] {
@@ -162,9 +172,13 @@ export class Wiring {
   }
 
   /** Takes one interface away from a container that goes on; fine when it is gone. */
-  async disconnect({ hostInterface, interface: name }: EndpointRecord, pid: number): Promise<void> {
-    if (hostInterface !== "") await this.removeLinks([hostInterface]);
-    else if (name !== "") await ipBatchForce([`link del dev ${name}`], `/proc/${pid}/ns/net`);
+  async disconnect(endpoint: EndpointRecord, pid: number): Promise<void> {
+    const { hostInterface, interface: name, remote } = endpoint;
+    const netns = `/proc/${pid}/ns/net`;
+    if (remote !== undefined) {
+      await ipBatchForce(giveBackCommands(endpoint), netns);
+    } else if (hostInterface !== "") await this.removeLinks([hostInterface]);
+    else if (name !== "") await ipBatchForce([`link del dev ${name}`], netns);
   }
 
   /** The interface of the host that a macvlan network lies on. */

@@ -8,10 +8,13 @@ export type EngineFacts = Pick<
   "engineVersion" | "engineLabels" | "plugins" | "genericResources" | "network"
 >;
 
-/** What every engine brings along, and the volume drivers of this host. */
-export function nodePlugins(volumeDrivers: readonly string[]): HostFacts["plugins"] {
+/** The drivers of this host, and what every engine brings along. */
+export function nodePlugins(
+  volumeDrivers: readonly string[],
+  networkDrivers: readonly string[],
+): HostFacts["plugins"] {
   return [
-    ...["bridge", "host", "macvlan", "null", "overlay"].map((name) => ({ type: "Network", name })),
+    ...networkDrivers.map((name) => ({ type: "Network", name })),
     ...volumeDrivers.map((name) => ({ type: "Volume", name })),
     ...["journald", "json-file", "local", "none", "syslog"].map((name) => ({ type: "Log", name })),
   ];

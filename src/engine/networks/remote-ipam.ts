@@ -1,0 +1,253 @@
+/**
+ * Addresses from a plug-in (Docker's `IpamDriver` protocol): a network's pools with their gateways, and
+ * the addresses of endpoints. Everything that it gives is written down by the caller, and given back.
+ */
+
+import { EngineError } from "#base/error.ts";
+import { newHexId } from "#base/ids.ts";
+import type { Random } from "#base/ports.ts";
+import { parseIp, parsePrefix, prefixContains } from "#model/ip.ts";
+import type { EndpointSettings } from "#wire/docker/networks.ts";
+import { canonicalAddress, formatPrefix, networkOf } from "./ipam.ts";
+import type { EndpointRecord, HeldAddress, IpamRecord, NetworkRecord } from "./records.ts";
+import { callQuietly, type Remote, type RemoteAnswer, remoteOf, textIn } from "./remote-call.ts";
+import type { NetworkState } from "./state.ts";
+
+const GATEWAY = "com.docker.network.gateway";
+const MAC_ADDRESS = "com.docker.network.endpoint.macaddress";
+
+/** What a plug-in has given for one endpoint. */
+export interface Given {
+  /** With prefix length. */
+  readonly ipv4?: string;
+  readonly ipv6?: string;
+  /** The plug-in was told of it, so the endpoint must have it. */
+  readonly mac?: string;
+  readonly held: readonly HeldAddress[];
+}
+
+export function hasRemoteIpam({ ipamDriver }: Pick<NetworkRecord, "ipamDriver">): boolean {
+  return ipamDriver !== "default" && ipamDriver !== "null";
+}
+
+/** The pools that `wished` names, and one of each family that it names none of; all or none. */
+export async function requestPools(
+  state: NetworkState,
+  record: NetworkRecord,
+): Promise<readonly IpamRecord[]> {
+  const remote = remoteOf(state, record.ipamDriver, "IpamDriver");
+  const spaces = await remote.call("GetDefaultAddressSpaces", {});
+  const addressSpace = textIn(spaces, "LocalDefaultAddressSpace");
+  const got: IpamRecord[] = [];
+  try {
+    for (const wish of wishesOf(record)) {
+      const { pool, gateway } = await requestPool(remote, addressSpace, wish, record);
+      const at = got.push(pool) - 1;
+      const routed = await requestGateway(remote, pool, wish.gateway, gateway);
+      got[at] = routed;
+      await requestAuxiliary(remote, routed);
+    }
+    return got;
+  } catch (error) {
+    await releasePools(state, { ...record, ipam: got });
+    throw error;
+  }
+}
+
+type Wish = Partial<IpamRecord> & { readonly v6: boolean };
+
+function wishesOf({ ipam, ipv4 = true, ipv6 }: NetworkRecord): readonly Wish[] {
+  const named = ipam.map((pool) => ({ ...pool, v6: pool.subnet.includes(":") }));
+  return [false, true].flatMap((v6) => {
+    if (!(v6 ? ipv6 : ipv4)) return [];
+    const chosen = named.filter((wish) => wish.v6 === v6);
+    return chosen.length > 0 ? chosen : [{ v6 }];
+  });
+}
+
+async function requestPool(
+  remote: Remote,
+  addressSpace: string,
+  { subnet: wished = "", range, auxiliary, v6 }: Wish,
+  { ipamOptions }: NetworkRecord,
+): Promise<{ readonly pool: IpamRecord; readonly gateway: string | undefined }> {
+  const answer = await remote.call("RequestPool", {
+    AddressSpace: addressSpace,
+    Pool: wished,
+    SubPool: range ?? "",
+    Options: ipamOptions ?? {},
+    V6: v6,
+  });
+  const [poolId, text] = [textIn(answer, "PoolID"), textIn(answer, "Pool")];
+  const subnet = parsePrefix(text);
+  if (subnet === undefined || (subnet.family === 6) !== v6) {
+    await remote.call("ReleasePool", { PoolID: poolId }).catch(() => undefined);
+    throw new EngineError("internal", `the plugin ${remote.name} gave no usable pool: "${text}"`);
+  }
+  const data = answer["Data"];
+  const told =
+    typeof data === "object" && data !== null ? textIn(data as RemoteAnswer, GATEWAY) : "";
+  const pool = {
+    subnet: formatPrefix(networkOf(subnet)),
+    ...(range === undefined ? {} : { range }),
+    ...(auxiliary === undefined ? {} : { auxiliary }),
+    poolId,
+    addressSpace,
+  };
+  return { pool, gateway: told === "" ? undefined : canonicalAddress(bare(told)) };
+}
+
+/** One that the user chose is asked for in any case; else the one that came with the pool, else any. */
+async function requestGateway(
+  remote: Remote,
+  pool: IpamRecord,
+  wished: string | undefined,
+  told: string | undefined,
+): Promise<IpamRecord> {
+  if (wished === undefined && told !== undefined) return { ...pool, gateway: told };
+  try {
+    const Options = { RequestAddressType: GATEWAY };
+    const { address } = await requestAddress(remote, pool, wished ?? "", Options);
+    return { ...pool, gateway: bare(address) };
+  } catch (error) {
+    const { code, message } = EngineError.from(error, "internal");
+    throw new EngineError(code, `failed to allocate gateway (${wished ?? ""}): ${message}`, {
+      cause: error,
+    });
+  }
+}
+
+async function requestAuxiliary(remote: Remote, pool: IpamRecord): Promise<void> {
+  for (const address of Object.values(pool.auxiliary ?? {})) {
+    await requestAddress(remote, pool, address, {});
+  }
+}
+
+async function requestAddress(
+  remote: Remote,
+  { poolId = "", subnet }: IpamRecord,
+  wished: string,
+  Options: Readonly<Record<string, string>>,
+): Promise<{ readonly address: string; readonly held: HeldAddress }> {
+  const body = { PoolID: poolId, Address: wished, Options };
+  const text = textIn(await remote.call("RequestAddress", body), "Address");
+  const prefix = parsePrefix(text);
+  const pool = parsePrefix(subnet);
+  const address = canonicalAddress(bare(text));
+  if (prefix === undefined || address === undefined || pool?.family !== prefix.family) {
+    throw new EngineError(
+      "internal",
+      `the plugin ${remote.name} gave no usable address: "${text}"`,
+    );
+  }
+  return {
+    address: `${address}/${prefix.length}`,
+    held: { driver: remote.name, poolId, address },
+  };
+}
+
+/** Nothing of it is left, as far as the plug-in is there to hear of it. */
+export async function releasePools(state: NetworkState, record: NetworkRecord): Promise<void> {
+  if (!hasRemoteIpam(record)) return;
+  const remote = remoteOf(state, record.ipamDriver, "IpamDriver");
+  for (const { poolId, gateway, auxiliary } of record.ipam) {
+    if (poolId === undefined) continue;
+    for (const address of [...Object.values(auxiliary ?? {}), gateway]) {
+      if (address === undefined) continue;
+      await callQuietly(state, remote, "ReleaseAddress", { PoolID: poolId, Address: address });
+    }
+    await callQuietly(state, remote, "ReleasePool", { PoolID: poolId });
+  }
+}
+
+/** Addresses of an endpoint, of each family that the network has; undefined = not a plug-in's to give. */
+export async function requestAddresses(
+  state: NetworkState,
+  record: NetworkRecord,
+  settings: EndpointSettings,
+): Promise<Given | undefined> {
+  if (!hasRemoteIpam(record) || record.configOnly === true) return undefined;
+  const remote = remoteOf(state, record.ipamDriver, "IpamDriver");
+  const mac = await macFor(remote, settings, state.options.random);
+  const options: Readonly<Record<string, string>> = mac === undefined ? {} : { [MAC_ADDRESS]: mac };
+  const held: HeldAddress[] = [];
+  const request = async (six: boolean) => {
+    const { IPv4Address = "", IPv6Address = "" } = settings.IPAMConfig ?? {};
+    const pools = record.ipam.filter(({ subnet }) => subnet.includes(":") === six);
+    if (pools.length === 0) return undefined;
+    const given = await fromPools(remote, pools, six ? IPv6Address : IPv4Address, options);
+    held.push(given.held);
+    return given.address;
+  };
+  try {
+    const ipv4 = await request(false);
+    const ipv6 = await request(true);
+    return {
+      ...(ipv4 === undefined ? {} : { ipv4 }),
+      ...(ipv6 === undefined ? {} : { ipv6 }),
+      ...(mac === undefined ? {} : { mac }),
+      held,
+    };
+  } catch (error) {
+    await releaseHeld(state, [{ held }]);
+    throw error;
+  }
+}
+
+/** Some plug-ins give an address to a MAC address, and say so. */
+async function macFor(
+  remote: Remote,
+  { MacAddress = "" }: EndpointSettings,
+  random: Random,
+): Promise<string | undefined> {
+  const { RequiresMACAddress } = await remote
+    .call("GetCapabilities", {})
+    .catch((error: unknown) => {
+      // Plug-ins from before capabilities have none.
+      if (EngineError.from(error).code === "unimplemented") return { RequiresMACAddress: false };
+      throw error;
+    });
+  if (MacAddress !== "") return MacAddress.toLowerCase();
+  if (RequiresMACAddress !== true) return undefined;
+  return `02:42:${newHexId(random, 4).match(/../g)?.join(":") ?? ""}`;
+}
+
+/** The pool that the wished address is of, else the first that has one left. */
+async function fromPools(
+  remote: Remote,
+  pools: readonly IpamRecord[],
+  wished: string,
+  options: Readonly<Record<string, string>>,
+) {
+  const ip = wished === "" ? undefined : parseIp(wished);
+  const fitting = pools.filter(({ subnet }) => {
+    const prefix = parsePrefix(subnet);
+    return ip === undefined || (prefix !== undefined && prefixContains(prefix, ip));
+  });
+  let last: unknown = new EngineError(
+    "invalid-argument",
+    `invalid endpoint settings:\nno configured subnet contains IP address ${wished}`,
+  );
+  for (const pool of fitting) {
+    try {
+      return await requestAddress(remote, pool, wished, options);
+    } catch (error) {
+      last = error;
+    }
+  }
+  throw last;
+}
+
+export async function releaseHeld(
+  state: NetworkState,
+  holders: readonly Pick<EndpointRecord, "held">[],
+): Promise<void> {
+  for (const { driver, poolId, address } of holders.flatMap(({ held }) => held ?? [])) {
+    const remote = remoteOf(state, driver, "IpamDriver");
+    await callQuietly(state, remote, "ReleaseAddress", { PoolID: poolId, Address: address });
+  }
+}
+
+function bare(address: string): string {
+  return address.split("/")[0] ?? address;
+}
