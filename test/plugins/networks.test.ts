@@ -1,0 +1,320 @@
+/** Networks and addresses of a plug-in, a process of its own in the place where Docker looks for it. */
+
+import { type ChildProcess, execFileSync, spawn } from "node:child_process";
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { DOCKERS, EngineProcess } from "../engine/engine-process.ts";
+
+const PLUGIN = fileURLToPath(new URL("network-plugin.mjs", import.meta.url));
+const IMAGE_SCRIPT = fileURLToPath(new URL("../../tools/demo-image/make.sh", import.meta.url));
+const SOCKETS = "/run/docker/plugins";
+const NAME = `skep-net-${process.pid}`;
+/** Begins the names of all interfaces that the plug-in makes. */
+const TAG = `t${process.pid % 100_000}`;
+
+let engine: EngineProcess;
+let folder: string;
+let plugin: ChildProcess | undefined;
+const extra: ChildProcess[] = [];
+
+async function spawnPlugin(name: string, ...more: readonly string[]): Promise<ChildProcess> {
+  const socket = join(SOCKETS, `${name}.sock`);
+  rmSync(socket, { force: true });
+  const child = spawn(process.execPath, [PLUGIN, socket, folder, TAG, ...more], {
+    stdio: ["ignore", "pipe", "inherit"],
+  });
+  await new Promise((resolve) => child.stdout?.once("data", resolve));
+  return child;
+}
+
+async function startPlugin(): Promise<void> {
+  plugin = await spawnPlugin(NAME);
+}
+
+async function stopPlugin(child = plugin): Promise<void> {
+  if (child === undefined) return;
+  const ended = new Promise((resolve) => child.once("exit", resolve));
+  child.kill();
+  await ended;
+  if (child === plugin) plugin = undefined;
+}
+
+/** What the plug-in holds: nothing, when everything was given back. */
+function held() {
+  const path = join(folder, "state");
+  const text = existsSync(path) ? readFileSync(path, "utf8") : "{}";
+  const { networks = {}, endpoints = {}, pools = {} } = JSON.parse(text) as Record<string, object>;
+  const count = (what: object) => Object.keys(what).length;
+  return { networks: count(networks), endpoints: count(endpoints), pools: count(pools) };
+}
+
+interface Call {
+  readonly method: string;
+  readonly body?: Readonly<Record<string, unknown>>;
+}
+
+/** The plug-in's calls since the last time this was asked. */
+function calls(): readonly Call[] {
+  const path = join(folder, "calls");
+  const lines = existsSync(path) ? readFileSync(path, "utf8").trim().split("\n") : [];
+  rmSync(path, { force: true });
+  return lines.filter((line) => line !== "").map((line) => JSON.parse(line) as Call);
+}
+
+const methods = (all: readonly Call[]) =>
+  all.map(({ method }) => method.replace("NetworkDriver.", "").replace("IpamDriver", "Ipam"));
+
+const NOTHING = { networks: 0, endpoints: 0, pools: 0 };
+
+beforeAll(async () => {
+  folder = mkdtempSync(join(tmpdir(), "skep-plugin-"));
+  mkdirSync(SOCKETS, { recursive: true });
+  engine = new EngineProcess();
+  await startPlugin();
+  await engine.start(["--bridge=none"]);
+  const archive = join(engine.folder, "web.tar");
+  writeFileSync(archive, execFileSync("bash", [IMAGE_SCRIPT], { maxBuffer: 64 * 1024 * 1024 }));
+  expect(await engine.skep("import", archive, "web:demo")).toMatchObject({ code: 0 });
+});
+
+afterAll(async () => {
+  const left = (await engine.skep("ps", "-aq")).stdout.trim().split("\n");
+  await engine.skep("rm", "-f", ...left.filter((id) => id !== ""));
+  await engine.skep("network", "prune", "-f");
+  await engine.destroy();
+  await stopPlugin();
+  for (const child of extra) await stopPlugin(child);
+  for (const name of [NAME, `${NAME}-global`])
+    rmSync(join(SOCKETS, `${name}.sock`), { force: true });
+  const links = JSON.parse(execFileSync("ip", ["-json", "link"]).toString()) as {
+    ifname: string;
+  }[];
+  for (const { ifname } of links) {
+    if (!new RegExp(`^${TAG}[hc]?\\d+$`).test(ifname)) continue;
+    try {
+      execFileSync("ip", ["link", "del", ifname], { stdio: "ignore" });
+    } catch {
+      // Its other end went before it.
+    }
+  }
+  rmSync(folder, { recursive: true, force: true });
+});
+
+describe.each(DOCKERS)("%s", (docker) => {
+  const run = (...args: string[]) => engine.run(docker, args);
+  const ok = async (...args: string[]) => {
+    const finished = await run(...args);
+    expect(finished, finished.stderr).toMatchObject({ code: 0 });
+    return finished.stdout;
+  };
+
+  test("a network of a plug-in: its containers reach each other, by name as well", async () => {
+    calls();
+    await ok("network", "create", "-d", NAME, "--subnet", "10.230.7.0/24", "-o", "a=b", "far");
+    const [capabilities, create] = calls();
+    expect(capabilities?.method).toBe("NetworkDriver.GetCapabilities");
+    expect(create).toMatchObject({
+      method: "NetworkDriver.CreateNetwork",
+      body: {
+        Options: { "com.docker.network.generic": { a: "b" } },
+        IPv4Data: [
+          { AddressSpace: "LocalDefault", Pool: "10.230.7.0/24", Gateway: "10.230.7.1/24" },
+        ],
+        IPv6Data: [],
+      },
+    });
+    const format = "{{.Driver}} {{.Scope}} {{(index .IPAM.Config 0).Subnet}}";
+    expect(await ok("network", "inspect", "-f", format, "far")).toBe(
+      `${NAME} local 10.230.7.0/24\n`,
+    );
+    const detached = ["run", "-d", "--network", "far"];
+    await ok(
+      ...detached,
+      "--name",
+      "one",
+      "--ip",
+      "10.230.7.50",
+      "-p",
+      "18080:80",
+      "web:demo",
+      "serve",
+    );
+    expect(methods(calls())).toEqual(["CreateEndpoint", "Join", "ProgramExternalConnectivity"]);
+    await ok(
+      ...detached,
+      "--name",
+      "two",
+      "--mac-address",
+      "02:00:00:00:00:77",
+      "web:demo",
+      "serve",
+    );
+    expect(await ok("exec", "two", "wget", "-qO-", "http://one/cgi-bin/index.cgi")).toContain(
+      "address 10.230.7.50/24",
+    );
+    expect(await ok("exec", "one", "ip", "route")).toMatch(/default via 10.230.7.1 dev plug0/);
+    expect(await ok("exec", "one", "ip", "route")).toMatch(/10.232.0.0\/16 dev plug0 scope link/);
+    const endpoint = (field: string) => `{{range .NetworkSettings.Networks}}{{.${field}}}{{end}}`;
+    const mac = (await ok("inspect", "-f", endpoint("MacAddress"), "one")).trim();
+    expect(mac).toMatch(/^02:99:/);
+    expect(await ok("exec", "one", "ip", "link", "show", "plug0")).toContain(mac);
+    expect(await ok("exec", "two", "ip", "link", "show", "plug0")).toContain("02:00:00:00:00:77");
+    expect(await ok("inspect", "-f", endpoint("Gateway"), "one")).toBe("10.230.7.1\n");
+    const busy = await run("network", "rm", "far");
+    expect(busy.stderr).toContain("has active endpoints");
+    calls();
+    await ok("rm", "-f", "one");
+    expect(methods(calls())).toEqual(["RevokeExternalConnectivity", "Leave", "DeleteEndpoint"]);
+    await ok("rm", "-f", "two");
+    await ok("network", "rm", "far");
+    expect(held()).toEqual(NOTHING);
+  });
+
+  test("connected and disconnected while it runs; the interface goes back to the plug-in", async () => {
+    await ok("network", "create", "--subnet", "10.230.6.0/24", "near");
+    await ok("network", "create", "-d", NAME, "--subnet", "10.230.8.0/24", "beside");
+    await ok("run", "-d", "--name", "both", "--network", "near", "web:demo", "serve");
+    await ok("network", "connect", "beside", "both");
+    expect(await ok("exec", "both", "ip", "-4", "addr", "show", "plug0")).toContain(
+      "10.230.8.2/24",
+    );
+    await ok("network", "disconnect", "beside", "both");
+    expect((await run("exec", "both", "ip", "link", "show", "plug0")).code).not.toBe(0);
+    expect(await ok("exec", "both", "ip", "route")).toMatch(/default via 10.230.6.1/);
+    expect(held()).toMatchObject({ endpoints: 0 });
+    await ok("rm", "-f", "both");
+    await ok("network", "rm", "near", "beside");
+    expect(held()).toEqual(NOTHING);
+  });
+
+  test("addresses from a plug-in, for its own network and for a bridge", async () => {
+    for (const [name, driver] of [
+      ["remote", NAME],
+      ["ours", "bridge"],
+    ] as const) {
+      await ok("network", "create", "-d", driver, "--ipam-driver", NAME, name);
+      const gateway = await ok(
+        "network",
+        "inspect",
+        "-f",
+        "{{(index .IPAM.Config 0).Gateway}}",
+        name,
+      );
+      expect(gateway).toMatch(/^10\.231\.\d+\.254\n$/);
+      const route = await ok("run", "--rm", "--network", name, "web:demo", "ip", "addr");
+      expect(route).toMatch(/inet 10\.231\.\d+\.100\/24/);
+      await ok("network", "rm", name);
+    }
+    expect(held()).toEqual(NOTHING);
+    const released = calls().filter(({ method }) => method === "IpamDriver.ReleaseAddress");
+    expect(released).toHaveLength(4);
+  });
+
+  test("what the plug-in refuses is said in its words, and leaves nothing", async () => {
+    const create = (...more: string[]) => run("network", "create", ...more, "never");
+    const refused = await create("-d", NAME, "--ipam-driver", NAME, "-o", "refuse=not today");
+    expect(refused.stderr).toContain("Error response from daemon: remote: not today");
+    const full = await create("-d", NAME, "--ipam-driver", NAME, "--ipam-opt", "refuse=no pool");
+    expect(full.stderr).toContain("Error response from daemon: remote: no pool");
+    const nobody = await create("-d", "nosuch");
+    expect(nobody.stderr).toContain('plugin "nosuch" not found');
+    expect((await create("--ipam-driver", "nosuch")).stderr).toContain('plugin "nosuch" not found');
+    expect(await ok("network", "ls", "-q", "-f", "name=never")).toBe("");
+    expect(held()).toEqual(NOTHING);
+  });
+
+  test.each([
+    ["CreateEndpoint", "failed to create endpoint fails on network bad: remote: no port is free"],
+    ["Join", "remote: the cable is cut"],
+  ])("a container that fails in %s has nothing", async (method, message) => {
+    await ok(
+      "network",
+      "create",
+      "-d",
+      NAME,
+      "--ipam-driver",
+      NAME,
+      "-o",
+      `broken=${method}`,
+      "bad",
+    );
+    const failed = await run("run", "--name", "fails", "--network", "bad", "web:demo", "true");
+    expect(failed.code).not.toBe(0);
+    expect(failed.stderr).toContain(message);
+    await ok("rm", "-f", "fails");
+    await ok("network", "rm", "bad");
+    expect(held()).toEqual(NOTHING);
+  });
+});
+
+test("without an address of ours, the plug-in gives one; without a gateway there is none", async () => {
+  const words = ["-d", NAME, "--ipam-driver", "null", "-o", "own=10.233.0."];
+  expect(await engine.skep("network", "create", ...words, "own")).toMatchObject({ code: 0 });
+  const shown = await engine.skep("run", "--rm", "--network", "own", "web:demo", "ip", "addr");
+  expect(shown.stdout).toMatch(/inet 10\.233\.0\.\d+\/24/);
+  expect(await engine.skep("network", "rm", "own")).toMatchObject({ code: 0 });
+  expect(held()).toEqual(NOTHING);
+});
+
+test("a plug-in for whole swarms is refused; the node tells of its drivers", async () => {
+  extra.push(await spawnPlugin(`${NAME}-global`, "global"));
+  const refused = await engine.skep("network", "create", "-d", `${NAME}-global`, "wide");
+  expect(refused.stderr).toContain("scope global");
+  const info = JSON.parse((await engine.http("GET", "/info")).text) as {
+    readonly Plugins: { readonly Network: readonly string[] };
+  };
+  expect(info.Plugins.Network).toEqual(expect.arrayContaining(["bridge", "overlay", NAME]));
+});
+
+test("a killed engine keeps what runs, and gives back what does not", async () => {
+  await engine.skep("network", "create", "-d", NAME, "--subnet", "10.230.9.0/24", "lasting");
+  const detached = ["run", "-d", "--network", "lasting"];
+  expect(await engine.skep(...detached, "--name", "stays", "web:demo", "serve")).toMatchObject({
+    code: 0,
+  });
+  expect(await engine.skep(...detached, "--name", "goes", "web:demo", "serve")).toMatchObject({
+    code: 0,
+  });
+  const pid = (await engine.skep("inspect", "-f", "{{.State.Pid}}", "goes")).stdout.trim();
+  await engine.end("SIGKILL");
+  process.kill(Number(pid), "SIGKILL");
+  await engine.start(["--bridge=none"]);
+  expect(held()).toEqual({ networks: 1, endpoints: 1, pools: 0 });
+  const shown = await engine.skep("exec", "stays", "ip", "addr", "show", "plug0");
+  expect(shown.stdout).toContain("10.230.9.2/24");
+  expect(await engine.skep("start", "goes")).toMatchObject({ code: 0 });
+  const asked = ["wget", "-qO-", "http://stays/cgi-bin/index.cgi"];
+  expect((await engine.skep("exec", "goes", ...asked)).stdout).toContain("address 10.230.9.2/24");
+});
+
+test("a network that the engine died over is given up at its next start", async () => {
+  await engine.end("SIGKILL");
+  const id = "ab".repeat(32);
+  const networks = join(engine.folder, "d/networks");
+  const lasting = execFileSync("grep", ["-l", '"name":"lasting"', "-r", networks])
+    .toString()
+    .trim();
+  const record = JSON.parse(readFileSync(lasting, "utf8")) as object;
+  const half = { ...record, id, name: "half", unfinished: true };
+  writeFileSync(join(networks, `${id}.json`), JSON.stringify(half));
+  calls();
+  await engine.start(["--bridge=none"]);
+  const about = calls().filter(({ body }) => body?.["NetworkID"] === id);
+  expect(methods(about)).toEqual(["DeleteNetwork"]);
+  expect((await engine.skep("network", "ls", "-q", "-f", "name=half")).stdout).toBe("");
+});
+
+test("a plug-in that is gone holds up no container; its network waits for it", async () => {
+  await stopPlugin();
+  rmSync(join(SOCKETS, `${NAME}.sock`), { force: true });
+  expect(await engine.skep("rm", "-f", "stays", "goes")).toMatchObject({ code: 0 });
+  await engine.logged(/was not heard to let go/);
+  const refused = await engine.skep("network", "rm", "lasting");
+  expect(refused.stderr).toContain(`failed deleting Network: plugin "${NAME}" not found`);
+  await startPlugin();
+  expect(await engine.skep("network", "rm", "lasting")).toMatchObject({ code: 0 });
+  expect(held()).toMatchObject({ networks: 0 });
+});
