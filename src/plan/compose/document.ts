@@ -1,8 +1,9 @@
 /**
- * YAML text → plain values with the line of each. The dialect is that of docker's CLI: YAML 1.1
- * scalars (`yes` is a boolean, `0440` is octal) but no base-60 numbers, so that `22:22` stays a
- * string, and no timestamps; `<<` merges; keys are strings. Aliases are counted, because a small file
- * can otherwise unfold to any size.
+ * YAML text → plain values with the line of each. The dialect is that of docker's CLI since 23: YAML
+ * 1.1's numbers (`0440` is octal) without base 60, so that `22:22` stays a string; `yes` and `on` are
+ * strings (`interpolate.ts` makes booleans of them where booleans are asked for); times are strings;
+ * `<<` merges; keys are strings. Aliases are counted, because a small file can otherwise unfold to any
+ * size.
  */
 
 import {
@@ -14,6 +15,7 @@ import {
   LineCounter,
   type Node,
   parseDocument,
+  type Tags,
   type YAMLMap,
 } from "yaml";
 import { type Path, Refusal } from "./refusal.ts";
@@ -66,15 +68,7 @@ export function readDocument(
     lineCounter,
     prettyErrors: false,
     logLevel: "error",
-    customTags: (tags) =>
-      tags.filter(
-        (tag) =>
-          typeof tag === "string" ||
-          !(
-            ("format" in tag && tag.format === "TIME") ||
-            tag.tag === "tag:yaml.org,2002:timestamp"
-          ),
-      ),
+    customTags: (tags) => [...tags.filter((tag) => !isForeignTag(tag)), "bool", "intOct"],
   });
   const lineOf = (node: Node | null | undefined) =>
     node?.range ? lineCounter.linePos(node.range[0]).line : undefined;
@@ -88,6 +82,17 @@ export function readDocument(
   const root = reader.read(document.contents, [], 0);
   if (!isMapping(root)) throw new Refusal("top-level object must be a mapping", []);
   return { root, lines: reader.lines };
+}
+
+/** Tags of YAML 1.1 that docker's parser has not: base 60, times, and words as booleans. */
+function isForeignTag(tag: Tags[number]): boolean {
+  if (typeof tag === "string") return false;
+  const { format } = tag as { readonly format?: string };
+  return (
+    format === "TIME" ||
+    tag.tag === "tag:yaml.org,2002:timestamp" ||
+    tag.tag === "tag:yaml.org,2002:bool"
+  );
 }
 
 class Reader {

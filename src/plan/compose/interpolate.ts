@@ -165,7 +165,7 @@ function replace(text: string, path: Path, pattern: string, lookup: Lookup): Val
     throw new Refusal(`error while interpolating ${shown}: ${thrown.message}`, path);
   }
   const cast = CASTS.get(pattern);
-  // A string without variables is cast as well: `replicas: "2"` is a number.
+  // Without a variable as well, where docker refuses: `tty: on` and `replicas: "2"` mean one thing only.
   if (cast === undefined) return out;
   const value = castTo(cast, out);
   if (typeof value === "object") {

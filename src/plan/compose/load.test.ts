@@ -80,6 +80,11 @@ describe("YAML", () => {
     expect(made["secrets"]).toEqual([{ source: "s", mode: 0o440 }]);
   });
 
+  it("has words that are booleans only where one is asked for", () => {
+    const made = service([web("tty: on", "environment: {ON: yes, B: y}")]);
+    expect(made).toMatchObject({ tty: true, environment: { ON: "yes", B: "y" } });
+  });
+
   it("has anchors and merge keys, the own key over the merged one", () => {
     const text = `x-base: &base {image: a, hostname: h}\nservices:\n  web:\n    <<: *base\n    image: b\n`;
     expect(service([text])).toMatchObject({ image: "b", hostname: "h" });
