@@ -19,7 +19,7 @@ export const IMPORTS: Readonly<Record<string, readonly string[]>> = {
   agent: ["base", "wire", "model", "platform"],
   manager: ["base", "wire", "model", "raft", "store", "plan", "pki", "platform"],
   api: ["base", "wire", "model", "platform", "engine", "manager", "agent"],
-  cli: ["base", "wire", "model", "platform"],
+  cli: ["base", "wire", "model", "plan", "platform"],
   daemon: [
     "base",
     "wire",

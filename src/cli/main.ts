@@ -45,6 +45,10 @@ const NOUNS: Readonly<Record<string, { readonly load: Loader; readonly summary: 
     load: async () => (await import("./service/index.ts")).COMMANDS,
     summary: "Manage swarm services",
   },
+  stack: {
+    load: async () => (await import("./stack/index.ts")).COMMANDS,
+    summary: "Manage stacks of services, from Compose files",
+  },
   lab: {
     load: async () => (await import("./lab/index.ts")).COMMANDS,
     summary: "A whole cluster on this machine, for trying and testing",

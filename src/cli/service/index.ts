@@ -6,17 +6,16 @@ import {
   type CommandContext,
   FILTER_FLAG,
   FORMAT_FLAG,
-  filtersQuery,
   forEachArg,
   NO_TRUNC_FLAG,
   QUIET_FLAG,
 } from "../command.ts";
 import { copyLogs, LOG_FLAGS, logQuery } from "../container/logs.ts";
 import { inspectAll } from "../inspect.ts";
-import { formatListing } from "../output/table.ts";
 import type { ServiceObject, ServiceSpecJson } from "../swarm/types.ts";
+import { findServices, printServices } from "./list.ts";
 import { waitConverged } from "./progress.ts";
-import { listTasks, shownImage } from "./ps.ts";
+import { listTasks } from "./ps.ts";
 import { CREATE_FLAGS, createSpec, UPDATE_FLAGS, updateSpec } from "./spec-flags.ts";
 
 async function create(context: CommandContext): Promise<number> {
@@ -29,50 +28,6 @@ async function create(context: CommandContext): Promise<number> {
   for (const warning of Warnings ?? []) stderr.write(`${warning}\n`);
   stdout.write(`${ID}\n`);
   if (!flags.bool("detach") && !flags.bool("quiet")) await waitConverged(context, ID);
-  return 0;
-}
-
-function modeName(spec: ServiceSpecJson): string {
-  if (spec.Mode.Global !== undefined) return "global";
-  if (spec.Mode.ReplicatedJob !== undefined) return "replicated job";
-  return spec.Mode.GlobalJob === undefined ? "replicated" : "global job";
-}
-
-async function list({ client, flags, stdout }: CommandContext): Promise<number> {
-  const services = await client.get<readonly ServiceObject[]>("/services", {
-    status: "true",
-    filters: filtersQuery(flags.list("filter")),
-  });
-  const rows = services
-    .map((service) => ({
-      ID: service.ID.slice(0, 12),
-      Name: service.Spec.Name,
-      Mode: modeName(service.Spec),
-      Replicas: `${service.ServiceStatus?.RunningTasks ?? 0}/${service.ServiceStatus?.DesiredTasks ?? 0}`,
-      Image: shownImage(service.Spec.TaskTemplate.ContainerSpec.Image, false),
-      Ports: (service.Endpoint?.Ports ?? [])
-        .map((port) => `*:${port.PublishedPort ?? 0}->${port.TargetPort}/${port.Protocol ?? "tcp"}`)
-        .join(", "),
-    }))
-    .sort((a, b) => a.Name.localeCompare(b.Name, "en", { numeric: true }));
-  stdout.write(
-    formatListing(
-      {
-        table: "{{.ID}}\t{{.Name}}\t{{.Mode}}\t{{.Replicas}}\t{{.Image}}\t{{.Ports}}",
-        headings: {
-          ID: "ID",
-          Name: "NAME",
-          Mode: "MODE",
-          Replicas: "REPLICAS",
-          Image: "IMAGE",
-          Ports: "PORTS",
-        },
-        rows,
-        quietField: "ID",
-      },
-      { format: flags.string("format"), quiet: flags.bool("quiet") },
-    ),
-  );
   return 0;
 }
 
@@ -188,7 +143,10 @@ export const COMMANDS: readonly Command[] = [
     flags: [FILTER_FLAG, FORMAT_FLAG, QUIET_FLAG],
     minArgs: 0,
     maxArgs: 0,
-    run: list,
+    run: async (context) => {
+      const services = await findServices(context, []);
+      return printServices(context, services);
+    },
   },
   {
     path: ["service", "ps"],

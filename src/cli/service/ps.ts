@@ -28,8 +28,11 @@ export async function listTasks(
     client.get<readonly ServiceObject[]>("/services"),
     client.get<readonly NodeObject[]>("/nodes"),
   ]);
-  const serviceNames = new Map(services.map(({ ID, Spec }) => [ID, Spec.Name]));
-  const nodeNames = new Map(nodes.map(({ ID, Description }) => [ID, Description.Hostname]));
+  const plainIds = flags.bool("no-resolve");
+  const serviceNames = new Map(plainIds ? [] : services.map(({ ID, Spec }) => [ID, Spec.Name]));
+  const nodeNames = new Map(
+    plainIds ? [] : nodes.map(({ ID, Description }) => [ID, Description.Hostname]),
+  );
   const full = flags.bool("no-trunc");
   const rows: Row[] = [];
   let previous = "";

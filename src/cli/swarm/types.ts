@@ -63,6 +63,9 @@ export interface ServiceSpecJson {
   readonly TaskTemplate: {
     readonly ContainerSpec: Json & { readonly Image: string; readonly TTY?: boolean };
     readonly ForceUpdate?: number;
+    readonly Placement?: Json & {
+      readonly Platforms?: readonly { readonly Architecture?: string; readonly OS?: string }[];
+    };
     readonly [field: string]: unknown;
   };
   readonly UpdateConfig?: Json & { readonly Monitor?: number };

@@ -1,0 +1,91 @@
+/** Compose files and what they name, from disk and standard input. */
+
+import { readFile } from "node:fs/promises";
+import { homedir } from "node:os";
+import { dirname, resolve } from "node:path";
+import { EngineError } from "#base/error.ts";
+import type { Result } from "#base/result.ts";
+import {
+  type ComposeProject,
+  type ComposeSource,
+  type ComposeSurroundings,
+  mergeCompose,
+  readCompose,
+} from "#plan/compose/load.ts";
+import { payloadFiles, planStack } from "#plan/compose/plan.ts";
+import { type ComposeError, describeError } from "#plan/compose/refusal.ts";
+import type { StackPlan } from "#plan/compose/stack.ts";
+import type { CommandContext } from "../command.ts";
+import { readAll } from "../http.ts";
+import type { FlagSpec } from "../pflag.ts";
+
+export const COMPOSE_FILE_FLAG: FlagSpec = {
+  name: "compose-file",
+  short: "c",
+  kind: "list",
+  valueName: "strings",
+  usage: 'Compose file to read, or "-" for standard input; several are merged in order',
+};
+
+/** Reads, interpolates, checks and merges what `--compose-file` names. */
+export async function loadProject(context: CommandContext): Promise<ComposeProject> {
+  const names = context.flags.list("compose-file").flatMap((value) => value.split(","));
+  const [first] = names;
+  if (first === undefined) {
+    throw new EngineError("invalid-argument", "specify a Compose file (with --compose-file)");
+  }
+  const sources: ComposeSource[] = [];
+  for (const name of names) {
+    const text = name === "-" ? await readAll(context.stdin) : await contents(name, "utf8");
+    sources.push({ name: name === "-" ? "<stdin>" : name, text });
+  }
+  const around: ComposeSurroundings = {
+    places: {
+      workingDir: first === "-" ? process.cwd() : dirname(resolve(first)),
+      home: context.env.HOME ?? homedir(),
+    },
+    lookup: (name) => context.env[name],
+    interpolate: !context.flags.bool("skip-interpolation"),
+  };
+  const read = valueOf(readCompose(sources, around));
+  const envFiles = await readFiles(read.envFiles, "utf8");
+  return valueOf(mergeCompose(read, around, envFiles));
+}
+
+/** The stack's objects, with what its secrets and configs hold. */
+export async function planProject(project: ComposeProject, name: string): Promise<StackPlan> {
+  const payloads = await readFiles(payloadFiles(project), "base64");
+  return valueOf(planStack(project, name, payloads));
+}
+
+/** Says what has no effect, as docker does: on standard error, before anything is done. */
+export function tell({ stderr }: CommandContext, { warnings, notices }: ComposeProject): void {
+  for (const warning of warnings) stderr.write(`WARNING: ${warning}\n`);
+  for (const notice of notices) stderr.write(`${notice}\n\n`);
+}
+
+function valueOf<T>(result: Result<T, ComposeError>): T {
+  if (result.ok) return result.value;
+  throw new EngineError("invalid-argument", describeError(result.error));
+}
+
+async function readFiles(
+  names: readonly string[],
+  encoding: BufferEncoding,
+): Promise<ReadonlyMap<string, string>> {
+  const found = new Map<string, string>();
+  for (const name of names) found.set(name, await contents(name, encoding));
+  return found;
+}
+
+async function contents(name: string, encoding: BufferEncoding): Promise<string> {
+  try {
+    return await readFile(name, encoding);
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException;
+    if (code === "ENOENT") {
+      throw new EngineError("not-found", `open ${name}: no such file or directory`);
+    }
+    throw error;
+  }
+}
