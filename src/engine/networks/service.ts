@@ -248,8 +248,7 @@ class LocalNetworks implements NetworkStore {
         const { record, endpoints } = network;
         if (PREDEFINED.includes(record.name) || endpoints.size > 0 || record.configOnly) continue;
         if (more?.keep.has(record.name) || !wanted(record.created, record.labels)) continue;
-        await this.#remove(network);
-        deleted.push(record.name);
+        if (await this.#removeIfItGoes(network)) deleted.push(record.name);
       }
       for (const network of more?.others ?? []) {
         const { Name, Created, Labels } = network;
@@ -378,6 +377,17 @@ class LocalNetworks implements NetworkStore {
     const { wiring } = this.#state;
     const link = (await wiring.links()).find(({ ifname }) => ifname === record.bridge);
     if (link !== undefined && wiring.isOurs(link)) await wiring.removeLinks([record.bridge]);
+  }
+
+  /** One whose plug-in is away must not keep a prune from the others. */
+  async #removeIfItGoes(network: LocalNetwork): Promise<boolean> {
+    try {
+      await this.#remove(network);
+      return true;
+    } catch (error) {
+      this.#state.log.warn("a network is not pruned", { network: network.record.name, error });
+      return false;
+    }
   }
 
   /** Who keeps a network from being removed. */
