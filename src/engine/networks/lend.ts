@@ -6,9 +6,10 @@
 import { messageOf } from "#base/error.ts";
 import type { EndpointSettings } from "#wire/docker/networks.ts";
 import type { EndpointOwner } from "./endpoint-plan.ts";
+import { LocalNetwork } from "./network.ts";
 import type { EndpointRecord } from "./records.ts";
 import { type Given, releaseHeld, requestAddresses } from "./remote-ipam.ts";
-import { findHosted, findLocal, type NetworkState, notFound } from "./state.ts";
+import { findHosted, findLocal, findOrNone, type NetworkState, notFound } from "./state.ts";
 
 export interface Loan {
   /** Names the loan to the managers. */
@@ -44,11 +45,11 @@ export async function borrow(
   reference: string,
   settings: EndpointSettings,
 ): Promise<Borrowed> {
-  const local = findLocal(state, settings.NetworkID ?? reference) ?? findLocal(state, reference);
-  if (local !== undefined) {
-    return { settings, given: await requestAddresses(state, local.record, settings) };
+  if (isGiven(settings) || findLocal(state, reference) !== undefined) {
+    const network = findOrNone(state, reference, settings.NetworkID);
+    if (!(network instanceof LocalNetwork)) return { settings };
+    return { settings, given: await requestAddresses(state, network.record, settings) };
   }
-  if (isGiven(settings)) return { settings };
   const { lender } = state;
   if (lender === undefined || !lender.isActive()) {
     // Hosted by somebody who is no swarm of ours: the address is theirs to bring.

@@ -221,9 +221,9 @@ export async function reconcileContainers(
   state: NetworkState,
   running: ReadonlyMap<string, NetworkSandbox>,
 ): Promise<void> {
-  for (const containerId of state.attachments.keys()) {
-    if (!running.has(containerId)) await detachContainer(state, containerId);
-  }
+  // Side by side: a plug-in that is gone may be waited for with each.
+  const gone = [...state.attachments.keys()].filter((containerId) => !running.has(containerId));
+  await Promise.all(gone.map((containerId) => detachContainer(state, containerId)));
   const links = new Map((await state.wiring.links()).map((link) => [link.ifname, link]));
   // A parent of our own making is no container's.
   const held = new Set([...state.networks.values()].map(({ record }) => record.bridge));
