@@ -3,7 +3,7 @@
 // endpoint a veth pair with one end on it. What it knows lies in FOLDER/state; every call is appended
 // to FOLDER/calls as one JSON line. It prints "ready" when it listens. Options of a network: `refuse`
 // (CreateNetwork fails with that text), `broken=CreateEndpoint|Join` (that method fails), `own`
-// (the plug-in chooses the address). Its pools are 10.231.N.0/24.
+// (the plug-in chooses the address), `stuck=METHOD` (done, but never answered; prints "stuck"). Its pools are 10.231.N.0/24.
 import { execFileSync } from "node:child_process";
 import { appendFileSync, existsSync, readFileSync, writeFileSync } from "node:fs";
 import { createServer } from "node:http";
@@ -131,7 +131,13 @@ createServer(async (request, response) => {
   appendFileSync(join(folder, "calls"), `${JSON.stringify({ method, body })}\n`);
   let [status, said] = [200, undefined];
   try {
+    const options =
+      body?.Options?.["com.docker.network.generic"] ?? known.networks[body?.NetworkID]?.options;
     said = answer(method, body);
+    if (method === `NetworkDriver.${options?.stuck}`) {
+      process.stdout.write("stuck\n");
+      return;
+    }
     if (said === undefined) [status, said] = [404, "404 page not found"];
   } catch (error) {
     [status, said] = [500, { Err: `the plug-in failed: ${error.message}` }];

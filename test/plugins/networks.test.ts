@@ -42,6 +42,15 @@ async function stopPlugin(child = plugin): Promise<void> {
   if (child === plugin) plugin = undefined;
 }
 
+/** A command during which the plug-in does not answer, and the engine dies. */
+async function killedWhileStuck(...args: readonly string[]): Promise<void> {
+  const stuck = new Promise((resolve) => plugin?.stdout?.once("data", resolve));
+  const command = engine.skep(...args);
+  await stuck;
+  await engine.end("SIGKILL");
+  expect(await command).not.toMatchObject({ code: 0 });
+}
+
 /** What the plug-in holds: nothing, when everything was given back. */
 function held() {
   const path = join(folder, "state");
@@ -65,7 +74,9 @@ function calls(): readonly Call[] {
 }
 
 const methods = (all: readonly Call[]) =>
-  all.map(({ method }) => method.replace("NetworkDriver.", "").replace("IpamDriver", "Ipam"));
+  all
+    .map(({ method }) => method.replace("NetworkDriver.", "").replace("IpamDriver", "Ipam"))
+    .filter((method) => method !== "Plugin.Activate");
 
 const NOTHING = { networks: 0, endpoints: 0, pools: 0 };
 
@@ -291,20 +302,28 @@ test("a killed engine keeps what runs, and gives back what does not", async () =
 });
 
 test("a network that the engine died over is given up at its next start", async () => {
-  await engine.end("SIGKILL");
-  const id = "ab".repeat(32);
-  const networks = join(engine.folder, "d/networks");
-  const lasting = execFileSync("grep", ["-l", '"name":"lasting"', "-r", networks])
-    .toString()
-    .trim();
-  const record = JSON.parse(readFileSync(lasting, "utf8")) as object;
-  const half = { ...record, id, name: "half", unfinished: true };
-  writeFileSync(join(networks, `${id}.json`), JSON.stringify(half));
+  const words = ["-d", NAME, "--ipam-driver", NAME, "-o", "stuck=CreateNetwork", "half"];
+  const before = held();
+  await killedWhileStuck("network", "create", ...words);
+  expect(held()).toEqual({ ...before, networks: before.networks + 1, pools: before.pools + 1 });
+  await engine.start(["--bridge=none"]);
+  expect(held()).toEqual(before);
+  expect((await engine.skep("network", "ls", "-q", "-f", "name=half")).stdout).toBe("");
+});
+
+test("so is an endpoint of a container that goes on", async () => {
+  const words = ["-d", NAME, "--ipam-driver", NAME, "-o", "stuck=Join", "half"];
+  expect(await engine.skep("network", "create", ...words)).toMatchObject({ code: 0 });
+  const before = held();
+  await killedWhileStuck("network", "connect", "half", "stays");
+  expect(held()).toEqual({ ...before, endpoints: before.endpoints + 1 });
   calls();
   await engine.start(["--bridge=none"]);
-  const about = calls().filter(({ body }) => body?.["NetworkID"] === id);
-  expect(methods(about)).toEqual(["DeleteNetwork"]);
-  expect((await engine.skep("network", "ls", "-q", "-f", "name=half")).stdout).toBe("");
+  expect(methods(calls())).toEqual(["Leave", "DeleteEndpoint", "Ipam.ReleaseAddress"]);
+  expect(held()).toEqual(before);
+  const asked = ["wget", "-qO-", "http://stays/cgi-bin/index.cgi"];
+  expect((await engine.skep("exec", "goes", ...asked)).stdout).toContain("address 10.230.9.2/24");
+  expect(await engine.skep("network", "rm", "half")).toMatchObject({ code: 0 });
 });
 
 test("a plug-in that is gone holds up no container; its network waits for it", async () => {
