@@ -1,12 +1,13 @@
 /**
  * The swarm's network as its users meet it: published ports on every host, names in containers,
- * stacks, and changes under load without a failed request. Both docker command lines take turns.
+ * stacks (by our command line too), and changes under load without a failed request. Both docker
+ * command lines take turns.
  */
 
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { DOCKERS, IMAGE, Lab, until } from "./lab.ts";
+import { DOCKERS, IMAGE, Lab, SKEP, until } from "./lab.ts";
 import { ask, startLoad } from "./requests.ts";
 
 const HOSTS = ["h1", "h2", "h3"];
@@ -126,7 +127,7 @@ configs: { motd: { file: ./motd } }
 secrets: { password: { file: ./password } }
 `;
 
-describe.each(DOCKERS)("a stack, by %s", (cli) => {
+describe.each([...DOCKERS, SKEP])("a stack, by %s", (cli) => {
   const stack = async (...args: readonly string[]) => {
     const finished = await lab.run("h1", cli, ["stack", ...args]);
     expect(finished, finished.stderr).toMatchObject({ code: 0 });
