@@ -10,6 +10,7 @@ import { IMAGE_LABEL, type SparseServiceSpec, type StackPlan } from "#plan/compo
 import type { Command, CommandContext } from "../command.ts";
 import { waitConverged } from "../service/progress.ts";
 import type { ServiceObject } from "../swarm/types.ts";
+import { dryRun } from "./dry-run.ts";
 import {
   checkStackName,
   found,
@@ -42,6 +43,10 @@ async function deploy(context: CommandContext): Promise<number> {
     );
   }
   await checkExternals(context, plan);
+  if (flags.bool("dry-run")) {
+    await dryRun(context, plan);
+    return 0;
+  }
   const detach = !flags.has("detach") || flags.bool("detach");
   if (!flags.has("detach")) {
     stderr.write(
@@ -268,6 +273,7 @@ export const DEPLOY: Command = {
       usage: "Exit immediately instead of waiting for the stack services to converge",
       defaultText: "true",
     },
+    { name: "dry-run", kind: "bool", usage: "Only show what would be made, changed and removed" },
     { name: "prune", kind: "bool", usage: "Remove services that the files no longer name" },
     { name: "quiet", short: "q", kind: "bool", usage: "Suppress progress output" },
     {
