@@ -31,9 +31,11 @@ export function printServices(
       ID: service.ID.slice(0, 12),
       Name: service.Spec.Name,
       Mode: modeName(service.Spec),
-      Replicas: `${service.ServiceStatus?.RunningTasks ?? 0}/${service.ServiceStatus?.DesiredTasks ?? 0}`,
+      Replicas: replicas(service),
       Image: shownImage(service.Spec.TaskTemplate.ContainerSpec.Image, false),
       Ports: (service.Endpoint?.Ports ?? [])
+        // A host's own ports are shown with the task that has them.
+        .filter((port) => port.PublishMode !== "host")
         .map((port) => `*:${port.PublishedPort ?? 0}->${port.TargetPort}/${port.Protocol ?? "tcp"}`)
         .join(", "),
     }))
@@ -57,4 +59,17 @@ export function printServices(
     ),
   );
   return 0;
+}
+
+function replicas({ Spec, ServiceStatus }: ServiceObject): string {
+  const { RunningTasks = 0, DesiredTasks = 0, CompletedTasks = 0 } = ServiceStatus ?? {};
+  const count = `${RunningTasks}/${DesiredTasks}`;
+  const most = Spec.TaskTemplate.Placement?.MaxReplicas ?? 0;
+  if (Spec.Mode.Replicated !== undefined) {
+    return most > 0 ? `${count} (max ${most} per node)` : count;
+  }
+  if (Spec.Mode.Global !== undefined) return count;
+  // On nodes where a global job is complete, no task is desired any more.
+  const total = Spec.Mode.ReplicatedJob?.TotalCompletions ?? DesiredTasks + CompletedTasks;
+  return `${count} (${CompletedTasks}/${total} completed)`;
 }

@@ -11,14 +11,13 @@ import type { NodeObject, ServiceObject, TaskObject } from "../swarm/types.ts";
 
 const POLL_MS = 200;
 
-export async function waitConverged(
-  { client, stdout }: CommandContext,
-  serviceId: string,
-): Promise<void> {
+export async function waitConverged(context: CommandContext, serviceId: string): Promise<void> {
+  const { client, stdout } = context;
   let stableSince: number | undefined;
   let shown = "";
   for (;;) {
     const service = await client.get<ServiceObject>(`/services/${serviceId}`);
+    if (isJob(service)) return waitCompleted(context, service);
     const monitorMs = (service.Spec.UpdateConfig?.Monitor ?? 5 * SECOND) / 1e6;
     stopped(service);
     const tasks = await client.get<readonly TaskObject[]>("/tasks", {
@@ -39,6 +38,41 @@ export async function waitConverged(
     else stableSince ??= now;
     if (stableSince !== undefined && now - stableSince >= monitorMs) {
       stdout.write(`verify: Service ${service.ID} converged\n`);
+      return;
+    }
+    await new Promise((resolve) => setTimeout(resolve, POLL_MS));
+  }
+}
+
+function isJob({ Spec }: ServiceObject): boolean {
+  return Spec.Mode.ReplicatedJob !== undefined || Spec.Mode.GlobalJob !== undefined;
+}
+
+/** A job is done when its newest run is complete; a failed task is tried again by its policy. */
+async function waitCompleted(
+  { client, stdout }: CommandContext,
+  { ID, Spec, JobStatus }: ServiceObject,
+): Promise<void> {
+  let shown = "";
+  for (;;) {
+    const all = await client.get<readonly TaskObject[]>("/tasks", {
+      filters: filtersQuery([`service=${ID}`]),
+    });
+    const run = JobStatus?.JobIteration.Index ?? 0;
+    const tasks = all.filter((task) => (task.JobIteration?.Index ?? 0) === run);
+    const complete = tasks.filter((task) => task.Status.State === "complete").length;
+    // Without tasks a global job may only not have been looked at yet.
+    const wanted =
+      Spec.Mode.ReplicatedJob === undefined
+        ? Math.max(1, new Set(tasks.map(({ NodeID }) => NodeID)).size)
+        : (Spec.Mode.ReplicatedJob.TotalCompletions ?? 1);
+    const line = `job progress: ${complete} out of ${wanted} complete`;
+    if (line !== shown) {
+      stdout.write(shown !== "" && stdout.isTTY === true ? `\x1b[1A\x1b[2K${line}\n` : `${line}\n`);
+      shown = line;
+    }
+    if (complete >= wanted) {
+      stdout.write("job complete\n");
       return;
     }
     await new Promise((resolve) => setTimeout(resolve, POLL_MS));

@@ -47,6 +47,8 @@ export interface ServiceObject extends Versioned {
     readonly CompletedTasks?: number;
   };
   readonly UpdateStatus?: { readonly State: string; readonly Message: string };
+  /** Jobs only. */
+  readonly JobStatus?: { readonly JobIteration: { readonly Index?: number } };
 }
 
 type Json = Readonly<Record<string, unknown>>;
@@ -57,13 +59,14 @@ export interface ServiceSpecJson {
   readonly Mode: {
     readonly Replicated?: { readonly Replicas?: number };
     readonly Global?: Json;
-    readonly ReplicatedJob?: Json;
+    readonly ReplicatedJob?: Json & { readonly TotalCompletions?: number };
     readonly GlobalJob?: Json;
   };
   readonly TaskTemplate: {
     readonly ContainerSpec: Json & { readonly Image: string; readonly TTY?: boolean };
     readonly ForceUpdate?: number;
     readonly Placement?: Json & {
+      readonly MaxReplicas?: number;
       readonly Platforms?: readonly { readonly Architecture?: string; readonly OS?: string }[];
     };
     readonly [field: string]: unknown;
@@ -86,4 +89,5 @@ export interface TaskObject extends Versioned {
     readonly PortStatus?: { readonly Ports?: readonly PortConfig[] };
   };
   readonly DesiredState: string;
+  readonly JobIteration?: { readonly Index?: number };
 }
