@@ -1,7 +1,15 @@
 /** Networks and addresses of a plug-in, a process of its own in the place where Docker looks for it. */
 
 import { type ChildProcess, execFileSync, spawn } from "node:child_process";
-import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import {
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+} from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -270,6 +278,27 @@ test("without an address of ours, the plug-in gives one; without a gateway there
   expect(held()).toEqual(NOTHING);
 });
 
+test("IPv6", async () => {
+  const words = [
+    "-d",
+    NAME,
+    "--ipv6",
+    "--subnet",
+    "10.230.4.0/24",
+    "--subnet",
+    "fd00:77::/64",
+    "six",
+  ];
+  calls();
+  expect(await engine.skep("network", "create", ...words)).toMatchObject({ code: 0 });
+  expect(calls().at(-1)?.body).toMatchObject({
+    IPv6Data: [{ Pool: "fd00:77::/64", Gateway: "fd00:77::1/64" }],
+  });
+  const shown = await engine.skep("run", "--rm", "--network", "six", "web:demo", "ip", "addr");
+  expect(shown.stdout).toContain("inet6 fd00:77::2/64");
+  expect(await engine.skep("network", "rm", "six")).toMatchObject({ code: 0 });
+});
+
 test("a plug-in for whole swarms is refused; the node tells of its drivers", async () => {
   extra.push(await spawnPlugin(`${NAME}-global`, "global"));
   const refused = await engine.skep("network", "create", "-d", `${NAME}-global`, "wide");
@@ -326,6 +355,24 @@ test("so is an endpoint of a container that goes on", async () => {
   expect(await engine.skep("network", "rm", "half")).toMatchObject({ code: 0 });
 });
 
+test("a reboot takes the containers and leaves the plug-in what it knows: it is told", async () => {
+  const words = ["network", "create", "-d", NAME, "--ipam-driver", NAME, "booted"];
+  expect(await engine.skep(...words)).toMatchObject({ code: 0 });
+  const before = held();
+  const run = ["run", "-d", "--name", "lost", "--network", "booted", "web:demo", "serve"];
+  expect(await engine.skep(...run)).toMatchObject({ code: 0 });
+  const pid = (await engine.skep("inspect", "-f", "{{.State.Pid}}", "lost")).stdout.trim();
+  const id = (await engine.skep("inspect", "-f", "{{.Id}}", "lost")).stdout.trim();
+  await engine.end("SIGKILL");
+  // As the machine's end does: the process, and what lay in memory.
+  process.kill(Number(pid), "SIGKILL");
+  rmSync(join(engine.folder, "x/networks", `${id}.json`));
+  await engine.start(["--bridge=none"]);
+  expect(held()).toEqual(before);
+  expect(await engine.skep("rm", "-f", "lost")).toMatchObject({ code: 0 });
+  expect(await engine.skep("network", "rm", "booted")).toMatchObject({ code: 0 });
+});
+
 test("a plug-in that is gone holds up no container; its network waits for it", async () => {
   await stopPlugin();
   rmSync(join(SOCKETS, `${NAME}.sock`), { force: true });
@@ -334,6 +381,9 @@ test("a plug-in that is gone holds up no container; its network waits for it", a
   const refused = await engine.skep("network", "rm", "lasting");
   expect(refused.stderr).toContain(`failed deleting Network: plugin "${NAME}" not found`);
   await startPlugin();
+  // Whoever asks first: the plug-in hears of the containers that ended without it.
+  expect(held()).toMatchObject({ endpoints: 2 });
   expect(await engine.skep("network", "rm", "lasting")).toMatchObject({ code: 0 });
-  expect(held()).toMatchObject({ networks: 0 });
+  expect(held()).toEqual(NOTHING);
+  expect(readdirSync(join(engine.folder, "d/networks-held"))).toEqual([]);
 });

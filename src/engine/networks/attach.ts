@@ -26,13 +26,8 @@ import {
   withdrawPorts,
 } from "./publish.ts";
 import type { EndpointRecord, PublishedPort } from "./records.ts";
-import {
-  deleteRemoteEndpoint,
-  joinRemotes,
-  leaveRemote,
-  publishRemotely,
-} from "./remote-endpoint.ts";
-import { releaseHeld } from "./remote-ipam.ts";
+import { endHeld } from "./remote-debts.ts";
+import { joinRemotes, leaveRemote, publishRemotely } from "./remote-endpoint.ts";
 import { findNetwork, type NetworkState, notFound, publishEvent, saveAttachment } from "./state.ts";
 import type { EndpointWiring, Gateway } from "./wiring.ts";
 
@@ -257,9 +252,9 @@ export async function freeEndpoints(
   containerId: string,
   endpoints: readonly EndpointRecord[],
 ): Promise<void> {
+  for (const endpoint of [...endpoints].reverse()) await endHeld(state, endpoint);
   leaveAll(state, containerId, endpoints);
   returnLoans(state, endpoints);
-  await releaseHeld(state, endpoints);
 }
 
 export function detachContainer(state: NetworkState, containerId: string): Promise<void> {
@@ -280,7 +275,6 @@ async function detachLocked(state: NetworkState, containerId: string): Promise<v
     await state.wiring.removeLinks(
       endpoints.filter(isPlugged).map(({ hostInterface }) => hostInterface),
     );
-    for (const endpoint of backwards) await deleteRemoteEndpoint(state, endpoint);
   } finally {
     // Addresses are free when the interfaces are gone, not before.
     releasePorts(state.ports, ports);

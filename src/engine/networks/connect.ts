@@ -23,12 +23,7 @@ import { type Borrowed, borrow, returnBorrowed } from "./lend.ts";
 import { LocalNetwork } from "./network.ts";
 import { announcePorts, releasePorts, withdrawPorts } from "./publish.ts";
 import type { EndpointRecord, PublishedPort } from "./records.ts";
-import {
-  deleteRemoteEndpoint,
-  joinRemotes,
-  leaveRemote,
-  publishRemotely,
-} from "./remote-endpoint.ts";
+import { joinRemotes, leaveRemote, publishRemotely } from "./remote-endpoint.ts";
 import {
   announceNames,
   findNetwork,
@@ -83,7 +78,6 @@ export async function takeBack(
       ?.endpoints.find(({ endpointId }) => endpointId === planned.endpointId) ?? planned;
   await leaveRemote(state, endpoint);
   await state.wiring.disconnect(endpoint, pid);
-  await deleteRemoteEndpoint(state, endpoint);
   await freeEndpoints(state, containerId, [endpoint]);
 }
 
@@ -125,7 +119,6 @@ export function disconnectContainer(
     const rest = attachment.endpoints.filter((candidate) => candidate !== endpoint);
     await unplug(state, containerId, endpoint);
     await state.wiring.disconnect(endpoint, sandbox.pid);
-    await deleteRemoteEndpoint(state, endpoint);
     await freeEndpoints(state, containerId, [endpoint]);
     await saveAttachment(state, sandbox, rest, attachment.ports);
     await setGateways(state, sandbox, rest);

@@ -127,6 +127,13 @@ export interface AttachmentRecord {
   readonly ports: readonly PublishedPort[];
 }
 
+/** An endpoint that plug-ins have a part in. */
+export interface HeldEndpoint {
+  readonly version: 1;
+  readonly containerId: string;
+  readonly endpoint: EndpointRecord;
+}
+
 /** One JSON file per record in a folder, replaced whole. */
 export class RecordFolder<T extends { readonly version: 1 }> {
   readonly #folder: string;

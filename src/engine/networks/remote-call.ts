@@ -47,15 +47,19 @@ export function remoteOf(
   };
 }
 
-/** Lets go of something: what goes wrong is logged, and stands in nobody's way. */
+/**
+ * Lets go of something: what goes wrong is logged, and stands in nobody's way. False when the plug-in
+ * may not have heard of it; one that refuses has heard.
+ */
 export async function callQuietly(
   { log }: Pick<NetworkState, "log">,
   remote: Remote,
   method: string,
   body: Readonly<Record<string, string>>,
-): Promise<void> {
+): Promise<boolean> {
   try {
     await remote.call(method, body, HASTY);
+    return true;
   } catch (error) {
     log.warn("a plugin was not heard to let go of what it gave", {
       plugin: remote.name,
@@ -63,6 +67,7 @@ export async function callQuietly(
       ...body,
       reason: messageOf(error),
     });
+    return error instanceof PluginRefusal;
   }
 }
 

@@ -179,10 +179,10 @@ export async function leaveRemote(state: NetworkState, endpoint: EndpointRecord)
 export async function deleteRemoteEndpoint(
   state: NetworkState,
   endpoint: EndpointRecord,
-): Promise<void> {
-  if (endpoint.remote === undefined) return;
+): Promise<boolean> {
+  if (endpoint.remote === undefined) return true;
   const driver = remoteOf(state, endpoint.remote.driver, "NetworkDriver");
-  await callQuietly(state, driver, "DeleteEndpoint", idsOf(endpoint));
+  return await callQuietly(state, driver, "DeleteEndpoint", idsOf(endpoint));
 }
 
 function idsOf({ networkId, endpointId }: EndpointRecord) {

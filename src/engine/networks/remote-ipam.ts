@@ -238,14 +238,18 @@ async function fromPools(
   throw last;
 }
 
+/** False when a plug-in may not have heard of all of it. */
 export async function releaseHeld(
   state: NetworkState,
   holders: readonly Pick<EndpointRecord, "held">[],
-): Promise<void> {
+): Promise<boolean> {
+  let heard = true;
   for (const { driver, poolId, address } of holders.flatMap(({ held }) => held ?? [])) {
     const remote = remoteOf(state, driver, "IpamDriver");
-    await callQuietly(state, remote, "ReleaseAddress", { PoolID: poolId, Address: address });
+    const body = { PoolID: poolId, Address: address };
+    if (!(await callQuietly(state, remote, "ReleaseAddress", body))) heard = false;
   }
+  return heard;
 }
 
 function bare(address: string): string {

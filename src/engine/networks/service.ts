@@ -40,6 +40,7 @@ import { networkRecordOf, PREDEFINED } from "./network-spec.ts";
 import { dummyName } from "./parent.ts";
 import { HostPorts } from "./port-hold.ts";
 import { type AttachmentRecord, RecordFolder } from "./records.ts";
+import { forgetDebts, settleDebts } from "./remote-debts.ts";
 import { releasePools } from "./remote-ipam.ts";
 import {
   createRemote,
@@ -106,6 +107,7 @@ export async function openNetworkStore(options: NetworkOptions): Promise<Network
     attachments: new Map(),
     networkFiles: new RecordFolder(join(options.dataFolder), { durable: true }),
     attachmentFiles: new RecordFolder(join(options.runFolder), { durable: false }),
+    heldFiles: new RecordFolder(`${options.dataFolder}-held`, { durable: true }),
     ports: new HostPorts(),
     wiring: new Wiring(options.table, log),
     nft: openNft(),
@@ -422,6 +424,7 @@ class LocalNetworks implements NetworkStore {
     }
     network.removing = true;
     try {
+      if (usesPlugins(record)) await settleDebts(state, record.id);
       await deleteRemote(state, record);
       await this.#removeInterface(network);
       state.networks.delete(record.id);
@@ -430,6 +433,7 @@ class LocalNetworks implements NetworkStore {
         await changeTable(state, renderNetwork(state.options.table, rules, "delete"));
       }
       await releasePools(state, record);
+      if (usesPlugins(record)) await forgetDebts(state, record.id);
       await state.networkFiles.remove(record.id);
     } catch (error) {
       network.removing = false;

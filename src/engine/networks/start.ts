@@ -15,6 +15,7 @@ import { cutSubnet, formatPrefix, networkOf } from "./ipam.ts";
 import { isPlugged, LocalNetwork, OPTION } from "./network.ts";
 import { withGateway } from "./network-spec.ts";
 import type { AttachmentRecord, IpamRecord, NetworkRecord } from "./records.ts";
+import { settleDebts } from "./remote-debts.ts";
 import { forgetRemote } from "./remote-network.ts";
 import {
   announceNames,
@@ -221,6 +222,7 @@ export async function reconcileContainers(
   state: NetworkState,
   running: ReadonlyMap<string, NetworkSandbox>,
 ): Promise<void> {
+  await settleDebts(state);
   // Side by side: a plug-in that is gone may be waited for with each.
   const gone = [...state.attachments.keys()].filter((containerId) => !running.has(containerId));
   await Promise.all(gone.map((containerId) => detachContainer(state, containerId)));

@@ -17,6 +17,7 @@ import type { HostPorts } from "./port-hold.ts";
 import type {
   AttachmentRecord,
   EndpointRecord,
+  HeldEndpoint,
   NetworkRecord,
   PublishedPort,
   RecordFolder,
@@ -45,7 +46,7 @@ export interface ContainerResolver {
 }
 
 export interface NetworkOptions {
-  /** Network definitions: DATA_ROOT/networks. */
+  /** Network definitions: DATA_ROOT/networks; beside it DATA_ROOT/networks-held, of plug-ins. */
   readonly dataFolder: string;
   /** What running containers hold: RUN_ROOT/networks. */
   readonly runFolder: string;
@@ -85,6 +86,8 @@ export interface NetworkState {
   readonly attachments: Map<string, AttachmentRecord>;
   readonly networkFiles: RecordFolder<NetworkRecord>;
   readonly attachmentFiles: RecordFolder<AttachmentRecord>;
+  /** What plug-ins hold, by endpoint id. */
+  readonly heldFiles: RecordFolder<HeldEndpoint>;
   readonly ports: HostPorts;
   readonly wiring: Wiring;
   readonly nft: Nft;
@@ -110,8 +113,27 @@ export async function saveAttachment(
     endpoints,
     ports,
   };
+  const before = state.attachments.get(containerId)?.endpoints ?? [];
   state.attachments.set(containerId, record);
+  await saveHeld(state, containerId, before, endpoints);
   await state.attachmentFiles.save(containerId, record);
+}
+
+/** Once for each endpoint, whatever becomes of it: enough to take it back from its plug-ins. */
+async function saveHeld(
+  state: NetworkState,
+  containerId: string,
+  before: readonly EndpointRecord[],
+  after: readonly EndpointRecord[],
+): Promise<void> {
+  for (const endpoint of after) {
+    const { endpointId, remote, held } = endpoint;
+    if (remote === undefined && held === undefined) continue;
+    if (before.some((known) => known.endpointId === endpointId)) continue;
+    const joined = remote === undefined ? {} : { remote: { ...remote, stage: "joined" as const } };
+    const record = { version: 1, containerId, endpoint: { ...endpoint, ...joined } } as const;
+    await state.heldFiles.save(endpointId, record);
+  }
 }
 
 /** Finds a local network by name, whole id, or unique beginning of an id. */
