@@ -18,7 +18,7 @@ import {
   stackNetworks,
   stackServices,
 } from "./existing.ts";
-import { COMPOSE_FILE_FLAG, loadProject, planProject, tell } from "./files.ts";
+import { INPUT_FLAGS, loadProject, planProject, tell } from "./files.ts";
 import { authHeader, pinned, registryAuth } from "./registry.ts";
 import type { EngineInfo, NetworkResource } from "./types.ts";
 
@@ -265,7 +265,7 @@ export const DEPLOY: Command = {
   usage: "[OPTIONS] STACK",
   summary: "Deploy a new stack or update an existing stack",
   flags: [
-    COMPOSE_FILE_FLAG,
+    ...INPUT_FLAGS,
     {
       name: "detach",
       short: "d",

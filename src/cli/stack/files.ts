@@ -1,10 +1,12 @@
 /** Compose files and what they name, from disk and standard input. */
 
+import { existsSync } from "node:fs";
 import { readFile } from "node:fs/promises";
 import { homedir } from "node:os";
-import { dirname, resolve } from "node:path";
+import { dirname, join, resolve } from "node:path";
 import { EngineError } from "#base/error.ts";
 import type { Result } from "#base/result.ts";
+import { parseDotEnv } from "#plan/compose/dot-env.ts";
 import {
   type ComposeProject,
   type ComposeSource,
@@ -19,13 +21,28 @@ import type { CommandContext } from "../command.ts";
 import { readAll } from "../http.ts";
 import type { FlagSpec } from "../pflag.ts";
 
-export const COMPOSE_FILE_FLAG: FlagSpec = {
+const COMPOSE_FILE_FLAG: FlagSpec = {
   name: "compose-file",
   short: "c",
   kind: "list",
   valueName: "strings",
   usage: 'Compose file to read, or "-" for standard input; several are merged in order',
 };
+
+/** What both `deploy` and `config` read; docker's own command has only the first. */
+export const INPUT_FLAGS: readonly FlagSpec[] = [
+  COMPOSE_FILE_FLAG,
+  {
+    name: "env-file",
+    kind: "list",
+    usage: "File of variables for the Compose files, instead of .env beside the first one",
+  },
+  {
+    name: "profile",
+    kind: "list",
+    usage: 'Include services of this profile ("*" for all); COMPOSE_PROFILES means the same',
+  },
+];
 
 /** Reads, interpolates, checks and merges what `--compose-file` names. */
 export async function loadProject(context: CommandContext): Promise<ComposeProject> {
@@ -39,17 +56,39 @@ export async function loadProject(context: CommandContext): Promise<ComposeProje
     const text = name === "-" ? await readAll(context.stdin) : await contents(name, "utf8");
     sources.push({ name: name === "-" ? "<stdin>" : name, text });
   }
+  const workingDir = first === "-" ? process.cwd() : dirname(resolve(first));
+  const variables = await variablesOf(context, workingDir);
+  const lookup = (name: string) => context.env[name] ?? variables.get(name);
+  const profiles = [
+    ...context.flags.list("profile"),
+    ...(lookup("COMPOSE_PROFILES") ?? "").split(",").filter((each) => each !== ""),
+  ];
   const around: ComposeSurroundings = {
-    places: {
-      workingDir: first === "-" ? process.cwd() : dirname(resolve(first)),
-      home: context.env.HOME ?? homedir(),
-    },
-    lookup: (name) => context.env[name],
+    places: { workingDir, home: context.env.HOME ?? homedir() },
+    lookup,
+    profiles,
     interpolate: !context.flags.bool("skip-interpolation"),
   };
   const read = valueOf(readCompose(sources, around));
   const envFiles = await readFiles(read.envFiles, "utf8");
   return valueOf(mergeCompose(read, around, envFiles));
+}
+
+/** Of the files that are named, the later over the earlier; of `.env` if it is there, else none. */
+async function variablesOf(
+  { env, flags }: CommandContext,
+  workingDir: string,
+): Promise<ReadonlyMap<string, string>> {
+  const named = flags.list("env-file");
+  const beside = join(workingDir, ".env");
+  const files = named.length > 0 ? named : existsSync(beside) ? [beside] : [];
+  const found = new Map<string, string>();
+  for (const file of files) {
+    const text = await contents(file, "utf8");
+    const lookup = (name: string) => env[name] ?? found.get(name);
+    for (const [name, value] of valueOf(parseDotEnv(text, file, lookup))) found.set(name, value);
+  }
+  return found;
 }
 
 /** The stack's objects, with what its secrets and configs hold. */

@@ -17,7 +17,7 @@ import { listTasks } from "../service/ps.ts";
 import type { ServiceObject, TaskObject } from "../swarm/types.ts";
 import { DEPLOY } from "./deploy.ts";
 import { checkStackName, inStack } from "./existing.ts";
-import { COMPOSE_FILE_FLAG, loadProject, tell } from "./files.ts";
+import { INPUT_FLAGS, loadProject, tell } from "./files.ts";
 import { REMOVE } from "./remove.ts";
 
 async function list({ client, flags, stdout }: CommandContext): Promise<number> {
@@ -116,7 +116,7 @@ export const COMMANDS: readonly Command[] = [
     usage: "[OPTIONS]",
     summary: "Print the Compose files merged and with their variables replaced",
     flags: [
-      COMPOSE_FILE_FLAG,
+      ...INPUT_FLAGS,
       {
         name: "skip-interpolation",
         kind: "bool",

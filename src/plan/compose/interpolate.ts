@@ -17,8 +17,18 @@ const NESTING_MAX = 20;
 class InvalidTemplate extends Error {}
 class MissingVariable extends Error {}
 
+/** As `substitute`, and text that is no template stays as it is. */
+export function substituteLeniently(text: string, lookup: Lookup): string {
+  try {
+    return substitute(text, lookup);
+  } catch (thrown) {
+    if (thrown instanceof InvalidTemplate) return text;
+    throw thrown;
+  }
+}
+
 /** Throws `InvalidTemplate` and `MissingVariable`. */
-export function substitute(template: string, lookup: Lookup): string {
+function substitute(template: string, lookup: Lookup): string {
   return expand(template, lookup, 0);
 }
 

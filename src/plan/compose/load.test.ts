@@ -2,6 +2,7 @@
 
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
+import { parseDotEnv } from "./dot-env.ts";
 import { type ComposeSurroundings, mergeCompose, readCompose } from "./load.ts";
 import { planStack } from "./plan.ts";
 import { describeError } from "./refusal.ts";
@@ -180,6 +181,49 @@ describe("a service in the plan", () => {
   });
 });
 
+describe("what today's format has beyond version 3", () => {
+  it("profiles: a service is there only with one of its own", () => {
+    const text = web("profiles: [debug, ops]");
+    const around = surroundings();
+    const names = (profiles: readonly string[]) => {
+      const read = readCompose([{ name: "f.yml", text }], around);
+      if (!read.ok) throw new Error(describeError(read.error));
+      const project = mergeCompose(read.value, { ...around, profiles }, new Map());
+      return project.ok ? Object.keys(project.value.services) : project.error;
+    };
+    expect(names([])).toEqual([]);
+    expect(names(["ops"])).toEqual(["web"]);
+    expect(names(["*"])).toEqual(["web"]);
+  });
+
+  it("is not of a file with a version", () => {
+    expect(refused(`version: "3.8"\n${web("profiles: [a]")}`)).toBe(
+      "f0.yml:5: services.web Additional property profiles is not allowed",
+    );
+  });
+});
+
+describe("a .env file", () => {
+  const parsed = (text: string, env: Readonly<Record<string, string>> = {}) => {
+    const found = parseDotEnv(text, ".env", (name) => env[name]);
+    return found.ok ? Object.fromEntries(found.value) : describeError(found.error);
+  };
+
+  it.each([
+    ["A=1\n# note\n\nexport B = two words # note\nC", { A: "1", B: "two words" }],
+    [`A='$X "q" # no'\nB="a\\n\\"\\$X"`, { A: '$X "q" # no', B: 'a\n"$X' }],
+    ["A=1\nB=${A}-$X", { A: "1", B: "1-x" }],
+    ["A=pass$1$$", { A: "pass$1$$" }],
+    ["A=a#b\nB=", { A: "a#b", B: "" }],
+  ])("%j", (text, expected) => {
+    expect(parsed(text, { X: "x" })).toEqual(expected);
+  });
+
+  it("is refused with its line", () => {
+    expect(parsed("A=1\nB='open")).toBe(".env:2: a quote is not closed");
+  });
+});
+
 it("no text makes it throw", () => {
   const piece = fc.constantFrom(
     ..."services:|\n|  |web:| image: a|- |{|}|[|]|&a |*a|<<: |$|${|x:|'|\"|#|ports: |1:2|0x|~|!!map |deploy: ".split(
@@ -189,6 +233,7 @@ it("no text makes it throw", () => {
   fc.assert(
     fc.property(fc.array(fc.oneof(piece, fc.string()), { maxLength: 30 }), (pieces) => {
       refused(pieces.join(""));
+      parseDotEnv(pieces.join(""), ".env", () => undefined);
     }),
     { numRuns: 500 },
   );

@@ -7,6 +7,7 @@
 import type { Result } from "#base/result.ts";
 import {
   type ComposeDocument,
+  isList,
   isMapping,
   type Mapping,
   pathKey,
@@ -31,6 +32,8 @@ export interface ComposeSource {
 export interface ComposeSurroundings {
   readonly places: Places;
   readonly lookup: Lookup;
+  /** Services with `profiles` are there only if one of theirs is among these. */
+  readonly profiles?: readonly string[];
   /** False: variables stay as they are written (`stack config --skip-interpolation`). */
   readonly interpolate?: boolean;
 }
@@ -125,6 +128,7 @@ export function mergeCompose(
         objects[kind] = { ...objects[kind], ...own };
       }
     }
+    services = withProfiles(services, around.profiles ?? []);
     const version = files.at(0)?.document.root.version;
     return {
       version: typeof version === "string" ? version : undefined,
@@ -140,6 +144,17 @@ export function mergeCompose(
 function section(root: Mapping, name: string): Mapping {
   const value = root[name];
   return isMapping(value) ? value : {};
+}
+
+function withProfiles(services: Mapping, active: readonly string[]): Mapping {
+  const kept = Object.entries(services).flatMap(([name, service]) => {
+    if (!isMapping(service)) return [];
+    const { profiles, ...rest } = service;
+    const names = isList(profiles) ? profiles.map(textOf) : [];
+    const wanted = names.length === 0 || names.some((each) => active.includes(each));
+    return wanted || active.includes("*") ? [[name, rest] as const] : [];
+  });
+  return Object.fromEntries(kept);
 }
 
 function sameVersion(files: readonly ReadFile[]): void {

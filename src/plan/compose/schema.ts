@@ -3,6 +3,11 @@
  * brought each, as docker's CLI accepts them. Only the shape; what values mean is read elsewhere.
  */
 
+/** Newest minor version of the format 3. */
+export const NEWEST_MINOR = 13;
+/** Of a file without a version: the newest format, and what today's has beyond it that we honour. */
+export const TODAY = NEWEST_MINOR + 1;
+
 export type TypeName = "null" | "boolean" | "integer" | "number" | "string" | "array" | "object";
 
 export type Schema =
@@ -83,9 +88,9 @@ const DEPLOY = object(
     rollback_config: since(7, updateConfig),
     update_config: updateConfig,
     resources: object({
-      limits: object({ cpus: text, memory: text, pids: since(9, integer) }),
+      limits: object({ cpus: textOrNumber, memory: text, pids: since(9, integer) }),
       reservations: object({
-        cpus: text,
+        cpus: textOrNumber,
         memory: text,
         generic_resources: since(5, GENERIC_RESOURCES),
       }),
@@ -185,6 +190,7 @@ const SERVICE = object(
     pid: scalar("string", "null"),
     ports: list(oneOf(textOrNumber, LONG_PORT)),
     privileged: bool,
+    profiles: since(TODAY, texts),
     read_only: bool,
     restart: text,
     secrets: since(1, fileReferences),
@@ -268,13 +274,10 @@ export const COMPOSE_FILE: Schema = object(
     volumes: map(VOLUME),
     secrets: since(1, map(SECRET)),
     configs: since(3, map(CONFIG)),
-    name: any,
+    name: since(TODAY, text),
   },
   { extensions: 4 },
 );
-
-/** Newest minor version of the format 3. */
-export const NEWEST_MINOR = 13;
 
 export function keySchema(key: Key): { readonly since: number; readonly schema: Schema } {
   return "since" in key ? key : { since: 0, schema: key };

@@ -2,12 +2,19 @@
 
 import { isList, isMapping, type Mapping, type Value } from "./document.ts";
 import { type Path, Refusal } from "./refusal.ts";
-import { COMPOSE_FILE, keySchema, NEWEST_MINOR, type Schema, type TypeName } from "./schema.ts";
+import {
+  COMPOSE_FILE,
+  keySchema,
+  NEWEST_MINOR,
+  type Schema,
+  TODAY,
+  type TypeName,
+} from "./schema.ts";
 
-/** Minor version of "3.8"; `undefined` in the file means the newest. Throws `Refusal`. */
+/** Minor version of "3.8". Throws `Refusal`. */
 export function minorVersion(root: Mapping): number {
   const { version } = root;
-  if (version === undefined) return NEWEST_MINOR;
+  if (version === undefined) return TODAY;
   if (typeof version !== "string") throw new Refusal("version must be a string", ["version"]);
   if (version === "3") return NEWEST_MINOR;
   const match = /^3\.(\d+)$/.exec(version);
