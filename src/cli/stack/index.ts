@@ -70,7 +70,7 @@ async function tasks(context: CommandContext): Promise<number> {
 async function config(context: CommandContext): Promise<number> {
   const project = await loadProject(context);
   tell(context, project);
-  context.stdout.write(printProject(project));
+  context.stdout.write(printProject(project, !context.flags.bool("skip-interpolation")));
   return 0;
 }
 

@@ -9,6 +9,7 @@ import { join, resolve } from "node:path";
 import { describe, expect, it } from "vitest";
 import { mergeCompose, readCompose } from "./load.ts";
 import { payloadFiles, planStack } from "./plan.ts";
+import { printProject } from "./print.ts";
 import { referencedNames, withIds } from "./references-part.ts";
 import type { ComposeError } from "./refusal.ts";
 import type { StackPlan } from "./stack.ts";
@@ -123,8 +124,32 @@ function deploy(folder: string): Outcome {
   const payloads = contents(folder, payloadFiles(project.value), "base64");
   const plan = planStack(project.value, "st", payloads);
   if (!plan.ok) return failed(plan.error, `${told}\n`);
+  expect(replanned(printProject(project.value, true), payloads)).toEqual(inOrder(plan.value));
   const requests = requestsOf(plan.value, externalOf(folder));
   return { stderr: told.trim(), requests: substituted(requests) };
+}
+
+/** The plan of a printed project, read in a place with other variables. */
+function replanned(text: string, payloads: ReadonlyMap<string, string>): StackPlan | ComposeError {
+  const elsewhere = { places: { workingDir: "/", home: "/" }, lookup: () => undefined };
+  const read = readCompose([{ name: "printed.yml", text }], elsewhere);
+  if (!read.ok) return read.error;
+  const project = mergeCompose(read.value, elsewhere, new Map());
+  if (!project.ok) return project.error;
+  const plan = planStack(project.value, "st", payloads);
+  return plan.ok ? inOrder(plan.value) : plan.error;
+}
+
+function inOrder(plan: StackPlan): StackPlan {
+  const byName = (a: { readonly Name: string }, b: { readonly Name: string }) =>
+    a.Name < b.Name ? -1 : 1;
+  return {
+    ...plan,
+    networks: plan.networks.toSorted(byName),
+    secrets: plan.secrets.toSorted(byName),
+    configs: plan.configs.toSorted(byName),
+    services: plan.services.toSorted(byName),
+  };
 }
 
 /** Files that the case has no copy of hold "data of NAME", as they did for docker. */
@@ -164,21 +189,18 @@ function externalOf(folder: string): ReadonlySet<string> {
 }
 
 /** The calls that a deploy makes where exactly the external objects are there. */
-function requestsOf(plan: StackPlan, external: ReadonlySet<string>): readonly Request[] {
+function requestsOf(unordered: StackPlan, external: ReadonlySet<string>): readonly Request[] {
+  const plan = inOrder(unordered);
   const id = (kind: string) => (name: string) => [name, `id-${kind}-${name}`] as const;
-  const byName = (a: { readonly Name: string }, b: { readonly Name: string }) =>
-    a.Name < b.Name ? -1 : 1;
   const payload = (kind: "secret" | "config", spec: { readonly Name: string }): Request =>
     external.has(`${kind}s:${spec.Name}`)
       ? { path: `/${kind}s/id-${kind}-${spec.Name}/update`, query: { version: "7" }, body: spec }
       : { path: `/${kind}s/create`, query: {}, body: spec };
   const requests: readonly Request[] = [
-    ...plan.networks
-      .toSorted(byName)
-      .map((body) => ({ path: "/networks/create", query: {}, body })),
-    ...plan.secrets.toSorted(byName).map((spec) => payload("secret", spec)),
-    ...plan.configs.toSorted(byName).map((spec) => payload("config", spec)),
-    ...plan.services.toSorted(byName).map((spec) => {
+    ...plan.networks.map((body) => ({ path: "/networks/create", query: {}, body })),
+    ...plan.secrets.map((spec) => payload("secret", spec)),
+    ...plan.configs.map((spec) => payload("config", spec)),
+    ...plan.services.map((spec) => {
       const names = referencedNames(spec);
       const filled = withIds(spec, {
         secrets: new Map(names.secrets.map(id("secret"))),

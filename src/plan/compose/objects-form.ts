@@ -47,7 +47,9 @@ function canonicalObject(
   if (isExternal(value.external)) {
     conflicts(section, key, value);
     form.external = true;
-    form.name = externalName(section, key, value, options);
+    const name = externalName(section, key, value, options);
+    // Old formats have no `name`, and need none where it is the key.
+    if (name !== key) form.name = name;
     return form;
   }
   delete form.external;
