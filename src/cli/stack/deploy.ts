@@ -132,7 +132,14 @@ async function makePayload(
     });
   } catch (error) {
     if (!(error instanceof EngineError)) throw error;
-    throw new EngineError(error.code, `failed to update ${kind} ${spec.Name}: ${error.message}`);
+    const hint =
+      error.code === "invalid-argument"
+        ? `\nWhat a ${kind} holds cannot be changed: give the new one another name in the Compose file`
+        : "";
+    throw new EngineError(
+      error.code,
+      `failed to update ${kind} ${spec.Name}: ${error.message}${hint}`,
+    );
   }
 }
 
