@@ -1,5 +1,6 @@
 // A plug-in for networks and addresses as its own process, as people write them:
-// `node network-plugin.mjs SOCKET FOLDER TAG [SCOPE]`. Each network is a bridge `TAG` + a number, each
+// `node network-plugin.mjs SOCKET FOLDER TAG [MODE]`. MODE `global` is its scope, `forgetful` starts
+// without what it knew and wants to be told again. Each network is a bridge `TAG` + a number, each
 // endpoint a veth pair with one end on it. What it knows lies in FOLDER/state; every call is appended
 // to FOLDER/calls as one JSON line. It prints "ready" when it listens. Options of a network: `refuse`
 // (CreateNetwork fails with that text), `broken=CreateEndpoint|Join` (that method fails), `own`
@@ -9,9 +10,10 @@ import { appendFileSync, existsSync, readFileSync, writeFileSync } from "node:fs
 import { createServer } from "node:http";
 import { join } from "node:path";
 
-const [, , socket, folder, tag, scope = "local"] = process.argv;
+const [, , socket, folder, tag, mode] = process.argv;
+const scope = mode === "global" ? "global" : "local";
 const path = join(folder, "state");
-const known = existsSync(path)
+const known = existsSync(path) && mode !== "forgetful"
   ? JSON.parse(readFileSync(path, "utf8"))
   : { next: 1, networks: {}, endpoints: {}, pools: {} };
 const keep = () => writeFileSync(path, JSON.stringify(known));
@@ -80,15 +82,16 @@ const network = {
 };
 
 const address = {
-  GetCapabilities: () => ({ RequiresMACAddress: false, RequiresRequestReplay: false }),
+  GetCapabilities: () => ({ RequiresMACAddress: false, RequiresRequestReplay: mode === "forgetful" }),
   GetDefaultAddressSpaces: () => ({
     LocalDefaultAddressSpace: "here",
     GlobalDefaultAddressSpace: "everywhere",
   }),
   RequestPool: ({ Pool, Options }) => {
     if (Options.refuse) return { Error: Options.refuse };
-    const PoolID = `pool-${number()}`;
-    known.pools[PoolID] = { Pool: Pool || `10.231.${number()}.0/24`, taken: [] };
+    const given = Pool || `10.231.${number()}.0/24`;
+    const PoolID = `here/${given}`;
+    known.pools[PoolID] = { Pool: given, taken: [] };
     return { PoolID, Pool: known.pools[PoolID].Pool, Data: {} };
   },
   ReleasePool: ({ PoolID }) => {

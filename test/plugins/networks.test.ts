@@ -28,18 +28,25 @@ let folder: string;
 let plugin: ChildProcess | undefined;
 const extra: ChildProcess[] = [];
 
-async function spawnPlugin(name: string, ...more: readonly string[]): Promise<ChildProcess> {
+async function spawnPlugin(name: string, at: string, ...more: string[]): Promise<ChildProcess> {
   const socket = join(SOCKETS, `${name}.sock`);
   rmSync(socket, { force: true });
-  const child = spawn(process.execPath, [PLUGIN, socket, folder, TAG, ...more], {
+  const child = spawn(process.execPath, [PLUGIN, socket, at, TAG, ...more], {
     stdio: ["ignore", "pipe", "inherit"],
   });
   await new Promise((resolve) => child.stdout?.once("data", resolve));
   return child;
 }
 
+/** A further plug-in's own place. */
+function folderOf(name: string): string {
+  const path = join(folder, name);
+  mkdirSync(path, { recursive: true });
+  return path;
+}
+
 async function startPlugin(): Promise<void> {
-  plugin = await spawnPlugin(NAME);
+  plugin = await spawnPlugin(NAME, folder);
 }
 
 async function stopPlugin(child = plugin): Promise<void> {
@@ -73,9 +80,9 @@ interface Call {
   readonly body?: Readonly<Record<string, unknown>>;
 }
 
-/** The plug-in's calls since the last time this was asked. */
-function calls(): readonly Call[] {
-  const path = join(folder, "calls");
+/** A plug-in's calls since the last time this was asked. */
+function calls(at = folder): readonly Call[] {
+  const path = join(at, "calls");
   const lines = existsSync(path) ? readFileSync(path, "utf8").trim().split("\n") : [];
   rmSync(path, { force: true });
   return lines.filter((line) => line !== "").map((line) => JSON.parse(line) as Call);
@@ -106,7 +113,7 @@ afterAll(async () => {
   await engine.destroy();
   await stopPlugin();
   for (const child of extra) await stopPlugin(child);
-  for (const name of [NAME, `${NAME}-global`])
+  for (const name of [NAME, `${NAME}-global`, `${NAME}-forgetful`])
     rmSync(join(SOCKETS, `${name}.sock`), { force: true });
   const links = JSON.parse(execFileSync("ip", ["-json", "link"]).toString()) as {
     ifname: string;
@@ -300,7 +307,7 @@ test("IPv6", async () => {
 });
 
 test("a plug-in for whole swarms is refused; the node tells of its drivers", async () => {
-  extra.push(await spawnPlugin(`${NAME}-global`, "global"));
+  extra.push(await spawnPlugin(`${NAME}-global`, folderOf("global"), "global"));
   const refused = await engine.skep("network", "create", "-d", `${NAME}-global`, "wide");
   expect(refused.stderr).toContain("scope global");
   const info = JSON.parse((await engine.http("GET", "/info")).text) as {
@@ -348,7 +355,8 @@ test("so is an endpoint of a container that goes on", async () => {
   expect(held()).toEqual({ ...before, endpoints: before.endpoints + 1 });
   calls();
   await engine.start(["--bridge=none"]);
-  expect(methods(calls())).toEqual(["Leave", "DeleteEndpoint", "Ipam.ReleaseAddress"]);
+  const given = ["Leave", "DeleteEndpoint", "Ipam.ReleaseAddress"];
+  expect(methods(calls())).toEqual(["Ipam.GetCapabilities", ...given]);
   expect(held()).toEqual(before);
   const asked = ["wget", "-qO-", "http://stays/cgi-bin/index.cgi"];
   expect((await engine.skep("exec", "goes", ...asked)).stdout).toContain("address 10.230.9.2/24");
@@ -371,6 +379,39 @@ test("a reboot takes the containers and leaves the plug-in what it knows: it is 
   expect(held()).toEqual(before);
   expect(await engine.skep("rm", "-f", "lost")).toMatchObject({ code: 0 });
   expect(await engine.skep("network", "rm", "booted")).toMatchObject({ code: 0 });
+});
+
+test("an address plug-in that forgets is told again of all that it gave", async () => {
+  const name = `${NAME}-forgetful`;
+  const at = folderOf("forgetful");
+  const first = await spawnPlugin(name, at, "forgetful");
+  const words = [
+    "--ipam-driver",
+    name,
+    "--aux-address",
+    "a=10.234.0.9",
+    "--subnet",
+    "10.234.0.0/24",
+  ];
+  expect(await engine.skep("network", "create", ...words, "told")).toMatchObject({ code: 0 });
+  const run = ["run", "-d", "--name", "told", "--network", "told", "web:demo", "serve"];
+  expect(await engine.skep(...run)).toMatchObject({ code: 0 });
+  await engine.end("SIGKILL");
+  await stopPlugin(first);
+  extra.push(await spawnPlugin(name, at, "forgetful"));
+  calls(at);
+  await engine.start(["--bridge=none"]);
+  const again = calls(at).filter(({ method }) => method.startsWith("IpamDriver.Request"));
+  expect(again.map(({ body }) => body?.["Address"] ?? body?.["Pool"])).toEqual([
+    "10.234.0.0/24",
+    "10.234.0.254",
+    "10.234.0.9",
+    "10.234.0.100",
+  ]);
+  const next = ["run", "--rm", "--network", "told", "web:demo", "ip", "addr"];
+  expect((await engine.skep(...next)).stdout).toContain("inet 10.234.0.101/24");
+  expect(await engine.skep("rm", "-f", "told")).toMatchObject({ code: 0 });
+  expect(await engine.skep("network", "rm", "told")).toMatchObject({ code: 0 });
 });
 
 test("a plug-in that is gone holds up no container; its network waits for it", async () => {

@@ -5,7 +5,7 @@
 
 import { EngineError, messageOf } from "#base/error.ts";
 import { PluginRefusal } from "../plugins/client.ts";
-import type { NetworkState } from "./state.ts";
+import type { NetworkOptions, NetworkState } from "./state.ts";
 
 export type RemoteKind = "NetworkDriver" | "IpamDriver";
 export type RemoteAnswer = Readonly<Record<string, unknown>>;
@@ -27,7 +27,7 @@ export interface Remote {
 }
 
 export function remoteOf(
-  { options: { plugins } }: Pick<NetworkState, "options">,
+  { options: { plugins } }: { readonly options: Pick<NetworkOptions, "plugins"> },
   name: string,
   kind: RemoteKind,
 ): Remote {

@@ -16,6 +16,9 @@ import type { NetworkState } from "./state.ts";
 const GATEWAY = "com.docker.network.gateway";
 const MAC_ADDRESS = "com.docker.network.endpoint.macaddress";
 
+/** Options of the request for an address that will be a router's. */
+export const GATEWAY_REQUEST = { RequestAddressType: GATEWAY } as const;
+
 /** What a plug-in has given for one endpoint. */
 export interface Given {
   /** With prefix length. */
@@ -30,7 +33,7 @@ export function hasRemoteIpam({ ipamDriver }: Pick<NetworkRecord, "ipamDriver">)
   return ipamDriver !== "default" && ipamDriver !== "null";
 }
 
-/** The pools that `wished` names, and one of each family that it names none of; all or none. */
+/** The pools that the record wishes for, and one of each family that it names none of; all or none. */
 export async function requestPools(
   state: NetworkState,
   record: NetworkRecord,
@@ -106,8 +109,7 @@ async function requestGateway(
 ): Promise<IpamRecord> {
   if (wished === undefined && told !== undefined) return { ...pool, gateway: told };
   try {
-    const Options = { RequestAddressType: GATEWAY };
-    const { address } = await requestAddress(remote, pool, wished ?? "", Options);
+    const { address } = await requestAddress(remote, pool, wished ?? "", GATEWAY_REQUEST);
     return { ...pool, gateway: bare(address) };
   } catch (error) {
     const { code, message } = EngineError.from(error, "internal");

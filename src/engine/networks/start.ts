@@ -17,6 +17,7 @@ import { withGateway } from "./network-spec.ts";
 import type { AttachmentRecord, IpamRecord, NetworkRecord } from "./records.ts";
 import { settleDebts } from "./remote-debts.ts";
 import { forgetRemote } from "./remote-network.ts";
+import { replayRequests } from "./remote-replay.ts";
 import {
   announceNames,
   type NetworkOptions,
@@ -222,6 +223,7 @@ export async function reconcileContainers(
   state: NetworkState,
   running: ReadonlyMap<string, NetworkSandbox>,
 ): Promise<void> {
+  await replayRequests(state);
   await settleDebts(state);
   // Side by side: a plug-in that is gone may be waited for with each.
   const gone = [...state.attachments.keys()].filter((containerId) => !running.has(containerId));
