@@ -148,23 +148,31 @@ async function deployServices(
   plan: StackPlan,
   resolve: string,
 ): Promise<readonly string[]> {
-  const { client, flags } = context;
+  const { client, flags, stdout } = context;
   const present = new Map(
     (await stackServices(client, plan.name)).map((service) => [service.Spec.Name, service]),
   );
-  const ids: string[] = [];
+  const ids = new Map<string, string>();
+  /** Waited for already. */
+  const up = new Set<string>();
   for (const planned of plan.services) {
+    for (const other of plan.waits.get(planned.Name) ?? []) {
+      if (up.has(other)) continue;
+      stdout.write(`Waiting for service ${other}\n`);
+      await waitConverged(context, ids.get(other) ?? other);
+      up.add(other);
+    }
     const image = planned.TaskTemplate?.ContainerSpec?.Image ?? "";
     const auth = flags.bool("with-registry-auth") ? await registryAuth(context, image) : undefined;
     const spec = await filled(context, planned);
     const service = present.get(spec.Name);
-    ids.push(
+    const id =
       service === undefined
         ? await createService(context, spec, resolve, auth)
-        : await updateService(context, service, spec, resolve, auth),
-    );
+        : await updateService(context, service, spec, resolve, auth);
+    ids.set(spec.Name, id);
   }
-  return ids;
+  return [...ids.values()];
 }
 
 async function filled(

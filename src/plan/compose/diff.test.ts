@@ -98,6 +98,14 @@ describe("a planned service against the stored one", () => {
     ]);
   });
 
+  it("has no change where a job's counts are the engine's", () => {
+    const stored = {
+      ...STORED,
+      Mode: { ReplicatedJob: { MaxConcurrent: 1, TotalCompletions: 1 } },
+    };
+    expect(said(stored, { ...PLANNED, Mode: { ReplicatedJob: {} } })).toEqual([]);
+  });
+
   it("tells what is gone", () => {
     expect(said(STORED, { ...PLANNED, EndpointSpec: undefined })).toEqual([
       'EndpointSpec.Ports: {"PublishedPort":8080,"TargetPort":80} -> ',

@@ -17,6 +17,8 @@ export interface Change {
 /** What the engine writes where nothing was given. */
 const DEFAULTS: Readonly<Record<string, unknown>> = {
   "Mode.Replicated.Replicas": 1,
+  "Mode.ReplicatedJob.MaxConcurrent": 1,
+  "Mode.ReplicatedJob.TotalCompletions": 1,
   "TaskTemplate.ContainerSpec.Isolation": "default",
   "TaskTemplate.Runtime": "container",
   "EndpointSpec.Mode": "vip",

@@ -203,6 +203,66 @@ describe("what today's format has beyond version 3", () => {
   });
 });
 
+describe("depends_on", () => {
+  const planned = (text: string) => {
+    const project = load([text]);
+    if (!project.ok) return describeError(project.error);
+    const plan = planStack(project.value, "st", new Map());
+    if (!plan.ok) return describeError(plan.error);
+    return [
+      plan.value.services.map(({ Name }) => Name).join(),
+      Object.fromEntries(plan.value.waits),
+    ];
+  };
+  const file = (web: string, db: string) =>
+    `services:\n  web: {image: a, depends_on: ${web}}\n  db: {image: b, depends_on: ${db}}\n`;
+
+  it("is the order of services; circles and unknown names are no fault of it", () => {
+    expect(planned(file("[db]", "[]"))).toEqual(["st_db,st_web", {}]);
+    expect(planned(file("[db, nope]", "[web]"))).toEqual(["st_db,st_web", {}]);
+  });
+
+  it("has conditions to wait for", () => {
+    expect(planned(file("{db: {condition: service_healthy}}", "[]"))).toEqual([
+      "st_db,st_web",
+      { st_web: ["st_db"] },
+    ]);
+    expect(planned(file("{db: {condition: service_healthy}}", "[web]"))).toEqual([
+      "st_db,st_web",
+      { st_web: ["st_db"] },
+    ]);
+  });
+
+  it.each([
+    [
+      "{nope: {condition: service_started}}",
+      "[]",
+      'service web: depends on undefined service "nope"',
+    ],
+    ["{db: {condition: soon}}", "[]", 'invalid depends_on condition "soon"'],
+    [
+      "{db: {condition: service_healthy}}",
+      "{web: {condition: service_healthy}}",
+      'service db: waits for "web", which depends on it',
+    ],
+  ])("is refused: %s, %s", (web, db, message) => {
+    expect(planned(file(web, db))).toMatch(/^f0\.yml:[23]: /);
+    expect(planned(file(web, db))).toContain(message);
+  });
+});
+
+it("tmpfs becomes mounts", () => {
+  const project = load([web("tmpfs: [/run, '/tmp:size=64m,mode=1777']")]);
+  const plan = project.ok ? planStack(project.value, "st", new Map()) : project;
+  expect(plan.ok && plan.value.services[0]?.TaskTemplate?.ContainerSpec?.Mounts).toEqual([
+    { Type: "tmpfs", Target: "/run", TmpfsOptions: undefined },
+    { Type: "tmpfs", Target: "/tmp", TmpfsOptions: { SizeBytes: 64 << 20, Mode: 0o1777 } },
+  ]);
+  expect(refused(web("tmpfs: '/run:fast'"))).toBe(
+    'f0.yml:4: service web: invalid tmpfs option "fast"',
+  );
+});
+
 describe("a .env file", () => {
   const parsed = (text: string, env: Readonly<Record<string, string>> = {}) => {
     const found = parseDotEnv(text, ".env", (name) => env[name]);

@@ -1,5 +1,6 @@
 /** A service's volumes → mounts; named volumes belong to the stack unless they are external. */
 
+import { parseBytes } from "#base/bytes.ts";
 import type { ServiceMount } from "#wire/docker/tasks.ts";
 import type { Fields } from "./fields.ts";
 import { Refusal } from "./refusal.ts";
@@ -37,7 +38,29 @@ export function mountsPart(
         );
     }
   });
-  return mounts.length === 0 ? undefined : mounts;
+  const all = [
+    ...mounts,
+    ...(service.texts("tmpfs") ?? []).map((text) => shortTmpfs(text, service)),
+  ];
+  return all.length === 0 ? undefined : all;
+}
+
+/** `tmpfs: [/run, "/tmp:size=64m,mode=1777"]`, which docker's stacks pass over. */
+function shortTmpfs(text: string, service: Fields): Mount {
+  const colon = text.indexOf(":");
+  const Target = colon < 0 ? text : text.slice(0, colon);
+  let TmpfsOptions: Mount["TmpfsOptions"];
+  for (const option of colon < 0 ? [] : text.slice(colon + 1).split(",")) {
+    const [name, value = ""] = option.split("=");
+    const size = parseBytes(value);
+    if (name === "size" && size.ok) TmpfsOptions = { ...TmpfsOptions, SizeBytes: size.value };
+    else if (name === "mode" && /^[0-7]+$/.test(value)) {
+      TmpfsOptions = { ...TmpfsOptions, Mode: Number.parseInt(value, 8) };
+    } else {
+      throw new Refusal(`invalid tmpfs option ${JSON.stringify(option)}`, service.at("tmpfs"));
+    }
+  }
+  return { Type: "tmpfs", Target, TmpfsOptions };
 }
 
 function onlyOwnOptions(volume: Fields, type: string): void {

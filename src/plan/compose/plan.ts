@@ -8,6 +8,7 @@ import { type Result } from "#base/result.ts";
 import type { ConfigSpec } from "#wire/docker/configs.ts";
 import type { SecretSpec } from "#wire/docker/secrets.ts";
 import { containerPart } from "./container-part.ts";
+import { dependencyOrder } from "./dependencies.ts";
 import {
   endpoint,
   placement,
@@ -53,7 +54,7 @@ export function planStack(
       secrets: objectsOf(project.secrets, "secrets"),
       configs: objectsOf(project.configs, "configs"),
     };
-    const services = [...objectsOf(project.services, "services")];
+    const { services, waits } = dependencyOrder(objectsOf(project.services, "services"));
     const used = [...new Set(services.flatMap(([, service]) => networkKeys(service)))];
     const isExternal = (key: string) => objects.networks.get(key)?.flag("external") === true;
     return {
@@ -68,6 +69,12 @@ export function planStack(
         .filter((name) => !PREDEFINED.includes(name)),
       secrets: payloadSpecs(objects.secrets, namespace, payloads),
       configs: payloadSpecs(objects.configs, namespace, payloads),
+      waits: new Map(
+        [...waits].map(([name, others]) => [
+          namespace.scope(name),
+          others.map((other) => namespace.scope(other)),
+        ]),
+      ),
     };
   });
 }

@@ -162,7 +162,7 @@ const SERVICE = object(
     configs: since(3, fileReferences),
     container_name: text,
     credential_spec: since(3, object({ config: since(8, text), file: text, registry: text })),
-    depends_on: texts,
+    depends_on: oneOf(texts, map(object({ condition: text, restart: bool, required: bool }))),
     deploy: DEPLOY,
     devices: texts,
     dns: textOrTexts,

@@ -62,6 +62,20 @@ const FORMS: Readonly<Record<string, Form>> = {
       : value,
 };
 
+/** docker's stacks say nothing of it; a fixed address that is not given is no detail. */
+function warnOfAddresses(service: Mapping, name: string, { warn }: ServiceSurroundings): void {
+  if (!isMapping(service.networks)) return;
+  for (const [network, attachment] of Object.entries(service.networks)) {
+    if (!isMapping(attachment)) continue;
+    for (const key of ["ipv4_address", "ipv6_address"]) {
+      if (attachment[key] === undefined) continue;
+      warn(
+        `service ${name}: ${key} of network ${network} has no effect: the swarm gives addresses`,
+      );
+    }
+  }
+}
+
 export function canonicalService(
   service: Mapping,
   path: Path,
@@ -73,6 +87,7 @@ export function canonicalService(
     const change = Object.hasOwn(FORMS, key) ? FORMS[key] : undefined;
     form[key] = change === undefined ? value : change(value, [...path, key], around);
   }
+  warnOfAddresses(service, path.at(-1) ?? "", around);
   const environment = environmentOf(service, path, around);
   if (environment !== undefined) form.environment = environment;
   return form;

@@ -21,8 +21,10 @@ export interface StackPlan {
   readonly externalNetworks: readonly string[];
   readonly secrets: readonly (SecretSpec & { readonly Name: string })[];
   readonly configs: readonly (ConfigSpec & { readonly Name: string })[];
-  /** In references of secrets and configs the ids are missing: `withIds` sets them. */
+  /** Those that others depend on come first. In references of secrets and configs the ids are missing: `withIds` sets them. */
   readonly services: readonly SparseServiceSpec[];
+  /** Service → services that must run, or be complete, before it is made or changed. */
+  readonly waits: ReadonlyMap<string, readonly string[]>;
 }
 
 export const NAMESPACE_LABEL = "com.docker.stack.namespace";
