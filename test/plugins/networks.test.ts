@@ -216,6 +216,39 @@ describe.each(DOCKERS)("%s", (docker) => {
     expect(held()).toEqual(NOTHING);
   });
 
+  test("published ports follow the network that leads out, to a plug-in and back", async () => {
+    await ok("network", "create", "-d", NAME, "--subnet", "10.230.5.0/24", "m-plug");
+    await ok("network", "create", "--subnet", "10.230.6.0/24", "a-bridge");
+    const port = docker.includes("local") ? "18082" : "18081";
+    const publish = ["--name", "moves", "--network", "m-plug", "-p", `127.0.0.1:${port}:80`];
+    calls();
+    await ok("run", "-d", ...publish, "web:demo", "serve");
+    const programmed = calls().find(({ method }) => method.includes("Program"));
+    expect(programmed?.body).toMatchObject({
+      Options: {
+        "com.docker.network.portmap": [
+          { Proto: 6, Port: 80, HostIP: "127.0.0.1", HostPort: Number(port) },
+        ],
+      },
+    });
+    await ok("network", "connect", "a-bridge", "moves");
+    expect(methods(calls())).toEqual(["RevokeExternalConnectivity"]);
+    const answer = await fetch(`http://127.0.0.1:${port}/cgi-bin/index.cgi`);
+    expect(await answer.text()).toContain("hostname");
+    await ok("network", "disconnect", "a-bridge", "moves");
+    expect(methods(calls())).toEqual(["ProgramExternalConnectivity"]);
+    await expect(fetch(`http://127.0.0.1:${port}/`)).rejects.toThrow();
+    // A connection that fails leaves the ports where they were.
+    await ok("network", "create", "-d", NAME, "-o", "broken=Join", "b-broken");
+    calls();
+    expect((await run("network", "connect", "b-broken", "moves")).stderr).toContain("cable is cut");
+    expect(methods(calls())).toEqual(["CreateEndpoint", "Join", "Leave", "DeleteEndpoint"]);
+    await ok("rm", "-f", "moves");
+    expect(methods(calls())).toEqual(["RevokeExternalConnectivity", "Leave", "DeleteEndpoint"]);
+    await ok("network", "rm", "m-plug", "a-bridge", "b-broken");
+    expect(held()).toEqual(NOTHING);
+  });
+
   test("addresses from a plug-in, for its own network and for a bridge", async () => {
     for (const [name, driver] of [
       ["remote", NAME],

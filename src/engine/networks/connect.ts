@@ -23,7 +23,7 @@ import { type Borrowed, borrow, returnBorrowed } from "./lend.ts";
 import { LocalNetwork } from "./network.ts";
 import { announcePorts, releasePorts, withdrawPorts } from "./publish.ts";
 import type { EndpointRecord, PublishedPort } from "./records.ts";
-import { joinRemotes, leaveRemote, publishRemotely } from "./remote-endpoint.ts";
+import { joinRemotes, leaveRemote, publishRemotely, revokeRemotely } from "./remote-endpoint.ts";
 import {
   announceNames,
   findNetwork,
@@ -54,13 +54,23 @@ export function connectContainer(
       after = await joinRemotes(state, sandbox, { endpoints: after, ports, requests });
       await wire(state, sandbox, after.slice(-1));
       await setGateways(state, sandbox, after);
+      after = await revokeRemotely(state, sandbox, { endpoints: after, ports });
       ports = await movePorts(state, sandbox, { from: endpoints, to: after, ports }, requests);
       after = await publishRemotely(state, sandbox, { endpoints: after, ports, requests });
       return await attachResult(state, sandbox, after, ports);
     } catch (error) {
       await takeBack(state, sandbox, planned);
-      await saveAttachment(state, sandbox, endpoints, ports);
-      await setGateways(state, sandbox, endpoints);
+      const now = state.attachments.get(containerId)?.endpoints ?? after;
+      const rest = now.filter(({ endpointId }) => endpointId !== planned.endpointId);
+      await saveAttachment(state, sandbox, rest, ports);
+      await setGateways(state, sandbox, rest);
+      await publishRemotely(state, sandbox, { endpoints: rest, ports, requests }).catch(
+        (again: unknown) =>
+          state.log.error("ports are no longer published", {
+            container: containerId,
+            error: again,
+          }),
+      );
       throw error;
     }
   });

@@ -105,30 +105,53 @@ async function join(
   return joined.mac === "" ? { ...joined, mac: mac.trim() } : joined;
 }
 
-/** The plug-in whose network leads out publishes the ports; one that did before no longer does. */
+/** The plug-in whose network leads out publishes the ports. */
 export async function publishRemotely(
   state: NetworkState,
   sandbox: NetworkSandbox,
   { endpoints, ports, requests }: Membership,
 ): Promise<readonly EndpointRecord[]> {
-  const { v4, v6 } = gatewayEndpoints(endpoints);
-  const way = v4 ?? v6;
+  const way = wayOut(endpoints);
+  if (way?.remote === undefined || way.remote.external === true) return endpoints;
+  // Before the plug-in hears of it: what is marked is revoked.
+  const marked = await markExternal(state, sandbox, { endpoints, ports }, way);
+  await program(state, sandbox, way, requests);
+  return marked;
+}
+
+/** One whose network no longer leads out lets go of the ports, for others to publish them. */
+export async function revokeRemotely(
+  state: NetworkState,
+  sandbox: NetworkSandbox,
+  { endpoints, ports }: Omit<Membership, "requests">,
+): Promise<readonly EndpointRecord[]> {
+  const way = wayOut(endpoints);
   let all = endpoints;
-  const mark = async (endpoint: EndpointRecord, external: boolean) => {
-    const next = { ...endpoint, remote: { ...mustBeRemote(endpoint), external } };
-    all = all.map((one) => (one.endpointId === next.endpointId ? next : one));
-    state.networks.get(next.networkId)?.join(sandbox.containerId, next);
-    await saveAttachment(state, sandbox, all, ports);
-  };
   for (const endpoint of endpoints) {
     if (endpoint.remote?.external !== true || endpoint.endpointId === way?.endpointId) continue;
     await revoke(state, endpoint);
-    await mark(endpoint, false);
+    all = await markExternal(state, sandbox, { endpoints: all, ports }, endpoint);
   }
-  if (way?.remote === undefined || way.remote.external === true) return all;
-  // Before the plug-in hears of it: what is marked is revoked.
-  await mark(way, true);
-  await program(state, sandbox, way, requests);
+  return all;
+}
+
+function wayOut(endpoints: readonly EndpointRecord[]): EndpointRecord | undefined {
+  const { v4, v6 } = gatewayEndpoints(endpoints);
+  return v4 ?? v6;
+}
+
+/** Turns the mark of one endpoint over, on disk as well. */
+async function markExternal(
+  state: NetworkState,
+  sandbox: NetworkSandbox,
+  { endpoints, ports }: Omit<Membership, "requests">,
+  endpoint: EndpointRecord,
+): Promise<readonly EndpointRecord[]> {
+  const remote = mustBeRemote(endpoint);
+  const next = { ...endpoint, remote: { ...remote, external: remote.external !== true } };
+  const all = endpoints.map((one) => (one.endpointId === next.endpointId ? next : one));
+  state.networks.get(next.networkId)?.join(sandbox.containerId, next);
+  await saveAttachment(state, sandbox, all, ports);
   return all;
 }
 
