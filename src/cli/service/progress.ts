@@ -10,6 +10,9 @@ import { type CommandContext, filtersQuery } from "../command.ts";
 import type { NodeObject, ServiceObject, TaskObject } from "../swarm/types.ts";
 
 const POLL_MS = 200;
+/** How long all tasks of a job must have ended, some without success, for it to have failed. */
+const GIVE_UP_MS = 3_000;
+const ENDED = new Set(["complete", "shutdown", "failed", "rejected", "orphaned", "remove"]);
 
 export async function waitConverged(context: CommandContext, serviceId: string): Promise<void> {
   const { client, stdout } = context;
@@ -54,6 +57,7 @@ async function waitCompleted(
   { ID, Spec, JobStatus }: ServiceObject,
 ): Promise<void> {
   let shown = "";
+  let endedAt = performance.now();
   for (;;) {
     const all = await client.get<readonly TaskObject[]>("/tasks", {
       filters: filtersQuery([`service=${ID}`]),
@@ -74,6 +78,13 @@ async function waitCompleted(
     if (complete >= wanted) {
       stdout.write("job complete\n");
       return;
+    }
+    const now = performance.now();
+    // A task that is tried again has its successor at once; without one nothing will happen any more.
+    if (tasks.length === 0 || tasks.some((task) => !ENDED.has(task.Status.State))) endedAt = now;
+    else if (now - endedAt > GIVE_UP_MS) {
+      const problem = tasks.find((task) => (task.Status.Err ?? "") !== "")?.Status.Err ?? "";
+      throw new EngineError("failed-precondition", `job failed: ${problem}`);
     }
     await new Promise((resolve) => setTimeout(resolve, POLL_MS));
   }
