@@ -178,6 +178,7 @@ export class Host {
           if (remote === undefined) throw new EngineError("unavailable", "no manager is known");
           return { ...remote, channel: network.channel(process, remote.addr) };
         },
+        isRemoved: async () => false,
         observe: (remote, isGood) => {
           remotes.observe(remote, isGood ? OBSERVATION_WEIGHT : -OBSERVATION_WEIGHT);
         },

@@ -37,6 +37,11 @@ export interface Connector {
   pick(signal: AbortSignal): Promise<ManagerConnection>;
   /** How it went with a connection: true once a session began, false when one failed. */
   observe(connection: ManagerConnection, success: boolean): void;
+  /**
+   * Whether the cluster, asked by a way that needs no certificate of this node, does not know this
+   * node any more. False in every case of doubt.
+   */
+  isRemoved(signal: AbortSignal): Promise<boolean>;
 }
 
 export interface AgentOptions {
@@ -63,8 +68,8 @@ export interface Agent {
   /** Resolves with the first session. */
   readonly ready: Promise<void>;
   /**
-   * Resolves when a manager said, over a connection that both sides have proven, that this node is no
-   * part of the cluster any more: its tasks are removed, and no session is tried again.
+   * Resolves when a manager refused this node and the cluster does not know it any more: its tasks are
+   * removed, and no session is tried again.
    */
   readonly dismissed: Promise<EngineError>;
   /** Newest status per task of this node. */
@@ -98,15 +103,6 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
   const agent = new SessionKeeper(options, worker, reporter);
   agent.start();
   return agent;
-}
-
-class DismissedError extends Error {
-  readonly refusal: EngineError;
-
-  constructor(refusal: EngineError) {
-    super(refusal.message);
-    this.refusal = refusal;
-  }
 }
 
 class SessionKeeper implements Agent {
@@ -177,12 +173,12 @@ class SessionKeeper implements Agent {
         await this.#session(signal);
       } catch (error) {
         if (signal.aborted) return;
-        if (error instanceof DismissedError) {
+        if (error instanceof EngineError && (await this.#isDismissal(error, signal))) {
           this.#options.log.error("dismissed by the cluster; the tasks of this node are removed", {
-            reason: messageOf(error.refusal),
+            reason: messageOf(error),
           });
           await this.leave(signal);
-          this.#dismissed.resolve(error.refusal);
+          this.#dismissed.resolve(error);
           return;
         }
         this.#backoffMs = Math.min(BACKOFF_FIRST_MS + 2 * this.#backoffMs, BACKOFF_MAX_MS);
@@ -194,11 +190,19 @@ class SessionKeeper implements Agent {
     }
   }
 
+  /**
+   * A refusal alone proves nothing: an expired certificate is refused, and so is everybody by a manager
+   * that does not know its cluster yet.
+   */
+  async #isDismissal(error: EngineError, signal: AbortSignal): Promise<boolean> {
+    if (!isErrorCode(error, "permission-denied")) return false;
+    return this.#options.connector.isRemoved(signal).catch(() => false);
+  }
+
   async #session(signal: AbortSignal): Promise<void> {
     const { connector, clock, log } = this.#options;
     const connection = await connector.pick(signal);
     const logs = createLogSubscriptions(this.#worker, connection.channel, log);
-    let registered = false;
     try {
       await runSession(
         {
@@ -212,7 +216,6 @@ class SessionKeeper implements Agent {
             if (this.#refreshesSeen === this.#refreshes) await this.#describeNow.promise;
           },
           onRegistered: (sessionId, send) => {
-            registered = true;
             this.#sessionId = sessionId;
             this.#backoffMs = 0;
             connector.observe(connection, true);
@@ -232,9 +235,6 @@ class SessionKeeper implements Agent {
       );
     } catch (error) {
       if (!signal.aborted) connector.observe(connection, false);
-      // Refused before it began: not this session, but this node is not wanted.
-      const refused = !registered && error instanceof EngineError;
-      if (refused && isErrorCode(error, "permission-denied")) throw new DismissedError(error);
       throw error;
     } finally {
       this.#reporter.bind(undefined);

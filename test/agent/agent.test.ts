@@ -6,7 +6,7 @@ import { fileURLToPath } from "node:url";
 import { create } from "@bufbuild/protobuf";
 import { afterEach, beforeEach, expect, test } from "vitest";
 import { type Agent, type AgentOptions, startAgent } from "#agent/agent.ts";
-import { sleep } from "#platform/async.ts";
+import { deferred, sleep } from "#platform/async.ts";
 import { openChannel } from "#platform/grpc/client.ts";
 import { silentLog } from "#platform/log.ts";
 import { realClock, realRandom } from "#platform/real-ports.ts";
@@ -178,14 +178,30 @@ test("a node that falls silent is down; when it is back it is ready, with its ne
   expect(nodeState()?.state).toBe(NodeState.READY);
 });
 
-test("a node that the cluster has dismissed removes its tasks and says why", async () => {
-  const unwanted = await agent();
+test("a node that is refused, and that the cluster does not know, removes its tasks and says why", async () => {
+  const connector = connectorTo(manager.socket, "n1", async () => true);
+  const unwanted = await agent({ connector });
   await manager.assign({ id: "t1" });
   await reaches("t1", TaskState.RUNNING);
   manager.dismiss("n1");
   const refusal = await unwanted.dismissed;
   expect(refusal).toMatchObject({ code: "permission-denied", message: "n1 was removed" });
   expect(await host.containers()).toEqual([]);
+});
+
+test("a node that is refused for any other reason keeps its tasks", async () => {
+  const asked = deferred();
+  const connector = connectorTo(manager.socket, "n1", async () => {
+    asked.resolve();
+    return false;
+  });
+  const refused = await agent({ connector });
+  await manager.assign({ id: "t1" });
+  await reaches("t1", TaskState.RUNNING);
+  manager.dismiss("n1");
+  await asked.promise;
+  expect(await host.containers()).toHaveLength(1);
+  expect(refused.statuses().get("t1")?.state).toBe(TaskState.RUNNING);
 });
 
 test("leaving removes all tasks", async () => {

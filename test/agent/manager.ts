@@ -126,7 +126,11 @@ async function until(state: LocalState, what: string, condition: () => boolean):
   throw new Error(`not so after ${UNTIL_MS} ms: ${what}`);
 }
 
-export function connectorTo(socket: string, nodeId: string): Connector {
+export function connectorTo(
+  socket: string,
+  nodeId: string,
+  isRemoved: Connector["isRemoved"] = async () => false,
+): Connector {
   return {
     pick: async () => ({
       nodeId: "m1",
@@ -134,5 +138,6 @@ export function connectorTo(socket: string, nodeId: string): Connector {
       channel: openChannel({ target: `unix://${socket}`, metadata: { "test-node": nodeId } }),
     }),
     observe: () => undefined,
+    isRemoved,
   };
 }

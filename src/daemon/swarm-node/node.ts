@@ -10,11 +10,12 @@
 import { rm } from "node:fs/promises";
 import { type Agent, type Connector, startAgent } from "#agent/agent.ts";
 import type { Executor } from "#agent/executor.ts";
-import { EngineError, messageOf } from "#base/error.ts";
+import { EngineError, isErrorCode, messageOf } from "#base/error.ts";
 import type { Clock, Log, Random } from "#base/ports.ts";
 import type { Manager } from "#manager/manager.ts";
 import { deferred } from "#platform/async.ts";
 import type { RpcChannel } from "#platform/grpc/client.ts";
+import { NodeCA } from "#wire/gen/swarmkit/ca_pb.js";
 import type { SessionMessage } from "#wire/gen/swarmkit/dispatcher_pb.js";
 import type { NodeSpec_Availability } from "#wire/gen/swarmkit/specs_pb.js";
 import { IssuanceStatus_State, NodeRole } from "#wire/gen/swarmkit/types_pb.js";
@@ -72,6 +73,7 @@ export interface SwarmNodeOptions {
 const ROLE_CHANGE_WAIT_MS = 16_000;
 /** How long a new manager waits for its vote before it is called ready. */
 const VOTE_WAIT_MS = 10_000;
+const REMOVED_TIMEOUT_MS = 5_000;
 /** How long the agent of a manager waits for its own manager before it asks another. */
 const OWN_MANAGER_WAIT_MS = 5_000;
 
@@ -286,7 +288,25 @@ export class SwarmNode {
       observe: ({ nodeId, addr }, success) => {
         if (nodeId !== identity.nodeId) this.#known?.observe({ nodeId, addr }, success);
       },
+      isRemoved: (signal) => this.#isRemoved(identity, signal),
     };
+  }
+
+  /** Asks a manager that proves who it is for the node's record; who has none was removed. */
+  async #isRemoved(identity: NodeIdentity, signal: AbortSignal): Promise<boolean> {
+    const { nodeId } = identity;
+    const remote = this.#known?.pick(this.#options.random, [nodeId]);
+    if (remote === undefined) return false;
+    const channel = anonymousChannel(remote.addr, identity.tls().ca);
+    try {
+      const options = { timeoutMs: REMOVED_TIMEOUT_MS, signal };
+      await channel.client(NodeCA).nodeCertificateStatus({ nodeId }, options);
+      return false;
+    } catch (error) {
+      return isErrorCode(error, "not-found");
+    } finally {
+      channel.close();
+    }
   }
 
   async #onSessionMessage(identity: NodeIdentity, message: SessionMessage): Promise<void> {
