@@ -89,6 +89,16 @@ export function assertMember(
   }
 }
 
+/**
+ * The node behind a call that only nodes may make: of its certificate, or this manager's own agent,
+ * which comes by the local socket.
+ */
+export function callingNode(context: RpcContext, selfId: string): string {
+  if (context.peer !== undefined) return context.peer.nodeId;
+  if (context.local) return selfId;
+  throw new EngineError("unauthenticated", "no client certificate in the request");
+}
+
 function denied(reason: string): EngineError {
   return new EngineError("permission-denied", `Permission denied: ${reason}`);
 }

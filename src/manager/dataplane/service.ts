@@ -26,6 +26,7 @@ import type {
   TablesMessage,
   WatchRequest,
 } from "#wire/gen/skep/dataplane_pb.js";
+import { callingNode } from "../authz/caller.ts";
 import { Bell } from "../dispatcher/bell.ts";
 import type { NodeSession } from "../dispatcher/node-sessions.ts";
 import type { ClusterState } from "../state.ts";
@@ -59,11 +60,7 @@ export function createDataPlane(options: DataPlaneOptions): DataPlaneServer {
     if (reign === undefined) throw new EngineError("aborted", "the data plane is stopped");
     return reign;
   };
-  const caller = (context: RpcContext): string => {
-    if (context.peer !== undefined) return context.peer.nodeId;
-    if (context.local) return options.nodeId;
-    throw new EngineError("unauthenticated", "no client certificate in the request");
-  };
+  const caller = (context: RpcContext) => callingNode(context, options.nodeId);
   return {
     handlers: {
       watch: (request, context) => current().watch(request, caller(context), context),

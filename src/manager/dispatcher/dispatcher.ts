@@ -24,6 +24,7 @@ import {
   type UpdateTaskStatusRequest,
   type UpdateVolumeStatusRequest,
 } from "#wire/gen/swarmkit/dispatcher_pb.js";
+import { callingNode } from "../authz/caller.ts";
 import type { NodeSession } from "./node-sessions.ts";
 import { Reign, type ReignOptions } from "./reign.ts";
 import { type ManagerPeer, managersOf, sessionMessage, tellsTheSame } from "./session-message.ts";
@@ -109,9 +110,7 @@ class Server {
   }
 
   caller(context: RpcContext): string {
-    if (context.peer !== undefined) return context.peer.nodeId;
-    if (context.local) return this.#options.nodeId;
-    throw new EngineError("unauthenticated", "no client certificate in the request");
+    return callingNode(context, this.#options.nodeId);
   }
 
   async *session(request: SessionRequest, context: RpcContext): AsyncGenerator<SessionMessage> {

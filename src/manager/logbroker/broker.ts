@@ -19,6 +19,7 @@ import {
   type SubscribeLogsRequest,
   type SubscriptionMessage,
 } from "#wire/gen/swarmkit/logbroker_pb.js";
+import { callingNode } from "../authz/caller.ts";
 import type { ClusterState } from "../state.ts";
 import { Subscription } from "./subscription.ts";
 
@@ -48,11 +49,7 @@ export function createLogBroker(options: LogBrokerOptions): LogBrokerServer {
     if (reign === undefined) throw new EngineError("aborted", "broker is not running");
     return reign;
   };
-  const caller = (context: RpcContext): string => {
-    if (context.peer !== undefined) return context.peer.nodeId;
-    if (context.local) return options.nodeId;
-    throw new EngineError("unauthenticated", "no client certificate in the request");
-  };
+  const caller = (context: RpcContext) => callingNode(context, options.nodeId);
   return {
     logs: { subscribeLogs: (request, context) => current().subscribe(request, context) },
     logBroker: {
