@@ -275,7 +275,10 @@ export class SwarmNode {
     const { random, clock } = this.#options;
     return {
       pick: async (signal) => {
-        const settled = () => identity.role !== NodeRole.MANAGER || this.#manager !== undefined;
+        const settled = () =>
+          identity.role !== NodeRole.MANAGER ||
+          this.#manager !== undefined ||
+          this.#betweenManagers;
         await this.#changes.within(OWN_MANAGER_WAIT_MS, settled, clock, signal);
         if (this.#manager !== undefined) {
           const channel = this.#manager.channel;
@@ -340,6 +343,8 @@ export class SwarmNode {
       await this.#runManager(identity, first, signal);
       this.#betweenManagers = true;
       this.#promotedAgain = false;
+      // Its agent asks another manager at once: that one knows the node's new role.
+      this.#changes.notify();
       if (!signal.aborted) await this.#awaitWorkerRole(identity, signal);
       this.#betweenManagers = false;
     }
