@@ -3,7 +3,7 @@
  * the bundle in `dist/`, so what is tested is what users start.
  */
 
-import { type ChildProcess, execFile, execFileSync, spawn } from "node:child_process";
+import { type ChildProcess, execFile, execFileSync, spawn, spawnSync } from "node:child_process";
 import { existsSync, mkdtempSync, openSync, readFileSync, rmSync } from "node:fs";
 import { request } from "node:http";
 import { tmpdir } from "node:os";
@@ -16,6 +16,8 @@ export const DOCKERS = ["/usr/bin/docker", "/usr/local/bin/docker"].filter((path
   existsSync(path),
 );
 
+const BRIDGE = "skep0";
+
 export interface Finished {
   readonly code: number;
   readonly stdout: string;
@@ -25,6 +27,7 @@ export interface Finished {
 export class EngineProcess {
   readonly folder = mkdtempSync(join(tmpdir(), "skep-engine-"));
   readonly socket = join(this.folder, "x/skep.sock");
+  readonly #hadBridge = spawnSync("ip", ["link", "show", "dev", BRIDGE]).status === 0;
   #process: ChildProcess | undefined;
 
   get log(): string {
@@ -82,7 +85,15 @@ export class EngineProcess {
       }
     }
     this.#unmountAll();
+    this.#removeBridge();
     rmSync(this.folder, { recursive: true, force: true });
+  }
+
+  /** As docker's, the default bridge outlives its engine; on a machine that had none it goes. */
+  #removeBridge(): void {
+    if (this.#hadBridge) return;
+    spawnSync("ip", ["link", "del", "dev", BRIDGE]);
+    spawnSync("nft", ["delete", "table", "inet", "skep"]);
   }
 
   /** What running containers would still need stays mounted when an engine ends; here nothing runs. */

@@ -155,5 +155,6 @@ describe("`lab up` killed half-way", () => {
 
 test("down of a lab that is not there says so, and is no failure", async () => {
   const lab = new Lab("nosuch");
+  labs.add(lab);
   expect(await lab.command("down")).toContain("no lab nosuch was up");
 });
