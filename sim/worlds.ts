@@ -50,41 +50,26 @@ export async function runWorld(assignment: Assignment): Promise<Result> {
   if (world === "swarm") {
     const outcome = await runSwarm(seed, { trace, bug: isSwarmBug(bug) ? bug : undefined });
     const { terms, changes, answers, profile } = outcome;
-    const { broken, message, endedAtMs, isUndecided } = outcome;
-    const { digest, lines } = outcome.trace;
     const counts = { terms, changes, answers };
-    const conditions = describeSwarm(profile);
-    return {
-      seed,
-      world,
-      conditions,
-      broken,
-      message,
-      endedAtMs,
-      isUndecided,
-      counts,
-      digest,
-      lines,
-    };
+    return { seed, world, conditions: describeSwarm(profile), counts, ...verdictOf(outcome) };
   }
   const outcome = runSeed(seed, { trace, bug });
   const { terms, applied, writesAcked, readsAnswered, profile } = outcome;
-  const { broken, message, endedAtMs, isUndecided } = outcome;
-  const { digest, lines } = outcome.trace;
   const counts = { terms, entries: applied, writes: writesAcked, reads: readsAnswered };
-  const conditions = describeProfile(profile);
-  return {
-    seed,
-    world,
-    conditions,
-    broken,
-    message,
-    endedAtMs,
-    isUndecided,
-    counts,
-    digest,
-    lines,
-  };
+  return { seed, world, conditions: describeProfile(profile), counts, ...verdictOf(outcome) };
+}
+
+type Verdict = Pick<Result, "broken" | "message" | "endedAtMs" | "isUndecided">;
+
+/** What the outcomes of both worlds say alike. */
+function verdictOf({
+  broken,
+  message,
+  endedAtMs,
+  isUndecided,
+  trace: { digest, lines },
+}: Verdict & { readonly trace: Pick<Result, "digest" | "lines"> }) {
+  return { broken, message, endedAtMs, isUndecided, digest, lines };
 }
 
 function isSwarmBug(bug: Assignment["bug"]): bug is SwarmBug {
