@@ -30,7 +30,7 @@ import { VERSION } from "#cli/version.ts";
 import { parseSeccompProfile } from "#engine/containers/seccomp-profile.ts";
 import { type ContainerEngine, openContainerEngine } from "#engine/containers/service.ts";
 import { type ContainerDns, createContainerDns } from "#engine/dns/resolver.ts";
-import { createEventBus } from "#engine/events/event-bus.ts";
+import { type CountingEventBus, createEventBus } from "#engine/events/event-bus.ts";
 import { type ImageStore, openImageStore } from "#engine/images/store.ts";
 import { type NetworkStore, openNetworkStore } from "#engine/networks/service.ts";
 import { SwarmAttachments } from "#engine/overlay/attachments.ts";
@@ -38,7 +38,6 @@ import { Overlay } from "#engine/overlay/overlay.ts";
 import { OverlayTasks } from "#engine/overlay/task-networks.ts";
 import { Wireguard } from "#engine/overlay/wireguard.ts";
 import { createPluginRegistry } from "#engine/plugins/registry.ts";
-import type { EventBus } from "#engine/ports.ts";
 import { createSwarmExecutor } from "#engine/swarm-executor/executor.ts";
 import { nodePlugins, readHostFacts as readNodeFacts } from "#engine/swarm-executor/host-facts.ts";
 import { readHostRoutes } from "#engine/swarm-executor/host-routes.ts";
@@ -49,6 +48,7 @@ import type { ContainerdServer } from "#platform/containerd/server.ts";
 import type { DaemonConfig } from "./config.ts";
 import { parseGenericResources } from "./generic-resources.ts";
 import { changingFacts, readHostFacts } from "./host-facts.ts";
+import { Metrics } from "./metrics/metrics.ts";
 import { reloadAttributes } from "./reload.ts";
 import { composeManager } from "./swarm-node/compose.ts";
 import { readHostAddresses } from "./swarm-node/host-addresses.ts";
@@ -78,7 +78,7 @@ export interface ComposedEngine {
 }
 
 interface Host {
-  readonly events: EventBus;
+  readonly events: CountingEventBus;
   readonly images: ImageStore;
   readonly volumes: HostVolumes;
   readonly networks: NetworkStore;
@@ -95,19 +95,36 @@ export async function composeEngine(context: EngineContext): Promise<ComposedEng
     readHostFacts(config, random),
     openLocal(context),
   ]);
-  const host = await openHost(context, containerd, local);
+  const metrics = new Metrics(context.clock);
+  const host = await openHost(context, containerd, local, metrics);
   const live: Live = { config };
-  const { swarm, tables } = await openSwarm(context, host, live);
+  const { swarm, tables } = await openSwarm(context, host, live, metrics);
+  const currentFacts = () => ({
+    ...facts,
+    ...changingFacts(live.config),
+    containerdVersion: version,
+  });
+  const served =
+    config.metricsAddr === undefined
+      ? undefined
+      : await metrics.serve(
+          config.metricsAddr,
+          {
+            facts: currentFacts,
+            containers: host.containers,
+            events: host.events,
+            swarm,
+            swarmId: () => swarm.swarmId(),
+            overlay: host.overlay,
+            tables,
+          },
+          context.log.child({ part: "metrics" }),
+        );
   await swarm.start();
   // Not before: a container may be on a network of the swarm.
   host.containers.startByPolicy();
   return {
-    routes: routesOf(
-      context,
-      () => ({ ...facts, ...changingFacts(live.config), containerdVersion: version }),
-      host,
-      swarm,
-    ),
+    routes: routesOf(context, currentFacts, host, swarm),
     reload: (next) => {
       live.config = next;
       host.images.reconfigure(next.registry);
@@ -118,6 +135,7 @@ export async function composeEngine(context: EngineContext): Promise<ComposedEng
       });
     },
     close: async () => {
+      await served?.close();
       await swarm.close();
       await tables.close();
       await host.overlay.close();
@@ -198,6 +216,7 @@ async function openHost(
   context: EngineContext,
   containerd: Containerd,
   local: LocalServices,
+  metrics: Metrics,
 ): Promise<Host> {
   const { config, clock, random } = context;
   const log = (part: string) => context.log.child({ part });
@@ -214,7 +233,7 @@ async function openHost(
     log: log("images"),
     events,
   });
-  const containers = await openContainerEngine({
+  const engine = await openContainerEngine({
     containerd,
     snapshotter: images.snapshotter,
     dataRoot,
@@ -235,10 +254,12 @@ async function openHost(
       noNewPrivileges: config.noNewPrivileges,
     },
     initPath: config.initPath,
+    onProbe: metrics.engine.onProbe,
     clock,
     random,
     log: log("containers"),
   });
+  const containers = metrics.engine.timed(engine);
   images.setUsers(async () =>
     (await containers.list({ all: true, filters: new Map() })).map((container) => ({
       containerId: container.Id,
@@ -263,6 +284,7 @@ async function openSwarm(
   context: EngineContext,
   host: Host,
   live: Live,
+  metrics: Metrics,
 ): Promise<{ readonly swarm: Swarm; readonly tables: NodeTables }> {
   const { config, clock, random, onFatal } = context;
   const log = context.log.child({ part: "swarm" });
@@ -328,6 +350,7 @@ async function openSwarm(
       dataRoot: config.dataRoot,
       plugins: { has: () => false },
       controlSocket: join(config.execRoot, "swarm", "control.sock"),
+      metrics: metrics.manager,
       onFatal,
       clock,
       random,

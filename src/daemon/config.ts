@@ -73,6 +73,8 @@ export interface DaemonConfig {
   readonly seccompProfile: string;
   readonly noNewPrivileges: boolean;
   readonly shutdownTimeoutSeconds: number;
+  /** Where the metrics are served; undefined = nowhere. */
+  readonly metricsAddr: { readonly host: string; readonly port: number } | undefined;
   readonly tls: TlsFiles | undefined;
 }
 
@@ -287,8 +289,20 @@ function build(configFile: string, values: OptionValues): DaemonConfig {
     seccompProfile: values.string("seccomp-profile") || "builtin",
     noNewPrivileges: values.bool("no-new-privileges"),
     shutdownTimeoutSeconds: values.int("shutdown-timeout", 15),
+    metricsAddr: metricsAddr(values.string("metrics-addr") ?? ""),
     tls: tlsFiles(values),
   };
+}
+
+/** "127.0.0.1:9323", ":9323", "[::1]:9323" */
+function metricsAddr(text: string): DaemonConfig["metricsAddr"] {
+  if (text === "") return undefined;
+  const [, inBrackets, plain = "", port = ""] =
+    /^(?:\[([^\]]*)\]|([^:[\]]*)):(\d{1,5})$/.exec(text) ?? [];
+  if (port === "" || Number(port) > 65_535) {
+    throw new EngineError("invalid-argument", `invalid metrics-addr ${text}: say ADDRESS:PORT`);
+  }
+  return { host: inBrackets ?? plain, port: Number(port) };
 }
 
 function logLevel(text: string): DaemonConfig["logLevel"] {

@@ -113,6 +113,7 @@ export const DAEMON_OPTIONS: readonly OptionSpec[] = [
   }),
   option("no-new-privileges", "bool", "Set no-new-privileges by default for new containers"),
   option("cgroup-parent", "string", "Set parent cgroup for all containers"),
+  option("metrics-addr", "string", "Set default address and port to serve the metrics api on"),
   option("shutdown-timeout", "int", "Set the default shutdown timeout", { defaultText: "15" }),
   option("tls", "bool", "Use TLS; implied by --tlsverify"),
   option("tlscacert", "string", "Trust certs signed only by this CA"),
@@ -160,7 +161,6 @@ export const DAEMON_OPTIONS: readonly OptionSpec[] = [
     "string",
     { ignored: "nothing here depends on it" },
     {
-      "metrics-addr": "Address to serve the metrics api",
       "network-control-plane-mtu": "Network Control plane MTU",
       "oom-score-adjust": "Set the oom_score_adj for the daemon",
       "max-download-attempts": "Set the max download attempts for each pull",

@@ -4,6 +4,7 @@ import { join } from "node:path";
 import { create } from "@bufbuild/protobuf";
 import type { Executor } from "#agent/executor.ts";
 import type { Log } from "#base/ports.ts";
+import { ManagerMetrics } from "#daemon/metrics/manager-metrics.ts";
 import { composeManager } from "#daemon/swarm-node/compose.ts";
 import { createSwarm, type Swarm } from "#daemon/swarm-node/swarm.ts";
 import { realClock, realRandom } from "#platform/real-ports.ts";
@@ -36,6 +37,7 @@ export function pretendSwarm(options: PretendOptions): Swarm {
       onFatal,
       plugins: { has: () => false },
       controlSocket: controlSocketOf(dataRoot),
+      metrics: new ManagerMetrics(() => realClock.monotonicMs()),
       clock: realClock,
       random: realRandom,
       log,

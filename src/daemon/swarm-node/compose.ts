@@ -12,17 +12,19 @@ import { createDispatcher } from "#manager/dispatcher/dispatcher.ts";
 import { reconcilerPart } from "#manager/leader/reconciler.ts";
 import { checkTaskChange } from "#manager/leader/task-check.ts";
 import { createLogBroker } from "#manager/logbroker/broker.ts";
-import { type Manager, type StartedRaft, startManager } from "#manager/manager.ts";
+import { type Manager, startManager } from "#manager/manager.ts";
 import type { ManagerPart, PartContext } from "#manager/manager-ports.ts";
-import { openRaftNode } from "#manager/raft/node.ts";
+import { openRaftNode, type RaftNode } from "#manager/raft/node.ts";
 import { resourceAllocatorPart } from "#manager/resource-allocator.ts";
 import { watchPart } from "#manager/watch-service.ts";
 import { isTaskDirty } from "#plan/orchestrator/dirtiness.ts";
+import { realFileSystem } from "#platform/wal/file-system.ts";
 import { dataKey, keyRing } from "#platform/wal/key-ring.ts";
 import { DataPlane } from "#wire/gen/skep/dataplane_pb.js";
 import { Dispatcher } from "#wire/gen/swarmkit/dispatcher_pb.js";
 import { LogBroker, Logs } from "#wire/gen/swarmkit/logbroker_pb.js";
 import { RaftMemberStatus_Reachability as Reachability } from "#wire/gen/swarmkit/types_pb.js";
+import type { ManagerMetrics } from "../metrics/manager-metrics.ts";
 import type { ManagerStart } from "./node.ts";
 import { swarmPaths } from "./paths.ts";
 import type { ManagerAddresses } from "./swarm.ts";
@@ -31,6 +33,7 @@ export interface ComposeOptions {
   readonly dataRoot: string;
   readonly plugins: DriverPlugins;
   readonly controlSocket: string;
+  readonly metrics: ManagerMetrics;
   /** The disk failed or an invariant broke: log it and end the process. */
   readonly onFatal: (error: unknown) => void;
   readonly clock: Clock;
@@ -43,12 +46,21 @@ export function composeManager(
   options: ComposeOptions,
 ): (start: ManagerStart, addresses: ManagerAddresses) => Promise<Manager> {
   const { clock, random, log } = options;
-  return (start, addresses) =>
-    startManager({
+  return async (start, addresses) => {
+    const raft = await openRaft(options, start, addresses);
+    const state = options.metrics.timedState(raft.state);
+    return startManager({
       identity: start.identity,
-      openRaft: () => openRaft(options, start, addresses),
+      openRaft: async () => ({
+        state,
+        membership: raft.membership,
+        removed: raft.removed,
+        register: (services) => raft.register(services),
+        run: () => raft.run(),
+        close: () => raft.close(),
+      }),
       channelTo: start.channelTo,
-      parts: (context) => partsOf(options, context),
+      parts: (context) => partsOf(options, raft, context),
       listenHost: addresses.listenHost,
       listenPort: addresses.listenPort,
       advertiseAddr: () => addresses.advertise,
@@ -59,14 +71,15 @@ export function composeManager(
       random,
       log: log.child({ part: "manager" }),
     });
+  };
 }
 
 function openRaft(
   options: ComposeOptions,
   start: ManagerStart,
   addresses: ManagerAddresses,
-): Promise<StartedRaft> {
-  const { onFatal, clock, random, log } = options;
+): Promise<RaftNode> {
+  const { metrics, onFatal, clock, random, log } = options;
   return openRaftNode({
     dir: swarmPaths(options.dataRoot).raft,
     keys: keyRing([dataKey(start.identity.nodeKey.raftKey)]),
@@ -76,6 +89,8 @@ function openRaft(
     join: start.join,
     forceNewCluster: start.forceNewCluster,
     checkChange: checkTaskChange,
+    fs: metrics.timedFiles(realFileSystem),
+    timings: metrics.timings,
     onFatal,
     clock,
     random,
@@ -83,7 +98,11 @@ function openRaft(
   });
 }
 
-function partsOf(options: ComposeOptions, context: PartContext): readonly ManagerPart[] {
+function partsOf(
+  options: ComposeOptions,
+  raft: RaftNode,
+  context: PartContext,
+): readonly ManagerPart[] {
   const { clock, random, log, plugins } = options;
   const { state, membership, identity } = context;
   const { nodeId } = identity;
@@ -124,6 +143,7 @@ function partsOf(options: ComposeOptions, context: PartContext): readonly Manage
       register: (services) => services.add(DataPlane, dataPlane.handlers),
       lead: (signal) => dataPlane.lead(signal),
     },
+    options.metrics.part({ raft, dataPlane }),
     {
       name: "logbroker",
       register: (services) => {

@@ -80,6 +80,8 @@ export interface Swarm extends ClusterPort {
   start(): Promise<void>;
   /** The address that the data path uses; empty when not in a swarm. */
   dataPathAddr(): string;
+  /** The swarm's id; empty when not in one, or when it is not known yet. */
+  swarmId(): string;
   /** The manager of this node, while there is one. */
   manager(): Manager | undefined;
   close(): Promise<void>;
@@ -132,6 +134,10 @@ class NodeSwarm implements Swarm {
     const start = this.#runner?.start;
     if (start === undefined) return "";
     return start.dataPathAddr === "" ? nodeAddr(start) : start.dataPathAddr;
+  }
+
+  swarmId(): string {
+    return this.#runner?.node?.identity?.clusterId ?? "";
   }
 
   manager(): Manager | undefined {

@@ -42,6 +42,8 @@ export interface ContainerContext {
   readonly log: Log;
   readonly host: HostFacts;
   readonly defaults: ContainerDefaults;
+  /** Told of each health probe that has ended. */
+  readonly onProbe?: ((failed: boolean) => void) | undefined;
   /** Nanoseconds since the epoch, increasing. */
   readonly nowNs: () => bigint;
   /** Folder of FIFOs, below the run root. */

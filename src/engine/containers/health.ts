@@ -51,6 +51,7 @@ async function probeLoop(
     if (container.state.phase !== "running") continue;
     const result = await probe(context, container, plan);
     if (signal.aborted) return;
+    context.onProbe?.(result.exitCode !== 0);
     const next = nextHealth(container.health ?? STARTING, result, plan, sinceStartMs());
     const changed = next.Status !== container.health?.Status;
     container.health = next;

@@ -77,6 +77,8 @@ export interface ContainerEngineOptions {
   readonly dns?: DnsDefaults;
   /** What containers get that say nothing else; docker's defaults unless given. */
   readonly defaults?: ContainerDefaults | undefined;
+  /** Told of each health probe that has ended. */
+  readonly onProbe?: ((failed: boolean) => void) | undefined;
   /** A static init for `--init`; looked for unless given. */
   readonly initPath?: string | undefined;
   readonly clock: Clock;

@@ -16,22 +16,30 @@ const LISTENER_MAX = 4_096;
 
 type Published = Parameters<EventBus["publish"]>[0];
 
-export function createEventBus(clock: Clock): EventBus {
+/** The bus, and what it has seen. */
+export interface CountingEventBus extends EventBus {
+  counts(): { readonly published: number; readonly subscribers: number };
+}
+
+export function createEventBus(clock: Clock): CountingEventBus {
   const nowNs = createNsClock(clock);
   const kept: EngineEvent[] = [];
   const listeners = new Set<(event: EngineEvent) => void>();
+  let published = 0;
   return {
-    publish: (published) => {
-      const event = complete(published, nowNs());
-      kept.push(event);
+    counts: () => ({ published, subscribers: listeners.size }),
+    publish: (event) => {
+      published += 1;
+      const complete = completed(event, nowNs());
+      kept.push(complete);
       if (kept.length > KEPT) kept.shift();
-      for (const listener of listeners) listener(event);
+      for (const listener of listeners) listener(complete);
     },
     subscribe: (options) => subscribe(options, kept, listeners, clock),
   };
 }
 
-function complete(published: Published, ns: bigint): EngineEvent {
+function completed(published: Published, ns: bigint): EngineEvent {
   const { Type, Action, Actor } = published;
   const legacy = Type === "container" || Type === "image";
   const from = Type === "container" ? Actor.Attributes["image"] : undefined;

@@ -40,10 +40,19 @@ const LATE_WAIT_MS = 60_000;
 /** Tasks that were released and may still ask; older ones are over. */
 const RELEASED_MAX = 10_000;
 
+/** What this node knows of the networks that it serves. */
+export interface NodeTablesStatus {
+  /** Of the newest tables that the kernel was brought to. */
+  readonly appliedRevision: number;
+  readonly source: TablesSource;
+  readonly networks: number;
+}
+
 export class NodeTables implements ReleasedTasks {
   readonly #options: NodeTablesOptions;
   #tables: NetworkTables = new Map();
   #revision = 0n;
+  #appliedRevision = 0n;
   #port = 0;
   #source: TablesSource = "lost";
   /** When the source was lost, monotonic milliseconds. */
@@ -71,6 +80,14 @@ export class NodeTables implements ReleasedTasks {
       });
     }
     return tables;
+  }
+
+  status(): NodeTablesStatus {
+    return {
+      appliedRevision: Number(this.#appliedRevision),
+      source: this.#source,
+      networks: this.#tables.size,
+    };
   }
 
   /** Resolves when the kernel is what the message says. */
@@ -120,6 +137,7 @@ export class NodeTables implements ReleasedTasks {
     await rm(this.#options.path, { force: true });
     this.#tables = new Map();
     this.#released.clear();
+    this.#revision = this.#appliedRevision = 0n;
     this.#source = "lost";
     this.#lostMs = this.#options.clock.monotonicMs();
   }
@@ -136,8 +154,10 @@ export class NodeTables implements ReleasedTasks {
     this.#port = message.dataPathPort;
   }
 
-  #hand(): Promise<void> {
-    return this.#options.dataPath.setTables(this.#tables, this.#port);
+  async #hand(): Promise<void> {
+    const revision = this.#revision;
+    await this.#options.dataPath.setTables(this.#tables, this.#port);
+    if (revision > this.#appliedRevision) this.#appliedRevision = revision;
   }
 
   #release(taskId: string): void {

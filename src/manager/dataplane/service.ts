@@ -41,8 +41,23 @@ export interface DataPlaneOptions {
   readonly session: (nodeId: string, sessionId: string) => NodeSession;
 }
 
+/** How the leader's part of the data path stands. */
+export interface DataPlaneStatus {
+  /** Of the newest tables. */
+  readonly revision: number;
+  /** Nodes that are being told of changes. */
+  readonly watching: number;
+  /** Tasks whose withdrawal not all nodes have acknowledged; those that may be stopped. */
+  readonly withdrawn: number;
+  readonly released: number;
+  /** Nodes that hold up the end of tasks for longer than they should, with the number of those. */
+  readonly late: ReadonlyMap<string, number>;
+}
+
 export interface DataPlaneServer {
   readonly handlers: RpcHandlers<typeof DataPlane>;
+  /** Undefined unless this manager leads. */
+  status(): DataPlaneStatus | undefined;
   /** Serves until the signal is aborted; to be handed to `ClusterState.onLeadership`. */
   lead(signal: AbortSignal): Promise<void>;
 }
@@ -66,6 +81,7 @@ export function createDataPlane(options: DataPlaneOptions): DataPlaneServer {
       watch: (request, context) => current().watch(request, caller(context), context),
       acknowledge: (request, context) => current().acknowledge(request, caller(context)),
     },
+    status: () => reign?.status(),
     lead: async (signal) => {
       const mine = new Reign(options, signal);
       reign = mine;
@@ -92,6 +108,7 @@ class Reign {
   readonly #streams = new Map<string, Stream>();
   readonly #warned = new Set<string>();
   #plane: Plane | undefined;
+  #late: ReadonlyMap<string, number> = new Map();
 
   constructor(options: DataPlaneOptions, signal: AbortSignal) {
     this.#options = options;
@@ -128,6 +145,16 @@ class Reign {
     this.#plane = undefined;
     for (const { ended } of this.#streams.values()) ended.abort(reason);
     this.#streams.clear();
+  }
+
+  status(): DataPlaneStatus | undefined {
+    if (this.#plane === undefined) return undefined;
+    return {
+      ...this.#plane.counts(),
+      revision: this.#plane.revision,
+      watching: this.#streams.size,
+      late: this.#late,
+    };
   }
 
   async *watch(
@@ -217,7 +244,8 @@ class Reign {
     const { clock, log } = this.#options;
     let seen = 0;
     while (!this.#signal.aborted) {
-      for (const [node, tasks] of this.#plane?.lateSince(seen) ?? []) {
+      this.#late = this.#plane?.lateSince(seen) ?? new Map<string, number>();
+      for (const [node, tasks] of this.#late) {
         log.warn("node has not acknowledged the withdrawal of tasks that shall stop", {
           node,
           tasks,

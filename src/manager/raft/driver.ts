@@ -98,6 +98,7 @@ export class Driver {
   #scheduled = false;
   #stopped = false;
   #timer: Timer | undefined;
+  #leaderChanges = 0;
   /** Hurried ticks that are left. */
   #hurried = 0;
   readonly #applying = new AppliedWaiters();
@@ -152,6 +153,11 @@ export class Driver {
 
   get term(): number {
     return this.#core.basicStatus().hardState.term;
+  }
+
+  /** How often another leader than the last was heard of, or the same one again after none. */
+  get leaderChanges(): number {
+    return this.#leaderChanges;
   }
 
   /** True once this leader has applied an entry of its own term, and with it all earlier ones. */
@@ -366,6 +372,7 @@ export class Driver {
       this.#leads = softState.raftState === "leader";
       if (isNew && this.#lead !== NONE) {
         this.#hurried = 0;
+        this.#leaderChanges += 1;
         this.#reads.retry();
       }
     }

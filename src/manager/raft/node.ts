@@ -69,6 +69,16 @@ export interface RaftNodeOptions {
   readonly keepEntries?: number | undefined;
   readonly segmentBytes?: number | undefined;
   readonly fs?: DiskOptions["fs"];
+  /** Told how long things took. */
+  readonly timings?: RaftTimings | undefined;
+}
+
+/** What is worth a histogram; all in seconds. */
+export interface RaftTimings {
+  /** From the proposal of a change until it was applied here; or that its outcome is not known. */
+  transaction(seconds: number, outcome: "applied" | "lost"): void;
+  /** A snapshot of the store, encoded and on disk. */
+  snapshot(seconds: number): void;
 }
 
 /** Where a member stands, for operators and tests. */
@@ -83,6 +93,14 @@ export interface RaftNodeStatus {
   readonly applied: number;
   /** Index of the oldest entry that the log in memory still has. */
   readonly firstIndex: number;
+  /** Index of the newest entry that is known to be committed. */
+  readonly committed: number;
+  /** Whether this member knows who leads. */
+  readonly hasLeader: boolean;
+  /** Leaders that were heard of since the start, each time anew. */
+  readonly leaderChanges: number;
+  /** Changes that wait for their commit. */
+  readonly pending: number;
 }
 
 export interface RaftNode {
@@ -192,6 +210,8 @@ class RunningNode implements RaftNode {
         every: options.snapshotEvery,
         keepEntries: options.keepEntries,
         failed: onFatal,
+        clock,
+        timings: options.timings,
       },
       recovered.applied,
     );
@@ -202,6 +222,7 @@ class RunningNode implements RaftNode {
       leadership: this.#leadership,
       driver: () => this.#driver,
       checkChange: options.checkChange,
+      timings: options.timings,
       clock,
       random,
     });
@@ -225,6 +246,10 @@ class RunningNode implements RaftNode {
       learners: namesOf(learners),
       applied: store.view().index,
       firstIndex: storage.firstIndex(),
+      committed: this.#driver?.status().hardState.commit ?? 0,
+      hasLeader: (this.#driver?.leadId ?? NONE) !== NONE,
+      leaderChanges: this.#driver?.leaderChanges ?? 0,
+      pending: this.#driver?.pending ?? 0,
     };
   }
 

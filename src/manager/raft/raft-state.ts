@@ -17,6 +17,7 @@ import type { ChangeFeed } from "./change-feed.ts";
 import type { Driver } from "./driver.ts";
 import type { Leadership } from "./leadership.ts";
 import type { Members } from "./members.ts";
+import type { RaftTimings } from "./node.ts";
 import { notLeading } from "./proposals.ts";
 
 export interface RaftStateOptions {
@@ -27,6 +28,7 @@ export interface RaftStateOptions {
   /** Undefined until the member has its place in the group. */
   readonly driver: () => Driver | undefined;
   readonly checkChange?: ((actor: Actor, change: Change) => void) | undefined;
+  readonly timings?: Pick<RaftTimings, "transaction"> | undefined;
   readonly clock: Clock;
   readonly random: Random;
 }
@@ -94,7 +96,16 @@ function createUpdate(options: RaftStateOptions, clock: SwarmClock): ClusterStat
       throw new EngineError("resource-exhausted", message);
     }
     store.push(transaction);
-    await driver.propose(data);
+    const startMs = options.clock.monotonicMs();
+    const took = (outcome: "applied" | "lost") =>
+      options.timings?.transaction((options.clock.monotonicMs() - startMs) / 1000, outcome);
+    try {
+      await driver.propose(data);
+    } catch (error) {
+      took("lost");
+      throw error;
+    }
+    took("applied");
     return result;
   };
 }

@@ -4,12 +4,13 @@
  */
 
 import { messageOf } from "#base/error.ts";
-import type { Log } from "#base/ports.ts";
+import type { Clock, Log } from "#base/ports.ts";
 import { isDiskFull } from "#platform/wal/files.ts";
 import { EMPTY_BYTES, type MemoryStorage } from "#raft/index.ts";
 import type { Store } from "#store/store.ts";
 import type { Disk } from "./disk.ts";
 import type { Members } from "./members.ts";
+import type { RaftTimings } from "./node.ts";
 import { encodeSnapshot } from "./snapshot-data.ts";
 
 /** Entries applied between snapshots, where the cluster's spec does not say otherwise. */
@@ -35,6 +36,8 @@ export interface SnapshotterOptions {
   readonly every?: number | undefined;
   readonly keepEntries?: number | undefined;
   readonly failed: (error: unknown) => void;
+  readonly clock: Clock;
+  readonly timings?: Pick<RaftTimings, "snapshot"> | undefined;
 }
 
 export class Snapshotter {
@@ -72,11 +75,12 @@ export class Snapshotter {
   }
 
   async #take(index: number): Promise<void> {
-    const { storage, disk, store, members, log, failed } = this.#options;
+    const { storage, disk, store, members, log, failed, clock, timings } = this.#options;
     const term = storage.term(index);
     if (typeof term !== "number") return;
     const view = store.view();
     const { confState } = members;
+    const startMs = clock.monotonicMs();
     try {
       const data = await encodeSnapshot(members.snapshot(), view);
       this.#lastBytes = data.reduce((sum, { length }) => sum + length, 0);
@@ -86,6 +90,7 @@ export class Snapshotter {
         replaces: false,
         keepOld: this.#keepOld(),
       });
+      timings?.snapshot((clock.monotonicMs() - startMs) / 1000);
       if (storage.createSnapshot(index, confState, EMPTY_BYTES) === undefined) return;
       storage.compact(Math.max(index - this.#keepEntries(), 0));
       log.info("snapshot of the store", { index });
