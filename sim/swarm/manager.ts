@@ -95,7 +95,7 @@ export async function startManager(
   ];
   const proxy = createLeaderProxy({
     state,
-    cluster: { clusterId: CLUSTER_ID, removed: () => false },
+    cluster: { clusterId: CLUSTER_ID, removed: () => false, worker: () => false },
     self: () => ({ nodeId, role: "swarm-manager", clusterId: CLUSTER_ID }),
     selfAddress: () => addr,
     channelTo,

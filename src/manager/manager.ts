@@ -19,8 +19,10 @@ import { createRpcServer, type RpcHandlers, type RpcServer } from "#platform/grp
 import { CA, NodeCA } from "#wire/gen/swarmkit/ca_pb.js";
 import { Health, HealthCheckResponse_ServingStatus } from "#wire/gen/swarmkit/health_pb.js";
 import type { Cluster } from "#wire/gen/swarmkit/objects_pb.js";
+import { NodeRole } from "#wire/gen/swarmkit/types_pb.js";
 import { createAuthorize } from "./authz/authorize.ts";
 import type { ClusterIdentity } from "./authz/caller.ts";
+import { assertRuled } from "./authz/rules.ts";
 import { findCluster } from "./ca/cluster.ts";
 import { createExternalCa } from "./ca/external-ca.ts";
 import { createCaServices } from "./ca/service.ts";
@@ -131,6 +133,7 @@ class RunningManager implements Manager {
     this.#cluster = {
       clusterId: identity.clusterId,
       removed: (nodeId) => isRemoved(raft.state, nodeId),
+      worker: (nodeId) => raft.state.view().get("node", nodeId)?.role === NodeRole.WORKER,
     };
     this.#server = createRpcServer(createAuthorize(this.#cluster));
     this.channel = createManagerChannel(
@@ -265,6 +268,7 @@ class RunningManager implements Manager {
     });
     const registrar: Registrar = {
       add: (service, handlers) => {
+        assertRuled(service);
         const wrapped = proxy.wrap(service, handlers);
         this.#handlers.set(service.typeName, wrapped);
         this.#server.add(service, wrapped);
@@ -298,20 +302,27 @@ class RunningManager implements Manager {
 
   /** A removed node loses its connections at once, not only its right to the next call. */
   async #dropRemovedPeers(): Promise<void> {
-    const { state } = this.#raft;
-    try {
-      for await (const batch of state.watch({ signal: this.#closing.signal })) {
-        for (const change of batch.changes) {
-          if (change.kind === "node" && change.action === "delete") {
-            this.#server.dropPeer(change.object.id);
+    const { signal } = this.#closing;
+    while (!signal.aborted) {
+      const { view, batches } = this.#raft.state.viewAndWatch({ signal });
+      // Also those whose removal this manager was not told of one by one.
+      for (const nodeId of Object.keys(findCluster(view)?.blacklistedCertificates ?? {})) {
+        this.#server.dropPeer(nodeId);
+      }
+      try {
+        for await (const batch of batches) {
+          for (const change of batch.changes) {
+            if (change.kind === "node" && change.action === "delete") {
+              this.#server.dropPeer(change.object.id);
+            }
           }
         }
+      } catch (error) {
+        if (signal.aborted) return;
+        this.#options.log.warn("the watch for removed nodes starts over", {
+          reason: messageOf(error),
+        });
       }
-    } catch (error) {
-      if (this.#closing.signal.aborted) return;
-      this.#options.log.error("removed nodes are not watched any more", {
-        reason: messageOf(error),
-      });
     }
   }
 }

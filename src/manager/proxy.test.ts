@@ -31,7 +31,7 @@ class Manager {
     network.set(name, this);
     const proxy = createLeaderProxy({
       state: { isLeader: () => this.leads, leader: () => this.leader },
-      cluster: { clusterId: "c1", removed: () => false },
+      cluster: { clusterId: "c1", removed: () => false, worker: () => false },
       self: () => this.identity,
       selfAddress: () => name,
       channelTo: (address) => this.#channelTo(address),

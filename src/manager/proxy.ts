@@ -10,6 +10,7 @@ import type { Clock } from "#base/ports.ts";
 import { sleep } from "#platform/async.ts";
 import type { CallOptions, RpcChannel } from "#platform/grpc/client.ts";
 import type { PeerIdentity, RpcContext, RpcHandlers } from "#platform/grpc/server.ts";
+import { authorizeAtLeader } from "./authz/authorize.ts";
 import {
   type ClusterIdentity,
   forwardedMetadata,
@@ -80,8 +81,11 @@ function forward(
     const call = (client as Record<string, AnyCall>)[method.localName] as AnyCall;
     return call(request, { signal: context.signal, metadata });
   };
-  const here = (request: unknown, context: RpcContext) =>
-    handler(request, originOf(context, options.cluster));
+  const here = (request: unknown, context: RpcContext) => {
+    const origin = originOf(context, options.cluster);
+    authorizeAtLeader(context, origin, options.cluster);
+    return handler(request, origin);
+  };
 
   if (method.methodKind === "unary") {
     return async (request, context) => {

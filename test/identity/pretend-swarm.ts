@@ -7,8 +7,9 @@ import type { Log } from "#base/ports.ts";
 import { ManagerMetrics } from "#daemon/metrics/manager-metrics.ts";
 import { composeManager } from "#daemon/swarm-node/compose.ts";
 import { createSwarm, type Swarm } from "#daemon/swarm-node/swarm.ts";
+import { deferred } from "#platform/async.ts";
 import { realClock, realRandom } from "#platform/real-ports.ts";
-import { NodeDescriptionSchema } from "#wire/gen/swarmkit/types_pb.js";
+import { ContainerStatusSchema, NodeDescriptionSchema } from "#wire/gen/swarmkit/types_pb.js";
 
 export interface PretendOptions {
   readonly name: string;
@@ -52,6 +53,41 @@ export function pretendSwarm(options: PretendOptions): Swarm {
 /** Where the manager of such a node answers local callers. */
 export function controlSocketOf(dataRoot: string): string {
   return join(dataRoot, "run", "control.sock");
+}
+
+/** A host whose tasks run until they are told to stop. */
+export function runningExecutor(hostname: string): Executor {
+  return {
+    describe: async () =>
+      create(NodeDescriptionSchema, {
+        hostname,
+        platform: { os: "linux", architecture: "x86_64" },
+        resources: { nanoCpus: 8_000_000_000n, memoryBytes: 8n << 30n },
+      }),
+    configure: async () => undefined,
+    controller: () => {
+      const over = deferred();
+      return {
+        update: async () => undefined,
+        prepare: async () => undefined,
+        start: async () => undefined,
+        wait: async (signal) => {
+          signal.addEventListener("abort", () => over.resolve(), { once: true });
+          await over.promise;
+          signal.throwIfAborted();
+        },
+        shutdown: async () => over.resolve(),
+        terminate: async () => over.resolve(),
+        remove: async () => over.resolve(),
+        close: async () => over.resolve(),
+        containerStatus: async () => create(ContainerStatusSchema, { containerId: "c" }),
+        portStatus: async () => undefined,
+        async *logs() {
+          // Nothing to say.
+        },
+      };
+    },
+  };
 }
 
 export function idleExecutor(hostname: string): Executor {

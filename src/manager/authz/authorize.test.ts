@@ -4,17 +4,22 @@ import type { PeerIdentity, RpcContext } from "#platform/grpc/server.ts";
 import * as dataplane from "#wire/gen/skep/dataplane_pb.js";
 import * as ca from "#wire/gen/swarmkit/ca_pb.js";
 import * as control from "#wire/gen/swarmkit/control_pb.js";
+import { Control } from "#wire/gen/swarmkit/control_pb.js";
 import * as dispatcher from "#wire/gen/swarmkit/dispatcher_pb.js";
 import * as health from "#wire/gen/swarmkit/health_pb.js";
 import * as logbroker from "#wire/gen/swarmkit/logbroker_pb.js";
 import * as raft from "#wire/gen/swarmkit/raft_pb.js";
 import * as resource from "#wire/gen/swarmkit/resource_pb.js";
 import * as watch from "#wire/gen/swarmkit/watch_pb.js";
-import { createAuthorize } from "./authorize.ts";
+import { authorizeAtLeader, createAuthorize } from "./authorize.ts";
 import { forwardedMetadata, originOf } from "./caller.ts";
-import { RULES } from "./rules.ts";
+import { assertRuled, RULES } from "./rules.ts";
 
-const cluster = { clusterId: "c1", removed: (nodeId: string) => nodeId === "gone" };
+const cluster = {
+  clusterId: "c1",
+  removed: (nodeId: string) => nodeId === "gone",
+  worker: (nodeId: string) => nodeId === "demoted",
+};
 const authorize = createAuthorize(cluster);
 const worker: PeerIdentity = { nodeId: "w1", role: "swarm-worker", clusterId: "c1" };
 const manager: PeerIdentity = { nodeId: "m1", role: "swarm-manager", clusterId: "c1" };
@@ -68,7 +73,7 @@ test("every method of every service has a rule, and no rule is for nothing", () 
 test.each(paths)("%s lets in those of its rule and nobody else", (path) => {
   const access = RULES.get(path)?.access;
   expect(allows(call(path))).toBe(access === "anyone");
-  expect(allows(call(path, { peer: worker }))).toBe(access !== "manager");
+  expect(allows(call(path, { peer: worker }))).toBe(access === "anyone" || access === "node");
   expect(allows(call(path, { peer: manager }))).toBe(true);
   expect(allows(call(path, { local: true }))).toBe(true);
   for (const peer of [
@@ -88,8 +93,43 @@ test("what is in no table is refused, also to managers and over the local socket
   }
 });
 
+test("a service with a method that has no rule is not served", () => {
+  for (const service of services) assertRuled(service);
+  const [method] = Control.methods;
+  if (method === undefined) throw new Error("no method");
+  const more = { ...Control, methods: [...Control.methods, { ...method, name: "DropTables" }] };
+  expect(() => assertRuled(more as DescService)).toThrow("Control/DropTables");
+});
+
+test("a demoted manager is one no longer, whatever its certificate says", () => {
+  const peer = { ...manager, nodeId: "demoted" };
+  const atLeader = (path: string, more: Partial<RpcContext>) => () => {
+    const context = call(path, more);
+    authorizeAtLeader(context, originOf(context, cluster), cluster);
+  };
+  const refusal = "node demoted is no longer a manager";
+  for (const [path, rule] of RULES) {
+    if (rule.access !== "manager") {
+      expect(allows(call(path, { peer }))).toBe(true);
+    } else if (rule.answeredBy === "local") {
+      expect(() => authorize(call(path, { peer }))).toThrow(refusal);
+    } else {
+      expect(atLeader(path, { peer })).toThrow(refusal);
+      expect(atLeader(path, { peer: manager })).not.toThrow();
+    }
+    if (rule.answeredBy === "leader") {
+      // It can't lend itself another's name.
+      const metadata = forwardedMetadata(call("", { peer: manager }), peer, "192.0.2.9:2377");
+      expect(atLeader(path, { peer, metadata })).toThrow(refusal);
+    }
+  }
+  const watch = "/docker.swarmkit.v1.Watch/Watch";
+  const metadata = forwardedMetadata(call("", { peer: manager }), peer, "192.0.2.9:2377");
+  expect(allows(call(watch, { peer, metadata }))).toBe(false);
+});
+
 test("before the node knows its cluster, an empty organization opens nothing", () => {
-  const early = createAuthorize({ clusterId: "", removed: () => false });
+  const early = createAuthorize({ clusterId: "", removed: () => false, worker: () => false });
   const path = "/docker.swarmkit.v1.Control/ListNodes";
   expect(() => early(call(path, { peer: { ...manager, clusterId: "" } }))).toThrow("organization");
 });

@@ -2,13 +2,14 @@
 
 import { EngineError } from "#base/error.ts";
 import { MANAGER_OU, WORKER_OU } from "#pki/profile.ts";
-import type { Authorize } from "#platform/grpc/server.ts";
-import { assertMember, type ClusterIdentity, originOf } from "./caller.ts";
+import type { Authorize, RpcContext } from "#platform/grpc/server.ts";
+import { assertMember, assertStillManager, type ClusterIdentity, originOf } from "./caller.ts";
 import { type Access, RULES } from "./rules.ts";
 
 const ROLES: Readonly<Record<Exclude<Access, "anyone">, readonly string[]>> = {
   node: [WORKER_OU, MANAGER_OU],
   manager: [MANAGER_OU],
+  member: [MANAGER_OU],
 };
 
 /**
@@ -21,8 +22,28 @@ export function createAuthorize(cluster: ClusterIdentity): Authorize {
     if (rule === undefined) {
       throw new EngineError("permission-denied", `Permission denied: no rule for ${context.path}`);
     }
-    const origin = originOf(context, cluster);
+    // Nobody forwards what each manager answers itself.
+    const origin = rule.answeredBy === "leader" ? originOf(context, cluster) : context;
     if (rule.access === "anyone" || context.local) return;
     assertMember(origin.peer, ROLES[rule.access], cluster);
+    // What the leader answers is for the leader to judge: this manager may not have caught up yet.
+    if (rule.access === "manager" && rule.answeredBy === "local") {
+      assertStillManager(origin.peer, cluster);
+    }
   };
+}
+
+/**
+ * The rest of the check, on the leader, for a call that only it answers: whoever speaks as a manager,
+ * for itself or for others, must be one by now.
+ */
+export function authorizeAtLeader(
+  context: RpcContext,
+  origin: RpcContext,
+  cluster: ClusterIdentity,
+): void {
+  if (context.local) return;
+  if (origin !== context && context.peer !== undefined) assertStillManager(context.peer, cluster);
+  const { access } = RULES.get(context.path) ?? {};
+  if (access === "manager" && origin.peer !== undefined) assertStillManager(origin.peer, cluster);
 }

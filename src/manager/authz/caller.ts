@@ -21,6 +21,11 @@ export interface ClusterIdentity {
   readonly clusterId: string;
   /** True for nodes whose certificate was revoked by their removal. */
   removed(nodeId: string): boolean;
+  /**
+   * True for nodes that the store calls workers. A demoted manager keeps a certificate that says
+   * otherwise until it has the next one.
+   */
+  worker(nodeId: string): boolean;
 }
 
 /**
@@ -87,6 +92,11 @@ export function assertMember(
   if (cluster.clusterId === "" || peer.clusterId !== cluster.clusterId) {
     throw denied(`remote certificate not part of organization: ${cluster.clusterId}`);
   }
+}
+
+/** Throws `permission-denied` for a node that was a manager when its certificate was made. */
+export function assertStillManager(peer: PeerIdentity, cluster: ClusterIdentity): void {
+  if (cluster.worker(peer.nodeId)) throw denied(`node ${peer.nodeId} is no longer a manager`);
 }
 
 /**

@@ -5,6 +5,7 @@
  */
 
 import type { DescService } from "@bufbuild/protobuf";
+import { invariant } from "#base/invariant.ts";
 import { DataPlane } from "#wire/gen/skep/dataplane_pb.js";
 import { CA, NodeCA } from "#wire/gen/swarmkit/ca_pb.js";
 import { Control } from "#wire/gen/swarmkit/control_pb.js";
@@ -15,8 +16,13 @@ import { Raft, RaftMembership } from "#wire/gen/swarmkit/raft_pb.js";
 import { ResourceAllocator } from "#wire/gen/swarmkit/resource_pb.js";
 import { Watch } from "#wire/gen/swarmkit/watch_pb.js";
 
-/** `anyone`: also without a certificate. `node`: workers and managers of this cluster. */
-export type Access = "anyone" | "node" | "manager";
+/**
+ * `anyone`: also without a certificate. `node`: workers and managers of this cluster. `manager`: a
+ * manager's certificate, of a node that the store does not call a worker by now. `member`: a
+ * manager's certificate alone, for what managers say to each other before one of them has caught up
+ * with who the others are.
+ */
+export type Access = "anyone" | "node" | "manager" | "member";
 
 /** `leader`: other managers forward the call. `local`: the manager that was asked answers. */
 export type AnsweredBy = "leader" | "local";
@@ -31,6 +37,7 @@ const OPEN = { access: "anyone", answeredBy: "leader" } as const;
 const NODE = { access: "node", answeredBy: "leader" } as const;
 const MANAGER = { access: "manager", answeredBy: "leader" } as const;
 const MANAGER_LOCAL = { access: "manager", answeredBy: "local" } as const;
+const MEMBER_LOCAL = { access: "member", answeredBy: "local" } as const;
 
 /** Rules by "/package.Service/Method". */
 export const RULES: ReadonlyMap<string, Rule> = new Map([
@@ -52,11 +59,11 @@ export const RULES: ReadonlyMap<string, Rule> = new Map([
   ...rows(ResourceAllocator, { attachNetwork: NODE, detachNetwork: NODE }),
   ...rows(RaftMembership, { join: MANAGER, leave: MANAGER }),
   ...rows(Raft, {
-    processRaftMessage: MANAGER_LOCAL,
-    streamRaftMessage: MANAGER_LOCAL,
-    resolveAddress: MANAGER_LOCAL,
+    processRaftMessage: MEMBER_LOCAL,
+    streamRaftMessage: MEMBER_LOCAL,
+    resolveAddress: MEMBER_LOCAL,
   }),
-  ...rows(Health, { check: MANAGER_LOCAL }),
+  ...rows(Health, { check: MEMBER_LOCAL }),
   ...rows(Watch, { watch: MANAGER_LOCAL }),
   ...rows(Control, {
     getNode: MANAGER,
@@ -104,6 +111,14 @@ export const RULES: ReadonlyMap<string, Rule> = new Map([
     removeVolume: MANAGER,
   }),
 ]);
+
+/** A service of which a method has no rule is not served at all: a bug, found when a manager starts. */
+export function assertRuled(service: DescService): void {
+  for (const method of service.methods) {
+    const path = `/${service.typeName}/${method.name}`;
+    invariant(RULES.has(path), `${path} is not in the authorization table`);
+  }
+}
 
 function rows<S extends DescService>(
   service: S,

@@ -57,7 +57,11 @@ beforeEach(async () => {
   await state.update("leader", (tx) => tx.create("cluster", cluster));
   services = createCaServices({
     state,
-    cluster: { clusterId: "c1", removed: (nodeId) => removed.has(nodeId) },
+    cluster: {
+      clusterId: "c1",
+      removed: (nodeId) => removed.has(nodeId),
+      worker: () => false,
+    },
     trustedRoot: () => root.cert,
     clock: realClock,
     random: realRandom,
