@@ -131,7 +131,11 @@ export function createRpcServer(authorize: Authorize): RpcServer {
         { ...tlsOptions(tls), requestCert: true, rejectUnauthorized: false, ALPNProtocols: ["h2"] },
         (socket) => {
           sockets.add(socket);
-          socket.on("close", () => sockets.delete(socket));
+          const stopWaiting = atExpiry(socket, () => socket.destroy());
+          socket.on("close", () => {
+            sockets.delete(socket);
+            stopWaiting();
+          });
           socket.on("error", () => socket.destroy());
           // SwarmKit's nodes offer no protocol any more once their certificate was renewed; nothing
           // but HTTP/2 is spoken here.
@@ -177,8 +181,40 @@ const SERVER_LIMITS = {
   "grpc.max_send_message_length": GRPC_MESSAGE_MAX_BYTES,
 };
 
+/** TLS 1.3, and of 1.2 (which Docker Engines speak) what has forward secrecy and no padding. */
+const CIPHERS = [
+  "TLS_AES_256_GCM_SHA384",
+  "TLS_CHACHA20_POLY1305_SHA256",
+  "TLS_AES_128_GCM_SHA256",
+  "ECDHE-ECDSA-AES256-GCM-SHA384",
+  "ECDHE-ECDSA-CHACHA20-POLY1305",
+  "ECDHE-ECDSA-AES128-GCM-SHA256",
+].join(":");
+
 function tlsOptions(tls: TlsMaterial) {
-  return { cert: tls.cert, key: tls.key, ca: tls.ca, minVersion: "TLSv1.2" as const };
+  const { cert, key, ca } = tls;
+  return { cert, key, ca, minVersion: "TLSv1.2" as const, ciphers: CIPHERS };
+}
+
+/** Timers hold at most 2^31 ms. */
+const TIMER_MAX_MS = 2 ** 31 - 1;
+
+/**
+ * Calls back when the peer's certificate ends: what it proved, it proves no longer. Its owner has had
+ * half of the certificate's life to get another. The result undoes the waiting.
+ */
+function atExpiry(socket: TLSSocket, expired: () => void): () => void {
+  if (!socket.authorized) return () => undefined;
+  const endMs = Date.parse(socket.getPeerCertificate().valid_to);
+  if (Number.isNaN(endMs)) return () => undefined;
+  let timer: NodeJS.Timeout;
+  const wait = () => {
+    const leftMs = endMs - Date.now();
+    if (leftMs <= 0) return expired();
+    timer = setTimeout(wait, Math.min(leftMs, TIMER_MAX_MS)).unref();
+  };
+  wait();
+  return () => clearTimeout(timer);
 }
 
 type AnyHandler = (request: never, context: RpcContext) => unknown;

@@ -117,6 +117,40 @@ test("a peer that is dropped loses its connection, and nobody else does", async 
   expect(await kept).not.toBeInstanceOf(Error);
 });
 
+test("a connection ends with the certificate that opened it", async () => {
+  // Valid for an hour, of which all but a second and a half is over.
+  const ending = open(await material(root, "n1", 3_600_000 - 1_500));
+  const pending = ending.client(Health).check({ service: "wait" });
+  const [refused] = await Promise.allSettled([pending]);
+  expect(refused).toMatchObject({ status: "rejected", reason: { code: "unavailable" } });
+  // The channel opens another by itself, and by it the caller is nobody.
+  await ending.client(Health).check({});
+  expect(seen.map((peer) => peer?.nodeId)).toEqual(["n1", undefined]);
+});
+
+test.each([
+  [{ minVersion: "TLSv1.1", maxVersion: "TLSv1.1" }, false],
+  [{ maxVersion: "TLSv1.2", ciphers: "ECDHE-ECDSA-AES256-SHA" }, false],
+  [{ maxVersion: "TLSv1.2", ciphers: "ECDHE-ECDSA-AES128-SHA256" }, false],
+  [{ maxVersion: "TLSv1.2", ciphers: "ECDHE-ECDSA-AES128-GCM-SHA256" }, true],
+  [{ minVersion: "TLSv1.3" }, true],
+] as const)("a client of %o is spoken to: %s", async (settings, spoken) => {
+  const socket = connectTls({
+    port,
+    host: "127.0.0.1",
+    servername: "swarm-manager",
+    ca: root.cert,
+    ALPNProtocols: ["h2"],
+    ...settings,
+  });
+  const outcome = await new Promise<boolean>((resolve) => {
+    socket.once("secureConnect", () => resolve(true));
+    socket.once("error", () => resolve(false));
+  });
+  socket.destroy();
+  expect(outcome).toBe(spoken);
+});
+
 test("a client that names no protocol is spoken to in HTTP/2", async () => {
   const socket = connectTls({
     port,
