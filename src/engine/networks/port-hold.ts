@@ -115,10 +115,11 @@ export class HostPorts {
   }
 
   #bind({ protocol, address, port }: PortHold): number | undefined {
-    if (protocol === "sctp") return undefined;
     try {
       return bindSocket({ protocol, address, port });
     } catch (error) {
+      // A kernel without SCTP has no programs that could take the port; it is led on all the same.
+      if (protocol === "sctp" && isErrorCode(error, "unimplemented")) return undefined;
       const reason = isErrorCode(error, "already-exists")
         ? "address already in use"
         : isErrorCode(error, "not-found")

@@ -65,9 +65,8 @@ export class MeshPorts {
   }
 }
 
-/** On both families; a host without one of them has nothing to hold there. SCTP is not held. */
+/** On both families; a host without one of them, or without SCTP, has nothing to hold there. */
 function bindAll({ protocol, port }: MeshPort): readonly number[] {
-  if (protocol === "sctp") return [];
   const sockets: number[] = [];
   try {
     for (const address of ANY) {

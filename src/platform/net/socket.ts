@@ -17,6 +17,7 @@ const SOCK_DGRAM = 2;
 const SOCK_NONBLOCK = 0o4000;
 const SOCK_CLOEXEC = 0o2000000;
 const IPPROTO_IP = 0;
+const IPPROTO_SCTP = 132;
 const IP_FREEBIND = 15;
 const IPPROTO_IPV6 = 41;
 const IPV6_V6ONLY = 26;
@@ -58,7 +59,7 @@ function calls(): SocketCalls {
 }
 
 export interface Binding {
-  readonly protocol: "tcp" | "udp";
+  readonly protocol: "tcp" | "udp" | "sctp";
   readonly address: string;
   readonly port: number;
 }
@@ -72,7 +73,7 @@ export interface BindOptions {
 
 /**
  * A bound descriptor, for `closeSocket`; `already-exists` when the port is taken, `not-found` when the
- * address is not this host's.
+ * address is not this host's, `unimplemented` for SCTP on a kernel that has none.
  */
 export function bindSocket(binding: Binding, options: BindOptions = {}): number {
   const { bind, setsockopt } = calls();
@@ -105,10 +106,11 @@ function inNamespace(
   flags: number,
   prepare: (fd: number) => void,
 ): number {
-  const type = binding.protocol === "tcp" ? SOCK_STREAM : SOCK_DGRAM;
+  const type = binding.protocol === "udp" ? SOCK_DGRAM : SOCK_STREAM;
+  const protocol = binding.protocol === "sctp" ? IPPROTO_SCTP : 0;
   const family = binding.address.includes(":") ? AF_INET6 : AF_INET;
   return runInNetnsOrHere(netns, () => {
-    const fd = calls().socket(family, type | flags, 0);
+    const fd = calls().socket(family, type | flags, protocol);
     if (fd < 0) throw failure("socket", binding);
     try {
       prepare(fd);
@@ -143,6 +145,7 @@ function socketAddress({ address, port }: Binding): Uint8Array {
 const CODES: Readonly<Record<string, ErrorCode>> = {
   EADDRINUSE: "already-exists",
   EADDRNOTAVAIL: "not-found",
+  EPROTONOSUPPORT: "unimplemented",
 };
 
 function failure(call: string, { address, port, protocol }: Binding): EngineError {
