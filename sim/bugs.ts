@@ -5,7 +5,8 @@
 
 import { Lease } from "#raft/lease.ts";
 import { RaftLog } from "#raft/log.ts";
-import { MajorityConfig } from "#raft/quorum/majority.ts";
+import { JointConfig } from "#raft/quorum/joint.ts";
+import { type AckedIndex, MajorityConfig, type VoteResult, type Votes } from "#raft/quorum/majority.ts";
 
 export const BUGS = [
   /** The driver sends and acknowledges before the disk has synced. */
@@ -32,6 +33,12 @@ export const BUGS = [
   "appendUnmatched",
   /** One copy less than a majority is enough to commit. */
   "smallQuorum",
+  /** In the middle of a membership change, the outgoing half alone elects. */
+  "halfJointVote",
+  /** The same, and the incoming half alone commits; by itself, that is covered by joint elections. */
+  "halfJoint",
+  /** The leader proposes a membership change while another one is under way. */
+  "overlappingChanges",
   /** Faults do not end when the run says so: for the liveness check. */
   "neverHeals",
 ] as const;
@@ -51,6 +58,14 @@ export function withBrokenCore<T>(bug: Bug | undefined, body: () => T): T {
   }
   if (bug === "smallQuorum") {
     return withMethod(MajorityConfig.prototype, "committedIndex", commitByFewer, body);
+  }
+  if (bug === "halfJointVote") {
+    return withMethod(JointConfig.prototype, "voteResult", electByOutgoing, body);
+  }
+  if (bug === "halfJoint") {
+    return withMethod(JointConfig.prototype, "committedIndex", commitByIncoming, () =>
+      withBrokenCore("halfJointVote", body),
+    );
   }
   if (bug === "endlessLease") return withMethod(Lease.prototype, "holds", () => true, body);
   if (bug === "voteForShorter") {
@@ -72,6 +87,14 @@ function matchWhatExists(this: RaftLog, id: { readonly index: number }): boolean
 function commitByFewer(this: MajorityConfig, acked: (id: number) => number | undefined): number {
   const indexes = this.ids.map((id) => acked(id) ?? 0).sort((a, b) => b - a);
   return indexes[Math.max(0, Math.floor(this.size / 2) - 1)] ?? Number.POSITIVE_INFINITY;
+}
+
+function commitByIncoming(this: JointConfig, acked: AckedIndex): number {
+  return this.incoming.committedIndex(acked);
+}
+
+function electByOutgoing(this: JointConfig, votes: Votes): VoteResult {
+  return (this.isJoint ? this.outgoing : this.incoming).voteResult(votes);
 }
 
 function withMethod<Owner extends object, Name extends keyof Owner, T>(

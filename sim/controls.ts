@@ -30,6 +30,9 @@ export const CONTROLS: Readonly<Record<Bug, Control>> = {
   commitOldTerm: { laws: LOSS, bend: withFigureEight },
   appendUnmatched: { laws: LOSS, bend: withPartitions },
   smallQuorum: { laws: LOSS, bend: withPartitions },
+  halfJoint: { laws: [...LOSS, "election safety"], bend: withJointChanges },
+  halfJointVote: { laws: [...LOSS, "election safety"], bend: withJointChanges },
+  overlappingChanges: { laws: [...LOSS, "election safety", "invariant"], bend: withJointChanges },
   neverHeals: { laws: ["liveness"], bend: withPartitions },
 };
 
@@ -68,6 +71,24 @@ function withRot(drawn: Profile): Profile {
 
 function withPartitions(drawn: Profile): Profile {
   return { ...drawn, nodes: 3, partitionEveryMs: 1_000, membershipEveryMs: 0 };
+}
+
+/** Members that come and go by the handful, and links that are cut in the middle of it. */
+function withJointChanges(drawn: Profile): Profile {
+  const { raft } = drawn;
+  return {
+    ...drawn,
+    nodes: 5,
+    raft: { ...raft, checkQuorum: true, preVote: true, readOnlyOption: "safe" },
+    latencyMs: [1, 30],
+    syncMs: [0, 2],
+    restartMs: [1, 500],
+    partitionEveryMs: 800,
+    pauseEveryMs: 0,
+    rotEveryMs: 0,
+    membershipEveryMs: 400,
+    changesAtOnce: [2, 6],
+  };
 }
 
 /**

@@ -24,11 +24,12 @@ export function planChange(
   random: SeededRandom,
   status: Status,
   nextId: NodeId,
+  changesAtOnce: readonly [number, number],
 ): PlannedChange | undefined {
   const { voters, autoLeave } = status.config;
   if (voters.isJoint) return autoLeave ? undefined : leaveJoint();
   const changes: ConfChangeSingle[] = [];
-  const count = random.chance(0.3) ? random.between(2, 3) : 1;
+  const count = random.chance(0.3) ? random.between(...changesAtOnce) : 1;
   let fresh = nextId;
   for (let i = 0; i < count; i++) {
     const change = planSingle(random, status, fresh);

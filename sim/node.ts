@@ -111,6 +111,8 @@ export class SimNode {
       random: (bound) => this.#random.int(bound),
       logger: this.#logger(),
       applied,
+      disableConfChangeValidation:
+        profile.raft.disableConfChangeValidation || this.#world.bug === "overlappingChanges",
     });
     const say = (line: () => string) => this.#say(line);
     const dropsRepeats = this.#world.bug !== "lostDedup";

@@ -36,6 +36,8 @@ export interface Profile {
   readonly transferEveryMs: number;
   readonly campaignEveryMs: number;
   readonly membershipEveryMs: number;
+  /** Members that one change is about, where it is about more than one. */
+  readonly changesAtOnce: Range;
   readonly clients: number;
   /** Registers that they write and read. */
   readonly keys: number;
@@ -110,6 +112,7 @@ export function drawProfile(random: SeededRandom): Profile {
     transferEveryMs: maybeEvery(random, 0.3, 1_000, 8_000),
     campaignEveryMs: maybeEvery(random, 0.3, 300, 5_000),
     membershipEveryMs,
+    changesAtOnce: [2, 3],
     clients: random.between(2, 8),
     keys: random.between(1, 5),
     clientEveryMs: isThrottled ? 150 : (random.pick([10, 60, 300]) ?? 60),

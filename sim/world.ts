@@ -198,7 +198,12 @@ class World {
     const leader = this.#random.pick(this.#leaders());
     const status = leader?.status();
     if (leader === undefined || status === undefined) return;
-    const plan = planChange(this.#random, status, this.#nodes.size + 1);
+    const plan = planChange(
+      this.#random,
+      status,
+      this.#nodes.size + 1,
+      this.#profile.changesAtOnce,
+    );
     if (plan === undefined) return;
     for (const id of plan.newcomers) this.#addNode(id, EMPTY_SNAPSHOT);
     leader.proposeChange(plan.change, plan.text);
