@@ -33,6 +33,13 @@ test("a promotion is a word, a demotion takes the member out first", () => {
   ]);
 });
 
+test("a worker that came in as a member goes", () => {
+  const nodes = [node("a", MANAGER, MANAGER), node("b", WORKER, WORKER)];
+  expect(nextRoleSteps(nodes, [member("a"), member("b")], "a")).toEqual([
+    { kind: "remove-member", nodeId: "b" },
+  ]);
+});
+
 test("the leader itself goes last, and only by handing over", () => {
   const nodes = [node("a", MANAGER, WORKER), node("c", MANAGER, WORKER)];
   expect(nextRoleSteps(nodes, [member("a"), member("c")], "a")).toEqual([
@@ -91,6 +98,43 @@ test("what cannot be done yet is done when it can, without anything changing in 
   await expect.poll(() => state.view().get("node", "b")?.role).toBe(MANAGER);
   end.abort();
   await running;
+  await state.stop();
+});
+
+test("a member that comes in against its node's role is taken out when it comes", async () => {
+  const state = createLocalState({ clock: realClock, random: realRandom, nodeId: "a" });
+  await state.update("api", (tx) => {
+    tx.create("node", node("a", MANAGER, MANAGER));
+    tx.create("node", node("b", WORKER, WORKER));
+  });
+  const members = new Map([["a", member("a")]]);
+  const listeners = new Set<() => void>();
+  const end = new AbortController();
+  const running = runRoleManager(
+    {
+      state,
+      nodeId: "a",
+      membership: {
+        list: () => [...members.values()],
+        canRemove: () => true,
+        remove: async (nodeId) => void members.delete(nodeId),
+        transferLeadership: () => Promise.reject(new Error("alone")),
+        onChange: (listener) => {
+          listeners.add(listener);
+          return () => listeners.delete(listener);
+        },
+      },
+      clock: realClock,
+      log: silentLog,
+    },
+    end.signal,
+  );
+  members.set("b", member("b"));
+  for (const tell of listeners) tell();
+  await expect.poll(() => members.has("b")).toBe(false);
+  end.abort();
+  await running;
+  expect(listeners.size).toBe(0);
   await state.stop();
 });
 

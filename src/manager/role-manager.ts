@@ -52,11 +52,11 @@ export function nextRoleSteps(
   for (const node of nodes) {
     known.add(node.id);
     const wanted = node.spec?.desiredRole ?? node.role;
-    if (wanted === node.role) continue;
+    // Also one that is a worker already: it may have come in with the certificate that it had before.
     if (wanted === NodeRole.WORKER && memberIds.has(node.id)) {
       evict(node.id);
       handOver ||= node.id === self;
-    } else {
+    } else if (wanted !== node.role) {
       steps.push({ kind: "set-role", nodeId: node.id, role: wanted });
     }
   }
@@ -74,10 +74,14 @@ export async function runRoleManager(
   options: RoleManagerOptions,
   signal: AbortSignal,
 ): Promise<void> {
-  const { state, clock } = options;
+  const { state, membership, clock } = options;
   let changed = true;
   let left = false;
   let wake = () => undefined as void;
+  const stopListening = membership.onChange(() => {
+    changed = true;
+    wake();
+  });
   const follow = async () => {
     for await (const batch of state.watch({ signal })) {
       if (!batch.changes.some((change) => change.kind === "node")) continue;
@@ -104,7 +108,11 @@ export async function runRoleManager(
       signal.removeEventListener("abort", ended);
     }
   };
-  await Promise.all([follow(), act()]);
+  try {
+    await Promise.all([follow(), act()]);
+  } finally {
+    stopListening();
+  }
 }
 
 /** Takes the steps that can be taken; true when something is left. */
