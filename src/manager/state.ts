@@ -42,7 +42,8 @@ export interface ClusterState {
    * as one entry and resolves when they are committed and applied here. `write` must be synchronous
    * and may be run only once. Leader only: otherwise EngineError `unavailable`. An empty change set
    * is not proposed, but still waits for what it read to be committed, and so does a refusal: an
-   * exception of `write`.
+   * exception of `write`. Refusals, and the API's empty changes, are told only by a manager that a
+   * majority says still leads: they are answers to a question, and must not be outdated.
    */
   update<T>(actor: Actor, write: (tx: Tx) => T): Promise<T>;
   /** Batches in commit order, each exactly once, starting after the view at the time of the call. */

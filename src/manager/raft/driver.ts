@@ -228,6 +228,15 @@ export class Driver {
     if (this.#stopped) throw notLeading();
   }
 
+  /**
+   * Resolves if this member has led from when the term was looked up until after this call, as a
+   * majority says; else rejects with `unavailable`.
+   */
+  async confirmReign(term: number): Promise<void> {
+    await this.readBarrier();
+    if (!this.#leads || this.term !== term) throw notLeading();
+  }
+
   step(m: Message): void {
     const { clock, members } = this.#options;
     if (members.get(m.from) !== undefined) this.#heard.set(m.from, clock.monotonicMs());

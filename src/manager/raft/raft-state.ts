@@ -72,20 +72,23 @@ function createUpdate(options: RaftStateOptions, clock: SwarmClock): ClusterStat
     }
     const check =
       checkChange === undefined ? undefined : (change: Change) => checkChange(actor, change);
-    const index = driver.nextIndex;
+    const { nextIndex: index, term } = driver;
     const transaction = store.begin({ index, nowMs: clock.nowMs(), check });
     let result: T;
     try {
       result = write(transaction);
     } catch (refusal) {
-      // What it was refused for may be on its way still, and never come to pass.
+      // What it was refused for may be on its way still, and never come to pass; or it may be long
+      // past, and this member not have heard yet that others lead.
       await driver.drained();
+      await driver.confirmReign(term);
       throw refusal;
     }
     const action = transaction.actions();
     if (action.length === 0) {
-      // What was read may itself be on its way still.
+      // What was read may itself be on its way still; somebody outside is told nothing outdated.
       await driver.drained();
+      if (actor === "api") await driver.confirmReign(term);
       return result;
     }
     requestId += 1n;
