@@ -37,7 +37,7 @@ export interface TestMember {
 export class TestCluster {
   readonly dir: string;
   readonly #members = new Map<string, TestMember>();
-  readonly #keys = keyRing([dataKey(new Uint8Array(32).fill(7))]);
+  readonly keys = keyRing([dataKey(new Uint8Array(32).fill(7))]);
   /** Addresses that cannot be reached, as if their cable were cut. */
   readonly #cut = new Set<string>();
 
@@ -59,7 +59,7 @@ export class TestCluster {
     const channels = new Map<string, RpcChannel>();
     const node = await openRaftNode({
       dir: join(this.dir, name),
-      keys: this.#keys,
+      keys: this.keys,
       nodeId: name,
       addr: () => this.#addr(name),
       channelTo: (addr) => this.#channel(channels, name, addr),

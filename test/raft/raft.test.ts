@@ -4,7 +4,10 @@ import { readdir, stat } from "node:fs/promises";
 import { join } from "node:path";
 import { create } from "@bufbuild/protobuf";
 import { afterEach, beforeEach, expect, test } from "vitest";
+import { EngineError } from "#base/error.ts";
+import { openDisk } from "#manager/raft/disk.ts";
 import type { RaftNodeOptions } from "#manager/raft/node.ts";
+import { realRandom } from "#platform/real-ports.ts";
 import { beforeDurableWrites } from "#platform/wal/testing/hooked-fs.ts";
 import { TaskSchema } from "#wire/gen/swarmkit/objects_pb.js";
 import {
@@ -356,6 +359,58 @@ test("a joiner that dies before it caught up never counts", async () => {
   await eventually(10_000, "the vote", () => a.node.status().voters.length === 2);
   expect(again.node.status().raftId).not.toBe(learning);
   expect(a.node.membership.list()).toHaveLength(2);
+});
+
+test("a joiner that dies before it has stored anything comes anew, and gets its vote", async () => {
+  const a = await cluster.start("a");
+  await write(cluster, "s1");
+  const disk = { dir: join(cluster.dir, "b"), keys: cluster.keys, random: realRandom };
+  const { disk: blank } = await openDisk({
+    ...disk,
+    onFailure: (error) => expect.unreachable(error.message),
+  });
+  await blank.identify({ raftId: 4711, nodeId: "b", addr: "b:1" });
+  await blank.close();
+  const b = await cluster.start("b", { joins: ["a"] });
+  await eventually(10_000, "two voters", () => a.node.status().voters.length === 2);
+  await eventually(10_000, "the state", () => has(b, "s1"));
+  expect(b.node.status().raftId).not.toBe(4711);
+});
+
+test("a member that was away follows a leader that came in meanwhile", async () => {
+  const [, , c] = await three();
+  cluster.cut("c", true);
+  await eventually(10_000, "two that lead", () =>
+    cluster.members().some(({ name, node }) => name !== "c" && node.state.isLeader()),
+  );
+  const d = await cluster.start("d", { joins: ["a", "b"] });
+  await eventually(10_000, "a vote", () => d.node.status().voters.includes("d"));
+  while (!d.node.state.isLeader()) {
+    const leader = await cluster.leader(10_000, "c");
+    if (leader !== d) await leader.node.membership.transferLeadership();
+  }
+  await write(cluster, "s1");
+  cluster.cut("c", false);
+  await eventually(10_000, "what the new leader wrote", () => c !== undefined && has(c, "s1"));
+});
+
+test("a leader that was cut off refuses nothing by what it knew", async () => {
+  await three();
+  const old = await cluster.leader();
+  cluster.cut(old.name, true);
+  const refusal = new EngineError("not-found", "no such service");
+  const refused = old.node.state.update("api", () => {
+    throw refusal;
+  });
+  const unchanged = old.node.state.update("api", (tx) => tx.get("service", "s1"));
+  await expect(refused).rejects.toMatchObject({ code: "unavailable" });
+  await expect(unchanged).rejects.toMatchObject({ code: "unavailable" });
+  cluster.cut(old.name, false);
+  const next = await cluster.leader();
+  const again = next.node.state.update("api", () => {
+    throw refusal;
+  });
+  await expect(again).rejects.toBe(refusal);
 });
 
 test("leadership functions run on one member at a time and follow the leader", async () => {

@@ -10,7 +10,7 @@ import type { RpcContext, RpcHandlers } from "#platform/grpc/server.ts";
 import type { Message, NodeId } from "#raft/index.ts";
 import type { Message as MessagePb } from "#wire/gen/raft/raftpb_pb.js";
 import type { Raft } from "#wire/gen/swarmkit/raft_pb.js";
-import { STREAM_METADATA, streamingAnswer } from "./long-stream.ts";
+import { ADDRESS_METADATA, STREAM_METADATA, streamingAnswer } from "./long-stream.ts";
 import type { Members } from "./members.ts";
 import { hexId, snapshotChecksum } from "./peer.ts";
 import { fromRaftpb } from "./raftpb.ts";
@@ -26,6 +26,8 @@ export interface InboxOptions {
   /** The node id of the caller; undefined where the transport vouches for nobody. */
   readonly callerOf: (context: RpcContext) => string | undefined;
   readonly step: (m: Message) => void;
+  /** A member that is not known here says where it is. */
+  readonly met: (id: NodeId, addr: string) => void;
   readonly log: Log;
 }
 
@@ -71,7 +73,7 @@ export function createRaftService(options: InboxOptions): RpcHandlers<typeof Raf
 }
 
 function receive(options: InboxOptions, pb: MessagePb, context: RpcContext): void {
-  const { members, self, step, log } = options;
+  const { members, self, step, met, log } = options;
   const m = fromRaftpb(pb);
   if (members.isRemoved(m.from)) {
     throw new EngineError("not-found", "raft: member was removed from the cluster");
@@ -84,6 +86,8 @@ function receive(options: InboxOptions, pb: MessagePb, context: RpcContext): voi
     return;
   }
   if (m.type === "MsgSnap") ensureWhole(m);
+  const addr = context.metadata[ADDRESS_METADATA];
+  if (addr !== undefined && members.get(m.from) === undefined) met(m.from, addr);
   step(m);
 }
 

@@ -12,6 +12,8 @@ import {
 } from "#wire/gen/swarmkit/raft_pb.js";
 
 export const STREAM_METADATA = "skep-raft-stream";
+/** Where the caller's manager port is, "host:port": for members that do not know the caller yet. */
+export const ADDRESS_METADATA = "skep-raft-address";
 const ACCEPTS_FIELD = 1000;
 
 /** The answer to a raft message from a manager that takes long streams. */

@@ -144,6 +144,11 @@ async function goOnAlone(disk: Disk, loaded: Loaded, self: KnownMember, log: Log
   return forced.loaded;
 }
 
+/** A disk from which nothing can be learnt about the group. */
+function isBlank({ entries, snapshot }: Loaded): boolean {
+  return entries.length === 0 && snapshot === undefined;
+}
+
 class RunningNode implements RaftNode {
   readonly #options: RaftNodeOptions;
   readonly #disk: Disk;
@@ -184,6 +189,7 @@ class RunningNode implements RaftNode {
     });
     this.#peers = new Peers({
       members,
+      addr: options.addr,
       channelTo,
       loadSnapshot: (metadata) => disk.loadSnapshot(metadata),
       events: {
@@ -262,6 +268,7 @@ class RunningNode implements RaftNode {
         self: () => (this.#driver === undefined ? undefined : this.#self?.raftId),
         callerOf: (context) => this.#callerOf(context),
         step: (m) => this.#driver?.step(m),
+        met: (id, addr) => this.#peers.meet(id, addr),
         log: this.#options.log,
       }),
     );
@@ -281,14 +288,17 @@ class RunningNode implements RaftNode {
     this.#closing.signal.throwIfAborted();
     const { members } = this.#recovered;
     const known = this.#loaded.self;
-    if (known !== undefined) {
+    if (known !== undefined && !isBlank(this.#loaded)) {
       this.#start(known);
       void this.#tellAddress(known);
       return;
     }
+    // One that ended before it had stored a word of the group has nobody to talk to: it comes anew,
+    // and the leader takes out the member that it was to be.
     const { nodeId, join, random } = this.#options;
     if (join === undefined) {
-      const self = { raftId: freshRaftId(random), nodeId, addr: this.#options.addr() };
+      const raftId = known?.raftId ?? freshRaftId(random);
+      const self = { raftId, nodeId, addr: this.#options.addr() };
       await this.#disk.identify(self);
       this.#closing.signal.throwIfAborted();
       this.#start(self, encodeMember(self));

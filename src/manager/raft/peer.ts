@@ -22,7 +22,7 @@ import {
 } from "#raft/index.ts";
 import type { Message as MessagePb } from "#wire/gen/raft/raftpb_pb.js";
 import { Raft } from "#wire/gen/swarmkit/raft_pb.js";
-import { acceptsStream, STREAM_METADATA } from "./long-stream.ts";
+import { ADDRESS_METADATA, acceptsStream, STREAM_METADATA } from "./long-stream.ts";
 import { toRaftpb } from "./raftpb.ts";
 
 const QUEUE_MAX_MESSAGES = 4_096;
@@ -50,6 +50,7 @@ export interface PeerEvents {
 
 export interface PeerOptions {
   readonly id: NodeId;
+  readonly ownAddr: () => string;
   /** The channel to the peer's present address, which may change; undefined if none is known. */
   readonly channel: () => RpcChannel | undefined;
   readonly loadSnapshot: (metadata: SnapshotMetadata) => Promise<Uint8Array>;
@@ -131,7 +132,7 @@ export class Peer {
       const { signal } = this.#closing;
       const answer = await this.#client().processRaftMessage(
         { message: toRaftpb(m) },
-        { timeoutMs, signal },
+        { timeoutMs, signal, metadata: this.#metadata() },
       );
       this.#failing = false;
       this.#streams ||= acceptsStream(answer);
@@ -149,7 +150,7 @@ export class Peer {
     try {
       await this.#client().streamRaftMessage(this.#outgoing(stream), {
         signal: this.#closing.signal,
-        metadata: { [STREAM_METADATA]: "1" },
+        metadata: { ...this.#metadata(), [STREAM_METADATA]: "1" },
       });
     } catch (error) {
       // A call finds out whether the peer is there again, and whether it still takes streams.
@@ -174,6 +175,10 @@ export class Peer {
         await stream.wake.promise;
       }
     }
+  }
+
+  #metadata(): Readonly<Record<string, string>> {
+    return { [ADDRESS_METADATA]: this.#options.ownAddr() };
   }
 
   #client(): RpcClient<typeof Raft> {
@@ -209,7 +214,10 @@ export class Peer {
       const data = await loadSnapshot(snapshot.metadata);
       log.info("sending a snapshot", { member: hexId(id), index: snapshot.metadata.index });
       const chunks = chunksOf(m, data, watchdog);
-      await client.streamRaftMessage(chunks, { signal: watchdog.signal });
+      await client.streamRaftMessage(chunks, {
+        signal: watchdog.signal,
+        metadata: this.#metadata(),
+      });
       events.snapshotDone(id, "finish");
     } catch (error) {
       if (this.#closing.signal.aborted) return;

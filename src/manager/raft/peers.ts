@@ -6,8 +6,13 @@ import type { Message, NodeId, SnapshotMetadata } from "#raft/index.ts";
 import type { Members } from "./members.ts";
 import { Peer, type PeerEvents } from "./peer.ts";
 
+/** More than a group has; who comes beyond that is not answered before the log tells of it. */
+const MET_MAX = 64;
+
 export interface PeersOptions {
   readonly members: Members;
+  /** This member's own address, for those who do not know it yet. */
+  readonly addr: () => string;
   /** A shared channel to a manager; the caller owns it. */
   readonly channelTo: (addr: string) => RpcChannel;
   readonly loadSnapshot: (metadata: SnapshotMetadata) => Promise<Uint8Array>;
@@ -19,6 +24,8 @@ export interface PeersOptions {
 export class Peers {
   readonly #options: PeersOptions;
   readonly #peers = new Map<NodeId, Peer>();
+  /** Addresses of members that wrote before the log told of them. */
+  readonly #met = new Map<NodeId, string>();
   readonly #unfollow: () => void;
 
   constructor(options: PeersOptions) {
@@ -26,9 +33,17 @@ export class Peers {
     this.#unfollow = options.members.onChange(() => this.#forgetRemoved());
   }
 
+  /**
+   * A member wrote whom the log has not told of here yet. It is answered where it says that it is:
+   * a leader that is not answered sends no log, and then nothing ever tells of it.
+   */
+  meet(id: NodeId, addr: string): void {
+    if (this.#met.size < MET_MAX || this.#met.has(id)) this.#met.set(id, addr);
+  }
+
   send(m: Message): void {
     const { members, events } = this.#options;
-    if (members.get(m.to) === undefined) {
+    if (members.get(m.to) === undefined && !this.#met.has(m.to)) {
       // Told by the log soon; until then there is no address to send to.
       if (m.type === "MsgSnap") events.snapshotDone(m.to, "failure");
       return;
@@ -48,17 +63,21 @@ export class Peers {
   }
 
   #open(id: NodeId): Peer {
-    const { members, channelTo, loadSnapshot, events, clock, log } = this.#options;
+    const { members, addr: ownAddr, channelTo, loadSnapshot, events, clock, log } = this.#options;
     const channel = () => {
-      const member = members.get(id);
-      return member === undefined || member.addr === "" ? undefined : channelTo(member.addr);
+      const addr = members.get(id)?.addr ?? this.#met.get(id) ?? "";
+      return addr === "" ? undefined : channelTo(addr);
     };
-    return new Peer({ id, channel, loadSnapshot, events, clock, log });
+    return new Peer({ id, ownAddr, channel, loadSnapshot, events, clock, log });
   }
 
   #forgetRemoved(): void {
+    const { members } = this.#options;
+    for (const id of this.#met.keys()) {
+      if (members.get(id) !== undefined || members.isRemoved(id)) this.#met.delete(id);
+    }
     for (const [id, peer] of this.#peers) {
-      if (!this.#options.members.isRemoved(id)) continue;
+      if (!members.isRemoved(id)) continue;
       peer.close();
       this.#peers.delete(id);
     }
