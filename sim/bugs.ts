@@ -6,7 +6,12 @@
 import { Lease } from "#raft/lease.ts";
 import { RaftLog } from "#raft/log.ts";
 import { JointConfig } from "#raft/quorum/joint.ts";
-import { type AckedIndex, MajorityConfig, type VoteResult, type Votes } from "#raft/quorum/majority.ts";
+import {
+  type AckedIndex,
+  MajorityConfig,
+  type VoteResult,
+  type Votes,
+} from "#raft/quorum/majority.ts";
 
 export const BUGS = [
   /** The driver sends and acknowledges before the disk has synced. */

@@ -76,6 +76,8 @@ describe("a simulated swarm", () => {
     async () => {
       const first = await runWorld({ seed: 2, world: "swarm", trace: true });
       const second = await runWorld({ seed: 2, world: "swarm", trace: true });
+      const untraced = await runWorld({ seed: 2, world: "swarm" });
+      expect(untraced.counts).toEqual(first.counts);
       expect(first.lines.length).toBeGreaterThan(100);
       expect(second.lines).toEqual(first.lines);
       expect(second.digest).toBe(first.digest);

@@ -38,6 +38,12 @@ export interface HostWorld {
 
 const RESTART_MS = 1_000;
 
+interface KnownManager {
+  readonly nodeId: string;
+  readonly addr: string;
+  readonly weight: number;
+}
+
 export class Host {
   readonly nodeId: string;
   readonly addr: string;
@@ -52,6 +58,8 @@ export class Host {
   #process: Process | undefined;
   #raft: RaftNode | undefined;
   #lives = 0;
+  /** Managers as this machine last heard of them, kept on its disk. */
+  #known: readonly KnownManager[];
 
   constructor(
     nodeId: string,
@@ -66,6 +74,7 @@ export class Host {
     this.#clockFaults = init.clock;
     this.#isManager = init.isManager;
     this.#isFirst = init.isFirst;
+    this.#known = world.managerAddrs.map((addr) => ({ nodeId: nodeIdOf(addr), addr, weight: 1 }));
     this.machine = new Machine(random.fork("machine"));
     this.disk = new MachineDisk(random.fork("disk"), { syncMs: world.syncMs });
   }
@@ -109,7 +118,8 @@ export class Host {
 
   /** A bit of its raft log turns round, and it loses power: it will have to look at the log again. */
   rot(): void {
-    this.#say(() => `has a disk that rots: ${this.disk.rot()}`);
+    const what = this.disk.rot();
+    this.#say(() => `has a disk that rots: ${what}`);
     this.powerCut();
   }
 
@@ -136,8 +146,8 @@ export class Host {
   }
 
   #runManager(process: Process, random: SeededRandom): void {
-    const { network, nodes, raft, managerAddrs } = this.#world;
-    const others = () => managerAddrs.filter((addr) => addr !== this.addr);
+    const { network, nodes, raft } = this.#world;
+    const others = () => this.#known.map(({ addr }) => addr).filter((addr) => addr !== this.addr);
     const init: ManagerInit = {
       process,
       addr: this.addr,
@@ -167,8 +177,8 @@ export class Host {
   }
 
   #runAgent(process: Process, random: SeededRandom): void {
-    const { network, managerAddrs } = this.#world;
-    const remotes = new Remotes(managerAddrs.map((addr) => ({ nodeId: nodeIdOf(addr), addr })));
+    const { network } = this.#world;
+    const remotes = new Remotes(this.#known);
     const own = random.fork("agent");
     startAgent({
       executor: this.machine.executor(process),
@@ -189,13 +199,13 @@ export class Host {
       dataDir: "",
       store: this.disk.openTasks(process),
       onSessionMessage: (message) => {
-        remotes.replace(
-          message.managers.flatMap(({ peer, weight }) =>
-            peer === undefined
-              ? []
-              : [{ nodeId: peer.nodeId, addr: peer.addr, weight: Number(weight) }],
-          ),
+        const known = message.managers.flatMap(({ peer, weight }) =>
+          peer === undefined
+            ? []
+            : [{ nodeId: peer.nodeId, addr: peer.addr, weight: Number(weight) }],
         );
+        if (known.length > 0) this.#known = known;
+        remotes.replace(known);
         this.#followRole(process, message);
       },
     }).catch((error: unknown) => {

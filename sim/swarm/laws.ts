@@ -4,15 +4,18 @@
  */
 
 import { toBinary } from "@bufbuild/protobuf";
+import type { RaftNode } from "#manager/raft/node.ts";
 import { KIND_RULES } from "#store/kinds.ts";
 import { storeSnapshotOf } from "#store/snapshot.ts";
 import type { ChangeBatch, ReadView } from "#store/types.ts";
 import type { Service, Task } from "#wire/gen/swarmkit/objects_pb.js";
 import { StoreSnapshotSchema } from "#wire/gen/swarmkit/snapshot_pb.js";
 import { NodeSpec_Availability as Availability } from "#wire/gen/swarmkit/specs_pb.js";
-import { NodeStatus_State, TaskState } from "#wire/gen/swarmkit/types_pb.js";
+import { NodeRole, NodeStatus_State, TaskState } from "#wire/gen/swarmkit/types_pb.js";
 import { Violation } from "../checker.ts";
 import type { Host } from "./host.ts";
+
+const ENTRIES_UNDER_WAY = 50;
 
 /** Every object of a version is the same wherever it is seen. */
 export class SameObjects {
@@ -66,6 +69,29 @@ export function unsettled(view: ReadView, hosts: readonly Host[]): string | unde
     if (problem !== undefined) return problem;
   }
   return comparePlaces(expected, hosts);
+}
+
+/** Every node has the role that it should, and every manager a vote and what the leader has. */
+export function unsettledManagers(
+  view: ReadView,
+  hosts: readonly Host[],
+  leader: RaftNode,
+): string | undefined {
+  const { voters, learners } = leader.status();
+  const [learner] = learners;
+  if (learner !== undefined) return `${learner} has no vote yet`;
+  for (const { nodeId, manager } of hosts) {
+    const node = view.get("node", nodeId);
+    const isManager = node?.spec?.desiredRole === NodeRole.MANAGER;
+    const role = isManager ? "manager" : "worker";
+    if (voters.includes(nodeId) !== isManager) return `${nodeId} votes or not, against its role`;
+    if ((node?.role === NodeRole.MANAGER) !== isManager) return `${nodeId} is to become a ${role}`;
+    if ((manager !== undefined) !== isManager) return `${nodeId} does not run as a ${role}`;
+    // Clients write all the time: the newest entries are always on their way.
+    const missing = view.index - (manager?.status().applied ?? view.index);
+    if (missing > ENTRIES_UNDER_WAY) return `${nodeId} lacks ${missing} entries`;
+  }
+  return undefined;
 }
 
 function collectTasks(

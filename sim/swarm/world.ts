@@ -13,7 +13,7 @@ import { Timeline } from "../timeline.ts";
 import { Trace } from "../trace.ts";
 import { RegisterClient } from "./clients.ts";
 import { addrOf, Host, type HostWorld } from "./host.ts";
-import { digestOfView, OneLeader, SameObjects, unsettled } from "./laws.ts";
+import { digestOfView, OneLeader, SameObjects, unsettled, unsettledManagers } from "./laws.ts";
 import { Operator } from "./operator.ts";
 import { drawSwarm, type SwarmProfile } from "./profile.ts";
 import { RpcNetwork } from "./rpc.ts";
@@ -22,6 +22,7 @@ import { RpcNetwork } from "./rpc.ts";
 const RECOVERY_MS = 150_000;
 const LOOK_EVERY_MS = 500;
 const FRESH_ANSWERS = 2;
+const VOTERS_TO_ROT_MIN = 3;
 const CALM = { latencyMs: [1, 10], breakage: 0 } as const;
 const CALM_SYNC_MS = [0, 5] as const;
 
@@ -176,12 +177,9 @@ class SwarmWorld {
     this.#repeat(partitionEveryMs, () => this.#partition());
     this.#repeat(holdEveryMs, () => this.#victim()?.hold(this.#random.between(50, 8_000)));
     this.#repeat(stallEveryMs, () => this.#victim()?.disk.stall(this.#random.between(100, 5_000)));
-    // One, of three and more: what the others hold must be enough.
-    if (this.#profile.rots && this.#profile.managers >= 3) {
+    if (this.#profile.rots) {
       this.#timeline.after(this.#random.between(10_000, this.#profile.chaosMs - 1), () => {
-        const host = this.#random.pick(this.#hosts.filter(({ manager }) => manager !== undefined));
-        host?.rot();
-        this.#timeline.after(this.#random.between(...this.#profile.downMs), () => host?.start());
+        this.#rotOne();
       });
     }
     this.#repeat(exitEveryMs, () => {
@@ -210,6 +208,15 @@ class SwarmWorld {
       how(host);
       this.#timeline.after(this.#random.between(...this.#profile.downMs), () => host.start());
     }
+  }
+
+  /** One of three voters and more: what the others hold must be enough. */
+  #rotOne(): void {
+    const voters = this.#leader()?.status().voters ?? [];
+    const host = this.#random.pick(this.#hosts.filter(({ nodeId }) => voters.includes(nodeId)));
+    if (host === undefined || voters.length < VOTERS_TO_ROT_MIN) return;
+    host.rot();
+    this.#timeline.after(this.#random.between(...this.#profile.downMs), () => host.start());
   }
 
   #partition(): void {
@@ -269,7 +276,11 @@ class SwarmWorld {
     void this.#operator.calm(leader).catch(() => undefined);
     const view = leader.state.view();
     this.#reason =
-      this.#clientsWait() ?? unsettled(view, this.#hosts) ?? this.#differing(leader) ?? "";
+      this.#clientsWait() ??
+      unsettled(view, this.#hosts) ??
+      unsettledManagers(view, this.#hosts, leader) ??
+      this.#differing(leader) ??
+      "";
     this.#isSettled = this.#reason === "";
   }
 
