@@ -64,6 +64,8 @@ export interface Executor {
 export interface Controller {
   /** The assignment changed; never concurrent with another operation of this controller. */
   update(task: Task): Promise<void>;
+  /** `listener` hears when the task, which runs, shall get no new traffic any more. */
+  onWithdrawn?(listener: () => void): void;
   /** Everything up to a created, not started container. */
   prepare(signal: AbortSignal): Promise<void>;
   /** Starts, and waits until healthy where there is a health check. */

@@ -69,6 +69,7 @@ class Manager implements TaskManager {
   readonly #closing = new AbortController();
   #task: Task;
   #updated = false;
+  #withdrawn = false;
   #running: Running | undefined;
   #wake: Deferred<void> = deferred();
   #retryMs = RETRY_MIN_MS;
@@ -81,7 +82,28 @@ class Manager implements TaskManager {
   }
 
   start(): void {
+    const { status } = this.#task;
+    // Whoever withdrew it has gone with the process before this one, and it runs on.
+    if (status?.withdrawn === true) this.#setWithdrawn(status, false);
+    this.controller.onWithdrawn?.(() => this.#withdraw());
     this.#loop = this.#run();
+  }
+
+  #withdraw(): void {
+    this.#withdrawn = true;
+    const { status } = this.#task;
+    if (status?.state === TaskState.RUNNING) this.#setWithdrawn(status, true);
+  }
+
+  /** Beside the loop, which waits for the container's end; nothing else of the status changes. */
+  #setWithdrawn(before: TaskStatus, withdrawn: boolean): void {
+    if (this.#closing.signal.aborted) return;
+    const timestamp = timestampFromMs(this.#options.clock.nowMs());
+    const status = { ...before, withdrawn, timestamp };
+    this.#task = { ...this.#task, status };
+    this.#options.record(this.#task.id, status).catch((error: unknown) => {
+      this.#options.log.error("the withdrawal of a task was not reported", { error });
+    });
   }
 
   task(): Task {
@@ -217,6 +239,7 @@ class Manager implements TaskManager {
     });
     if (hasContainer(change.state)) status = await this.#withContainer(status, exitCode);
     if (this.#closing.signal.aborted) return;
+    if (this.#withdrawn && status.state === TaskState.RUNNING) status.withdrawn = true;
     this.#task = { ...this.#task, status };
     await this.#options.record(this.#task.id, status);
   }

@@ -42,6 +42,7 @@ import { createSwarmExecutor } from "#engine/swarm-executor/executor.ts";
 import { nodePlugins, readHostFacts as readNodeFacts } from "#engine/swarm-executor/host-facts.ts";
 import { readHostRoutes } from "#engine/swarm-executor/host-routes.ts";
 import { NodeTables } from "#engine/swarm-executor/node-tables.ts";
+import { forOperators, type TaskWithdrawer } from "#engine/swarm-executor/operator-stops.ts";
 import { type HostVolumes, openVolumes } from "#engine/volumes/volumes.ts";
 import { type Containerd, connectContainerd } from "#platform/containerd/client.ts";
 import type { ContainerdServer } from "#platform/containerd/server.ts";
@@ -98,7 +99,7 @@ export async function composeEngine(context: EngineContext): Promise<ComposedEng
   const metrics = new Metrics(context.clock);
   const host = await openHost(context, containerd, local, metrics);
   const live: Live = { config };
-  const { swarm, tables } = await openSwarm(context, host, live, metrics);
+  const { swarm, tables, tasks } = await openSwarm(context, host, live, metrics);
   const currentFacts = () => ({
     ...facts,
     ...changingFacts(live.config),
@@ -124,7 +125,12 @@ export async function composeEngine(context: EngineContext): Promise<ComposedEng
   // Not before: a container may be on a network of the swarm.
   host.containers.startByPolicy();
   return {
-    routes: routesOf(context, currentFacts, host, swarm),
+    routes: routesOf(
+      context,
+      currentFacts,
+      { ...host, containers: forOperators(host.containers, tasks) },
+      swarm,
+    ),
     reload: (next) => {
       live.config = next;
       host.images.reconfigure(next.registry);
@@ -285,7 +291,11 @@ async function openSwarm(
   host: Host,
   live: Live,
   metrics: Metrics,
-): Promise<{ readonly swarm: Swarm; readonly tables: NodeTables }> {
+): Promise<{
+  readonly swarm: Swarm;
+  readonly tables: NodeTables;
+  readonly tasks: TaskWithdrawer;
+}> {
   const { config, clock, random, onFatal } = context;
   const log = context.log.child({ part: "swarm" });
   const { containers, images, networks, volumes, events, overlay } = host;
@@ -360,7 +370,7 @@ async function openSwarm(
     random,
     log,
   });
-  return { swarm: node.swarm, tables };
+  return { swarm: node.swarm, tables, tasks: executor };
 }
 
 /** Read once: a profile that cannot be read, or is none, keeps the engine from starting. */

@@ -9,6 +9,7 @@ import { runCommand } from "#platform/net/command.ts";
 import { readSysctl } from "#platform/net/ip.ts";
 import { runInNetnsOrHere } from "#platform/netns/netns.ts";
 
+const HALF_OPEN = "SYN_SENT";
 /** A table of at most so many connections is read, rather than a process started to search it. */
 const READ_MAX = 2_000;
 
@@ -21,8 +22,12 @@ export async function cutFlows(
   if (flows.length === 0) return;
   const count = Number(readSysctl("net/netfilter/nf_conntrack_count", netns) ?? READ_MAX);
   if (count === 0) return;
-  const table = count < READ_MAX ? readTable(netns) : undefined;
+  const small = count < READ_MAX ? readTable(netns) : undefined;
+  const halfOpen = flows.some((flow) => flow.halfOpen === true)
+    ? await listHalfOpen(netns, small)
+    : "";
   for (const flow of flows) {
+    const table = flow.halfOpen === true ? halfOpen : small;
     if (table?.includes(`src=${asListed(flow.backend)} `) === false) continue;
     try {
       await runCommand("conntrack", argumentsOf(flow), { netns });
@@ -36,6 +41,26 @@ export async function cutFlows(
         reason: messageOf(error),
       });
     }
+  }
+}
+
+/** Few as a rule, so that one look spares a search for each of the backends. */
+async function listHalfOpen(
+  netns: string | undefined,
+  table: string | undefined,
+): Promise<string | undefined> {
+  if (table !== undefined) {
+    return table
+      .split("\n")
+      .filter((line) => line.includes(` ${HALF_OPEN} `))
+      .join("\n");
+  }
+  const list = (family: string) =>
+    runCommand("conntrack", ["-L", "-f", family, "-p", "tcp", "--state", HALF_OPEN], { netns });
+  try {
+    return (await Promise.all(["ipv4", "ipv6"].map(list))).join("\n");
+  } catch {
+    return undefined;
   }
 }
 
@@ -58,7 +83,7 @@ export function asListed(address: string): string {
   return digits.replace(/(.{4})(?!$)/g, "$1:");
 }
 
-function argumentsOf({ protocol, virtual, backend }: LostFlow): readonly string[] {
+function argumentsOf({ protocol, halfOpen, virtual, backend }: LostFlow): readonly string[] {
   const family = backend.includes(":") ? "ipv6" : "ipv4";
   const wanted =
     virtual === undefined
@@ -71,6 +96,7 @@ function argumentsOf({ protocol, virtual, backend }: LostFlow): readonly string[
     "-f",
     family,
     ...(protocol === undefined ? [] : ["-p", protocol]),
+    ...(halfOpen === true ? ["--state", HALF_OPEN] : []),
     "--dst-nat",
     "--reply-src",
     backend,

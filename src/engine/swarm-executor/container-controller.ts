@@ -24,7 +24,7 @@ import {
 import type { ContainerService, EventBus, ImageService, VolumeService } from "../ports.ts";
 import { containerBody, imageReference, TASK_ID_LABEL } from "./container-body.ts";
 import { containerStatusOf, portStatusOf } from "./container-status.ts";
-import { canBeReached, drain } from "./drain.ts";
+import { canBeReached, type Draining, drain } from "./drain.ts";
 import { hasHealthcheck, untilHealth } from "./health.ts";
 import type { ImagePulls } from "./image-pulls.ts";
 import type { ReleasedTasks, TaskNetworks } from "./ports.ts";
@@ -53,14 +53,25 @@ export interface ControllerPorts {
 
 /** Docker's, for a container that says nothing of its own. */
 const DEFAULT_GRACE_MS = 10_000;
+/** How long nodes may take to lead traffic away where no manager has asked for the stop. */
+const WITHDRAW_MS = 5_000;
 const UNHEALTHY = "dockerexec: unhealthy container";
+
+/** A task's container, which its host may want to end without a manager's asking. */
+export interface ContainerTaskController extends Controller {
+  /**
+   * Leads traffic away, and gives connections `graceMs` to finish (undefined = as the task says; 0 =
+   * they are not waited for). Does nothing for one that has no traffic.
+   */
+  withdraw(graceMs: number | undefined, signal: AbortSignal): Promise<void>;
+}
 
 /** Throws what makes the task impossible here, before anything is done for it. */
 export function createContainerController(
   ports: ControllerPorts,
   task: Task,
   onClosed: () => void,
-): Controller {
+): ContainerTaskController {
   if (task.spec?.runtime.case !== "container") {
     throw new EngineError("invalid-argument", "unsupported runtime");
   }
@@ -74,7 +85,7 @@ export function createContainerController(
   return new ContainerController(ports, task, expandSpec(spec, task, ports.node()), onClosed);
 }
 
-class ContainerController implements Controller {
+class ContainerController implements ContainerTaskController {
   readonly #ports: ControllerPorts;
   readonly #spec: ContainerSpec;
   readonly #name: string;
@@ -82,6 +93,7 @@ class ContainerController implements Controller {
   readonly #log: Log;
   #task: Task;
   #activated = false;
+  #onWithdrawn: () => void = () => undefined;
 
   constructor(ports: ControllerPorts, task: Task, spec: ContainerSpec, onClosed: () => void) {
     this.#ports = ports;
@@ -90,6 +102,20 @@ class ContainerController implements Controller {
     this.#name = taskName(task);
     this.#onClosed = onClosed;
     this.#log = ports.log.child({ task: task.id });
+  }
+
+  onWithdrawn(listener: () => void): void {
+    this.#onWithdrawn = listener;
+  }
+
+  async withdraw(graceMs: number | undefined, signal: AbortSignal): Promise<void> {
+    const draining = await this.#draining();
+    if (draining === undefined) return;
+    this.#onWithdrawn();
+    await this.#drainOf(
+      { ...draining, graceMs: graceMs ?? draining.graceMs, releaseMs: WITHDRAW_MS },
+      signal,
+    );
   }
 
   async update(task: Task): Promise<void> {
@@ -265,6 +291,7 @@ class ContainerController implements Controller {
           : first;
       if (last !== "unhealthy") return false;
       this.#log.warn("container is unhealthy and will be stopped");
+      await this.withdraw(0, signal);
       await this.#deactivate(signal);
       await this.#stop();
       return true;
@@ -282,22 +309,29 @@ class ContainerController implements Controller {
     this.#activated = true;
   }
 
-  /**
-   * Only on the way that managers know of: they withdraw a task that they want to stop. One that is
-   * unhealthy, or that is to leave no trace, is not waited for.
-   */
+  /** What managers have withdrawn already; a task that is to leave no trace is not waited for. */
   async #drain(signal: AbortSignal): Promise<void> {
-    const { releases, clock } = this.#ports;
+    const draining = await this.#draining();
+    if (draining !== undefined) await this.#drainOf(draining, signal);
+  }
+
+  /** Undefined when there is no traffic to lead away, or nobody to do it. */
+  async #draining(): Promise<Draining | undefined> {
     const ready = this.#activated || stateOf(this.#task) === TaskState.RUNNING;
-    if (releases === undefined || !ready || !canBeReached(this.#task)) return;
+    if (this.#ports.releases === undefined || !ready || !canBeReached(this.#task)) return undefined;
     const found = await this.#find();
-    if (found?.State.Running !== true) return;
-    const draining = { task: this.#task, pid: found.State.Pid, graceMs: this.#graceMs(found) };
+    if (found?.State.Running !== true) return undefined;
+    return { task: this.#task, pid: found.State.Pid, graceMs: this.#graceMs(found) };
+  }
+
+  async #drainOf(draining: Draining, signal: AbortSignal): Promise<void> {
+    const { releases, clock, containers } = this.#ports;
+    if (releases === undefined) return;
     // A container that ends by itself meanwhile has nothing left to wait for.
     const over = new AbortController();
     const either = AbortSignal.any([signal, over.signal]);
-    const ended = this.#ports.containers
-      .wait(found.Id, "not-running", either)
+    const ended = containers
+      .wait(this.#name, "not-running", either)
       .then(() => over.abort())
       .catch(() => undefined);
     try {

@@ -21,8 +21,10 @@ export interface Draining {
   readonly task: Task;
   /** Of the container's first process. */
   readonly pid: number;
-  /** How long connections may take to finish. */
+  /** How long connections may take to finish; 0: they are not waited for. */
   readonly graceMs: number;
+  /** How long nodes may take to lead traffic elsewhere, if not as long as managers say. */
+  readonly releaseMs?: number;
 }
 
 const LOOK_MIN_MS = 50;
@@ -43,16 +45,16 @@ export function canBeReached({ networks }: Task): boolean {
 /** Resolves when the container may be stopped; rejects only with the signal's reason. */
 export async function drain(
   { releases, clock, log }: DrainPorts,
-  { task, pid, graceMs }: Draining,
+  { task, pid, graceMs, releaseMs }: Draining,
   signal: AbortSignal,
 ): Promise<void> {
   const beganMs = clock.monotonicMs();
-  const outcome = await releases.released(task.id, signal);
+  const outcome = await releases.released(task.id, signal, releaseMs);
   const releasedMs = clock.monotonicMs();
   const complaint = OUTCOMES[outcome];
   if (complaint !== "") log.warn(complaint, { waitedMs: Math.round(releasedMs - beganMs) });
   // Where nobody leads traffic away, new connections come as old ones end.
-  if (outcome === "unsupported") return;
+  if (outcome === "unsupported" || graceMs === 0) return;
   const left = await untilQuiet(pid, clock, releasedMs + graceMs, signal);
   log.debug("task drained", {
     outcome,
@@ -62,18 +64,23 @@ export async function drain(
   });
 }
 
-/** Connections that are still there at the deadline; 0 as soon as there are none. */
+/**
+ * Connections that are still there at the deadline; 0 as soon as there are none in two looks: packets
+ * that were led here just before are still on their way.
+ */
 async function untilQuiet(
   pid: number,
   clock: Clock,
   deadlineMs: number,
   signal: AbortSignal,
 ): Promise<number> {
+  let quiet = false;
   for (let waitMs = LOOK_MIN_MS; ; waitMs = Math.min(2 * waitMs, LOOK_MAX_MS)) {
     const count = await connectionsOf(pid);
     const leftMs = deadlineMs - clock.monotonicMs();
-    if (count === 0 || leftMs <= 0) return count;
-    await sleep(clock, Math.min(waitMs, leftMs), signal);
+    if ((count === 0 && quiet) || leftMs <= 0) return count;
+    quiet = count === 0;
+    await sleep(clock, Math.min(quiet ? LOOK_MIN_MS : waitMs, leftMs), signal);
   }
 }
 

@@ -15,9 +15,14 @@ import { type NodeDescription, NodeDescriptionSchema } from "#wire/gen/swarmkit/
 import type { ContainerService, EventBus, ImageService, VolumeService } from "../ports.ts";
 import { createAttachmentController } from "./attachment-controller.ts";
 import { TASK_ID_LABEL } from "./container-body.ts";
-import { type ControllerPorts, createContainerController } from "./container-controller.ts";
+import {
+  type ContainerTaskController,
+  type ControllerPorts,
+  createContainerController,
+} from "./container-controller.ts";
 import { createImagePulls } from "./image-pulls.ts";
 import type { NodeTables } from "./node-tables.ts";
+import type { TaskWithdrawer } from "./operator-stops.ts";
 import type { HostFacts, TaskAttachments, TaskNetworks } from "./ports.ts";
 import { openTaskFiles } from "./task-files.ts";
 
@@ -44,7 +49,9 @@ export interface SwarmExecutorOptions {
 
 const START_LIMIT = 8;
 
-export async function createSwarmExecutor(options: SwarmExecutorOptions): Promise<Executor> {
+export async function createSwarmExecutor(
+  options: SwarmExecutorOptions,
+): Promise<Executor & TaskWithdrawer> {
   const executor = new SwarmExecutor(options);
   await executor.open();
   return executor;
@@ -63,11 +70,11 @@ const NO_DEPENDENCIES: Dependencies = {
   complete: () => false,
 };
 
-class SwarmExecutor implements Executor {
+class SwarmExecutor implements Executor, TaskWithdrawer {
   readonly #options: SwarmExecutorOptions;
   readonly #networks: TaskNetworks;
   /** Tasks that have a controller: whatever a manager says, they are not leftovers. */
-  readonly #live = new Set<string>();
+  readonly #live = new Map<string, Controller | ContainerTaskController>();
   #ports: ControllerPorts | undefined;
   #dependencies: Dependencies = NO_DEPENDENCIES;
   #description: NodeDescription | undefined;
@@ -145,8 +152,21 @@ class SwarmExecutor implements Executor {
     if (ports === undefined) throw new EngineError("internal", "the executor is not open");
     this.#dependencies = dependencies;
     const controller = this.#make(ports, task);
-    this.#live.add(task.id);
+    this.#live.set(task.id, controller);
     return controller;
+  }
+
+  async withdraw(taskId: string, graceMs: number | undefined): Promise<void> {
+    const controller = this.#live.get(taskId);
+    if (controller === undefined || !("withdraw" in controller)) return;
+    try {
+      await controller.withdraw(graceMs, new AbortController().signal);
+    } catch (error) {
+      this.#options.log.warn("traffic could not be led away from a task before its end", {
+        task: taskId,
+        reason: messageOf(error),
+      });
+    }
   }
 
   async retain(taskIds: ReadonlySet<string>): Promise<void> {
@@ -173,7 +193,7 @@ class SwarmExecutor implements Executor {
     await this.#ports?.files.retain(keeps);
   }
 
-  #make(ports: ControllerPorts, task: Task): Controller {
+  #make(ports: ControllerPorts, task: Task): Controller | ContainerTaskController {
     const onClosed = () => this.#live.delete(task.id);
     const runtime = task.spec?.runtime.case;
     const attachments = this.#options.attachments;

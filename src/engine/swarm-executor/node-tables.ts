@@ -94,6 +94,7 @@ export class NodeTables implements ReleasedTasks {
   async apply(message: TablesMessage): Promise<void> {
     this.#merge(message);
     await this.#hand();
+    this.#forgetReady(message);
     for (const taskId of message.releasedTasks) this.#release(taskId);
     if (message.releasedTasks.length > 0) this.#tell();
     this.#timer ??= this.#options.clock.setTimer(STORE_DELAY_MS, () => void this.#store());
@@ -107,7 +108,7 @@ export class NodeTables implements ReleasedTasks {
     this.#tell();
   }
 
-  async released(taskId: string, signal: AbortSignal): Promise<Release> {
+  async released(taskId: string, signal: AbortSignal, limitMs = LATE_WAIT_MS): Promise<Release> {
     const { clock } = this.#options;
     const startMs = clock.monotonicMs();
     for (;;) {
@@ -115,7 +116,7 @@ export class NodeTables implements ReleasedTasks {
       if (this.#released.has(taskId)) return "released";
       if (this.#source === "unsupported") return "unsupported";
       const lost = this.#source === "lost";
-      const lateMs = startMs + LATE_WAIT_MS;
+      const lateMs = startMs + limitMs;
       const lostMs = Math.max(this.#lostMs, startMs) + LOST_WAIT_MS;
       const leftMs = (lost ? Math.min(lostMs, lateMs) : lateMs) - clock.monotonicMs();
       if (leftMs <= 0) return lost ? "lost" : "late";
@@ -166,6 +167,14 @@ export class NodeTables implements ReleasedTasks {
     for (const oldest of this.#released) {
       this.#released.delete(oldest);
       return;
+    }
+  }
+
+  /** What takes part in the balance again has to be let go anew. */
+  #forgetReady({ networks, changes }: TablesMessage): void {
+    if (this.#released.size === 0) return;
+    for (const { endpoints } of [...networks, ...changes]) {
+      for (const { taskId, ready } of endpoints) if (ready) this.#released.delete(taskId);
     }
   }
 

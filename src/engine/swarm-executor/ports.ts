@@ -68,8 +68,8 @@ export type Release = "released" | "unsupported" | "lost" | "late";
 
 /** What managers say of the tasks that shall stop (docs/network.md, the drain barrier). */
 export interface ReleasedTasks {
-  /** Waits for a bounded time; rejects with the signal's reason. */
-  released(taskId: string, signal: AbortSignal): Promise<Release>;
+  /** Waits for a bounded time, `limitMs` at most; rejects with the signal's reason. */
+  released(taskId: string, signal: AbortSignal, limitMs?: number): Promise<Release>;
 }
 
 /** Containers that are not the swarm's, on networks that are: `docker run --network overlay`. */

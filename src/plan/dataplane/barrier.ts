@@ -9,9 +9,8 @@
  */
 
 import { isDown } from "#model/node.ts";
-import { isWanted } from "#model/task.ts";
 import type { Node, Task } from "#wire/gen/swarmkit/objects_pb.js";
-import { isReady, reachableBy } from "./rows.ts";
+import { isReady, isToEnd, reachableBy } from "./rows.ts";
 import type { DataPlaneTables } from "./tables.ts";
 
 interface Withdrawal {
@@ -69,7 +68,7 @@ export class DrainBarrier {
 
   /** A task as a new leader finds it: what nodes know of it is not known. */
   found(task: Task): void {
-    if (!isWanted(task)) this.#ready.add(task.id);
+    if (isToEnd(task)) this.#ready.add(task.id);
     this.task(task, false);
   }
 
@@ -77,8 +76,11 @@ export class DrainBarrier {
   task(task: Task, gone: boolean): void {
     const networkIds = gone ? [] : [...reachableBy(task).keys()];
     if (networkIds.length === 0) this.#forget(task);
-    else if (isReady(task)) this.#ready.add(task.id);
-    else if (!isWanted(task)) this.#withdraw(task, networkIds);
+    else if (isReady(task)) {
+      // Its node may have changed its mind.
+      this.#forget(task);
+      this.#ready.add(task.id);
+    } else if (isToEnd(task)) this.#withdraw(task, networkIds);
   }
 
   /** The node as it is now: it may not have to be waited for any more. */

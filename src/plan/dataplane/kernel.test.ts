@@ -162,11 +162,18 @@ describe("lostFlows", () => {
     lostFlows(plan(NETWORK), plan({ ...NETWORK, endpoints }));
   const [t1, t2, t3] = NETWORK.endpoints;
 
-  test("a withdrawn task loses its datagrams, a gone one everything", () => {
+  test("a withdrawn task loses its datagrams and who waits for an answer, a gone one everything", () => {
     expect(changed([t1!, { ...t2!, ready: false }, t3!])).toEqual([
       {
         containerId: "c1",
         protocol: "udp",
+        virtual: { address: "10.0.1.2" },
+        backend: "10.0.2.12",
+      },
+      {
+        containerId: "c1",
+        protocol: "tcp",
+        halfOpen: true,
         virtual: { address: "10.0.1.2" },
         backend: "10.0.2.12",
       },
@@ -178,6 +185,13 @@ describe("lostFlows", () => {
       {
         containerId: "c1",
         protocol: "udp",
+        virtual: { address: "10.0.1.2" },
+        backend: "10.0.2.12",
+      },
+      {
+        containerId: "c1",
+        protocol: "tcp",
+        halfOpen: true,
         virtual: { address: "10.0.1.2" },
         backend: "10.0.2.12",
       },

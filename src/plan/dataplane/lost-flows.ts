@@ -1,7 +1,8 @@
 /**
  * Connections that must not go on after a change of the plan. UDP knows no end: a flow would keep its
  * old way for as long as it is used, so it is cut when its backend leaves the balance. TCP ends by
- * itself while the backend lives; it is cut only when the task is gone.
+ * itself while the backend lives; it is cut only when the task is gone, or when nobody has answered
+ * yet: a first packet that was lost is sent again, and must find its way anew.
  */
 
 import type { KernelPlan } from "./kernel.ts";
@@ -12,6 +13,8 @@ export interface LostFlow {
   readonly containerId: string | undefined;
   /** Undefined = every protocol that was rewritten. */
   readonly protocol: "udp" | "tcp" | "sctp" | undefined;
+  /** Only those to which nobody has answered. */
+  readonly halfOpen?: true;
   /** What was connected to; undefined = anything. */
   readonly virtual: { readonly address: string } | { readonly port: number } | undefined;
   /** Address of the task that answered. */
@@ -53,7 +56,9 @@ function withdrawnInside(before: KernelPlan, after: KernelPlan): readonly LostFl
     for (const { vip, backends: had } of balances) {
       for (const backend of had) {
         if (backends.get(vip)?.has(backend) === true) continue;
-        lost.push({ containerId, protocol: "udp", virtual: { address: vip }, backend });
+        const virtual = { address: vip };
+        lost.push({ containerId, protocol: "udp", virtual, backend });
+        lost.push({ containerId, protocol: "tcp", halfOpen: true, virtual, backend });
       }
     }
   }
@@ -63,14 +68,15 @@ function withdrawnInside(before: KernelPlan, after: KernelPlan): readonly LostFl
 function withdrawn(before: KernelPlan, after: KernelPlan): readonly LostFlow[] {
   const now = new Map(after.meshPorts.map((port) => [portKey(port), new Set(port.backends)]));
   return before.meshPorts
-    .filter(({ protocol }) => protocol === "udp")
-    .flatMap((port) =>
-      port.backends
-        .filter((backend) => now.get(portKey(port))?.has(backend) !== true)
+    .filter(({ protocol }) => protocol !== "sctp")
+    .flatMap(({ protocol, port, backends }) =>
+      backends
+        .filter((backend) => now.get(portKey({ protocol, port }))?.has(backend) !== true)
         .map((backend) => ({
           containerId: undefined,
-          protocol: "udp" as const,
-          virtual: { port: port.port },
+          protocol,
+          ...(protocol === "tcp" ? { halfOpen: true as const } : {}),
+          virtual: { port },
           backend,
         })),
     );

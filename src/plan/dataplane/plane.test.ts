@@ -1,4 +1,5 @@
 import { create } from "@bufbuild/protobuf";
+import { timestampFromMs } from "@bufbuild/protobuf/wkt";
 import { describe, expect, it } from "vitest";
 import type { Change } from "#store/types.ts";
 import type { TablesMessage } from "#wire/gen/skep/dataplane_pb.js";
@@ -287,6 +288,40 @@ describe("the drain barrier", () => {
     plane.acknowledge("n1", 7);
     plane.acknowledge("n2", 7);
     expect(feeds.map(released)).toEqual([["t1"], []]);
+  });
+
+  it("opens for a task whose node wants no traffic for it, and closes when it does again", () => {
+    const { entries, feeds } = running();
+    const before = task("t1", "n1");
+    const after: Task = { ...before, status: { ...must(before.status), withdrawn: true } };
+    const withdrawn = entries.task(before, after);
+    const told = take(must(feeds.get("n2")));
+    expect(told.changes[0]?.endpoints).toMatchObject([{ taskId: "t1", ready: false }]);
+    entries.plane.acknowledge("n1", withdrawn);
+    entries.plane.acknowledge("n2", withdrawn);
+    expect(released(feeds.get("n1"))).toEqual(["t1"]);
+    entries.task(after, before);
+    expect(entries.plane.counts()).toEqual({ withdrawn: 0, released: 0 });
+    const again = take(must(feeds.get("n2")));
+    expect(again.changes[0]?.endpoints).toMatchObject([{ taskId: "t1", ready: true }]);
+  });
+
+  it("holds for a task that a manager rejected, until its node has let go", () => {
+    const { entries, feeds } = running();
+    const before = task("t1", "n1");
+    const rejected = { ...before, status: { ...must(before.status), state: TaskState.REJECTED } };
+    const withdrawn = entries.task(before, rejected);
+    const told = take(must(feeds.get("n2")));
+    expect(told.changes[0]?.endpoints).toMatchObject([{ taskId: "t1", ready: false }]);
+    const unwanted = stopped(rejected);
+    entries.task(rejected, unwanted);
+    expect(released(feeds.get("n1"))).toEqual([]);
+    entries.plane.acknowledge("n1", withdrawn);
+    entries.plane.acknowledge("n2", withdrawn);
+    expect(released(feeds.get("n1"))).toEqual(["t1"]);
+    const heard = { ...must(unwanted.status), appliedAt: timestampFromMs(1) };
+    entries.task(unwanted, { ...unwanted, status: heard });
+    expect(take(must(feeds.get("n2"))).changes[0]?.removedEndpoints).toEqual(["t1"]);
   });
 
   it("forgets a task that has ended", () => {

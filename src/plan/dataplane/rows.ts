@@ -5,7 +5,7 @@
 
 import { create } from "@bufbuild/protobuf";
 import { isIngress } from "#model/network.ts";
-import { holdsNode, isWanted, stateOf, taskName } from "#model/task.ts";
+import { hasLetGo, holdsNode, isTerminal, isWanted, stateOf, taskName } from "#model/task.ts";
 import {
   type NetworkTable,
   NetworkTableSchema,
@@ -65,9 +65,13 @@ export function servedBy(node: Node | undefined): ReadonlyMap<string, NetworkAtt
   return byNetwork(node?.attachments ?? []);
 }
 
-/** A task's attachments while it can be reached; networks that are the node's own give no address. */
+/**
+ * A task's attachments while it can be reached; networks that are the node's own give no address. One
+ * that a manager has rejected runs until its node has heard of it.
+ */
 export function reachableBy(task: Task | undefined): ReadonlyMap<string, NetworkAttachment> {
-  if (task === undefined || task.nodeId === "" || !holdsNode(task)) return new Map();
+  if (task === undefined || task.nodeId === "") return new Map();
+  if (!holdsNode(task) && !isRejectedUnheard(task)) return new Map();
   return byNetwork(task.networks.filter(({ addresses }) => addresses.length > 0));
 }
 
@@ -94,7 +98,16 @@ export function peerOf(node: Node, { addresses }: NetworkAttachment): Peer {
 
 /** Whether the task takes part in the balance. */
 export function isReady(task: Task): boolean {
-  return stateOf(task) === TaskState.RUNNING && isWanted(task);
+  return stateOf(task) === TaskState.RUNNING && !isToEnd(task);
+}
+
+/** Whether the task shall have no traffic any more, by the word of a manager or of its node. */
+export function isToEnd(task: Task): boolean {
+  return !isWanted(task) || task.status?.withdrawn === true || isRejectedUnheard(task);
+}
+
+function isRejectedUnheard(task: Task): boolean {
+  return isTerminal(task) && !hasLetGo(task);
 }
 
 export function endpointOf(task: Task, attachment: NetworkAttachment): TaskEndpoint {

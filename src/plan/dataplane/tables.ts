@@ -7,6 +7,7 @@
  */
 
 import { type DescMessage, equals, type MessageShape } from "@bufbuild/protobuf";
+import { hasLetGo } from "#model/task.ts";
 import type { Change, ChangeBatch, ReadView } from "#store/types.ts";
 import {
   type NetworkTable,
@@ -315,6 +316,8 @@ function isSameToOthers(a: Task, b: Task): boolean {
     a.spec === b.spec &&
     a.desiredState === b.desiredState &&
     a.status?.state === b.status?.state &&
+    a.status?.withdrawn === b.status?.withdrawn &&
+    hasLetGo(a) === hasLetGo(b) &&
     a.annotations === b.annotations &&
     a.serviceAnnotations === b.serviceAnnotations
   );
