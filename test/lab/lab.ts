@@ -18,6 +18,7 @@ export const DOCKERS = ["/usr/bin/docker", "/usr/local/bin/docker"].filter((path
   existsSync(path),
 );
 export const IMAGE = "web:demo";
+const DEMO: Image = { name: IMAGE, script: "tools/demo-image/make.sh", command: ["serve"] };
 const POLL_MS = 50;
 const REQUEST_TIMEOUT_MS = 30_000;
 /** Not a promise, but the end of patience: machines that run tests are busy. */
@@ -27,6 +28,14 @@ export interface Finished {
   readonly code: number;
   readonly stdout: string;
   readonly stderr: string;
+}
+
+/** How an image is made: a script that prints its root file system as tar. */
+export interface Image {
+  readonly name: string;
+  /** From the project's folder. */
+  readonly script: string;
+  readonly command: readonly string[];
 }
 
 export interface LabOptions {
@@ -142,16 +151,16 @@ export class Lab {
     return this.run(host, process.execPath, [SKEP, ...args]);
   }
 
-  /** The demo's image on every host, the same bytes. */
-  async loadImage(hosts: readonly string[]): Promise<void> {
+  /** An image on every host, the same bytes; the demo's if not said otherwise. */
+  async loadImage(hosts: readonly string[], image: Image = DEMO): Promise<void> {
     const [first = "h1", ...others] = hosts;
     const rootfs = join(this.folder, "rootfs.tar");
     const archive = join(this.folder, "image.tar");
-    const script = join(ROOT, "tools/demo-image/make.sh");
+    const script = join(ROOT, image.script);
     writeFileSync(rootfs, execFileSync("bash", [script], { maxBuffer: 64 * 1024 * 1024 }));
-    const command = 'CMD ["serve"]';
-    await this.docker(first, "import", "-c", command, rootfs, IMAGE);
-    await this.docker(first, "save", "-o", archive, IMAGE);
+    const command = `CMD ${JSON.stringify(image.command)}`;
+    await this.docker(first, "import", "-c", command, rootfs, image.name);
+    await this.docker(first, "save", "-o", archive, image.name);
     await Promise.all(others.map((host) => this.docker(host, "load", "-i", archive)));
   }
 

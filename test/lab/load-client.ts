@@ -1,0 +1,121 @@
+/**
+ * A steady load of short TCP connections, each with one question and one answer, begun at their time
+ * whether or not the ones before have ended: who is slow does not lessen the load. A program of its own,
+ * so that what its test does meanwhile does not slow it down: `load-client.ts RATE ADDRESS...`. It says
+ * "begun", and ends with its standard input; then it prints a `LoadResult`.
+ */
+
+import { connect, type Socket } from "node:net";
+
+export interface LoadResult {
+  readonly answered: number;
+  readonly failures: readonly string[];
+  /** Connections begun in a second, as it really was. */
+  readonly rate: number;
+  /** Milliseconds from the time at which a connection was due to its end. */
+  readonly p50: number;
+  readonly p99: number;
+  readonly max: number;
+  /** Connections that were begun later than this after their time, because the client had no turn. */
+  readonly late: number;
+}
+
+/** Longer than three tries of a lost SYN (1, 2 and 4 seconds). */
+const TIMEOUT_MS = 10_000;
+const TICK_MS = 2;
+const LATE_MS = 100;
+const FAILURES_MAX = 50;
+
+const [rateText, ...addresses] = process.argv.slice(2);
+const rate = Number(rateText);
+const targets = addresses.map((address) => {
+  const at = address.lastIndexOf(":");
+  return { host: address.slice(0, at).replace(/[[\]]/g, ""), port: Number(address.slice(at + 1)) };
+});
+
+const begunMs = performance.now();
+const took: number[] = [];
+const failures: string[] = [];
+let failed = 0;
+let begun = 0;
+let late = 0;
+let open = 0;
+let ending = false;
+
+function fail(what: string, dueMs: number, socket: Socket): void {
+  failed += 1;
+  if (failures.length >= FAILURES_MAX) return;
+  const age = Math.round(performance.now() - dueMs);
+  const when = new Date(Date.now() - age).toISOString().slice(11, 23);
+  failures.push(
+    `${when} ${socket.remoteAddress ?? "?"}:${socket.remotePort ?? "?"} from port ${socket.localPort ?? "?"}, after ${age} ms: ${what}`,
+  );
+}
+
+function begin(dueMs: number): void {
+  const target = targets[begun % targets.length];
+  if (target === undefined) throw new Error("no address");
+  begun += 1;
+  open += 1;
+  if (performance.now() - dueMs > LATE_MS) late += 1;
+  const socket = connect(target);
+  let answer = "";
+  let phase = "connecting";
+  let over = false;
+  const end = (problem: string | undefined) => {
+    if (over) return;
+    over = true;
+    open -= 1;
+    if (problem === undefined) took.push(performance.now() - dueMs);
+    else fail(`${target.host} ${phase}: ${problem}`, dueMs, socket);
+    socket.destroy();
+    if (ending && open === 0) finish();
+  };
+  socket.setTimeout(TIMEOUT_MS, () => end("timeout"));
+  socket.on("connect", () => {
+    phase = "asking";
+    socket.write("hello\n");
+  });
+  socket.on("data", (data) => {
+    answer += String(data);
+  });
+  socket.on("error", (error) => end(error.message));
+  socket.on("end", () => end(answer.endsWith("\n") ? undefined : `ended after "${answer}"`));
+}
+
+const timer = setInterval(() => {
+  const nowMs = performance.now();
+  for (;;) {
+    const dueMs = begunMs + (begun * 1_000) / rate;
+    if (dueMs > nowMs) return;
+    begin(dueMs);
+  }
+}, TICK_MS);
+
+function finish(): void {
+  const seconds = (stoppedMs - begunMs) / 1_000;
+  const sorted = took.toSorted((a, b) => a - b);
+  const at = (share: number) =>
+    Number((sorted[Math.floor((sorted.length - 1) * share)] ?? 0).toFixed(2));
+  const more = failed > failures.length ? [`and ${failed - failures.length} more`] : [];
+  const result: LoadResult = {
+    answered: took.length,
+    failures: [...failures, ...more],
+    rate: Math.round(begun / seconds),
+    p50: at(0.5),
+    p99: at(0.99),
+    max: at(1),
+    late,
+  };
+  process.stdout.write(`${JSON.stringify(result)}\n`);
+  process.exit();
+}
+
+let stoppedMs = 0;
+process.stdin.resume().on("end", () => {
+  clearInterval(timer);
+  stoppedMs = performance.now();
+  ending = true;
+  if (open === 0) finish();
+});
+process.stdout.write("begun\n");

@@ -1,0 +1,73 @@
+/** Traffic for a lab: an image that answers who it is and whom it sees, and a steady load on it. */
+
+import { spawn } from "node:child_process";
+import { once } from "node:events";
+import { join } from "node:path";
+import type { ServiceSpec } from "#wire/docker/services.ts";
+import type { Image } from "./lab.ts";
+import type { LoadResult } from "./load-client.ts";
+
+export type { LoadResult } from "./load-client.ts";
+
+export const PROBE: Image = {
+  name: "probe:demo",
+  script: "test/lab/probe-image/make.sh",
+  command: ["probe", "serve", "80"],
+};
+
+const SECOND_NS = 1e9;
+
+/**
+ * A task takes part when it answers itself; without this, when its process runs. Looked at often only
+ * until then: probes are processes, and would take the machine from the traffic.
+ */
+export const PROBE_HEALTH = {
+  Test: ["CMD", "probe", "check", "80"],
+  Interval: 15 * SECOND_NS,
+  StartPeriod: 10 * SECOND_NS,
+  StartInterval: SECOND_NS / 2,
+};
+
+/** A service of the probe's image, its port 80 published by the mesh. */
+export function probeService(name: string, replicas: number, port: number): ServiceSpec {
+  return {
+    Name: name,
+    Labels: {},
+    TaskTemplate: {
+      ForceUpdate: 0,
+      ContainerSpec: { Image: PROBE.name, Healthcheck: PROBE_HEALTH },
+    },
+    Mode: { Replicated: { Replicas: replicas } },
+    EndpointSpec: {
+      Mode: "vip",
+      Ports: [{ Protocol: "tcp", TargetPort: 80, PublishedPort: port, PublishMode: "ingress" }],
+    },
+  };
+}
+
+export interface Traffic {
+  /** Ends the load when all that it began has ended. */
+  stop(): Promise<LoadResult>;
+}
+
+/** `rate` connections a second over the addresses in turn, from this machine. */
+export async function startTraffic(rate: number, addresses: readonly string[]): Promise<Traffic> {
+  const program = join(import.meta.dirname, "load-client.ts");
+  const words = ["--import", "tsx", program, String(rate), ...addresses];
+  const child = spawn(process.execPath, words, { stdio: ["pipe", "pipe", "inherit"] });
+  let text = "";
+  child.stdout.on("data", (data) => {
+    text += String(data);
+  });
+  const ended = once(child, "close");
+  await Promise.race([once(child.stdout, "data"), ended]);
+  return {
+    stop: async () => {
+      child.stdin.end();
+      await ended;
+      const line = text.trim().split("\n").at(-1) ?? "";
+      if (!line.startsWith("{")) throw new Error(`the load ended without a result: ${line}`);
+      return JSON.parse(line) as LoadResult;
+    },
+  };
+}
