@@ -1,5 +1,7 @@
 /** What a service's spec must fulfil on its own, without looking at anything else. */
 
+import { ROLLOUT_LABELS, readRolloutRules } from "#model/rollout.ts";
+import { Rollout_Strategy as Strategy } from "#wire/gen/swarmkit/objects_pb.js";
 import type { EndpointSpec, ServiceSpec } from "#wire/gen/swarmkit/specs_pb.js";
 import { EndpointSpec_ResolutionMode } from "#wire/gen/swarmkit/specs_pb.js";
 import { PortConfig_PublishMode, type UpdateConfig } from "#wire/gen/swarmkit/types_pb.js";
@@ -21,6 +23,11 @@ export function checkServiceSpec(spec: ServiceSpec | undefined): asserts spec is
     checkUpdate(spec.update);
   }
   checkEndpoint(spec.endpoint);
+  const rollout = readRolloutRules(spec);
+  if (!rollout.ok) throw invalid(rollout.error);
+  if (isJob(spec) && rollout.value.strategy !== Strategy.ROLLING) {
+    throw invalid(`Jobs may not have the label ${ROLLOUT_LABELS.strategy}`);
+  }
 }
 
 export function isJob(spec: ServiceSpec): boolean {

@@ -1,6 +1,7 @@
 /** How many tasks of a service run, and how many should, counted where the tasks are. */
 
 import { create } from "@bufbuild/protobuf";
+import { isSetAside } from "#model/rollout.ts";
 import type { ReadView } from "#store/types.ts";
 import {
   type ListServiceStatusesRequest,
@@ -36,6 +37,8 @@ function statusOf(view: ReadView, serviceId: string) {
       if (task.jobIteration?.index !== iteration) continue;
       if (stateOf(task) === TaskState.COMPLETE) completedTasks += 1n;
     }
+    // Of two whole sets, the one that serves is counted.
+    if (isSetAside(service?.rollout, task)) continue;
     if (stateOf(task) === TaskState.RUNNING && !isLost(view, task)) runningTasks += 1n;
     if (mode !== undefined && wanted === undefined && isWanted(task)) desiredTasks += 1n;
   }

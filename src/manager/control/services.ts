@@ -8,6 +8,7 @@ import { create, equals } from "@bufbuild/protobuf";
 import { isErrorCode } from "#base/error.ts";
 import { isIngress } from "#model/network.ts";
 import { timestampOf } from "#model/time.ts";
+import { respecified, returned } from "#plan/orchestrator/respec.ts";
 import type { ReadView, Tx } from "#store/types.ts";
 import {
   type CreateServiceRequest,
@@ -27,7 +28,12 @@ import {
   type UpdateServiceResponse,
   UpdateServiceResponseSchema,
 } from "#wire/gen/swarmkit/control_pb.js";
-import { MetaSchema, type Service, ServiceSchema } from "#wire/gen/swarmkit/objects_pb.js";
+import {
+  MetaSchema,
+  type Service,
+  ServiceSchema,
+  type Task,
+} from "#wire/gen/swarmkit/objects_pb.js";
 import {
   EndpointSpecSchema,
   type ServiceSpec,
@@ -35,13 +41,7 @@ import {
   type TaskSpec,
   TaskSpecSchema,
 } from "#wire/gen/swarmkit/specs_pb.js";
-import {
-  JobStatusSchema,
-  UpdateStatus_UpdateState,
-  UpdateStatusSchema,
-  type Version,
-  VersionSchema,
-} from "#wire/gen/swarmkit/types_pb.js";
+import { JobStatusSchema, type Version, VersionSchema } from "#wire/gen/swarmkit/types_pb.js";
 import { type ControlContext, freshId, read, write } from "./context.ts";
 import { withDefaults } from "./defaults.ts";
 import { hasLabels, hasOnePrefix, oneOf } from "./filters.ts";
@@ -134,7 +134,10 @@ export async function updateService(
     refuseBadTransition(tx, service, spec);
     const current = restarted({ ...service, meta: at(service, version) }, nowMs);
     const rollback = request.rollback === UpdateServiceRequest_Rollback.PREVIOUS;
-    const next = rollback ? rolledBack(current, nowMs) : respecified(current, spec, version);
+    const tasks = [...tx.find("task", "service", id)];
+    const next = rollback
+      ? rolledBack(current, tasks, nowMs)
+      : respecified(current, spec, version, tasks, nowMs);
     if (next.spec !== undefined) checkIngressThere(tx, next.spec);
     tx.update("service", next);
     return create(UpdateServiceResponseSchema, { service: tx.get("service", id) });
@@ -225,33 +228,12 @@ function restarted(service: Service, nowMs: number): Service {
   return { ...service, jobStatus: { ...status, jobIteration, lastExecution } };
 }
 
-function respecified(service: Service, spec: ServiceSpec, version: Version): Service {
-  return {
-    ...service,
-    previousSpec: service.spec,
-    previousSpecVersion: service.specVersion,
-    spec,
-    specVersion: version,
-    updateStatus: undefined,
-  };
-}
-
-function rolledBack(service: Service, nowMs: number): Service {
+function rolledBack(service: Service, tasks: readonly Task[], nowMs: number): Service {
   if (service.previousSpec === undefined) {
     throw precondition(`service ${service.id} does not have a previous spec`);
   }
-  return {
-    ...service,
-    spec: service.previousSpec,
-    specVersion: service.previousSpecVersion,
-    previousSpec: service.spec,
-    previousSpecVersion: service.specVersion,
-    updateStatus: create(UpdateStatusSchema, {
-      state: UpdateStatus_UpdateState.ROLLBACK_STARTED,
-      message: "manually requested rollback",
-      startedAt: timestampOf(nowMs),
-    }),
-  };
+  const message = "manually requested rollback";
+  return returned(service, tasks, nowMs, { message, forgetsNext: false });
 }
 
 /** The object's meta as the caller saw it; the store refuses it when it is not the newest. */

@@ -25,6 +25,14 @@ export interface ContainerPlan {
 export interface Balance {
   readonly vip: string;
   readonly backends: readonly string[];
+  /** Those of the backends that get a share of their own. */
+  readonly canaries: Canaries;
+}
+
+/** Backends that try out a version, and how much of the new connections they get in per cent. */
+export interface Canaries {
+  readonly backends: readonly string[];
+  readonly share: number;
 }
 
 /** Undefined for a container that is on none of the placed networks. */
@@ -67,11 +75,14 @@ function computeBalances({ table, tasks }: PlacedNetwork): readonly Balance[] {
     if (others === undefined) ready.set(task.serviceId, [task]);
     else others.push(task);
   }
-  return table.services.flatMap(({ serviceId, virtualIps }) =>
+  return table.services.flatMap(({ serviceId, virtualIps, canaryShare }) =>
     virtualIps.flatMap((text) => {
       const vip = canonical(text);
       if (vip === undefined) return [];
-      return [{ vip, backends: backendsOf(ready.get(serviceId) ?? [], vip.includes(":")) }];
+      const [behind, six] = [ready.get(serviceId) ?? [], vip.includes(":")];
+      const canaries = behind.filter(({ canary }) => canary);
+      const share = { backends: backendsOf(canaries, six), share: canaryShare };
+      return [{ vip, backends: backendsOf(behind, six), canaries: share }];
     }),
   );
 }
@@ -127,12 +138,24 @@ export const REFUSE: readonly string[] = [
   "reject with icmpx type port-unreachable",
 ];
 
-function spread({ vip, backends }: Balance, containerId: string): NftChain {
+function spread({ vip, backends, canaries }: Balance, containerId: string): NftChain {
   const family = vip.includes(":") ? "ip6" : "ip";
-  return {
-    name: chainOf(vip),
-    rules: [`dnat ${family} to ${inTurn(backends, containerId)}`],
-  };
+  return { name: chainOf(vip), rules: toBackends("", family, backends, canaries, containerId) };
+}
+
+/** Rules that send a new connection, if it matches, to one of the backends. */
+export function toBackends(
+  match: string,
+  family: string,
+  backends: readonly string[],
+  { backends: canaries, share }: Canaries,
+  seed: string,
+): readonly string[] {
+  const to = (some: readonly string[]) => `dnat ${family} to ${inTurn(some, seed)}`;
+  const others = backends.filter((one) => !canaries.includes(one));
+  // Alone, either of the two gets everything.
+  if (share === 0 || canaries.length === 0 || others.length === 0) return [match + to(backends)];
+  return [`${match}numgen random mod 100 < ${share} ${to(canaries)}`, match + to(others)];
 }
 
 /**

@@ -55,6 +55,26 @@ function input(table: NetworkTable, more: Partial<KernelInput> = {}): KernelInpu
 const plan = (table: NetworkTable, more?: Partial<KernelInput>) => planKernel(input(table, more));
 
 describe("planKernel", () => {
+  test("a canary gets its share, and everything when it is alone", () => {
+    const [first, second, third] = NETWORK.endpoints;
+    const rules = (endpoints: NetworkTable["endpoints"], share = 10) => {
+      const services = NETWORK.services.map((one) => ({ ...one, canaryShare: share }));
+      const { containers } = plan({ ...NETWORK, endpoints, services });
+      const chains = [...containers.values()].flatMap(({ table }) => table.chains);
+      return chains.find(({ name }) => name === "to_10_0_1_2")?.rules;
+    };
+    if (first === undefined || second === undefined || third === undefined) throw new Error("rows");
+    const canary = { ...third, canary: true };
+    expect(rules([first, second, canary])).toEqual([
+      "numgen random mod 100 < 10 dnat ip to numgen inc mod 1 map { 0 : 10.0.1.13 }",
+      expect.stringMatching(/^dnat ip to numgen inc mod 2 map \{ 0 : 10.0.[12].1[12], 1 : /),
+    ]);
+    expect(rules([canary])).toEqual(["dnat ip to numgen inc mod 1 map { 0 : 10.0.1.13 }"]);
+    expect(rules([first, second, canary], 0)).toEqual([
+      expect.stringMatching(/^dnat ip to numgen inc mod 3 map/),
+    ]);
+  });
+
   test("a network's devices: what is remote is known by table, what is local by the bridge", () => {
     expect(plan(NETWORK).overlays).toEqual([
       {

@@ -15,7 +15,7 @@ import {
   PortConfig_Protocol as Protocol,
   PortConfig_PublishMode as PublishMode,
 } from "#wire/gen/swarmkit/types_pb.js";
-import { inTurn, REFUSE } from "./balance.ts";
+import { REFUSE, toBackends } from "./balance.ts";
 import { INNER_PREFIX } from "./encryption.ts";
 import type { KernelInput, Route, Rule } from "./kernel.ts";
 import type { PlacedNetwork, PlacedPeer, PlacedTask } from "./placed-network.ts";
@@ -63,6 +63,7 @@ interface Published extends MeshPort {
   readonly key: string;
   readonly target: number;
   readonly tasks: readonly PlacedTask[];
+  readonly canaryShare: number;
 }
 
 /** Who stands behind each port here: with local-first the tasks of this node while it has any. */
@@ -76,7 +77,8 @@ function publishedPorts(ingress: PlacedNetwork): readonly Published[] {
       const protocol = protocolOf(config.protocol);
       const key = portKey({ protocol, port });
       const backends = tasks.flatMap(({ v4, v6 }) => [v4, v6].filter((one) => one !== undefined));
-      found.set(key, { protocol, port, key, target, tasks, backends });
+      const { canaryShare } = service;
+      found.set(key, { protocol, port, key, target, tasks, backends, canaryShare });
     }
   }
   return [...found.values()].sort((a, b) => (a.key < b.key ? -1 : 1));
@@ -319,28 +321,19 @@ function natChains(): readonly NftChain[] {
   ];
 }
 
-function portChain({ protocol, port, target, tasks }: Published, nodeId: string): NftChain {
-  const rule = (nfproto: string, family: string, addresses: readonly string[]) => {
-    if (addresses.length === 0) return [];
-    const to = inTurn(
-      addresses.map((address) => `${address} . ${target}`),
-      nodeId,
-    );
-    return [`meta nfproto ${nfproto} meta l4proto ${protocol} dnat ${family} to ${to}`];
+function portChain(published: Published, nodeId: string): NftChain {
+  const { protocol, port, target, tasks, canaryShare: share } = published;
+  const rules = (nfproto: string, family: string, version: "v4" | "v6") => {
+    const ends = (some: readonly PlacedTask[]) =>
+      some.flatMap((task) => (task[version] === undefined ? [] : `${task[version]} . ${target}`));
+    const backends = ends(tasks);
+    if (backends.length === 0) return [];
+    const canaries = { backends: ends(tasks.filter(({ canary }) => canary)), share };
+    const match = `meta nfproto ${nfproto} meta l4proto ${protocol} `;
+    return toBackends(match, family, backends, canaries, nodeId);
   };
   return {
     name: `port_${protocol}_${port}`,
-    rules: [
-      ...rule(
-        "ipv4",
-        "ip",
-        tasks.flatMap(({ v4 }) => v4 ?? []),
-      ),
-      ...rule(
-        "ipv6",
-        "ip6",
-        tasks.flatMap(({ v6 }) => v6 ?? []),
-      ),
-    ],
+    rules: [...rules("ipv4", "ip", "v4"), ...rules("ipv6", "ip6", "v6")],
   };
 }

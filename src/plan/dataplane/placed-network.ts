@@ -41,6 +41,7 @@ export interface PlacedTask extends Addresses {
   readonly serviceId: string;
   readonly mac: string;
   readonly ready: boolean;
+  readonly canary: boolean;
 }
 
 export interface PlacedNetwork {
@@ -116,10 +117,10 @@ const placedTasks = new WeakMap<TaskEndpoint, PlacedTask>();
 function placeTask(endpoint: TaskEndpoint): PlacedTask | undefined {
   const known = placedTasks.get(endpoint);
   if (known !== undefined) return known;
-  const { taskId, nodeId, serviceId, ready } = endpoint;
+  const { taskId, nodeId, serviceId, ready, canary } = endpoint;
   const addresses = addressesOf(endpoint.addresses);
   if (addresses === undefined) return undefined;
-  const placed = { ...addresses, taskId, nodeId, serviceId, ready };
+  const placed = { ...addresses, taskId, nodeId, serviceId, ready, canary };
   placedTasks.set(endpoint, placed);
   return placed;
 }

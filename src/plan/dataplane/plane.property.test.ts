@@ -7,8 +7,9 @@
 import { create, equals } from "@bufbuild/protobuf";
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import { replicated, withImage, withReplicas } from "#manager/leader/testing/specs.ts";
+import { replicated, withImage, withLabels, withReplicas } from "#manager/leader/testing/specs.ts";
 import { SwarmLab } from "#manager/leader/testing/swarm-lab.ts";
+import { ROLLOUT_LABELS } from "#model/rollout.ts";
 import { isTerminal, isWanted } from "#model/task.ts";
 import { NetworkTableSchema, type TablesMessage } from "#wire/gen/skep/dataplane_pb.js";
 import { NetworkSchema, TaskSchema } from "#wire/gen/swarmkit/objects_pb.js";
@@ -111,7 +112,10 @@ class Swarm {
     if (this.lab.view.get("service", id) !== undefined) return;
     const networks = NETWORKS.map((target) => ({ target }));
     const endpoint = { ports: [{ targetPort: 80 }] };
-    this.lab.addService(id, replicated(id, 2, { task: { networks }, service: { endpoint } }));
+    const spec = replicated(id, 2, { task: { networks }, service: { endpoint } });
+    // One rolls, the other moves its traffic from set to set.
+    const labels = { [ROLLOUT_LABELS.strategy]: id === "api" ? "blue-green" : "rolling" };
+    this.lab.addService(id, withLabels(spec, labels));
   }
 
   do(step: Step): void {

@@ -9,11 +9,17 @@ import {
   NetworkSchema,
   type Node,
   NodeSchema,
+  RolloutSchema,
   ServiceSchema,
+  Rollout_Strategy as Strategy,
   type Task,
   TaskSchema,
 } from "#wire/gen/swarmkit/objects_pb.js";
-import { NodeStatus_State as NodeState, TaskState } from "#wire/gen/swarmkit/types_pb.js";
+import {
+  NodeStatus_State as NodeState,
+  TaskState,
+  VersionSchema,
+} from "#wire/gen/swarmkit/types_pb.js";
 import { joinParts } from "#wire/tables-parts.ts";
 import type { TablesFeed } from "./feed.ts";
 import { applyMessage } from "./merge.ts";
@@ -94,6 +100,8 @@ function task(id: string, nodeId: string, state = TaskState.RUNNING): Task {
   });
 }
 
+const version = (index: bigint) => create(VersionSchema, { index });
+
 function stopped(before: Task): Task {
   return { ...before, desiredState: TaskState.SHUTDOWN };
 }
@@ -161,6 +169,26 @@ describe("what a node is told", () => {
         ],
       },
     ]);
+  });
+
+  it("moves from one set of tasks to the other in one revision", () => {
+    const entries = new Entries();
+    const of = (id: string, index: bigint) => ({ ...task(id, "n1"), specVersion: version(index) });
+    const service = create(ServiceSchema, { id: "web" });
+    const at = (...setAside: bigint[]) => ({
+      ...service,
+      rollout: create(RolloutSchema, { strategy: Strategy.BLUE_GREEN, setAside }),
+    });
+    entries.commit({ kind: "service", action: "create", object: at(2n) });
+    entries.create(NET, node("n1"), of("old", 1n), of("new", 2n));
+    const feed = entries.plane.open("n1");
+    const ready = (rows: readonly { taskId: string; ready: boolean }[] = []) =>
+      rows.filter((row) => row.ready).map(({ taskId }) => taskId);
+    expect(ready(take(feed).networks[0]?.endpoints)).toEqual(["old"]);
+    entries.commit({ kind: "service", action: "update", old: at(2n), object: at(1n) });
+    const { changes } = take(feed);
+    expect(changes[0]?.endpoints.map(({ taskId }) => taskId).sort()).toEqual(["new", "old"]);
+    expect(ready(changes[0]?.endpoints)).toEqual(["new"]);
   });
 
   it("is nothing when nothing changed that it knows of", () => {

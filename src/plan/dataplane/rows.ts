@@ -5,6 +5,7 @@
 
 import { create } from "@bufbuild/protobuf";
 import { isIngress } from "#model/network.ts";
+import { isCanary, isSetAside } from "#model/rollout.ts";
 import { hasLetGo, holdsNode, isTerminal, isWanted, stateOf, taskName } from "#model/task.ts";
 import {
   type NetworkTable,
@@ -96,7 +97,7 @@ export function peerOf(node: Node, { addresses }: NetworkAttachment): Peer {
   });
 }
 
-/** Whether the task takes part in the balance. */
+/** Whether the task could take part in the balance. */
 export function isReady(task: Task): boolean {
   return stateOf(task) === TaskState.RUNNING && !isToEnd(task);
 }
@@ -110,7 +111,12 @@ function isRejectedUnheard(task: Task): boolean {
   return isTerminal(task) && !hasLetGo(task);
 }
 
-export function endpointOf(task: Task, attachment: NetworkAttachment): TaskEndpoint {
+/** The task on a network; `service` is the one that it belongs to, if that is still there. */
+export function endpointOf(
+  task: Task,
+  attachment: NetworkAttachment,
+  service: Service | undefined,
+): TaskEndpoint {
   const { name, aliases } = namesOf(task, attachment);
   // Written out: one is made for each change of a task, and `create` takes its time.
   return {
@@ -122,7 +128,8 @@ export function endpointOf(task: Task, attachment: NetworkAttachment): TaskEndpo
     slot: task.slot,
     name,
     aliases,
-    ready: isReady(task),
+    ready: isReady(task) && !isSetAside(service?.rollout, task),
+    canary: isCanary(service, task),
   };
 }
 
@@ -163,6 +170,7 @@ export function entriesOf(
         virtualIps: virtualIps.get(id) ?? [],
         ports: ingress ? (service.endpoint?.ports ?? []).filter(isIngressPort) : [],
         localFirst: service.spec?.annotations?.labels[LOCAL_FIRST_LABEL] === "true",
+        canaryShare: service.rollout?.canaryShare ?? 0,
       }),
     );
   }

@@ -19,7 +19,14 @@ import {
   type TaskEndpoint,
   TaskEndpointSchema,
 } from "#wire/gen/skep/dataplane_pb.js";
-import type { Cluster, Network, Node, Service, Task } from "#wire/gen/swarmkit/objects_pb.js";
+import type {
+  Cluster,
+  Network,
+  NetworkAttachment,
+  Node,
+  Service,
+  Task,
+} from "#wire/gen/swarmkit/objects_pb.js";
 import { type Delta, deltaOf } from "../delta.ts";
 import { endpointOf, entriesOf, headerOf, peerOf, reachableBy, servedBy } from "./rows.ts";
 
@@ -69,6 +76,8 @@ export class DataPlaneTables {
   readonly #entries = new Map<string, Entry>();
   readonly #nodes = new Map<string, Node>();
   readonly #services = new Map<string, KnownService>();
+  /** Tasks that can be reached, by service. */
+  readonly #tasks = new Map<string, Map<string, Task>>();
   /** Networks by lower-case name, and services by the targets that they name: ids or names. */
   readonly #names = new Map<string, string>();
   readonly #targets = new Map<string, Set<string>>();
@@ -184,8 +193,9 @@ export class DataPlaneTables {
   }
 
   #onTask({ before, after }: Delta<Task>): void {
-    if (before !== undefined && after !== undefined && isSameToOthers(before, after)) return;
     const now = reachableBy(after);
+    this.#noteTask(before, now.size > 0 ? after : undefined);
+    if (before !== undefined && after !== undefined && isSameToOthers(before, after)) return;
     for (const networkId of reachableBy(before).keys()) {
       if (now.has(networkId)) continue;
       const entry = this.#entry(networkId);
@@ -193,11 +203,26 @@ export class DataPlaneTables {
       this.#forgetIfEmpty(networkId, entry);
     }
     if (after === undefined) return;
-    for (const [networkId, attachment] of now) {
+    this.#putTask(after, now);
+  }
+
+  #putTask(task: Task, networks: ReadonlyMap<string, NetworkAttachment>): void {
+    const service = this.#services.get(task.serviceId)?.service;
+    for (const [networkId, attachment] of networks) {
       const { endpoints } = this.#entry(networkId);
-      const row = endpointOf(after, attachment);
-      this.#put(networkId, "endpoints", endpoints, after.id, TaskEndpointSchema, row);
+      const row = endpointOf(task, attachment, service);
+      this.#put(networkId, "endpoints", endpoints, task.id, TaskEndpointSchema, row);
     }
+  }
+
+  #noteTask(before: Task | undefined, after: Task | undefined): void {
+    const serviceId = (after ?? before)?.serviceId ?? "";
+    if (serviceId === "") return;
+    const tasks = this.#tasks.get(serviceId) ?? new Map<string, Task>();
+    if (after !== undefined) tasks.set(after.id, after);
+    else tasks.delete(before?.id ?? "");
+    if (tasks.size > 0) this.#tasks.set(serviceId, tasks);
+    else this.#tasks.delete(serviceId);
   }
 
   #onService({ before, after }: Delta<Service>): void {
@@ -207,12 +232,21 @@ export class DataPlaneTables {
       const known = this.#services.get(id);
       this.#services.delete(id);
       this.#removeService(id, known?.networkIds ?? []);
+      if (before?.rollout !== undefined) this.#refreshTasks(id);
       return;
     }
     this.#countTargets(after, true);
     const networkIds = this.#services.get(after.id)?.networkIds ?? [];
     this.#services.set(after.id, { service: after, networkIds });
     this.#refreshService(after.id);
+    if (before?.rollout !== after.rollout) this.#refreshTasks(after.id);
+  }
+
+  /** All of its tasks: which of them serve may have changed. */
+  #refreshTasks(serviceId: string): void {
+    for (const task of this.#tasks.get(serviceId)?.values() ?? []) {
+      this.#putTask(task, reachableBy(task));
+    }
   }
 
   #refreshService(serviceId: string): void {

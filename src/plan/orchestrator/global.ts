@@ -6,9 +6,10 @@ import type { Node, Service } from "#wire/gen/swarmkit/objects_pb.js";
 import { TaskState } from "#wire/gen/swarmkit/types_pb.js";
 import type { Desk } from "./desk.ts";
 import { nodeMatchesSpec } from "./dirtiness.ts";
-import { replaceBroken, startReady } from "./restart.ts";
+import { replaceBroken, specForNewSlot, startReady } from "./restart.ts";
 import { isHeld, type Slot } from "./slot.ts";
-import { advanceUpdate, updateSlot } from "./update.ts";
+import { advanceUpdate } from "./update.ts";
+import { updateSlot } from "./update-slot.ts";
 
 /** Slot keys are "@" and the node's id; dirty ones name nodes that may not have a slot yet. */
 export function reconcileGlobal(desk: Desk, service: Service): void {
@@ -34,12 +35,12 @@ function reconcileNode(desk: Desk, service: Service, key: string): void {
   }
   if (slot !== undefined) replaceBroken(desk, service, slot);
   updateSlot(desk, service, key);
-  if (slot !== undefined) startReady(desk, slot, TaskState.RUNNING);
+  if (slot !== undefined) startReady(desk, service, slot, TaskState.RUNNING);
   const filled = slot !== undefined && ([...slot.tasks.values()].some(isWanted) || isHeld(slot));
   if (!filled && !isNodePaused(node)) {
     // A predecessor that still stops has the ports and names that the new task needs.
     const desired = slot === undefined ? TaskState.RUNNING : TaskState.READY;
-    desk.spawn("orchestrator", service, { number: 0n, nodeId }, desired);
+    desk.spawn("orchestrator", specForNewSlot(desk, service), { number: 0n, nodeId }, desired);
     entry.dirtySlots.add(key);
   }
   if (filled) entry.occupied.add(key);

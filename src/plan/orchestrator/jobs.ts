@@ -73,7 +73,7 @@ function reconcileSlot(desk: Desk, service: Service, slot: Slot, isJob: true): J
     }
     if (isBroken(task, desk.nodeOf)) replace(desk, slot, task, service, isJob);
   }
-  startReady(desk, slot, TaskState.COMPLETE);
+  startReady(desk, service, slot, TaskState.COMPLETE);
   if (state === "completed") return state;
   const tasks = [...slot.tasks.values()].filter((task) => isOfIteration(service, task));
   if (tasks.some(isWanted)) return "running";

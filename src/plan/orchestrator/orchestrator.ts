@@ -66,7 +66,10 @@ export class Orchestrator implements Planner {
     this.#dirty.add(entry.id);
     if (after === undefined || !isPerNode(after)) this.#perNode.delete(entry.id);
     else this.#perNode.add(entry.id);
-    const anew = entry.setService(after) || before?.updateStatus !== after?.updateStatus;
+    const anew =
+      entry.setService(after) ||
+      before?.updateStatus !== after?.updateStatus ||
+      before?.rollout !== after?.rollout;
     if (!anew) return;
     entry.touchAll();
     if (after === undefined || !isPerNode(after)) return;

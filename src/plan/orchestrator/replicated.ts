@@ -5,9 +5,10 @@ import { isWanted, stateOf } from "#model/task.ts";
 import type { Service } from "#wire/gen/swarmkit/objects_pb.js";
 import { TaskState } from "#wire/gen/swarmkit/types_pb.js";
 import type { Desk } from "./desk.ts";
-import { replaceBroken, startReady } from "./restart.ts";
+import { replaceBroken, specForNewSlot, startReady } from "./restart.ts";
 import { isHeld, type Slot, wantedOf } from "./slot.ts";
-import { advanceUpdate, updateSlot } from "./update.ts";
+import { advanceUpdate } from "./update.ts";
+import { forgetSlot, updateSlot } from "./update-slot.ts";
 
 export function reconcileReplicated(desk: Desk, service: Service): void {
   const { entry, context } = desk;
@@ -25,7 +26,7 @@ function reconcileSlot(desk: Desk, service: Service, key: string): void {
   const slot = slots.get(key);
   if (slot !== undefined) replaceBroken(desk, service, slot);
   updateSlot(desk, service, key);
-  if (slot !== undefined) startReady(desk, slot, TaskState.RUNNING);
+  if (slot !== undefined) startReady(desk, service, slot, TaskState.RUNNING);
   if (slot !== undefined && isOccupied(slot)) occupied.add(key);
   else occupied.delete(key);
 }
@@ -56,7 +57,7 @@ function scale(desk: Desk, service: Service): void {
       desk.want("orchestrator", task, TaskState.REMOVE);
     }
     const place = { number: BigInt(number), nodeId: "" };
-    desk.spawn("orchestrator", service, place, TaskState.RUNNING);
+    desk.spawn("orchestrator", specForNewSlot(desk, service), place, TaskState.RUNNING);
     occupied.add(key);
   }
 }
@@ -64,9 +65,8 @@ function scale(desk: Desk, service: Service): void {
 function forget(desk: Desk, key: string): void {
   const { occupied, progress } = desk.entry;
   occupied.delete(key);
-  progress.todo.delete(key);
-  progress.busy.delete(key);
   progress.doneMs.delete(key);
+  forgetSlot(desk, key);
 }
 
 /** The slots to give up: first those that do not run, then those on nodes that hold most. */

@@ -5,14 +5,31 @@
  */
 
 import { losesTasks } from "#model/node.ts";
+import { hasTwoSets, isTrial } from "#model/rollout.ts";
 import { isTerminal, isWanted } from "#model/task.ts";
 import type { Service, Task } from "#wire/gen/swarmkit/objects_pb.js";
-import { TaskState, UpdateStatus_UpdateState as UpdateState } from "#wire/gen/swarmkit/types_pb.js";
+import { TaskState } from "#wire/gen/swarmkit/types_pb.js";
 import type { Desk } from "./desk.ts";
+import { isPaused } from "./respec.ts";
 import { isBroken, mayRestart, retryMs, type Slot, startMs, wantedOf } from "./slot.ts";
 
 /** Replaces what is broken in a slot of a service that is no job. */
 export function replaceBroken(desk: Desk, service: Service, slot: Slot): void {
+  for (const part of partsOf(desk, service, slot)) replaceIn(desk, service, part);
+}
+
+/** Each of two sets is looked after by itself: neither makes up for what the other lacks. */
+function partsOf(desk: Desk, service: Service, slot: Slot): readonly Slot[] {
+  if (!hasTwoSets(service)) return [slot];
+  const [old, fresh]: [Map<string, Task>, Map<string, Task>] = [new Map(), new Map()];
+  for (const [id, task] of slot.tasks) (isOutdated(desk, task) ? old : fresh).set(id, task);
+  return [
+    { ...slot, tasks: old },
+    { ...slot, tasks: fresh },
+  ];
+}
+
+function replaceIn(desk: Desk, service: Service, slot: Slot): void {
   const wanted = wantedOf(slot);
   const broken = wanted.filter((task) => isBroken(task, desk.nodeOf));
   const sound = wanted.filter((task) => !broken.includes(task));
@@ -47,7 +64,11 @@ export function replace(
 }
 
 /** Starts the tasks of a slot that were only to get ready, or comes back when they may. */
-export function startReady(desk: Desk, slot: Slot, goal: TaskState): void {
+export function startReady(desk: Desk, service: Service, slot: Slot, goal: TaskState): void {
+  for (const part of partsOf(desk, service, slot)) startIn(desk, part, goal);
+}
+
+function startIn(desk: Desk, slot: Slot, goal: TaskState): void {
   for (const task of slot.tasks.values()) {
     if (task.desiredState !== TaskState.READY || isTerminal(task)) continue;
     const atMs = startMs(slot, task, desk.nodeOf);
@@ -59,10 +80,10 @@ export function startReady(desk: Desk, slot: Slot, goal: TaskState): void {
 function needsSuccessor(desk: Desk, service: Service, task: Task, sound: readonly Task[]): boolean {
   if (slotNodeIsLost(desk, task)) return false;
   if (sound.length === 0) return true;
-  const isDirty = (one: Task) => desk.entry.dirtiness?.isDirty(one, desk.nodeOf(one.nodeId));
+  const isDirty = (one: Task) => isOutdated(desk, one);
   // A new task failed beside the old one that it was to replace: it is tried again, unless the
   // update has given up; the old one goes on meanwhile.
-  return !isPaused(service) && sound.every(isDirty) && isDirty(task) !== true;
+  return !isPaused(service) && sound.every(isDirty) && !isDirty(task);
 }
 
 /** A task that is bound to its node has nowhere else to go. */
@@ -70,17 +91,31 @@ function slotNodeIsLost(desk: Desk, task: Task): boolean {
   return task.slot === 0n && losesTasks(desk.nodeOf(task.nodeId));
 }
 
-/** While an update is paused, tasks of the old version are replaced by their like. */
+/** While an update is paused or on trial, tasks of the old version are replaced by their like. */
 function specFor(desk: Desk, service: Service, task: Task): Service {
-  const isDirty = desk.entry.dirtiness?.isDirty(task, desk.nodeOf(task.nodeId)) === true;
-  if (!isDirty || !isPaused(service) || service.spec === undefined) return service;
+  const holds = isPaused(service) || isTrial(service) || hasTwoSets(service);
+  return holds && isOutdated(desk, task) ? likeOf(service, task) : service;
+}
+
+/** The service as the spec of a new slot: what is only on trial gets no more slots than it has. */
+export function specForNewSlot(desk: Desk, service: Service): Service {
+  if (!isTrial(service)) return service;
+  for (const slot of desk.entry.slots.values()) {
+    for (const task of slot.tasks.values()) {
+      if (isWanted(task) && isOutdated(desk, task)) return likeOf(service, task);
+    }
+  }
+  return service;
+}
+
+function likeOf(service: Service, task: Task): Service {
+  if (service.spec === undefined) return service;
   const spec = { ...service.spec, task: task.spec, endpoint: task.endpoint?.spec };
   return { ...service, spec, specVersion: task.specVersion };
 }
 
-export function isPaused({ updateStatus }: Service): boolean {
-  const state = updateStatus?.state;
-  return state === UpdateState.PAUSED || state === UpdateState.ROLLBACK_PAUSED;
+function isOutdated(desk: Desk, task: Task): boolean {
+  return desk.entry.dirtiness?.isDirty(task, desk.nodeOf(task.nodeId)) === true;
 }
 
 /** Of several tasks that all are what the service asks for, all but the furthest are ended. */

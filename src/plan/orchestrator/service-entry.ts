@@ -12,8 +12,12 @@ import type { Slot } from "./slot.ts";
 export interface Progress {
   /** Slots whose task is outdated and that nobody is at work on. */
   readonly todo: Set<string>;
+  /** Those of `todo` where nothing runs: they have nothing to lose. */
+  readonly down: Set<string>;
   /** Slots at work, and until when they keep the others waiting; Infinity: until something happens. */
   readonly busy: Map<string, number>;
+  /** Slots that have a task of the new version, whatever its state. */
+  readonly fresh: Set<string>;
   /** When the first new task of a slot ran or ended. */
   readonly doneMs: Map<string, number>;
   /** When a new task was first seen running. */
@@ -84,7 +88,9 @@ export class ServiceEntry {
 function newProgress(): Progress {
   return {
     todo: new Set(),
+    down: new Set(),
     busy: new Map(),
+    fresh: new Set(),
     doneMs: new Map(),
     ranMs: new Map(),
     failures: new Set(),

@@ -15,7 +15,7 @@ import {
 } from "#wire/gen/swarmkit/types_pb.js";
 
 /** How long a successor waits for its predecessor to stop before it starts all the same. */
-const STOP_WAIT_MS = 60_000;
+export const STOP_WAIT_MS = 60_000;
 /** A task that lived shorter than this, and twice its restart delay, failed quickly. */
 const QUICK_MS = 10_000;
 /** So many quick failures in a row are answered with the plain delay, docker's; then it doubles. */

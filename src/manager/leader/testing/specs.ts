@@ -7,6 +7,7 @@ import {
   ServiceSpecSchema,
   TaskSpecSchema,
 } from "#wire/gen/swarmkit/specs_pb.js";
+import { AnnotationsSchema } from "#wire/gen/swarmkit/types_pb.js";
 
 type Mode = MessageInitShape<typeof ServiceSpecSchema>["mode"];
 
@@ -45,6 +46,11 @@ export function withReplicas(spec: ServiceSpec, replicas: number): ServiceSpec {
   if (spec.mode.case !== "replicated") return spec;
   const value = { ...spec.mode.value, replicas: BigInt(replicas) };
   return { ...spec, mode: { case: "replicated", value } };
+}
+
+export function withLabels(spec: ServiceSpec, labels: Record<string, string>): ServiceSpec {
+  const annotations = create(AnnotationsSchema, { name: spec.annotations?.name ?? "", labels });
+  return { ...spec, annotations };
 }
 
 function specOf(name: string, mode: Mode, options: SpecOptions): ServiceSpec {

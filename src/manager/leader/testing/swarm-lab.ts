@@ -7,6 +7,7 @@ import { create } from "@bufbuild/protobuf";
 import { hasLetGo, isTerminal, isWanted, slotKeyOf, stateOf } from "#model/task.ts";
 import { assertTaskTransition } from "#model/task-states.ts";
 import { timestampOf } from "#model/time.ts";
+import { respecified, returned } from "#plan/orchestrator/respec.ts";
 import type { Planner } from "#plan/planner.ts";
 import { createPlanners } from "#plan/planners.ts";
 import { WakeQueue } from "#plan/wake-queue.ts";
@@ -17,7 +18,6 @@ import {
   NetworkSchema,
   type Node,
   NodeSchema,
-  type Service,
   ServiceSchema,
   type Task,
 } from "#wire/gen/swarmkit/objects_pb.js";
@@ -262,7 +262,7 @@ export class SwarmLab {
     });
   }
 
-  /** As the control service does it: the old spec is kept, the status of an update forgotten. */
+  /** As the control service does it. */
   editService(id: string, change: (spec: ServiceSpec) => ServiceSpec): void {
     this.write("api", (tx) => {
       const service = must(tx.get("service", id));
@@ -270,15 +270,25 @@ export class SwarmLab {
         $typeName: "docker.swarmkit.v1.Version" as const,
         index: BigInt(this.view.index + 1),
       };
-      const edited: Service = {
-        ...service,
-        spec: change(must(service.spec)),
-        specVersion,
-        previousSpec: service.spec,
-        previousSpecVersion: service.specVersion,
-        updateStatus: undefined,
-      };
-      tx.update("service", edited);
+      const tasks = tx.find("task", "service", id);
+      const spec = change(must(service.spec));
+      tx.update("service", respecified(service, spec, specVersion, tasks, this.nowMs));
+    });
+  }
+
+  rollBack(id: string): void {
+    this.write("api", (tx) => {
+      const options = { message: "manually requested rollback", forgetsNext: false };
+      const tasks = tx.find("task", "service", id);
+      tx.update("service", returned(must(tx.get("service", id)), tasks, this.nowMs, options));
+    });
+  }
+
+  promote(id: string): void {
+    this.write("api", (tx) => {
+      const service = must(tx.get("service", id));
+      const rollout = { ...must(service.rollout), promoted: true };
+      tx.update("service", { ...service, rollout });
     });
   }
 

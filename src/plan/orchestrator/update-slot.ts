@@ -1,0 +1,187 @@
+/**
+ * The update of one slot.
+ *
+ * Stop-first: the new task gets ready (image, volumes) while the old one still works; only then is
+ * the old one stopped and the new one started. If the new one never gets ready, the old one goes on.
+ * Start-first: the old one is stopped when the new one runs. If the new task finds no node only
+ * because the old one is in its way (a host port, the replicas of a node, resources, addresses), the
+ * old one makes room.
+ * Blue/green: the old one goes on, whatever the new one does.
+ */
+
+import { type UpdateRules, updateRulesOf } from "#model/defaults.ts";
+import { isDown } from "#model/node.ts";
+import { hasTwoSets, isKept, isSetAside } from "#model/rollout.ts";
+import { endedByItself, holdsNode, isTerminal, isWanted, stateOf } from "#model/task.ts";
+import { msOfTimestamp } from "#model/time.ts";
+import type { Service, Task } from "#wire/gen/swarmkit/objects_pb.js";
+import {
+  UpdateConfig_FailureAction as FailureAction,
+  TaskState,
+  UpdateConfig_UpdateOrder as UpdateOrder,
+} from "#wire/gen/swarmkit/types_pb.js";
+import type { Desk } from "./desk.ts";
+import { makesRoom } from "./make-room.ts";
+import { isPaused, isRollback, isUpdating } from "./respec.ts";
+import { endDuplicates, furthestFirst } from "./restart.ts";
+import { createdMs, historyOf, isHeld, type Slot, STOP_WAIT_MS, statusMs } from "./slot.ts";
+
+const FOREVER = Number.POSITIVE_INFINITY;
+
+/** Notes how far the update of one slot is, and takes the next step within the slot. */
+export function updateSlot(desk: Desk, service: Service, key: string): void {
+  const { progress, slots, dirtiness } = desk.entry;
+  const slot = slots.get(key);
+  forgetSlot(desk, key);
+  if (slot === undefined || dirtiness === undefined) return;
+  const outdated = (task: Task) => dirtiness.isDirty(task, desk.nodeOf(task.nodeId));
+  const history = historyOf(slot);
+  const wanted = history.filter(
+    (task) => isWanted(task) && !gaveUp(desk, service, task, outdated(task)),
+  );
+  const fresh = wanted.filter((task) => !outdated(task)).sort(furthestFirst);
+  const old = wanted.filter(outdated);
+  const newest = history.at(-1);
+  if (isUpdating(service) || isKept(service)) noteFailures(desk, service, history);
+  const [current] = fresh;
+  if (current === undefined) {
+    const held = old.length === 0 && newest !== undefined && isHeld(slot);
+    if (old.length === 0 && !(held && outdated(newest))) return;
+    progress.todo.add(key);
+    if (!old.some((task) => stateOf(task) === TaskState.RUNNING)) progress.down.add(key);
+    if (isUpdating(service)) supersede(desk, slot, old);
+    return;
+  }
+  progress.fresh.add(key);
+  endDuplicates(desk, slot, fresh);
+  if (old.length > 0 && !isPaused(service) && !hasTwoSets(service)) passOver(desk, current, old);
+  noteProgress(desk, service, slot, current);
+}
+
+/** Of an update that was overtaken one task a slot is left, which does most. */
+function supersede(desk: Desk, slot: Slot, old: readonly Task[]): void {
+  const [, ...rest] = [...old].sort(furthestFirst);
+  for (const task of rest) desk.want("updater", task, TaskState.SHUTDOWN);
+  const untilMs = leftMs(desk, slot);
+  if (untilMs > desk.nowMs) desk.entry.progress.busy.set(slot.key, untilMs);
+}
+
+export function forgetSlot({ entry: { progress } }: Desk, key: string): void {
+  progress.todo.delete(key);
+  progress.down.delete(key);
+  progress.busy.delete(key);
+  progress.fresh.delete(key);
+}
+
+/** A task that serves nobody and never will is ended: it is of neither of two sets. */
+function gaveUp(desk: Desk, service: Service, task: Task, outdated: boolean): boolean {
+  if (!isSetAside(service.rollout, task) || isKept(service)) return false;
+  if (hasTwoSets(service) && !outdated) return false;
+  desk.want("updater", task, TaskState.SHUTDOWN);
+  return true;
+}
+
+/** The old tasks go when the new one can do without them. */
+function passOver(desk: Desk, current: Task, old: readonly Task[]): void {
+  if (isTerminal(current)) return;
+  const startsFirst = current.desiredState !== TaskState.READY;
+  const state = stateOf(current);
+  const ready = startsFirst ? state === TaskState.RUNNING : state >= TaskState.READY;
+  if (!ready && !makesRoom(desk, current, old)) return;
+  for (const task of old) desk.want("updater", task, TaskState.SHUTDOWN);
+}
+
+function noteProgress(desk: Desk, service: Service, slot: Slot, current: Task): void {
+  if (!isUpdating(service) || createdMs(current) < startedMs(service)) return;
+  const { progress } = desk.entry;
+  const { key } = slot;
+  if (stateOf(current) >= TaskState.RUNNING && !progress.doneMs.has(key)) {
+    progress.doneMs.set(key, statusMs(current));
+  }
+  const doneMs = progress.doneMs.get(key);
+  if (doneMs === undefined) {
+    progress.busy.set(key, FOREVER);
+    return;
+  }
+  const { failureAction, monitorMs, delayMs } = updateRulesOf(service.spec, isRollback(service));
+  const watchMs = failureAction === FailureAction.CONTINUE ? 0 : monitorMs;
+  const untilMs = Math.max(doneMs + Math.max(watchMs, delayMs), leftMs(desk, slot));
+  if (untilMs > desk.nowMs) progress.busy.set(key, untilMs);
+}
+
+/** Until when tasks that were told to stop still count as running beside the new one. */
+function leftMs(desk: Desk, slot: Slot): number {
+  let untilMs = 0;
+  for (const task of slot.tasks.values()) {
+    if (isWanted(task) || !holdsNode(task)) continue;
+    const node = desk.nodeOf(task.nodeId);
+    if (node === undefined || isDown(node)) continue;
+    const toldMs = msOfTimestamp(task.meta?.updatedAt) ?? createdMs(task);
+    untilMs = Math.max(untilMs, toldMs + STOP_WAIT_MS);
+  }
+  return untilMs;
+}
+
+/** New tasks that ended by themselves before they had run for the monitor time. */
+function noteFailures(desk: Desk, service: Service, history: readonly Task[]): void {
+  const { progress } = desk.entry;
+  const sinceMs = startedMs(service);
+  const { monitorMs } = updateRulesOf(service.spec, isRollback(service));
+  for (const task of history) {
+    if (createdMs(task) < sinceMs || task.specVersion === undefined) continue;
+    if (task.specVersion.index !== service.specVersion?.index) continue;
+    if (stateOf(task) === TaskState.RUNNING && !progress.ranMs.has(task.id)) {
+      progress.ranMs.set(task.id, statusMs(task));
+    }
+    const ranMs = progress.ranMs.get(task.id);
+    // Of a version on trial every failure counts, however late.
+    const tooEarly =
+      service.rollout !== undefined || ranMs === undefined || statusMs(task) - ranMs <= monitorMs;
+    if (endedByItself(task) && tooEarly) progress.failures.add(task.id);
+  }
+}
+
+/** Puts new tasks into so many outdated slots, while no more than `atWork` are at work. */
+export function renewSlots(
+  desk: Desk,
+  service: Service,
+  rules: UpdateRules,
+  { count, atWork }: { readonly count: number; readonly atWork: number },
+): void {
+  const { progress, slots } = desk.entry;
+  let left = count;
+  // A slot in which an overtaken task still stops counts as one at work, and has its turn first.
+  const begun = [...progress.busy.keys()].filter((key) => progress.todo.has(key));
+  let working = progress.busy.size - begun.length;
+  for (const keys of [begun, progress.down, progress.todo]) {
+    for (const key of keys) {
+      if (left === 0 || !desk.context.hasRoom()) return;
+      if ((keys === begun ? working : progress.busy.size) >= atWork) return;
+      left -= 1;
+      working += 1;
+      progress.todo.delete(key);
+      progress.down.delete(key);
+      const slot = slots.get(key);
+      if (slot !== undefined) renew(desk, service, slot, rules);
+    }
+  }
+}
+
+function renew(desk: Desk, service: Service, slot: Slot, rules: UpdateRules): void {
+  const twoSets = hasTwoSets(service);
+  const old = historyOf(slot).filter(isWanted).sort(furthestFirst);
+  // What an earlier update left half done goes first, and what does no work has none to lose.
+  for (const [at, task] of old.entries()) {
+    if (at > 0 || (stateOf(task) < TaskState.STARTING && !twoSets)) {
+      desk.want("updater", task, TaskState.SHUTDOWN);
+    }
+  }
+  const startFirst = twoSets || rules.order === UpdateOrder.START_FIRST;
+  desk.spawn("updater", service, slot, startFirst ? TaskState.RUNNING : TaskState.READY);
+  desk.entry.progress.busy.set(slot.key, FOREVER);
+  desk.entry.progress.fresh.add(slot.key);
+}
+
+function startedMs(service: Service): number {
+  return msOfTimestamp(service.updateStatus?.startedAt) ?? 0;
+}
