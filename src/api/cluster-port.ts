@@ -9,6 +9,7 @@
  */
 
 import type { RpcClient } from "#platform/grpc/client.ts";
+import type { JoinTokens } from "#wire/gen/skep/identity_pb.js";
 import type { Control } from "#wire/gen/swarmkit/control_pb.js";
 import type { Logs } from "#wire/gen/swarmkit/logbroker_pb.js";
 import type { ResourceAllocator } from "#wire/gen/swarmkit/resource_pb.js";
@@ -81,6 +82,8 @@ export interface ClusterPort {
   unlockKey(): Promise<string>;
   /** The cluster's Control service, served by the leader. Throws when this node is no manager. */
   control(): RpcClient<typeof Control>;
+  /** Join tokens with bounds. Throws when this node is no manager. */
+  joinTokens(): RpcClient<typeof JoinTokens>;
   /** Reads service and task logs. Throws when this node is no manager. */
   logs(): RpcClient<typeof Logs>;
   /** Follows the store of this manager. Throws when this node is no manager. */

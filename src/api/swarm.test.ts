@@ -45,6 +45,41 @@ describe("/swarm", () => {
     expect([status, message]).toEqual([503, "This node is not a swarm manager."]);
   });
 
+  test("tokens with bounds are made, listed with their use, and removed", async () => {
+    const body = {
+      Name: "rack",
+      Role: "worker",
+      Labels: { rack: "7" },
+      MaxUses: 2,
+      ExpiresIn: 3_600e9,
+    };
+    const made = await api.call("POST", "/swarm/tokens/create", body);
+    expect(made).toMatchObject({
+      status: 201,
+      json: { Name: "rack", Role: "worker", Labels: { rack: "7" }, MaxUses: 2, Uses: 0 },
+    });
+    const { json } = await api.call("GET", "/swarm/tokens");
+    expect(json).toEqual([made.json]);
+    const again = await api.call("POST", "/swarm/tokens/create", body);
+    expect([again.status, again.message]).toEqual([
+      409,
+      "rpc error: code = AlreadyExists desc = join token rack exists already",
+    ]);
+    for (const wrong of [
+      { ...body, Name: "other", Role: "root" },
+      { ...body, Name: "no name" },
+      { ...body, Name: "other", ExpiresIn: -1 },
+      { ...body, Name: "other", MaxUses: -1 },
+      { ...body, Name: "other", Labels: { "": "x" } },
+    ]) {
+      const refused = await api.call("POST", "/swarm/tokens/create", wrong);
+      expect(refused.status).toBe(400);
+    }
+    expect((await api.call("DELETE", "/swarm/tokens/rack")).status).toBe(200);
+    expect((await api.call("DELETE", "/swarm/tokens/rack")).status).toBe(404);
+    expect((await api.call("GET", "/swarm/tokens")).json).toEqual([]);
+  });
+
   test("init hands over what the client asked for, gated by its version", async () => {
     const asked: InitRequest[] = [];
     api.port.init = async (request) => {

@@ -11,6 +11,7 @@ import {
   swarmSpecFromJson,
   swarmToJson,
 } from "./convert/swarm.ts";
+import { joinTokenRoutes } from "./join-tokens.ts";
 import type { ApiRequest, ApiResponse, Routes } from "./route.ts";
 import { readBody, readBool, readVersion } from "./swarm-query.ts";
 import { CALL, rpc } from "./swarm-rpc.ts";
@@ -65,6 +66,7 @@ export function swarmRoutes(cluster: ClusterPort): Routes {
         response.empty(200);
       },
     },
+    ...joinTokenRoutes(cluster),
   ];
 }
 

@@ -1,10 +1,16 @@
-import { create } from "@bufbuild/protobuf";
+import { create, type MessageInitShape } from "@bufbuild/protobuf";
 import * as fc from "fast-check";
 import { expect, test } from "vitest";
+import { err, ok } from "#base/result.ts";
+import { timestampOf } from "#model/time.ts";
 import { ClusterSchema, NodeSchema } from "#wire/gen/swarmkit/objects_pb.js";
 import { NodeSpec_Membership } from "#wire/gen/swarmkit/specs_pb.js";
-import { IssuanceStatus_State, NodeRole } from "#wire/gen/swarmkit/types_pb.js";
-import { admit, nextIssuanceStep } from "./issuance.ts";
+import {
+  IssuanceStatus_State,
+  type NamedJoinTokenSchema,
+  NodeRole,
+} from "#wire/gen/swarmkit/types_pb.js";
+import { admit, nextIssuanceStep, withUse } from "./issuance.ts";
 import { leafProfile } from "./profile.ts";
 import { renewalDelayMs } from "./renewal.ts";
 import { nextRotationStep, ROTATE_BATCH } from "./rotation.ts";
@@ -59,19 +65,21 @@ test("a leaf says node, role, cluster, and whom it may answer as", () => {
   });
 });
 
+const NO_TOKEN = err("A valid join token is necessary to join this cluster");
 const cluster = create(ClusterSchema, {
   rootCa: { joinTokens: { worker: "W", manager: "M" } },
   spec: {},
 });
 
 test("a token opens its door and no other", () => {
-  const accepted = NodeSpec_Membership.ACCEPTED;
-  expect(admit(cluster, "W")).toEqual({ role: NodeRole.WORKER, membership: accepted });
-  expect(admit(cluster, "M")).toEqual({ role: NodeRole.MANAGER, membership: accepted });
-  expect(admit(cluster, "")).toBeUndefined();
-  expect(admit(cluster, "w")).toBeUndefined();
+  const accepted = { membership: NodeSpec_Membership.ACCEPTED, labels: {} };
+  expect(admit(cluster, "W", 0)).toEqual(ok({ role: NodeRole.WORKER, ...accepted }));
+  expect(admit(cluster, "M", 0)).toEqual(ok({ role: NodeRole.MANAGER, ...accepted }));
+  expect(admit(cluster, "", 0)).toEqual(NO_TOKEN);
+  expect(admit(cluster, "w", 0)).toEqual(NO_TOKEN);
   // A cluster without tokens must not be opened by the empty one.
-  expect(admit(create(ClusterSchema, { rootCa: { joinTokens: {} } }), "")).toBeUndefined();
+  const without = create(ClusterSchema, { rootCa: { joinTokens: {} }, namedJoinTokens: [{}] });
+  expect(admit(without, "", 0)).toEqual(NO_TOKEN);
 });
 
 test("the acceptance policy makes nodes wait, or lets workers come without a token", () => {
@@ -84,12 +92,45 @@ test("the acceptance policy makes nodes wait, or lets workers come without a tok
         },
       },
     });
-  const pending = { role: NodeRole.WORKER, membership: NodeSpec_Membership.PENDING };
-  expect(admit(policy(false, true), "W")).toEqual(pending);
-  expect(admit(policy(false, true), "")).toBeUndefined();
-  expect(admit(policy(false, false), "")).toEqual(pending);
-  expect(admit(policy(false, false), "wrong")).toBeUndefined();
-  expect(admit(policy(false, true), "M")?.membership).toBe(NodeSpec_Membership.ACCEPTED);
+  const { PENDING: membership, ACCEPTED } = NodeSpec_Membership;
+  const pending = ok({ role: NodeRole.WORKER, membership, labels: {} });
+  expect(admit(policy(false, true), "W", 0)).toEqual(pending);
+  expect(admit(policy(false, true), "", 0)).toEqual(NO_TOKEN);
+  expect(admit(policy(false, false), "", 0)).toEqual(pending);
+  expect(admit(policy(false, false), "wrong", 0)).toEqual(NO_TOKEN);
+  // Nobody is let in at once who shows nothing.
+  expect(admit(policy(true, false), "", 0)).toEqual(NO_TOKEN);
+  expect(admit(policy(false, true), "M", 0)).toMatchObject({ value: { membership: ACCEPTED } });
+});
+
+test("a named token gives its labels, as often and as long as it may", () => {
+  const token = (more: MessageInitShape<typeof NamedJoinTokenSchema>) =>
+    create(ClusterSchema, {
+      rootCa: { joinTokens: { worker: "W", manager: "M" } },
+      namedJoinTokens: [
+        { name: "other", token: "O", role: NodeRole.MANAGER },
+        { name: "rack", token: "T", role: NodeRole.WORKER, labels: { zone: "a" }, ...more },
+      ],
+    });
+  const free = admit(token({}), "T", 5_000);
+  expect(free).toMatchObject({ value: { role: NodeRole.WORKER, labels: { zone: "a" } } });
+  expect(admit(token({}), "O", 0)).toMatchObject({ value: { role: NodeRole.MANAGER, labels: {} } });
+  const until = token({ expiresAt: timestampOf(5_000) });
+  expect(admit(until, "T", 4_999).ok).toBe(true);
+  expect(admit(until, "T", 5_000)).toEqual(
+    err("join token rack expired at 1970-01-01T00:00:05.000Z"),
+  );
+  let counted = token({ maxUses: 2 });
+  for (const last of [false, false, true]) {
+    const admission = admit(counted, "T", 0);
+    expect(admission.ok).toBe(!last);
+    const named = admission.ok ? admission.value.named : undefined;
+    if (named !== undefined) counted = { ...counted, namedJoinTokens: withUse(counted, named) };
+  }
+  expect(admit(counted, "T", 0)).toEqual(
+    err("join token rack has been used 2 times, as often as it may be"),
+  );
+  expect(counted.namedJoinTokens.map(({ uses }) => uses)).toEqual([0, 2]);
 });
 
 test("only accepted newcomers and renewals are signed", () => {

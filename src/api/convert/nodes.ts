@@ -1,6 +1,7 @@
 /** Nodes in the API. */
 
 import { create } from "@bufbuild/protobuf";
+import { fingerprintOf, readCertificate, requestedKeyOf } from "#platform/x509/certificate.ts";
 import type { TlsInfo } from "#wire/docker/common.ts";
 import type {
   NodeDescription as DescriptionJson,
@@ -80,7 +81,24 @@ export function nodeToJson(node: Node): NodeJson {
         Reachability: nameOf(REACHABILITIES, managerStatus.reachability, "unknown"),
         Addr: textOrNone(managerStatus.addr),
       }),
+    KeyFingerprint: keyFingerprint(node),
   });
+}
+
+/** Undefined where there is nothing to read; a node is shown all the same. */
+function keyFingerprint({ certificate }: Node): string | undefined {
+  if (certificate === undefined) return undefined;
+  const text = (bytes: Uint8Array) => new TextDecoder().decode(bytes);
+  try {
+    const issued = text(certificate.certificate);
+    return fingerprintOf(
+      issued === ""
+        ? requestedKeyOf(text(certificate.csr))
+        : readCertificate(issued).asIssuer.publicKey,
+    );
+  } catch {
+    return undefined;
+  }
 }
 
 export function nodeSpecToJson(spec: NodeSpec): NodeSpecJson {

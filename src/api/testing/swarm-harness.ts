@@ -9,11 +9,13 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { create, type MessageInitShape } from "@bufbuild/protobuf";
 import { EngineError } from "#base/error.ts";
+import { joinTokenHandlers } from "#manager/control/join-tokens.ts";
 import { controlHandlers } from "#manager/control/service.ts";
 import { aCluster, type Fixture, fixture } from "#manager/control/testing/fixture.ts";
 import { openChannel } from "#platform/grpc/client.ts";
 import { createRpcServer } from "#platform/grpc/server.ts";
 import { silentLog } from "#platform/log.ts";
+import { JoinTokens } from "#wire/gen/skep/identity_pb.js";
 import { Control } from "#wire/gen/swarmkit/control_pb.js";
 import {
   Logs,
@@ -78,6 +80,7 @@ export async function swarmHarness(): Promise<Harness> {
   const rpc = createRpcServer(() => undefined);
   const logs: Harness["logs"] = { asked: undefined, batches: [], error: "" };
   rpc.add(Control, controlHandlers(context));
+  rpc.add(JoinTokens, joinTokenHandlers(context));
   rpc.add(Logs, {
     subscribeLogs: async function* (request) {
       logs.asked = request;
@@ -172,6 +175,7 @@ function portOver(channel: ReturnType<typeof openChannel>): Harness["port"] {
     unlock: async () => undefined,
     unlockKey: async () => "",
     control: () => channel.client(Control),
+    joinTokens: () => channel.client(JoinTokens),
     logs: () => channel.client(Logs),
     watch: unused,
     resources: unused,

@@ -13,13 +13,13 @@ import {
 } from "../command.ts";
 import { pairs } from "../container/run-flags.ts";
 import { inspectAll } from "../inspect.ts";
-import { formatListing } from "../output/table.ts";
+import { alignColumns, formatListing } from "../output/table.ts";
 import { listTasks } from "../service/ps.ts";
 import type { NodeObject } from "../swarm/types.ts";
 
 const capital = (text: string) => text.charAt(0).toUpperCase() + text.slice(1);
 
-async function list({ client, flags, stdout }: CommandContext): Promise<number> {
+async function list({ client, flags, stderr, stdout }: CommandContext): Promise<number> {
   const nodes = await client.get<readonly NodeObject[]>("/nodes", {
     filters: filtersQuery(flags.list("filter")),
   });
@@ -28,13 +28,16 @@ async function list({ client, flags, stdout }: CommandContext): Promise<number> 
     .map((node) => ({
       ID: node.ID,
       Self: node.ID === Swarm.NodeID,
-      Hostname: node.Description.Hostname,
+      Hostname: node.Description.Hostname ?? "",
       Status: capital(node.Status.State),
       Availability: capital(node.Spec.Availability),
       ManagerStatus: node.ManagerStatus?.Leader
         ? "Leader"
         : capital(node.ManagerStatus?.Reachability ?? ""),
-      EngineVersion: node.Description.Engine.EngineVersion,
+      EngineVersion: node.Description.Engine.EngineVersion ?? "",
+      Membership: capital(node.Spec.Membership ?? "accepted"),
+      KeyFingerprint: node.KeyFingerprint ?? "",
+      Address: node.Status.Addr ?? "",
     }))
     .sort((a, b) => a.Hostname.localeCompare(b.Hostname, "en", { numeric: true }));
   stdout.write(
@@ -50,6 +53,9 @@ async function list({ client, flags, stdout }: CommandContext): Promise<number> 
           Availability: "AVAILABILITY",
           ManagerStatus: "MANAGER STATUS",
           EngineVersion: "ENGINE VERSION",
+          Membership: "MEMBERSHIP",
+          KeyFingerprint: "KEY FINGERPRINT",
+          Address: "ADDRESS",
         },
         rows,
         quietField: "ID",
@@ -57,7 +63,35 @@ async function list({ client, flags, stdout }: CommandContext): Promise<number> 
       { format: flags.string("format"), quiet: flags.bool("quiet") },
     ),
   );
+  const waiting = rows.filter(({ Membership }) => Membership === "Pending");
+  if (waiting.length > 0 && !flags.has("format") && !flags.bool("quiet")) {
+    stderr.write(
+      `\nWaiting for 'skep node accept' or 'skep node reject':\n${alignColumns([
+        "ID\tADDRESS\tKEY FINGERPRINT",
+        ...waiting.map(({ ID, Address, KeyFingerprint }) => `${ID}\t${Address}\t${KeyFingerprint}`),
+      ])}`,
+    );
+  }
   return 0;
+}
+
+async function accept(context: CommandContext, name: string): Promise<string> {
+  const { changed, id } = await updateNode(context, name, (spec) =>
+    spec.Membership === "pending" ? { ...spec, Membership: "accepted" } : undefined,
+  );
+  return changed ? `Node ${id} accepted in the swarm.` : `Node ${id} has been accepted already.`;
+}
+
+async function reject({ client }: CommandContext, name: string): Promise<string> {
+  const node = await client.get<NodeObject>(`/nodes/${name}`);
+  if (node.Spec.Membership !== "pending") {
+    throw new EngineError(
+      "failed-precondition",
+      `node ${name} has been accepted already: to take it out, use 'skep node rm'`,
+    );
+  }
+  await client.delete(`/nodes/${node.ID}`, { force: true });
+  return `Node ${node.ID} rejected.`;
 }
 
 type Spec = NodeObject["Spec"];
@@ -175,6 +209,24 @@ export const COMMANDS: readonly Command[] = [
   },
   setRole("manager"),
   setRole("worker"),
+  {
+    path: ["node", "accept"],
+    usage: "NODE [NODE...]",
+    summary: "Let nodes into the swarm that wait to be accepted",
+    flags: [],
+    minArgs: 1,
+    maxArgs: undefined,
+    run: (context) => forEachArg(context, (name) => accept(context, name)),
+  },
+  {
+    path: ["node", "reject"],
+    usage: "NODE [NODE...]",
+    summary: "Turn nodes away that wait to be accepted",
+    flags: [],
+    minArgs: 1,
+    maxArgs: undefined,
+    run: (context) => forEachArg(context, (name) => reject(context, name)),
+  },
   {
     path: ["node", "rm"],
     aliases: ["remove"],

@@ -5,6 +5,8 @@ import { EngineError } from "#base/error.ts";
 import type { Command, CommandContext } from "../command.ts";
 import { compact } from "../container/run-flags.ts";
 import type { FlagSpec, FlagValues } from "../pflag.ts";
+import { EXTERNAL_CA_FLAG, externalCas, COMMANDS as KEY_COMMANDS, unlockText } from "./keys.ts";
+import { COMMANDS as TOKEN_COMMANDS } from "./tokens.ts";
 import type { SwarmObject } from "./types.ts";
 
 const SPEC_FLAGS: readonly FlagSpec[] = [
@@ -20,6 +22,14 @@ const SPEC_FLAGS: readonly FlagSpec[] = [
     kind: "duration",
     usage: "Dispatcher heartbeat period",
     defaultText: "5s",
+  },
+  EXTERNAL_CA_FLAG,
+  {
+    name: "auto-accept",
+    kind: "list",
+    valueName: "role",
+    usage:
+      'Roles that come in at once ("worker", "manager", "none"); others wait for "node accept"',
   },
   { name: "max-snapshots", kind: "uint", usage: "Number of additional Raft snapshots to retain" },
   {
@@ -63,8 +73,26 @@ const JOIN_FLAGS: readonly FlagSpec[] = [
 
 type Json = Readonly<Record<string, unknown>>;
 
+/** Who comes in at once; undefined when the flag was not given. */
+function acceptancePolicy(flags: FlagValues): Json | undefined {
+  if (!flags.has("auto-accept")) return undefined;
+  const roles = flags.list("auto-accept").flatMap((value) => value.split(","));
+  const unknown = roles.find((role) => !["worker", "manager", "none"].includes(role));
+  if (unknown !== undefined) {
+    throw new EngineError("invalid-argument", `unrecognized role ${unknown} for --auto-accept`);
+  }
+  if (roles.includes("none") && roles.length > 1) {
+    throw new EngineError("invalid-argument", "--auto-accept none excludes the other roles");
+  }
+  const Policies = ["worker", "manager"].map((Role) => ({
+    Role,
+    Autoaccept: roles.includes(Role),
+  }));
+  return { Policies };
+}
+
 /** The spec with the flags that were given written over it. */
-function mergeSpec(spec: Json, flags: FlagValues): Json {
+async function mergeSpec(spec: Json, flags: FlagValues): Promise<Json> {
   const part = (name: string) => (spec[name] ?? {}) as Json;
   return {
     ...spec,
@@ -86,8 +114,12 @@ function mergeSpec(spec: Json, flags: FlagValues): Json {
     },
     CAConfig: {
       ...part("CAConfig"),
-      ...compact({ NodeCertExpiry: flags.duration("cert-expiry") }),
+      ...compact({
+        NodeCertExpiry: flags.duration("cert-expiry"),
+        ExternalCAs: await externalCas(flags),
+      }),
     },
+    ...compact({ AcceptancePolicy: acceptancePolicy(flags) }),
     EncryptionConfig: {
       ...part("EncryptionConfig"),
       ...(flags.has("autolock") ? { AutoLockManagers: flags.bool("autolock") } : {}),
@@ -121,7 +153,7 @@ async function init(context: CommandContext): Promise<number> {
     SubnetSize: flags.number("default-addr-pool-mask-length") ?? 24,
     ForceNewCluster: flags.bool("force-new-cluster"),
     Availability: flags.string("availability") ?? "active",
-    Spec: mergeSpec(INITIAL_SPEC, flags),
+    Spec: await mergeSpec(INITIAL_SPEC, flags),
     AutoLockManagers: flags.bool("autolock"),
   });
   stdout.write(`Swarm initialized: current node (${nodeId}) is now a manager.\n\n`);
@@ -130,6 +162,7 @@ async function init(context: CommandContext): Promise<number> {
   stdout.write(
     "To add a manager to this swarm, run 'skep swarm join-token manager' and follow the instructions.\n\n",
   );
+  if (flags.bool("autolock")) await printUnlockKey(context);
   return 0;
 }
 
@@ -144,6 +177,23 @@ async function printJoinCommand(context: CommandContext, role: string): Promise<
   stdout.write(
     `To add a ${role} to this swarm, run the following command:\n\n    skep swarm join --token ${token} ${address}\n\n`,
   );
+}
+
+async function printUnlockKey({ client, stdout }: CommandContext): Promise<void> {
+  const { UnlockKey } = await client.get<{ readonly UnlockKey: string }>("/swarm/unlockkey");
+  stdout.write(unlockText(UnlockKey));
+}
+
+async function update(context: CommandContext): Promise<number> {
+  const { client, flags, stdout } = context;
+  const { Version, Spec } = await client.get<SwarmObject>("/swarm");
+  const { AutoLockManagers } = (Spec["EncryptionConfig"] ?? {}) as Json;
+  await client.post("/swarm/update", await mergeSpec(Spec, flags), {
+    query: { version: Version.Index },
+  });
+  stdout.write("Swarm updated.\n");
+  if (flags.bool("autolock") && AutoLockManagers !== true) await printUnlockKey(context);
+  return 0;
 }
 
 async function join({ args, client, flags, stdout }: CommandContext): Promise<number> {
@@ -257,13 +307,8 @@ export const COMMANDS: readonly Command[] = [
     flags: SPEC_FLAGS,
     minArgs: 0,
     maxArgs: 0,
-    run: async ({ client, flags, stdout }) => {
-      const { Version, Spec } = await client.get<SwarmObject>("/swarm");
-      await client.post("/swarm/update", mergeSpec(Spec, flags), {
-        query: { version: Version.Index },
-      });
-      stdout.write("Swarm updated.\n");
-      return 0;
-    },
+    run: update,
   },
+  ...KEY_COMMANDS,
+  ...TOKEN_COMMANDS,
 ];

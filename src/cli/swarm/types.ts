@@ -18,12 +18,15 @@ export interface NodeObject extends Versioned {
     readonly Availability: string;
     readonly Name?: string;
     readonly Labels?: Readonly<Record<string, string>> | null;
+    readonly Membership?: string;
   };
+  readonly KeyFingerprint?: string;
   readonly Description: {
-    readonly Hostname: string;
-    readonly Engine: { readonly EngineVersion: string };
+    /** Absent until the node's agent has said more of it. */
+    readonly Hostname?: string;
+    readonly Engine: { readonly EngineVersion?: string };
   };
-  readonly Status: { readonly State: string; readonly Addr: string; readonly Message?: string };
+  readonly Status: { readonly State: string; readonly Addr?: string; readonly Message?: string };
   readonly ManagerStatus?: {
     readonly Leader?: boolean;
     readonly Reachability: string;

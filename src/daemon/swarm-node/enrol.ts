@@ -15,7 +15,13 @@ import { signerOf } from "#pki/rotation.ts";
 import { sleep } from "#platform/async.ts";
 import type { RpcChannel } from "#platform/grpc/client.ts";
 import { asGoShows } from "#platform/grpc/status.ts";
-import { digestOfPem, readCertificate, verifyChain } from "#platform/x509/certificate.ts";
+import {
+  digestOfPem,
+  fingerprintOf,
+  readCertificate,
+  requestedKeyOf,
+  verifyChain,
+} from "#platform/x509/certificate.ts";
 import {
   createRequest,
   generateKey,
@@ -25,7 +31,7 @@ import {
 } from "#platform/x509/issue.ts";
 import type { ReadView } from "#store/types.ts";
 import { CA, NodeCA } from "#wire/gen/swarmkit/ca_pb.js";
-import { NodeSpec_Availability } from "#wire/gen/swarmkit/specs_pb.js";
+import { NodeSpec_Availability, NodeSpec_Membership } from "#wire/gen/swarmkit/specs_pb.js";
 import { IssuanceStatus_State } from "#wire/gen/swarmkit/types_pb.js";
 import { anonymousChannel, blindChannel } from "./channels.ts";
 import { badRequest } from "./errors.ts";
@@ -34,6 +40,8 @@ import { newRaftKey } from "./key-file.ts";
 
 const CALL_TIMEOUT_MS = 5_000;
 const RETRY_MS = 1_000;
+/** A manager that does not know the request yet may be asked; one that has forgotten it, rejected it. */
+const UNKNOWN_ANSWERS = 5;
 /** A manager may be starting or just demoted; after this many failures the error is shown. */
 const DOWNLOAD_ATTEMPTS = 5;
 
@@ -43,7 +51,16 @@ export interface JoinOptions {
   readonly availability: NodeSpec_Availability;
   readonly clock: Clock;
   /** Told once: the node waits for an operator to accept it. */
-  readonly onPending?: () => void;
+  readonly onPending?: (waiting: Waiting) => void;
+}
+
+/** What an operator compares before the node is let in. */
+export interface Waiting {
+  readonly nodeId: string;
+  /** Of the node's public key. */
+  readonly fingerprint: string;
+  /** PEM of the root that the node was shown; without a token nobody has vouched for it. */
+  readonly rootCert: string;
 }
 
 /** Ends with the node's first credentials; rejects with docker's words when it is not let in. */
@@ -56,7 +73,16 @@ export async function joinCluster(options: JoinOptions, signal: AbortSignal): Pr
     const nodeCert = await requestCertificate(
       channel,
       { csr, token: options.token, availability: options.availability },
-      options,
+      {
+        clock: options.clock,
+        mayBeRejected: true,
+        onPending: (nodeId) =>
+          options.onPending?.({
+            nodeId,
+            fingerprint: fingerprintOf(requestedKeyOf(csr)),
+            rootCert,
+          }),
+      },
       signal,
     );
     verifyChain(nodeCert, rootCert, options.clock.nowMs());
@@ -164,18 +190,27 @@ interface Request {
   readonly availability: NodeSpec_Availability;
 }
 
+interface RequestOptions {
+  readonly clock: Clock;
+  /** A request of somebody new, which an operator may reject. */
+  readonly mayBeRejected?: boolean;
+  readonly onPending?: (nodeId: string) => void;
+}
+
 async function requestCertificate(
   channel: RpcChannel,
   request: Request,
-  options: Pick<JoinOptions, "clock" | "onPending">,
+  options: RequestOptions,
   signal: AbortSignal,
 ): Promise<string> {
   const client = channel.client(NodeCA);
-  const { nodeId } = await client.issueNodeCertificate(
+  const { nodeId, nodeMembership } = await client.issueNodeCertificate(
     { ...request, csr: Buffer.from(request.csr) },
     { timeoutMs: CALL_TIMEOUT_MS, signal },
   );
-  for (let waits = 0; ; waits += 1) {
+  let told = nodeMembership === NodeSpec_Membership.PENDING;
+  if (told) options.onPending?.(nodeId);
+  for (let unknown = 0; ; ) {
     try {
       const options = { timeoutMs: CALL_TIMEOUT_MS, signal };
       const { status, certificate } = await client.nodeCertificateStatus({ nodeId }, options);
@@ -187,19 +222,23 @@ async function requestCertificate(
       }
     } catch (error) {
       if (signal.aborted) throw signal.reason;
-      const temporary = isErrorCode(
-        error,
-        "deadline-exceeded",
-        "unavailable",
-        "aborted",
-        "unknown",
-        "not-found",
-      );
-      if (!temporary) throw error;
-      if (waits === 0) options.onPending?.();
+      if (!isErrorCode(error, ...TEMPORARY)) throw error;
+      unknown = isErrorCode(error, "not-found") ? unknown + 1 : 0;
+      if (options.mayBeRejected && unknown >= UNKNOWN_ANSWERS) throw rejected(nodeId);
+      if (!told) options.onPending?.(nodeId);
+      told = true;
     }
     await sleep(options.clock, RETRY_MS, signal);
   }
+}
+
+const TEMPORARY = ["deadline-exceeded", "unavailable", "aborted", "unknown", "not-found"] as const;
+
+function rejected(nodeId: string): EngineError {
+  return new EngineError(
+    "permission-denied",
+    `the swarm has rejected this node (${nodeId}): an operator removed its request to join`,
+  );
 }
 
 function textOf(bytes: Uint8Array): string {

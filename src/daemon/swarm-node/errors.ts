@@ -1,6 +1,7 @@
 /** What docker says, word for word: clients and scripts look for these sentences. */
 
 import { EngineError } from "#base/error.ts";
+import type { Waiting } from "./enrol.ts";
 
 const NOT_MANAGER = "This node is not a swarm manager. ";
 
@@ -27,6 +28,14 @@ export function invalidUnlockKey(): EngineError {
 
 export function notLocked(): EngineError {
   return new EngineError("conflict", "swarm is not locked");
+}
+
+/** 503: nothing is wrong, but the node is not in before an operator says so. */
+export function waitingRefusal({ nodeId, fingerprint }: Waiting): EngineError {
+  const message =
+    `This node waits to be accepted into the swarm. Its key is ${fingerprint}. On a manager, compare that with ` +
+    `"skep node ls", then run "skep node accept ${nodeId}". The attempt to join the swarm will continue in the background.`;
+  return new EngineError("unavailable", message, { retryable: false });
 }
 
 /** 400: what the operator asked for cannot be. */

@@ -21,7 +21,7 @@ import type { NodeSpec_Availability } from "#wire/gen/swarmkit/specs_pb.js";
 import { IssuanceStatus_State, NodeRole } from "#wire/gen/swarmkit/types_pb.js";
 import { Changes } from "./changes.ts";
 import { anonymousChannel, managerChannel, SharedChannels } from "./channels.ts";
-import { joinCluster, renewFromStore, renewIdentity } from "./enrol.ts";
+import { joinCluster, renewFromStore, renewIdentity, type Waiting } from "./enrol.ts";
 import { loadIdentity, NodeIdentity } from "./identity.ts";
 import { LockedKeyError } from "./key-file.ts";
 import { KnownManagers } from "./managers.ts";
@@ -90,7 +90,7 @@ export class SwarmNode {
   #renewer: Renewer | undefined;
   #manager: Manager | undefined;
   #agent: Agent | undefined;
-  #pending = false;
+  #waiting: Waiting | undefined;
   /** Removed from the raft group, or demoted: until when a manager of this node is not to be waited for. */
   #betweenManagers = false;
   /** The cluster said, after this node's manager was removed, that it shall be a manager. */
@@ -126,9 +126,9 @@ export class SwarmNode {
     return this.#manager;
   }
 
-  /** True while the node waits for an operator to accept it. */
-  get pending(): boolean {
-    return this.#pending;
+  /** Set while the node waits for an operator to accept it. */
+  get waiting(): Waiting | undefined {
+    return this.#waiting;
   }
 
   get knownManagers(): KnownManagers | undefined {
@@ -202,13 +202,18 @@ export class SwarmNode {
       await identity.save();
       return identity;
     }
-    const onPending = () => {
-      this.#pending = true;
-      log.info("waiting to be accepted into the swarm", { manager: origin.address });
+    const onPending = (waiting: Waiting) => {
+      this.#waiting = waiting;
+      const { nodeId: node, fingerprint } = waiting;
+      log.info("waiting to be accepted into the swarm", {
+        manager: origin.address,
+        node,
+        fingerprint,
+      });
       this.#options.onChange();
     };
     const credentials = await joinCluster({ ...origin, clock, onPending }, signal);
-    this.#pending = false;
+    this.#waiting = undefined;
     const identity = new NodeIdentity(paths, credentials);
     await identity.save();
     return identity;

@@ -12,6 +12,7 @@ import type { Manager } from "#manager/manager.ts";
 import { formatUnlockKey, parseUnlockKey, UNLOCK_KEY_BYTES } from "#pki/unlock-key.ts";
 import { KeyedLock } from "#platform/async.ts";
 import type { RpcClient } from "#platform/grpc/client.ts";
+import { JoinTokens } from "#wire/gen/skep/identity_pb.js";
 import { CA } from "#wire/gen/swarmkit/ca_pb.js";
 import { Control } from "#wire/gen/swarmkit/control_pb.js";
 import { Logs } from "#wire/gen/swarmkit/logbroker_pb.js";
@@ -38,6 +39,7 @@ import {
   type ManagerCounts,
   notLocked,
   refusal,
+  waitingRefusal,
 } from "./errors.ts";
 import { addressTowards } from "./host-addresses.ts";
 import { LockedKeyError } from "./key-file.ts";
@@ -118,7 +120,8 @@ class NodeSwarm implements Swarm {
       nodeId: node?.identity?.nodeId ?? "",
       nodeAddr: runner === undefined ? "" : nodeAddr(runner.start),
       controlAvailable: runner?.state === "active" && node?.manager !== undefined,
-      error: runner?.error ?? "",
+      error:
+        node?.waiting === undefined ? (runner?.error ?? "") : waitingRefusal(node.waiting).message,
       remoteManagers: (node?.knownManagers?.list() ?? []).map(({ nodeId, addr }) => ({
         nodeId,
         addr,
@@ -185,7 +188,16 @@ class NodeSwarm implements Swarm {
           answered = true;
           reject(refusal("joinTimeout"));
         });
-        settled.then(resolve, reject).finally(() => timer.cancel());
+        const stopFollowing = this.onChange(() => {
+          const waiting = runner.node?.waiting;
+          if (waiting === undefined) return;
+          answered = true;
+          reject(waitingRefusal(waiting));
+        });
+        settled.then(resolve, reject).finally(() => {
+          timer.cancel();
+          stopFollowing();
+        });
       });
     });
   }
@@ -257,6 +269,10 @@ class NodeSwarm implements Swarm {
 
   watch(): RpcClient<typeof Watch> {
     return this.#client(Watch);
+  }
+
+  joinTokens(): RpcClient<typeof JoinTokens> {
+    return this.#client(JoinTokens);
   }
 
   resources(): RpcClient<typeof ResourceAllocator> {

@@ -2,6 +2,7 @@ import type { DescService } from "@bufbuild/protobuf";
 import { expect, test } from "vitest";
 import type { PeerIdentity, RpcContext } from "#platform/grpc/server.ts";
 import * as dataplane from "#wire/gen/skep/dataplane_pb.js";
+import * as identity from "#wire/gen/skep/identity_pb.js";
 import * as ca from "#wire/gen/swarmkit/ca_pb.js";
 import * as control from "#wire/gen/swarmkit/control_pb.js";
 import { Control } from "#wire/gen/swarmkit/control_pb.js";
@@ -49,6 +50,7 @@ const services: readonly DescService[] = [
   ca,
   control,
   dataplane,
+  identity,
   dispatcher,
   health,
   logbroker,
@@ -66,7 +68,7 @@ const paths = services.flatMap((service) =>
 );
 
 test("every method of every service has a rule, and no rule is for nothing", () => {
-  expect(services.length).toBe(12);
+  expect(services.length).toBe(13);
   expect([...RULES.keys()].sort()).toEqual([...paths].sort());
 });
 

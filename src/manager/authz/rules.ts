@@ -7,6 +7,7 @@
 import type { DescService } from "@bufbuild/protobuf";
 import { invariant } from "#base/invariant.ts";
 import { DataPlane } from "#wire/gen/skep/dataplane_pb.js";
+import { JoinTokens } from "#wire/gen/skep/identity_pb.js";
 import { CA, NodeCA } from "#wire/gen/swarmkit/ca_pb.js";
 import { Control } from "#wire/gen/swarmkit/control_pb.js";
 import { Dispatcher } from "#wire/gen/swarmkit/dispatcher_pb.js";
@@ -65,6 +66,7 @@ export const RULES: ReadonlyMap<string, Rule> = new Map([
   }),
   ...rows(Health, { check: MEMBER_LOCAL }),
   ...rows(Watch, { watch: MANAGER_LOCAL }),
+  ...rows(JoinTokens, { create: MANAGER, list: MANAGER, remove: MANAGER }),
   ...rows(Control, {
     getNode: MANAGER,
     listNodes: MANAGER,

@@ -51,7 +51,7 @@ export class Guesses {
 }
 
 /** "ip:port" without the port: the ports of one guesser differ. */
-function hostOf(peerAddress: string): string {
+export function hostOf(peerAddress: string): string {
   const colon = peerAddress.lastIndexOf(":");
   return colon < 0 ? peerAddress : peerAddress.slice(0, colon);
 }

@@ -11,12 +11,13 @@ import { create } from "@bufbuild/protobuf";
 import { EngineError } from "#base/error.ts";
 import { newId } from "#base/ids.ts";
 import type { Clock, Log, Random } from "#base/ports.ts";
-import { admit, isFinal } from "#pki/issuance.ts";
+import { msOfTimestamp } from "#model/time.ts";
+import { type Admission, admit, isFinal, withUse } from "#pki/issuance.ts";
 import { MANAGER_OU, WORKER_OU } from "#pki/profile.ts";
 import type { RpcContext, RpcHandlers } from "#platform/grpc/server.ts";
 import { readCertificate } from "#platform/x509/certificate.ts";
 import { type CertificateRequest, readRequest } from "#platform/x509/issue.ts";
-import type { ReadView } from "#store/types.ts";
+import type { ReadView, Tx } from "#store/types.ts";
 import type {
   CA,
   IssueNodeCertificateRequest,
@@ -29,13 +30,21 @@ import {
   IssueNodeCertificateResponseSchema,
   NodeCertificateStatusResponseSchema,
 } from "#wire/gen/swarmkit/ca_pb.js";
-import { type Node, NodeSchema } from "#wire/gen/swarmkit/objects_pb.js";
+import { type Cluster, type Node, NodeSchema } from "#wire/gen/swarmkit/objects_pb.js";
 import { NodeSpec_Membership } from "#wire/gen/swarmkit/specs_pb.js";
-import { CertificateSchema, IssuanceStatus_State } from "#wire/gen/swarmkit/types_pb.js";
+import {
+  AnnotationsSchema,
+  CertificateSchema,
+  IssuanceStatus_State,
+} from "#wire/gen/swarmkit/types_pb.js";
 import { assertMember, type ClusterIdentity } from "../authz/caller.ts";
 import type { ClusterState } from "../state.ts";
 import { clusterOf, findCluster } from "./cluster.ts";
-import { Guesses } from "./guesses.ts";
+import { Guesses, hostOf } from "./guesses.ts";
+
+/** Nodes that may wait to be accepted, and how long they surely may. */
+const PENDING_MAX = 100;
+const PENDING_MS = 24 * 60 * 60 * 1000;
 
 export interface CaServiceOptions {
   readonly state: ClusterState;
@@ -101,16 +110,19 @@ async function issue(
       `too many failed attempts to join from this address: try again in ${Math.ceil(waitMs / 1000)} s`,
     );
   }
-  const admission = admit(cluster, request.token);
-  if (admission !== undefined) {
-    await readRequest(textOf(request.csr));
-    return enrol(options, request, admission.role, admission.membership);
-  }
+  // Known before new: where one may come without a token, an expired node is still itself.
   const known = request.token === "" ? await knownHolder(options, request.csr) : undefined;
   if (known !== undefined) return renew(options, known, request.csr);
+  const admission = admit(cluster, request.token, options.state.nowMs());
+  if (admission.ok) {
+    await readRequest(textOf(request.csr));
+    // Without a token anybody may ask, but not as often as he likes.
+    if (request.token === "") guesses.failed(context.peerAddress);
+    return enrol(options, request, context.peerAddress);
+  }
   guesses.failed(context.peerAddress);
-  options.log.warn("join refused", { peer: context.peerAddress });
-  throw new EngineError("invalid-argument", "A valid join token is necessary to join this cluster");
+  options.log.warn("join refused", { peer: context.peerAddress, reason: admission.error });
+  throw new EngineError("invalid-argument", admission.error);
 }
 
 /** The node that calls with its own, valid certificate. */
@@ -149,30 +161,77 @@ async function knownHolder(
   return Buffer.from(publicKey).equals(Buffer.from(request.publicKey)) ? node.id : undefined;
 }
 
+/** Decides anew inside the transaction: two may come with the last use of a token. */
 async function enrol(
   options: CaServiceOptions,
   request: IssueNodeCertificateRequest,
-  role: Node["role"],
-  membership: NodeSpec_Membership,
+  peerAddress: string,
 ): Promise<IssueNodeCertificateResponse> {
   const nodeId = newId(options.random);
-  await options.state.update("ca", (tx) => {
-    const node = create(NodeSchema, {
-      id: nodeId,
-      role,
-      certificate: {
-        csr: request.csr,
-        cn: nodeId,
-        role,
-        status: { state: IssuanceStatus_State.PENDING },
-      },
-      spec: { desiredRole: role, membership, availability: request.availability },
-      VXLANUDPPort: clusterOf(tx).VXLANUDPPort,
-    });
-    tx.create("node", node);
+  const nowMs = options.state.nowMs();
+  const { role, membership } = await options.state.update("ca", (tx) => {
+    const cluster = clusterOf(tx);
+    const admission = admit(cluster, request.token, nowMs);
+    if (!admission.ok) throw new EngineError("invalid-argument", admission.error);
+    const { named, labels } = admission.value;
+    if (admission.value.membership === NodeSpec_Membership.PENDING) makeRoom(tx, nowMs);
+    if (named !== undefined) {
+      tx.update("cluster", { ...cluster, namedJoinTokens: withUse(cluster, named) });
+    }
+    tx.create("node", newcomer(nodeId, request, admission.value, { labels, cluster, peerAddress }));
+    return admission.value;
   });
   options.log.info("node admitted", { node: nodeId, role, membership });
   return answer(nodeId, membership);
+}
+
+function newcomer(
+  nodeId: string,
+  request: IssueNodeCertificateRequest,
+  { role, membership }: Admission,
+  more: {
+    readonly labels: Readonly<Record<string, string>>;
+    readonly cluster: Cluster;
+    readonly peerAddress: string;
+  },
+): Node {
+  return create(NodeSchema, {
+    id: nodeId,
+    role,
+    certificate: {
+      csr: request.csr,
+      cn: nodeId,
+      role,
+      status: { state: IssuanceStatus_State.PENDING },
+    },
+    spec: {
+      annotations: create(AnnotationsSchema, { labels: { ...more.labels } }),
+      desiredRole: role,
+      membership,
+      availability: request.availability,
+    },
+    // Until its agent says more, this is all that an operator can tell it by, besides its key.
+    status: { addr: hostOf(more.peerAddress) },
+    VXLANUDPPort: more.cluster.VXLANUDPPort,
+  });
+}
+
+/** Those who wait are bounded: the oldest go when they have waited for a day, else nobody comes. */
+function makeRoom(tx: Tx, nowMs: number): void {
+  const waiting = Array.from(tx.all("node")).filter(
+    ({ spec }) => spec?.membership === NodeSpec_Membership.PENDING,
+  );
+  if (waiting.length < PENDING_MAX) return;
+  const stale = waiting.filter(
+    ({ meta }) => (msOfTimestamp(meta?.createdAt) ?? nowMs) + PENDING_MS <= nowMs,
+  );
+  for (const { id } of stale) tx.delete("node", id);
+  if (stale.length === 0) {
+    throw new EngineError(
+      "resource-exhausted",
+      `${waiting.length} nodes wait to be accepted into the cluster already: accept or reject some of them`,
+    );
+  }
 }
 
 async function renew(

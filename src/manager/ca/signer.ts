@@ -157,7 +157,12 @@ class CaSigner {
       const rotation = cluster?.rootCa?.rootRotation;
       if (cluster?.rootCa === undefined || rotation === undefined) return;
       const rootCa = newRootCa(rotation, cluster.rootCa, this.#options.random);
-      tx.update("cluster", { ...cluster, rootCa });
+      const digest = digestOfPem(rotation.caCert);
+      const namedJoinTokens = cluster.namedJoinTokens.map((named) => ({
+        ...named,
+        token: generateJoinToken(digest, this.#options.random),
+      }));
+      tx.update("cluster", { ...cluster, rootCa, namedJoinTokens });
     });
     this.#options.log.info("root rotation finished");
   }
@@ -192,7 +197,7 @@ class CaSigner {
   }
 }
 
-/** The root that takes over; both tokens are new, because they name the root. */
+/** The root that takes over; the tokens are new, because they name the root. */
 function newRootCa(rotation: NonNullable<RootCA["rootRotation"]>, old: RootCA, random: Random) {
   const digest = digestOfPem(rotation.caCert);
   return create(RootCASchema, {

@@ -100,7 +100,8 @@ export async function removeNode(
     if (!request.force && node.status?.state === NodeStatus_State.READY) {
       throw precondition(`node ${id} is not down and can't be removed`);
     }
-    barCertificate(tx, node, nowMs);
+    // One that was never let in has nothing to bar.
+    if (node.spec?.membership !== NodeSpec_Membership.PENDING) barCertificate(tx, node, nowMs);
     orphanTasks(tx, id, nowMs);
     tx.delete("node", id);
     return create(RemoveNodeResponseSchema);

@@ -1,11 +1,13 @@
 /** The Control service of `docker.swarmkit.v1` as handlers for the RPC server. */
 
 import type { RpcHandlers } from "#platform/grpc/server.ts";
+import { JoinTokens } from "#wire/gen/skep/identity_pb.js";
 import { Control } from "#wire/gen/swarmkit/control_pb.js";
 import type { ManagerPart } from "../manager-ports.ts";
 import { getCluster, listClusters, updateCluster } from "./clusters.ts";
 import { createConfig, getConfig, listConfigs, removeConfig, updateConfig } from "./configs.ts";
 import type { ControlContext } from "./context.ts";
+import { joinTokenHandlers } from "./join-tokens.ts";
 import { createNetwork, getNetwork, listNetworks, removeNetwork } from "./networks.ts";
 import { getNode, listNodes, removeNode, updateNode } from "./nodes.ts";
 import { unimplemented } from "./refusal.ts";
@@ -26,7 +28,10 @@ type Handlers = RpcHandlers<typeof Control>;
 export function controlPart(context: ControlContext): ManagerPart {
   return {
     name: "control",
-    register: (services) => services.add(Control, controlHandlers(context)),
+    register: (services) => {
+      services.add(Control, controlHandlers(context));
+      services.add(JoinTokens, joinTokenHandlers(context));
+    },
   };
 }
 

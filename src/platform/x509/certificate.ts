@@ -8,7 +8,7 @@ import { createHash, createPublicKey, type KeyObject, X509Certificate } from "no
 import { EngineError, messageOf } from "#base/error.ts";
 import type { Validity } from "#pki/profile.ts";
 import type { Issuer } from "#pki/rotation.ts";
-import { splitCertificates } from "./pem.ts";
+import { parsePem, splitCertificates } from "./pem.ts";
 
 export interface CertificateFacts extends Validity {
   readonly commonName: string;
@@ -75,6 +75,32 @@ export function digestOfPem(pem: string | Uint8Array): Uint8Array {
 /** A bundle with each block in one canonical form, so that the same certificates are equal text. */
 export function normalizePem(bundle: string): string {
   return splitCertificates(bundle).join("");
+}
+
+/**
+ * How people compare a public key (SubjectPublicKeyInfo, DER) by eye: as `ssh-keygen -l` shows the
+ * keys of hosts.
+ */
+export function fingerprintOf(publicKey: Uint8Array): string {
+  return `SHA256:${createHash("sha256").update(publicKey).digest("base64").replace(/=+$/, "")}`;
+}
+
+/**
+ * The public key in a certificate request (PEM): DER, as it stands there. Nothing is verified.
+ * `invalid-argument` when it is none.
+ */
+export function requestedKeyOf(csr: string): Uint8Array {
+  const der = parsePem(csr)[0]?.der;
+  if (der === undefined) throw malformed("no certificate request found");
+  // CertificationRequestInfo: version, subject, key, attributes.
+  const info = element(der, element(der, 0).start);
+  const version = element(der, info.start);
+  const subject = element(der, version.end);
+  const key = element(der, subject.end);
+  if (info.tag !== 0x30 || key.tag !== 0x30 || key.end > info.end) {
+    throw malformed("malformed certificate request");
+  }
+  return der.subarray(subject.end, key.end);
 }
 
 export function publicKeyOf(privateKey: KeyObject): KeyObject {

@@ -1,4 +1,5 @@
 import { execFileSync } from "node:child_process";
+import { createPublicKey } from "node:crypto";
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -7,7 +8,15 @@ import { beforeAll, expect, test } from "vitest";
 import { leafProfile, ROOT_LIFETIME_MS, rootValidity } from "#pki/profile.ts";
 import { NodeRole } from "#wire/gen/swarmkit/types_pb.js";
 import { realRandom } from "../real-ports.ts";
-import { issuerOf, keyFits, normalizePem, readCertificate, verifyChain } from "./certificate.ts";
+import {
+  fingerprintOf,
+  issuerOf,
+  keyFits,
+  normalizePem,
+  readCertificate,
+  requestedKeyOf,
+  verifyChain,
+} from "./certificate.ts";
 import {
   type Authority,
   createRequest,
@@ -125,4 +134,76 @@ test("PEM blocks keep their headers, and bundles have one form", () => {
     { label: "PRIVATE KEY", headers: { "kek-version": "7", "raft-dek": "AAEC" }, der },
   ]);
   expect(normalizePem(`\n# note\n${root.cert}\n\n${root.cert}`)).toBe(root.cert + root.cert);
+});
+
+test("the key in a request is found without the library, and shown as openssl would", async () => {
+  const csr = await createRequest(key, "a name of the requester's own making");
+  const spki = createPublicKey(key).export({ type: "spki", format: "der" });
+  expect(Buffer.from(requestedKeyOf(csr)).equals(spki)).toBe(true);
+  expect(Buffer.from((await readRequest(csr)).publicKey).equals(spki)).toBe(true);
+  const digest = execFileSync("openssl", ["dgst", "-sha256", "-binary"], { input: spki });
+  expect(`${fingerprintOf(spki)}=`).toBe(`SHA256:${digest.toString("base64")}`);
+});
+
+test("damaged requests are refused, and do nothing worse", async () => {
+  const csr = await createRequest(key, "x");
+  const der = parsePem(csr)[0]?.der ?? Buffer.alloc(0);
+  await fc.assert(
+    fc.asyncProperty(
+      fc.array(fc.tuple(fc.nat(der.length - 1), fc.nat(255)), { minLength: 1, maxLength: 8 }),
+      fc.nat(der.length),
+      async (edits, length) => {
+        const damaged = Buffer.from(der);
+        for (const [at, byte] of edits) damaged[at] = byte;
+        const text = formatPem("CERTIFICATE REQUEST", damaged.subarray(0, length));
+        const same = damaged.equals(der) && length === der.length;
+        const verdict = await readRequest(text).then(
+          () => "good",
+          (error: unknown) => (error as { code?: string }).code,
+        );
+        expect(verdict).toBe(same ? "good" : "invalid-argument");
+        try {
+          requestedKeyOf(text);
+        } catch (error) {
+          expect(error).toMatchObject({ code: "invalid-argument" });
+        }
+      },
+    ),
+    { numRuns: 300 },
+  );
+});
+
+test("damaged certificates are refused, and do nothing worse", () => {
+  const der = parsePem(leaf)[0]?.der ?? Buffer.alloc(0);
+  const refused = (work: () => unknown) => {
+    try {
+      work();
+    } catch (error) {
+      expect(error).toMatchObject({ code: "invalid-argument" });
+    }
+  };
+  fc.assert(
+    fc.property(
+      fc.array(fc.tuple(fc.nat(der.length - 1), fc.nat(255)), { maxLength: 8 }),
+      fc.nat(der.length),
+      (edits, length) => {
+        const damaged = Buffer.from(der);
+        for (const [at, byte] of edits) damaged[at] = byte;
+        const text = formatPem("CERTIFICATE", damaged.subarray(0, length));
+        refused(() => readCertificate(text));
+        refused(() => issuerOf(text, root.cert));
+        if (damaged.equals(der) && length === der.length) return;
+        expect(() => verifyChain(text, root.cert, NOW)).toThrow();
+      },
+    ),
+    { numRuns: 500 },
+  );
+  fc.assert(
+    fc.property(fc.uint8Array({ maxLength: 300 }), (bytes) => {
+      const text = formatPem("CERTIFICATE", bytes);
+      refused(() => readCertificate(text));
+      refused(() => verifyChain(text, root.cert, NOW));
+      refused(() => requestedKeyOf(formatPem("CERTIFICATE REQUEST", bytes)));
+    }),
+  );
 });

@@ -47,4 +47,6 @@ export interface Node extends ObjectMeta {
   readonly Status: NodeStatus;
   /** Managers only. */
   readonly ManagerStatus?: ManagerStatus;
+  /** Of the public key in the node's certificate, or in its request for one; ours alone. */
+  readonly KeyFingerprint?: string;
 }

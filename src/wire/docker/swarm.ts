@@ -63,3 +63,18 @@ export interface Swarm extends ClusterInfo {
 export interface UnlockKeyResponse {
   readonly UnlockKey: string;
 }
+
+/** A join token with bounds; ours alone. */
+export interface JoinToken {
+  readonly Name: string;
+  readonly Token: string;
+  readonly Role: "worker" | "manager";
+  /** What nodes are labelled with that come with it. */
+  readonly Labels: StringMap;
+  /** 0 means any number. */
+  readonly MaxUses: number;
+  readonly Uses: number;
+  readonly CreatedAt: string;
+  /** Absent when it does not expire. */
+  readonly ExpiresAt?: string;
+}

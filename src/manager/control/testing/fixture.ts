@@ -6,7 +6,11 @@ import { EngineError } from "#base/error.ts";
 import type { Clock, Random } from "#base/ports.ts";
 import { CreateServiceRequestSchema } from "#wire/gen/swarmkit/control_pb.js";
 import { ClusterSchema, NodeSchema, type Service } from "#wire/gen/swarmkit/objects_pb.js";
-import { type ServiceSpec, ServiceSpecSchema } from "#wire/gen/swarmkit/specs_pb.js";
+import {
+  NodeSpec_Membership,
+  type ServiceSpec,
+  ServiceSpecSchema,
+} from "#wire/gen/swarmkit/specs_pb.js";
 import {
   NodeRole,
   NodeStatus_State,
@@ -94,7 +98,7 @@ export async function aNode(
       "node",
       create(NodeSchema, {
         id,
-        spec: { desiredRole: NodeRole.WORKER },
+        spec: { desiredRole: NodeRole.WORKER, membership: NodeSpec_Membership.ACCEPTED },
         status: { state: NodeStatus_State.READY },
         description: { hostname: `host-${id}` },
         ...changes,
