@@ -40,7 +40,7 @@ import { Wireguard } from "#engine/overlay/wireguard.ts";
 import { createPluginRegistry } from "#engine/plugins/registry.ts";
 import { createSwarmExecutor } from "#engine/swarm-executor/executor.ts";
 import { nodePlugins, readHostFacts as readNodeFacts } from "#engine/swarm-executor/host-facts.ts";
-import { readHostRoutes } from "#engine/swarm-executor/host-routes.ts";
+import { readHostRoutes, readOwnAddresses } from "#engine/swarm-executor/host-routes.ts";
 import { NodeTables } from "#engine/swarm-executor/node-tables.ts";
 import { forOperators, type TaskWithdrawer } from "#engine/swarm-executor/operator-stops.ts";
 import { type HostVolumes, openVolumes } from "#engine/volumes/volumes.ts";
@@ -285,6 +285,8 @@ async function openHost(
   return { events, images, volumes, networks, dns, containers, overlay };
 }
 
+const isOverlay = (device: string) => device.startsWith(OVERLAY_BRIDGE_PREFIX);
+
 /** This node's part in a swarm: nothing until `swarm init` or `swarm join`. */
 async function openSwarm(
   context: EngineContext,
@@ -333,7 +335,8 @@ async function openSwarm(
         network: {
           dataPathAddr: node.swarm?.dataPathAddr() ?? "",
           wireguardPublicKey: overlay.publicKey,
-          routes: await readHostRoutes((device) => device.startsWith(OVERLAY_BRIDGE_PREFIX)),
+          routes: await readHostRoutes(isOverlay),
+          addresses: readOwnAddresses(isOverlay),
         },
       }),
     filesDir: join(config.execRoot, "swarm-files"),

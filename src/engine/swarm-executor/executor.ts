@@ -113,7 +113,12 @@ class SwarmExecutor implements Executor, TaskWithdrawer {
 
   async describe(): Promise<NodeDescription> {
     const facts = await this.#options.host();
-    const { dataPathAddr = "", wireguardPublicKey, routes = [] } = facts.network ?? {};
+    const {
+      dataPathAddr = "",
+      wireguardPublicKey,
+      routes = [],
+      addresses = [],
+    } = facts.network ?? {};
     this.#description = create(NodeDescriptionSchema, {
       hostname: facts.hostname,
       platform: { architecture: facts.architecture, os: facts.os },
@@ -133,6 +138,7 @@ class SwarmExecutor implements Executor, TaskWithdrawer {
       dataPathAddr: this.#options.tables === undefined ? "" : dataPathAddr,
       wireguardPublicKey: wireguardPublicKey ?? new Uint8Array(),
       routes: [...routes],
+      addresses: [...addresses],
     });
     return this.#description;
   }

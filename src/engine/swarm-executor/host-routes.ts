@@ -5,6 +5,7 @@
  */
 
 import { readFile } from "node:fs/promises";
+import { networkInterfaces } from "node:os";
 import { formatIpv4, formatIpv6 } from "#model/ip.ts";
 
 interface Route {
@@ -16,11 +17,24 @@ interface Route {
 
 /** Routes told of at most, the widest first: a host with more than that is a router. */
 const ROUTES_MAX = 256;
+const ADDRESSES_MAX = 64;
 const LINK_LOCAL_V4 = /^169\.254\./;
 /** fe80::/10, ff00::/8. */
 const LINK_LOCAL_V6 = /^(fe[89ab]|ff)/;
 /** Flag of a route to an address of this host itself (RTF_LOCAL). */
 const LOCAL = 0x8000_0000;
+
+/** The host's addresses in a fixed order, without loopback, link-local ones and devices of ours. */
+export function readOwnAddresses(isOurs: (device: string) => boolean): string[] {
+  const found = Object.entries(networkInterfaces()).flatMap(([device, addresses]) =>
+    isOurs(device) ? [] : (addresses ?? []),
+  );
+  const told = found
+    .filter(({ internal }) => !internal)
+    .map(({ address }) => address)
+    .filter((address) => !LINK_LOCAL_V4.test(address) && !LINK_LOCAL_V6.test(address));
+  return [...new Set(told)].sort().slice(0, ADDRESSES_MAX);
+}
 
 /** CIDRs in a fixed order; devices for which `isOurs` says so are left out. */
 export async function readHostRoutes(isOurs: (device: string) => boolean): Promise<string[]> {

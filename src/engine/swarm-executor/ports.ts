@@ -31,6 +31,8 @@ export interface NetworkFacts {
   readonly wireguardPublicKey: Uint8Array;
   /** CIDRs that the host's own routes lead to. */
   readonly routes: readonly string[];
+  /** Where packets of the host itself may come from. */
+  readonly addresses: readonly string[];
 }
 
 /**

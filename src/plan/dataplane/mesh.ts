@@ -8,6 +8,7 @@
  *  pairs                an interface with itself: what stays on a network
  *  own4/6               subnets of the networks; leave4/6: those that leave under the host's address
  *  mesh                 published port → chain of its service
+ *  returning4/6         an address of a node, and that node as the next hop
  */
 
 import type { ServiceEntry } from "#wire/gen/skep/dataplane_pb.js";
@@ -166,7 +167,7 @@ function hostTable(parts: HostParts): NftTable {
   };
 }
 
-function hostSets({ networks, served }: HostParts): readonly NftSet[] {
+function hostSets({ networks, ingress, served }: HostParts): readonly NftSet[] {
   const quoted = (list: readonly PlacedNetwork[]) => list.map(({ bridge }) => `"${bridge}"`);
   const outgoing = networks.filter(({ table }) => !table.internal);
   const set = (name: string, type: string, elements: readonly string[]): NftSet => ({
@@ -198,6 +199,7 @@ function hostSets({ networks, served }: HostParts): readonly NftSet[] {
     ),
     ...subnets("own", networks),
     ...subnets("leave", outgoing),
+    ...returningSets(ingress),
     set("mesh_ports", "inet_proto . inet_service", keys),
     {
       name: "mesh",
@@ -208,6 +210,24 @@ function hostSets({ networks, served }: HostParts): readonly NftSet[] {
         .map(({ protocol, port }) => `${protocol} . ${port} : goto port_${protocol}_${port}`),
     },
   ];
+}
+
+/** Nodes that ask here, and would be led back to a task of their own. */
+function returningSets(ingress: PlacedNetwork | undefined): readonly NftSet[] {
+  const pairs = (six: boolean) =>
+    (ingress?.peers ?? []).flatMap(({ hostAddresses, v4, v6 }) => {
+      const hop = six ? v6 : v4;
+      if (hop === undefined) return [];
+      return hostAddresses
+        .filter((address) => address.includes(":") === six)
+        .map((address) => `${address} . ${hop}`);
+    });
+  return ([4, 6] as const).map((family) => ({
+    name: `returning${family}`,
+    kind: "set",
+    type: `ipv${family}_addr . ipv${family}_addr`,
+    elements: pairs(family === 6),
+  }));
 }
 
 function filterChains({ networks, ingress, marked, input }: HostParts): readonly NftChain[] {
@@ -314,6 +334,9 @@ function natChains(): readonly NftChain[] {
         // Containers may be neighbours of who answers, and would hear from a stranger.
         "ct status dnat oifname @overlays ip saddr @own4 masquerade",
         "ct status dnat oifname @overlays ip6 saddr @own6 masquerade",
+        // A kernel drops what comes in from its own address: such a client is seen by ours.
+        "ct status dnat oifname @ingress ip saddr . rt ip nexthop @returning4 masquerade",
+        "ct status dnat oifname @ingress ip6 saddr . rt ip6 nexthop @returning6 masquerade",
         "ip saddr @leave4 oifname != @overlays masquerade",
         "ip6 saddr @leave6 oifname != @overlays masquerade",
       ],

@@ -33,6 +33,8 @@ export interface PlacedPeer extends Addresses {
   readonly outer: string;
   readonly publicKey: Uint8Array;
   readonly mac: string;
+  /** On the ingress network: where packets of that host itself come from. */
+  readonly hostAddresses: readonly string[];
 }
 
 export interface PlacedTask extends Addresses {
@@ -88,7 +90,8 @@ export function placeNetwork(
       const publicKey = ownKey ?? peer.publicKey;
       const end = table.encrypted ? innerAddress(publicKey) : outer;
       if (outer === undefined || end === undefined) return [];
-      return [{ ...placed, nodeId: peer.nodeId, dataPath: end, outer, publicKey }];
+      const hostAddresses = peer.hostAddresses.flatMap((address) => canonical(address) ?? []);
+      return [{ ...placed, nodeId: peer.nodeId, dataPath: end, outer, publicKey, hostAddresses }];
     })
     .sort((a, b) => (a.nodeId < b.nodeId ? -1 : 1));
   const own = peers.find((peer) => peer.nodeId === nodeId);

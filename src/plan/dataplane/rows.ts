@@ -85,13 +85,16 @@ function byNetwork(attachments: readonly NetworkAttachment[]) {
   return found;
 }
 
-export function peerOf(node: Node, { addresses }: NetworkAttachment): Peer {
+export function peerOf(node: Node, { addresses, network }: NetworkAttachment): Peer {
   const { description, status } = node;
-  const dataPathAddr = description?.dataPathAddr ?? "";
+  const told = description?.dataPathAddr ?? "";
+  // An engine that does not say is reached where it came from.
+  const dataPathAddr = told === "" ? (status?.addr ?? "") : told;
+  const outside = [dataPathAddr, ...(description?.addresses ?? [])];
   return create(PeerSchema, {
     nodeId: node.id,
-    // An engine that does not say is reached where it came from.
-    dataPathAddr: dataPathAddr === "" ? (status?.addr ?? "") : dataPathAddr,
+    dataPathAddr,
+    hostAddresses: isIngress(network) ? [...new Set(outside)] : [],
     addresses: addresses.map(withoutMask),
     publicKey: description?.wireguardPublicKey ?? new Uint8Array(),
   });
