@@ -14,6 +14,7 @@ import { ADDRESS_METADATA, STREAM_METADATA, streamingAnswer } from "./long-strea
 import type { Members } from "./members.ts";
 import { hexId, snapshotChecksum } from "./peer.ts";
 import { fromRaftpb } from "./raftpb.ts";
+import { removedRefusal } from "./removal.ts";
 import { decodeSnapshot } from "./snapshot-data.ts";
 
 /** Largest snapshot that is taken from a leader, bytes. */
@@ -76,7 +77,7 @@ function receive(options: InboxOptions, pb: MessagePb, context: RpcContext): voi
   const { members, self, step, met, log } = options;
   const m = fromRaftpb(pb);
   if (members.isRemoved(m.from)) {
-    throw new EngineError("not-found", "raft: member was removed from the cluster");
+    throw removedRefusal();
   }
   ensureOwner(options, m.from, context);
   // Only a leader proposes: it alone knows what its proposals build on.

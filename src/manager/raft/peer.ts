@@ -9,7 +9,7 @@
  */
 
 import { crc32 } from "node:zlib";
-import { EngineError, isErrorCode, messageOf } from "#base/error.ts";
+import { EngineError, messageOf } from "#base/error.ts";
 import type { Clock, Log } from "#base/ports.ts";
 import { type Deferred, deferred } from "#platform/async.ts";
 import type { RpcChannel, RpcClient } from "#platform/grpc/client.ts";
@@ -24,6 +24,7 @@ import type { Message as MessagePb } from "#wire/gen/raft/raftpb_pb.js";
 import { Raft } from "#wire/gen/swarmkit/raft_pb.js";
 import { ADDRESS_METADATA, acceptsStream, STREAM_METADATA } from "./long-stream.ts";
 import { toRaftpb } from "./raftpb.ts";
+import { saysRemoved } from "./removal.ts";
 
 const QUEUE_MAX_MESSAGES = 4_096;
 const QUEUE_MAX_BYTES = 64 * 1024 * 1024;
@@ -231,8 +232,7 @@ export class Peer {
   }
 
   #judge(error: unknown): void {
-    // Of the raft service, only a member that was removed gets this answer.
-    if (isErrorCode(error, "not-found")) this.#options.events.removed();
+    if (saysRemoved(error)) this.#options.events.removed();
   }
 }
 
