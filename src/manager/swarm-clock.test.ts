@@ -1,5 +1,6 @@
 import { create } from "@bufbuild/protobuf";
 import { expect, test } from "vitest";
+import { stateOfSnapshot } from "#store/snapshot.ts";
 import { createStore } from "#store/store.ts";
 import { NodeSchema } from "#wire/gen/swarmkit/objects_pb.js";
 import { SwarmClock } from "./swarm-clock.ts";
@@ -36,6 +37,6 @@ test("a store that comes from a snapshot or another's entries knows its newest s
   follower.apply(tx.actions(), 1);
   expect(follower.newestMs).toBe(5_250);
   const restored = createStore();
-  restored.restore(follower.snapshot(), 1);
+  restored.restore(stateOfSnapshot(follower.snapshot()), 1);
   expect(restored.newestMs).toBe(5_250);
 });

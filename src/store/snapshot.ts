@@ -43,12 +43,25 @@ function fill(snapshot: StoreSnapshot, kind: Kind, objects: readonly Stored[]): 
   (snapshot as unknown as Record<string, readonly Stored[]>)[FIELDS[kind]] = objects;
 }
 
-export function stateOfSnapshot(snapshot: StoreSnapshot): State {
-  const draft = new Draft(emptyState());
-  for (const kind of KINDS) {
-    for (const object of snapshot[FIELDS[kind]]) draft.put(kind, object);
+/** A state put together from the parts of a snapshot, in any order. */
+export class StateBuilder {
+  readonly #draft = new Draft(emptyState());
+
+  add(part: StoreSnapshot): void {
+    for (const kind of KINDS) {
+      for (const object of part[FIELDS[kind]]) this.#draft.put(kind, object);
+    }
   }
-  return draft.state;
+
+  get state(): State {
+    return this.#draft.state;
+  }
+}
+
+export function stateOfSnapshot(snapshot: StoreSnapshot): State {
+  const builder = new StateBuilder();
+  builder.add(snapshot);
+  return builder.state;
 }
 
 /** What leads from one state to another, judged by the versions of the objects. */

@@ -17,6 +17,7 @@ import {
 } from "#wire/gen/swarmkit/objects_pb.js";
 import { StoreSnapshotSchema } from "#wire/gen/swarmkit/snapshot_pb.js";
 import { KIND_RULES, slotKey } from "./kinds.ts";
+import { stateOfSnapshot } from "./snapshot.ts";
 import { createStore, type Store } from "./store.ts";
 import { isOutOfSequence } from "./transaction.ts";
 import type { Change, Kind, ReadView, Tx } from "./types.ts";
@@ -226,7 +227,7 @@ test("a snapshot restores everything, and its watchers see the difference", () =
       const jump = index + 1;
       source.skip(jump);
       const bytes = toBinary(StoreSnapshotSchema, source.snapshot());
-      target.restore(source.snapshot(), jump);
+      target.restore(stateOfSnapshot(source.snapshot()), jump);
       expect(toBinary(StoreSnapshotSchema, target.snapshot())).toEqual(bytes);
       checkIndexes(target.view());
       expect(target.view().index).toBe(jump);

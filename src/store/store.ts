@@ -16,7 +16,7 @@ import type { StoreSnapshot } from "#wire/gen/swarmkit/snapshot_pb.js";
 import { changeOf, effectOf, stamped } from "./actions.ts";
 import { ChangeRing } from "./change-ring.ts";
 import type { Stored } from "./kinds.ts";
-import { difference, stateOfSnapshot, storeSnapshotOf } from "./snapshot.ts";
+import { difference, storeSnapshotOf } from "./snapshot.ts";
 import { Draft, emptyState, type State } from "./tables.ts";
 import { Transaction, type TransactionOptions } from "./transaction.ts";
 import type { Change, ChangeBatch, Kind, ReadView } from "./types.ts";
@@ -56,8 +56,8 @@ export interface Store {
   /** An entry was applied that changes no object. */
   skip(index: number): void;
   snapshot(): StoreSnapshot;
-  /** Replaces everything; watchers see the differences as one batch. */
-  restore(snapshot: StoreSnapshot, index: number): ChangeBatch;
+  /** Replaces everything by a snapshot's state; watchers see the differences as one batch. */
+  restore(state: State, index: number): ChangeBatch;
   /** The first batch after `index`, if it is there yet. */
   batchAfter(index: number): ChangeBatch | "unavailable" | undefined;
 }
@@ -154,10 +154,9 @@ class MemoryStore implements Store {
     return storeSnapshotOf(this.#view);
   }
 
-  restore(snapshot: StoreSnapshot, index: number): ChangeBatch {
+  restore(state: State, index: number): ChangeBatch {
     invariant(index >= this.#index, "a snapshot never leads back");
     this.#flying = [];
-    const state = stateOfSnapshot(snapshot);
     const from = this.#index;
     const batch = { index, changes: difference(this.#committed, state) };
     this.#noteStamps(batch.changes);

@@ -20,7 +20,7 @@ import { realClock, realRandom } from "#platform/real-ports.ts";
 import { dataKey, keyRing } from "#platform/wal/key-ring.ts";
 import { Health, HealthCheckResponse_ServingStatus } from "#wire/gen/swarmkit/health_pb.js";
 import { type Service, ServiceSchema } from "#wire/gen/swarmkit/objects_pb.js";
-import { Raft } from "#wire/gen/swarmkit/raft_pb.js";
+import { Raft, type StreamRaftMessageRequest } from "#wire/gen/swarmkit/raft_pb.js";
 
 const CALLER = "test-node";
 
@@ -38,6 +38,11 @@ export class TestCluster {
   readonly dir: string;
   readonly #members = new Map<string, TestMember>();
   readonly keys = keyRing([dataKey(new Uint8Array(32).fill(7))]);
+  /** Sees what comes to a member in streams of raft messages; what it throws breaks the stream. */
+  onStreamed: (to: string, request: StreamRaftMessageRequest, context: RpcContext) => void = () =>
+    undefined;
+  /** Services that members do not have, as if they were older. */
+  readonly missing = new Set<DescService>();
   /** Addresses that cannot be reached, as if their cable were cut. */
   readonly #cut = new Set<string>();
 
@@ -126,9 +131,12 @@ export class TestCluster {
       const from = context.metadata[CALLER] ?? "";
       if (this.#cut.has(name) || this.#cut.has(from)) throw new Error("the cable is cut");
     };
+    const streamed = (request: StreamRaftMessageRequest, context: RpcContext) =>
+      this.onStreamed(name, request, context);
     const server = createRpcServer(ensurePlugged);
     node.register({
       add: (service, handlers) => {
+        if (this.missing.has(service)) return;
         if ((service as DescService) !== Raft) return server.add(service, handlers);
         const raft = handlers as unknown as RpcHandlers<typeof Raft>;
         server.add(Raft, {
@@ -138,6 +146,7 @@ export class TestCluster {
             const checked = (async function* () {
               for await (const request of requests) {
                 ensurePlugged(context);
+                streamed(request, context);
                 yield request;
               }
             })();

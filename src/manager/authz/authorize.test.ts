@@ -3,6 +3,7 @@ import { expect, test } from "vitest";
 import type { PeerIdentity, RpcContext } from "#platform/grpc/server.ts";
 import * as dataplane from "#wire/gen/skep/dataplane_pb.js";
 import * as identity from "#wire/gen/skep/identity_pb.js";
+import * as skepRaft from "#wire/gen/skep/raft_pb.js";
 import * as ca from "#wire/gen/swarmkit/ca_pb.js";
 import * as control from "#wire/gen/swarmkit/control_pb.js";
 import { Control } from "#wire/gen/swarmkit/control_pb.js";
@@ -56,6 +57,7 @@ const services: readonly DescService[] = [
   logbroker,
   raft,
   resource,
+  skepRaft,
   watch,
 ].flatMap((file) =>
   Object.values(file).filter(
@@ -68,7 +70,7 @@ const paths = services.flatMap((service) =>
 );
 
 test("every method of every service has a rule, and no rule is for nothing", () => {
-  expect(services.length).toBe(13);
+  expect(services.length).toBe(14);
   expect([...RULES.keys()].sort()).toEqual([...paths].sort());
 });
 

@@ -23,8 +23,7 @@ import {
   JoinResponseSchema,
 } from "#wire/gen/swarmkit/raft_pb.js";
 import type { Driver } from "./driver.ts";
-import { encodeMember, type KnownMember, type Members } from "./members.ts";
-import { hexId } from "./peer.ts";
+import { encodeMember, hexId, type KnownMember, type Members } from "./members.ts";
 
 const HEALTH_TIMEOUT_MS = 5_000;
 /** Entries that a learner may lack when it gets its vote. */

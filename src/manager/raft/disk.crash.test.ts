@@ -7,9 +7,13 @@
 import { expect, test } from "vitest";
 import { realRandom } from "#platform/real-ports.ts";
 import { dataKey, keyRing } from "#platform/wal/key-ring.ts";
+import type { SnapshotContent } from "#platform/wal/snapshot-files.ts";
+import { checksum } from "#platform/wal/snapshot-writer.ts";
 import { Crashed, CrashFs } from "#platform/wal/testing/crash-fs.ts";
 import type { Entry, SnapshotMetadata } from "#raft/index.ts";
-import { type Disk, type Loaded, openDisk } from "./disk.ts";
+import { type Disk, openDisk } from "./disk.ts";
+import type { Loaded } from "./replayed-log.ts";
+import type { StoredSnapshot } from "./stored-snapshot.ts";
 
 const keys = keyRing([dataKey(realRandom.bytes(32))]);
 const self = { raftId: 5, nodeId: "me", addr: "me:1" };
@@ -20,6 +24,9 @@ const VOTERS = {
   learnersNext: [],
   autoLeave: false,
 };
+/** Several chunks of a snapshot. */
+const CHUNK_BYTES = 256;
+const DATA_BYTES = 2100;
 /** Crashes tried after each operation, each with other luck. */
 const LUCKS = 3;
 
@@ -81,8 +88,43 @@ async function take(disk: Disk, model: Model, step: Step): Promise<void> {
     return;
   }
   const { index, replaces } = step;
-  const metadata: SnapshotMetadata = { confState: VOTERS, index, term: model.term };
-  await disk.saveSnapshot(metadata, [new Uint8Array(700).fill(index)], { replaces, keepOld: 0 });
+  const about: SnapshotMetadata = { confState: VOTERS, index, term: model.term };
+  if (replaces) await takeLeaders(disk, about);
+  else await disk.saveSnapshot(about, [dataOf(index)], { keepOld: 0 });
+}
+
+function dataOf(index: number): Uint8Array {
+  return new Uint8Array(DATA_BYTES).fill(index);
+}
+
+function contentOf(index: number): SnapshotContent {
+  const data = dataOf(index);
+  return { id: "5a".repeat(16), length: data.length, crc: checksum(data, 0) };
+}
+
+/** A leader's snapshot, whose stream breaks once more on the way than it has to. */
+async function takeLeaders(disk: Disk, about: SnapshotMetadata): Promise<void> {
+  const content = contentOf(about.index);
+  const data = dataOf(about.index);
+  for (const until of [5 * CHUNK_BYTES + 100, DATA_BYTES]) {
+    const from = await disk.heldOf(about, content);
+    const receiver = await disk.receiveSnapshot(about, content, from);
+    for (let at = from; at < until; at += 333) {
+      await receiver.append(data.subarray(at, Math.min(at + 333, until)));
+    }
+    if (until === DATA_BYTES) await receiver.finish();
+    else await receiver.suspend();
+  }
+  const arrived = await disk.openArrived(about);
+  expect(await bytesOf(arrived)).toEqual([...data]);
+  await disk.adoptSnapshot(about);
+}
+
+async function bytesOf(stored: StoredSnapshot | undefined): Promise<number[]> {
+  const chunks: Uint8Array[] = [];
+  for await (const chunk of stored?.chunks() ?? []) chunks.push(chunk);
+  await stored?.close();
+  return Array.from(Buffer.concat(chunks));
 }
 
 async function opened(fs: CrashFs): Promise<{ disk: Disk; loaded: Loaded }> {
@@ -91,6 +133,7 @@ async function opened(fs: CrashFs): Promise<{ disk: Disk; loaded: Loaded }> {
     keys,
     random: realRandom,
     segmentBytes: 4096,
+    chunkBytes: CHUNK_BYTES,
     fs: fs.port,
     onFailure: () => undefined,
   });
@@ -145,6 +188,7 @@ async function operationsOf(work: (fs: CrashFs) => Promise<unknown>): Promise<nu
 test("whatever operation a crash comes in, what was acknowledged is there", async () => {
   const operations = await operationsOf(live);
   expect(operations).toBeGreaterThan(60);
+  let resumed = 0;
   for (let at = 1; at <= operations; at++) {
     for (let luck = 0; luck < LUCKS; luck++) {
       const fs = new CrashFs(chanceOf(at * LUCKS + luck));
@@ -162,19 +206,30 @@ test("whatever operation a crash comes in, what was acknowledged is there", asyn
       const found = modelOf(loaded);
       expect([done, underWay], `crash at operation ${at}, luck ${luck}`).toContainEqual(found);
       if (found.snapshot > 0) {
-        expect([...(loaded.snapshot?.data ?? [])]).toEqual(Array(700).fill(found.snapshot));
+        expect(await bytesOf(loaded.snapshot)).toEqual([...dataOf(found.snapshot)]);
       }
       // Of the older snapshots at most the one that was to be deleted is left, for the next to take.
       expect(fs.paths().filter((path) => path.endsWith(".snap")).length).toBeLessThanOrEqual(2);
+      const partials = fs.paths().filter((path) => path.endsWith(".part"));
+      expect(partials.length).toBeLessThanOrEqual(1);
+      if (partials.length > 0) resumed += 1;
       const next = found.snapshot + found.terms.length + 1;
-      const step: Step = { kind: "append", from: next, count: 12, term: 9 };
-      await take(disk, found, step);
+      const append: Step = { kind: "append", from: next, count: 12, term: 9 };
+      await take(disk, found, append);
+      // Whatever is left of the leader's snapshot is gone on with, or begun anew.
+      const leaders: Step = { kind: "snapshot", index: 40, replaces: true };
+      const isUseful = found.snapshot < leaders.index;
+      if (isUseful) await take(disk, found, leaders);
       await disk.close();
       const again = await opened(fs);
-      expect(modelOf(again.loaded)).toEqual(after(found, step));
+      const appended = after(found, append);
+      expect(modelOf(again.loaded)).toEqual(isUseful ? after(appended, leaders) : appended);
+      if (isUseful) expect(await bytesOf(again.loaded.snapshot)).toEqual([...dataOf(40)]);
+      expect(fs.paths().filter((path) => path.endsWith(".part"))).toEqual([]);
       await again.disk.close();
     }
   }
+  expect(resumed).toBeGreaterThan(10);
 });
 
 test("an acknowledgement before the disk has it would be noticed", async () => {

@@ -1,6 +1,6 @@
 /** Log and snapshots together, over crashes between any two steps. */
 
-import { mkdtemp, readdir, rm } from "node:fs/promises";
+import { mkdtemp, readdir, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, expect, test } from "vitest";
@@ -9,7 +9,9 @@ import { realFileSystem } from "#platform/wal/file-system.ts";
 import { dataKey, keyRing } from "#platform/wal/key-ring.ts";
 import { openSnapshotFiles } from "#platform/wal/snapshot-files.ts";
 import type { Entry, SnapshotMetadata } from "#raft/index.ts";
-import { type Disk, type Loaded, openDisk } from "./disk.ts";
+import { type Disk, openDisk } from "./disk.ts";
+import type { Loaded } from "./replayed-log.ts";
+import type { StoredSnapshot } from "./stored-snapshot.ts";
 
 const keys = keyRing([dataKey(realRandom.bytes(32))]);
 const self = { raftId: 5, nodeId: "me", addr: "me:1" };
@@ -33,7 +35,22 @@ async function reopen(): Promise<Loaded> {
     onFailure: (error) => expect.unreachable(error.message),
   });
   disk = opened.disk;
+  await opened.loaded.snapshot?.close();
   return opened.loaded;
+}
+
+async function dataOf(stored: StoredSnapshot | undefined): Promise<number[]> {
+  const chunks: Uint8Array[] = [];
+  for await (const chunk of stored?.chunks() ?? []) chunks.push(chunk);
+  await stored?.close();
+  return Array.from(Buffer.concat(chunks));
+}
+
+/** A snapshot of the leader comes, in two pieces. */
+async function receive(about: SnapshotMetadata): Promise<void> {
+  const receiver = await disk.receiveSnapshot(about, undefined, 0);
+  for (const piece of data) await receiver.append(piece);
+  await receiver.finish();
 }
 
 function entries(from: number, to: number, term: number, size = 10): Entry[] {
@@ -100,7 +117,7 @@ test("an own snapshot covers what is before it and frees the segments of that", 
     await disk.append(entries(i, i, 1, 200), { term: 1, vote: 5, commit: i });
   }
   const before = (await readdir(join(dir, "wal"))).length;
-  await disk.saveSnapshot(metadata(98, 1), data, { replaces: false, keepOld: 0 });
+  await disk.saveSnapshot(metadata(98, 1), data, { keepOld: 0 });
   expect((await readdir(join(dir, "wal"))).length).toBeLessThan(before);
   await disk.close();
   const loaded = await reopen();
@@ -108,13 +125,14 @@ test("an own snapshot covers what is before it and frees the segments of that", 
   expect(loaded.self).toEqual(self);
   expect(loaded.hardState).toEqual({ term: 1, vote: 5, commit: 100 });
   expect(loaded.snapshot?.metadata).toEqual(metadata(98, 1));
-  expect([...(loaded.snapshot?.data ?? [])]).toEqual([1, 2, 3]);
+  expect(await dataOf(await disk.openSnapshot(metadata(98, 1)))).toEqual([1, 2, 3]);
 });
 
 test("a snapshot of the leader puts an end to the entries before it in the log", async () => {
   await reopen();
   await disk.append(entries(1, 20, 1), { term: 1, vote: 5, commit: 5 });
-  await disk.saveSnapshot(metadata(15, 2), data, { replaces: true, keepOld: 0 });
+  await receive(metadata(15, 2));
+  await disk.adoptSnapshot(metadata(15, 2));
   await disk.append(entries(16, 17, 2), { term: 2, vote: 5, commit: 16 });
   await disk.close();
   const loaded = await reopen();
@@ -125,10 +143,11 @@ test("a snapshot of the leader puts an end to the entries before it in the log",
 test("a snapshot whose mark did not reach the log does not count", async () => {
   await reopen();
   await disk.append(entries(1, 20, 1), { term: 1, vote: 5, commit: 5 });
-  await disk.saveSnapshot(metadata(4, 1), data, { replaces: false, keepOld: 0 });
+  await disk.saveSnapshot(metadata(4, 1), data, { keepOld: 0 });
   await disk.close();
-  const files = await openSnapshotFiles(realFileSystem, join(dir, "snap"), keys, realRandom);
-  await files.save({ index: 30, term: 2 }, data);
+  const options = { fs: realFileSystem, dir: join(dir, "snap"), keys, random: realRandom };
+  const files = await openSnapshotFiles(options);
+  await files.save({ index: 30, term: 2 }, Buffer.from("about"), data);
   const loaded = await reopen();
   expect(loaded.snapshot?.metadata.index).toBe(4);
   expect(indexesOf(loaded)).toEqual(indexesOf({ ...loaded, entries: entries(5, 20, 1) }));
@@ -138,7 +157,7 @@ test("a snapshot whose mark did not reach the log does not count", async () => {
 test("a snapshot that is gone is damage, not an empty store", async () => {
   await reopen();
   await disk.append(entries(1, 20, 1), { term: 1, vote: 5, commit: 5 });
-  await disk.saveSnapshot(metadata(4, 1), data, { replaces: false, keepOld: 0 });
+  await disk.saveSnapshot(metadata(4, 1), data, { keepOld: 0 });
   await disk.close();
   await rm(join(dir, "snap"), { recursive: true });
   await expect(reopen()).rejects.toMatchObject({ code: "data-loss" });
@@ -147,10 +166,49 @@ test("a snapshot that is gone is damage, not an empty store", async () => {
 test("of two snapshots at once, the newer one stays", async () => {
   await reopen();
   await disk.append(entries(1, 20, 1), { term: 1, vote: 5, commit: 20 });
+  await receive(metadata(15, 1));
   await Promise.all([
-    disk.saveSnapshot(metadata(15, 1), data, { replaces: true, keepOld: 0 }),
-    disk.saveSnapshot(metadata(10, 1), data, { replaces: false, keepOld: 0 }),
+    disk.adoptSnapshot(metadata(15, 1)),
+    disk.saveSnapshot(metadata(10, 1), data, { keepOld: 0 }),
   ]);
   await disk.close();
   expect((await reopen()).snapshot?.metadata.index).toBe(15);
+});
+
+test("a snapshot may be renewed in its place, but no older one takes it", async () => {
+  await reopen();
+  await disk.append(entries(1, 20, 1), { term: 1, vote: 5, commit: 20 });
+  await disk.saveSnapshot(metadata(10, 1), data, { keepOld: 0 });
+  const other = [new Uint8Array([9])];
+  expect(await disk.saveSnapshot(metadata(10, 1), other, { keepOld: 0 })).toBe(0);
+  expect(await disk.saveSnapshot(metadata(9, 1), other, { keepOld: 0, renews: true })).toBe(0);
+  expect(await dataOf(await disk.openSnapshot(metadata(10, 1)))).toEqual([1, 2, 3]);
+  expect(await disk.saveSnapshot(metadata(10, 1), other, { keepOld: 0, renews: true })).toBe(1);
+  await disk.close();
+  expect((await reopen()).snapshot?.metadata.index).toBe(10);
+  expect(await dataOf(await disk.openSnapshot(metadata(10, 1)))).toEqual([9]);
+});
+
+test("a leader's snapshot that has come counts when it is adopted, not before", async () => {
+  await reopen();
+  await disk.append(entries(1, 20, 1), { term: 1, vote: 5, commit: 5 });
+  await receive(metadata(15, 2));
+  await disk.close();
+  const loaded = await reopen();
+  expect(loaded.snapshot).toBeUndefined();
+  expect(indexesOf(loaded)).toHaveLength(20);
+});
+
+test("a damaged snapshot is named by file and offset", async () => {
+  await reopen();
+  await disk.append(entries(1, 20, 1), { term: 1, vote: 5, commit: 20 });
+  await disk.saveSnapshot(metadata(10, 1), [Buffer.alloc(5000)], { keepOld: 0 });
+  const [name = ""] = await readdir(join(dir, "snap"));
+  const path = join(dir, "snap", name);
+  const bytes = await readFile(path);
+  bytes[3000] = (bytes[3000] ?? 0) ^ 1;
+  await writeFile(path, bytes);
+  const stored = await disk.openSnapshot(metadata(10, 1));
+  await expect(dataOf(stored)).rejects.toThrow(new RegExp(`${path} is damaged at byte \\d+`));
+  await stored.close();
 });

@@ -7,31 +7,25 @@
  */
 
 import { join } from "node:path";
-import { EngineError } from "#base/error.ts";
+import type { EngineError } from "#base/error.ts";
 import type { Random } from "#base/ports.ts";
 import { type FileSystem, realFileSystem } from "#platform/wal/file-system.ts";
 import type { KeyRing } from "#platform/wal/key-ring.ts";
-import { openSnapshotFiles, type SnapshotFiles } from "#platform/wal/snapshot-files.ts";
+import {
+  type Announced,
+  openSnapshotFiles,
+  type Pieces,
+  type SnapshotContent,
+  type SnapshotFiles,
+  type SnapshotName,
+} from "#platform/wal/snapshot-files.ts";
+import type { SnapshotReceiver } from "#platform/wal/snapshot-receiver.ts";
 import { openWal, type Wal } from "#platform/wal/wal.ts";
-import {
-  EMPTY_HARD_STATE,
-  type Entry,
-  type HardState,
-  type SnapshotMetadata,
-  sameHardState,
-} from "#raft/index.ts";
-import { decodeMessage } from "#wire/decode.ts";
-import { encodeMessage } from "#wire/encode.ts";
-import { SnapshotMetadataSchema } from "#wire/gen/raft/raftpb_pb.js";
-import {
-  decodeItems,
-  encodeItems,
-  identity,
-  type LogItem,
-  type SnapshotMark,
-} from "./log-records.ts";
-import { type KnownMember, knownMember } from "./members.ts";
-import { snapshotMetadataFromRaftpb, snapshotMetadataToRaftpb } from "./raftpb.ts";
+import { type Entry, type HardState, type SnapshotMetadata, sameHardState } from "#raft/index.ts";
+import { encodeItems, identity, type LogItem } from "./log-records.ts";
+import type { KnownMember } from "./members.ts";
+import { type Loaded, Past } from "./replayed-log.ts";
+import { aboutOf, type StoredSnapshot, storedSnapshot } from "./stored-snapshot.ts";
 
 export interface DiskOptions {
   /** Directory of the log and the snapshots. */
@@ -39,6 +33,8 @@ export interface DiskOptions {
   readonly keys: KeyRing;
   readonly random: Random;
   readonly segmentBytes?: number | undefined;
+  /** Of the snapshots' files; see there. */
+  readonly chunkBytes?: number | undefined;
   /** The disk failed; the process must stop. */
   readonly onFailure: (error: EngineError) => void;
   /** Other than the real one only in tests. */
@@ -46,24 +42,16 @@ export interface DiskOptions {
 }
 
 export interface SaveOptions {
-  readonly replaces: boolean;
   /** Older snapshots to keep beside it. */
   readonly keepOld: number;
-}
-
-/** What was on disk. */
-export interface Loaded {
-  /** Undefined on a disk that never took part in a group. */
-  readonly self: KnownMember | undefined;
-  readonly hardState: HardState;
-  /** The entries after the snapshot. */
-  readonly entries: readonly Entry[];
-  readonly snapshot: { readonly metadata: SnapshotMetadata; readonly data: Uint8Array } | undefined;
+  /** The stored one is damaged, or sealed with an old key. */
+  readonly renews?: boolean;
 }
 
 export async function openDisk(options: DiskOptions): Promise<{ disk: Disk; loaded: Loaded }> {
-  const { dir, keys, random, segmentBytes, fs = realFileSystem, onFailure } = options;
-  const files = await openSnapshotFiles(fs, join(dir, "snap"), keys, random);
+  const { dir, keys, random, segmentBytes, chunkBytes, onFailure } = options;
+  const { fs = realFileSystem } = options;
+  const files = await openSnapshotFiles({ fs, dir: join(dir, "snap"), keys, random, chunkBytes });
   const past = new Past();
   const walOptions = {
     dir: join(dir, "wal"),
@@ -80,59 +68,6 @@ export async function openDisk(options: DiskOptions): Promise<{ disk: Disk; load
   } catch (error) {
     await wal.close();
     throw error;
-  }
-}
-
-/** Puts together what the records of the log say. */
-class Past {
-  self: KnownMember | undefined;
-  hardState: HardState = EMPTY_HARD_STATE;
-  mark: SnapshotMark | undefined;
-  /** Highest index of an entry per segment. */
-  readonly lastIndexIn = new Map<number, number>();
-  #entries: Entry[] = [];
-
-  replay(record: Uint8Array, segment: number): void {
-    const items = decodeItems(record);
-    if (!items.ok) throw damaged(items.error);
-    for (const item of items.value) {
-      if (item.kind === "identity") this.self = knownMember(item.member);
-      else if (item.kind === "hardState") this.hardState = item.hardState;
-      else if (item.kind === "entry") this.#add(item.entry, segment);
-      else this.#pass(item.mark);
-    }
-  }
-
-  async load(files: SnapshotFiles): Promise<Loaded> {
-    const { self, mark } = this;
-    await discardUnmarked(files, mark);
-    const snapshot = mark === undefined ? undefined : unpack(await loadMarked(files, mark));
-    const from = mark?.index ?? 0;
-    const entries = this.#entries.filter(({ index }) => index > from);
-    const first = entries[0]?.index ?? from + 1;
-    if (first !== from + 1) throw damaged(`entries ${from + 1} to ${first - 1} are missing`);
-    // A snapshot holds committed entries only, so it may know more than the hard state.
-    const commit = Math.max(this.hardState.commit, from);
-    return { self, hardState: { ...this.hardState, commit }, entries, snapshot };
-  }
-
-  #add(entry: Entry, segment: number): void {
-    const first = this.#entries[0]?.index ?? entry.index;
-    const position = entry.index - first;
-    if (position > this.#entries.length)
-      throw damaged(`there is a gap before entry ${entry.index}`);
-    // A later leader's entry replaces the one at its index and all that followed.
-    this.#entries.length = Math.max(position, 0);
-    this.#entries.push(entry);
-    const last = this.lastIndexIn.get(segment) ?? 0;
-    this.lastIndexIn.set(segment, Math.max(last, entry.index));
-  }
-
-  #pass(mark: SnapshotMark): void {
-    this.mark = mark;
-    this.#entries = mark.replaces
-      ? []
-      : this.#entries.slice(Math.max(0, mark.index + 1 - (this.#entries[0]?.index ?? 0)));
   }
 }
 
@@ -187,44 +122,67 @@ export class Disk {
   }
 
   /**
-   * Stores a snapshot and lets go of the log that it covers. One that `replaces` came from the
-   * leader, and the log starts over behind it. One that is older than a stored one is left out.
+   * Stores this member's own snapshot and lets go of the log that it covers. One that is older than a
+   * stored one is left out; one as new takes its place only if it `renews` it. Its size, bytes.
    */
-  async saveSnapshot(
+  saveSnapshot(
     metadata: SnapshotMetadata,
-    data: readonly Uint8Array[],
-    options: SaveOptions,
-  ): Promise<void> {
-    // One after another: the member's own and the leader's may come at the same time.
-    const saving = this.#saving.then(() => this.#save(metadata, data, options));
-    this.#saving = saving.catch(() => undefined);
-    await saving;
+    data: Pieces,
+    { keepOld, renews = false }: SaveOptions,
+  ): Promise<number> {
+    return this.#oneByOne(async () => {
+      const { index, term } = metadata;
+      const isOlder = renews ? index < this.#snapshotIndex : index <= this.#snapshotIndex;
+      if (isOlder) return 0;
+      const bytes = await this.#files.save({ index, term }, aboutOf(metadata), data);
+      await this.#mark(metadata, false, keepOld);
+      return bytes;
+    });
   }
 
-  async #save(
+  /** How many bytes of a leader's snapshot are here from a transfer that broke off. */
+  heldOf(name: SnapshotName, content: SnapshotContent): Promise<number> {
+    return this.#files.held(name, content);
+  }
+
+  /** Begins to take a leader's snapshot, or goes on at byte `from`. It counts once it is adopted. */
+  receiveSnapshot(
     metadata: SnapshotMetadata,
-    data: readonly Uint8Array[],
-    { replaces, keepOld }: SaveOptions,
-  ): Promise<void> {
+    announced: Announced | undefined,
+    from: number,
+  ): Promise<SnapshotReceiver> {
     const { index, term } = metadata;
-    if (index <= this.#snapshotIndex) return;
-    await this.#files.save({ index, term }, [...pack(metadata), ...data]);
-    this.#snapshotIndex = index;
-    this.#written = this.#hardState;
-    const segment = await this.#wal.append(
-      encodeItems([
-        this.#identity(),
-        { kind: "hardState", hardState: this.#hardState },
-        { kind: "snapshot", mark: { index, term, replaces } },
-      ]),
-    );
-    await this.#wal.dropBefore(this.#firstNeeded(segment, index));
-    await this.#files.prune(1 + keepOld);
+    return this.#files.receive({ index, term }, aboutOf(metadata), announced, from);
   }
 
-  /** The data of a stored snapshot; rejects when it is gone. */
-  async loadSnapshot({ index, term }: SnapshotMetadata): Promise<Uint8Array> {
-    return unpack(await this.#files.load({ index, term })).data;
+  /** A leader's snapshot that has arrived, to be looked at. */
+  async openArrived({ index, term }: SnapshotMetadata): Promise<StoredSnapshot> {
+    return storedSnapshot(await this.#files.openArrived({ index, term }));
+  }
+
+  /** Puts a leader's snapshot that has arrived in the place of the log. */
+  adoptSnapshot(metadata: SnapshotMetadata): Promise<void> {
+    return this.#oneByOne(async () => {
+      const { index, term } = metadata;
+      if (index <= this.#snapshotIndex) return this.#files.release(metadata);
+      await this.#files.adopt({ index, term });
+      await this.#mark(metadata, true, 0);
+    });
+  }
+
+  /** A leader's snapshot that has arrived is not wanted. */
+  releaseSnapshot({ index, term }: SnapshotMetadata): void {
+    this.#files.release({ index, term });
+  }
+
+  /** A leader's snapshot that has arrived is no good. */
+  async rejectSnapshot({ index, term }: SnapshotMetadata): Promise<void> {
+    await this.#files.reject({ index, term });
+  }
+
+  /** A stored snapshot; rejects when it is gone, or damaged from the beginning. */
+  async openSnapshot({ index, term }: SnapshotMetadata): Promise<StoredSnapshot> {
+    return storedSnapshot(await this.#files.open({ index, term }));
   }
 
   /** Writes the newest commit index, waits for what is under way, lets go of the files. */
@@ -244,6 +202,35 @@ export class Disk {
     await this.#saving;
   }
 
+  /** One after another: the member's own snapshot and the leader's may come at the same time. */
+  #oneByOne<T>(save: () => Promise<T>): Promise<T> {
+    const saving = this.#saving.then(save);
+    this.#saving = saving.then(
+      () => undefined,
+      () => undefined,
+    );
+    return saving;
+  }
+
+  /** From here on the snapshot counts, and what it covers may go. */
+  async #mark(
+    { index, term }: SnapshotMetadata,
+    replaces: boolean,
+    keepOld: number,
+  ): Promise<void> {
+    this.#snapshotIndex = index;
+    this.#written = this.#hardState;
+    const segment = await this.#wal.append(
+      encodeItems([
+        this.#identity(),
+        { kind: "hardState", hardState: this.#hardState },
+        { kind: "snapshot", mark: { index, term, replaces } },
+      ]),
+    );
+    await this.#wal.dropBefore(this.#firstNeeded(segment, index));
+    await this.#files.prune(1 + keepOld);
+  }
+
   #identity(): LogItem {
     const { raftId, nodeId, addr } = this.#self ?? { raftId: 0, nodeId: "", addr: "" };
     return { kind: "identity", member: identity(raftId, nodeId, addr) };
@@ -257,42 +244,4 @@ export class Disk {
     }
     return markSegment;
   }
-}
-
-async function discardUnmarked(
-  files: SnapshotFiles,
-  mark: SnapshotMark | undefined,
-): Promise<void> {
-  const stored = await files.list();
-  const known = stored.findIndex(({ index, term }) => index === mark?.index && term === mark.term);
-  if (known === -1 && mark !== undefined) return;
-  await files.discard(known === -1 ? stored : stored.slice(0, known));
-}
-
-async function loadMarked(files: SnapshotFiles, mark: SnapshotMark): Promise<Uint8Array> {
-  const stored = await files.list();
-  if (stored.some(({ index, term }) => index === mark.index && term === mark.term)) {
-    return await files.load(mark);
-  }
-  throw damaged(`the snapshot of index ${mark.index} is missing`);
-}
-
-/** The file: length of the metadata u32, metadata, data. */
-function pack(metadata: SnapshotMetadata): readonly Uint8Array[] {
-  const bytes = encodeMessage(SnapshotMetadataSchema, snapshotMetadataToRaftpb(metadata));
-  const length = Buffer.alloc(4);
-  length.writeUInt32LE(bytes.length);
-  return [length, bytes];
-}
-
-function unpack(payload: Uint8Array): { metadata: SnapshotMetadata; data: Uint8Array } {
-  const view = new DataView(payload.buffer, payload.byteOffset, payload.byteLength);
-  const end = 4 + view.getUint32(0, true);
-  const metadata = decodeMessage(SnapshotMetadataSchema, payload.subarray(4, end));
-  return { metadata: snapshotMetadataFromRaftpb(metadata), data: payload.subarray(end) };
-}
-
-function damaged(what: string): EngineError {
-  const advice = "remove this manager from the swarm and let it join again, or restore a backup";
-  return new EngineError("data-loss", `the raft log is damaged: ${what}; ${advice}`);
 }

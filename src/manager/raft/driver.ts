@@ -1,7 +1,6 @@
 /**
  * Drives the consensus core: feeds it ticks, messages and proposals, and carries out what it asks
- * for. Storage writes are asynchronous: while one fdatasync is under way, messages flow and further
- * entries gather for the next one; an acknowledgement goes out only after its entries are on disk.
+ * for. Its writes go through `storage-writes.ts`, and messages flow meanwhile.
  *
  * Invariants: the core is touched by this class alone, synchronously; proposals that gather are
  * handed to it before anything else, so that each gets the index that it was promised; entries are
@@ -14,9 +13,7 @@ import type { Clock, Log, Random, Timer } from "#base/ports.ts";
 import {
   type ConfChange,
   decodeConfChange,
-  EMPTY_BYTES,
   type Entry,
-  type HardState,
   type MemoryStorage,
   type Message,
   NONE,
@@ -25,7 +22,7 @@ import {
   type RaftLogger,
   RawNode,
   type Ready,
-  type Snapshot,
+  type SnapshotMetadata,
   type Status,
 } from "#raft/index.ts";
 import type { Store } from "#store/store.ts";
@@ -36,7 +33,8 @@ import type { Disk } from "./disk.ts";
 import type { Members } from "./members.ts";
 import { notLeading, notProposed, outcomeUnknown, Proposals } from "./proposals.ts";
 import { Reads } from "./reads.ts";
-import { decodeSnapshot } from "./snapshot-data.ts";
+import type { DecodedSnapshot } from "./snapshot-data.ts";
+import { StorageWrites } from "./storage-writes.ts";
 
 /** Work is interrupted after this long for timers and sockets, milliseconds. */
 const SLICE_MS = 20;
@@ -84,11 +82,7 @@ export class Driver {
   readonly #heard = new Map<NodeId, number>();
   /** Proposals of this turn, not yet handed to the core. */
   #gathering: Uint8Array[] = [];
-  /** Storage work that waits behind the installation of a snapshot. */
-  #behindSnapshot: Message[] | undefined;
-  /** Writes under way. */
-  #writing = 0;
-  #lastWrite: Promise<void> = Promise.resolve();
+  readonly #writes: StorageWrites;
   #lead: NodeId = NONE;
   #leads = false;
   /** Term of the newest Ready. */
@@ -124,6 +118,16 @@ export class Driver {
       (context) => this.#act(() => this.#core.readIndex(context)),
       random.bytes(8),
     );
+    this.#writes = new StorageWrites({
+      disk: options.disk,
+      storage,
+      log,
+      isStopped: () => this.#stopped,
+      deliver: (responses) => this.#deliver(responses),
+      restored: (metadata, snapshot) => this.#restore(metadata, snapshot),
+      failed: (error) => this.#fail(error),
+      ended: () => this.#schedule(),
+    });
     const term = storage.term(applied);
     this.#appliedTerm = typeof term === "number" ? term : 0;
   }
@@ -243,6 +247,13 @@ export class Driver {
     this.#act(() => this.#core.step(m));
   }
 
+  /** As `step`, for the message that brought a snapshot, which is on disk by now. */
+  stepSnapshot(m: Message, metadata: SnapshotMetadata, decoded: DecodedSnapshot): void {
+    if (this.#stopped) return;
+    this.#writes.offer(metadata, decoded);
+    this.step(m);
+  }
+
   reportUnreachable(id: NodeId): void {
     this.#act(() => this.#core.reportUnreachable(id));
   }
@@ -267,7 +278,7 @@ export class Driver {
   /** Takes no more part; what waits is told so. Resolves when writes under way have ended. */
   async stop(): Promise<void> {
     this.#halt();
-    await this.#lastWrite;
+    await this.#writes.settled;
   }
 
   #halt(): void {
@@ -357,6 +368,7 @@ export class Driver {
           return;
         }
       }
+      this.#writes.withdrawOffer();
     } catch (error) {
       this.#fail(error);
     }
@@ -365,7 +377,7 @@ export class Driver {
   #carryOut(ready: Ready): void {
     for (const { requestCtx, index } of ready.readStates) this.#reads.answer(requestCtx, index);
     for (const m of ready.messages) {
-      if (m.type === "MsgStorageAppend") this.#persist(m);
+      if (m.type === "MsgStorageAppend") this.#writes.persist(m);
       else if (m.type === "MsgStorageApply") this.#apply(m);
       else this.#options.events.send(m);
       if (this.#stopped) return;
@@ -392,59 +404,6 @@ export class Driver {
     this.#options.events.roleChanged();
   }
 
-  /** Stores entries, hard state and snapshot; then delivers the answers that wait for it. */
-  #persist(m: Message): void {
-    if (this.#behindSnapshot !== undefined) {
-      this.#behindSnapshot.push(m);
-    } else if (m.snapshot !== undefined && m.snapshot.metadata.index > 0) {
-      this.#behindSnapshot = [];
-      this.#track(this.#install(m, m.snapshot));
-    } else {
-      const { disk } = this.#options;
-      const hardState = hardStateOf(m);
-      const mustWrite = disk.mustWrite(m.entries, hardState);
-      const written = disk.append(m.entries, hardState);
-      if (!mustWrite && this.#writing === 0) this.#persisted(m, hardState);
-      else this.#track(this.#afterWrite(m, hardState, written));
-    }
-  }
-
-  async #afterWrite(
-    m: Message,
-    hardState: HardState | undefined,
-    written: Promise<void>,
-  ): Promise<void> {
-    // Answers keep the order of the writes, also those that had nothing to write.
-    const before = this.#lastWrite;
-    await written;
-    await before;
-    this.#persisted(m, hardState);
-  }
-
-  #track(work: Promise<void>): void {
-    this.#writing += 1;
-    this.#lastWrite = this.#settle(work);
-  }
-
-  async #settle(work: Promise<void>): Promise<void> {
-    try {
-      await work;
-    } catch (error) {
-      this.#fail(error);
-    } finally {
-      this.#writing -= 1;
-      this.#schedule();
-    }
-  }
-
-  #persisted(m: Message, hardState: HardState | undefined): void {
-    if (this.#stopped) return;
-    const { storage } = this.#options;
-    storage.append(m.entries);
-    if (hardState !== undefined) storage.setHardState(hardState);
-    this.#deliver(m.responses);
-  }
-
   #deliver(responses: readonly Message[]): void {
     const { id, events } = this.#options;
     for (const response of responses) {
@@ -453,29 +412,14 @@ export class Driver {
     }
   }
 
-  /** Puts a snapshot from the leader in the place of log and store. */
-  async #install(m: Message, snapshot: Snapshot): Promise<void> {
-    const { disk, storage, store, members, events, log } = this.#options;
-    const { metadata, data } = snapshot;
-    const decoded = decodeSnapshot(data);
-    const hardState = hardStateOf(m);
-    await this.#lastWrite;
-    await disk.append([], hardState);
-    await disk.saveSnapshot(metadata, [data], { replaces: true, keepOld: 0 });
-    await disk.append(m.entries, hardState);
-    if (this.#stopped) return;
-    storage.applySnapshot({ metadata, data: EMPTY_BYTES });
+  #restore(metadata: SnapshotMetadata, { state, membership }: DecodedSnapshot): void {
+    const { store, members, events } = this.#options;
     this.#giveUp(outcomeUnknown());
-    if (decoded.store !== undefined) store.restore(decoded.store, metadata.index);
-    members.restore(decoded.membership, metadata.confState);
+    store.restore(state, metadata.index);
+    members.restore(membership, metadata.confState);
     this.#appliedTerm = metadata.term;
-    log.info("restored the store from a snapshot", { index: metadata.index });
     events.applied();
-    this.#applying.reached(this.#options.store.view().index);
-    const waiting = this.#behindSnapshot ?? [];
-    this.#behindSnapshot = undefined;
-    this.#persisted(m, hardState);
-    for (const next of waiting) this.#persist(next);
+    this.#applying.reached(store.view().index);
   }
 
   #apply(m: Message): void {
@@ -519,11 +463,6 @@ export class Driver {
     store.skip(entry.index);
     if (wasMember && members.isRemoved(id)) events.removedSelf();
   }
-}
-
-function hardStateOf(m: Message): HardState | undefined {
-  const { term, vote, commit } = m;
-  return term === 0 && vote === NONE && commit === 0 ? undefined : { term, vote, commit };
 }
 
 /** The core speaks of every step of an election; only its warnings are for operators. */

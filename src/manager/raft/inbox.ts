@@ -8,19 +8,16 @@ import { EngineError } from "#base/error.ts";
 import type { Log } from "#base/ports.ts";
 import type { RpcContext, RpcHandlers } from "#platform/grpc/server.ts";
 import type { Message, NodeId } from "#raft/index.ts";
-import type { Message as MessagePb } from "#wire/gen/raft/raftpb_pb.js";
-import type { Raft } from "#wire/gen/swarmkit/raft_pb.js";
+import { type Message as MessagePb, MessageType } from "#wire/gen/raft/raftpb_pb.js";
+import type { RaftSnapshots } from "#wire/gen/skep/raft_pb.js";
+import type { Raft, StreamRaftMessageRequest } from "#wire/gen/swarmkit/raft_pb.js";
 import { ADDRESS_METADATA, STREAM_METADATA, streamingAnswer } from "./long-stream.ts";
-import type { Members } from "./members.ts";
-import { hexId, snapshotChecksum } from "./peer.ts";
+import { hexId, type Members } from "./members.ts";
 import { fromRaftpb } from "./raftpb.ts";
 import { removedRefusal } from "./removal.ts";
-import { decodeSnapshot } from "./snapshot-data.ts";
+import { SnapshotInbox, type SnapshotInboxOptions } from "./snapshot-inbox.ts";
 
-/** Largest snapshot that is taken from a leader, bytes. */
-const SNAPSHOT_MAX_BYTES = 1024 * 1024 * 1024;
-
-export interface InboxOptions {
+export interface InboxOptions extends Pick<SnapshotInboxOptions, "disk" | "failed"> {
   readonly members: Members;
   /** This member's raft id; undefined until it has one. */
   readonly self: () => NodeId | undefined;
@@ -29,38 +26,48 @@ export interface InboxOptions {
   readonly step: (m: Message) => void;
   /** A member that is not known here says where it is. */
   readonly met: (id: NodeId, addr: string) => void;
+  readonly stepSnapshot: SnapshotInboxOptions["step"];
   readonly log: Log;
 }
 
-export function createRaftService(options: InboxOptions): RpcHandlers<typeof Raft> {
+export interface RaftServices {
+  readonly raft: RpcHandlers<typeof Raft>;
+  readonly snapshots: RpcHandlers<typeof RaftSnapshots>;
+}
+
+export function createRaftServices(options: InboxOptions): RaftServices {
+  const { disk, stepSnapshot, failed, log } = options;
+  const snapshots = new SnapshotInbox({
+    disk,
+    admit: (m, context) => {
+      admit(options, m, context);
+      if (!isForUs(options, m)) throw refused("a snapshot for another member");
+    },
+    step: stepSnapshot,
+    failed,
+    log,
+  });
+  return { raft: createRaftService(options, snapshots), snapshots: snapshots.service };
+}
+
+function createRaftService(
+  options: InboxOptions,
+  snapshots: SnapshotInbox,
+): RpcHandlers<typeof Raft> {
   return {
-    processRaftMessage: ({ message }, context) => {
-      if (message !== undefined) receive(options, message, context);
+    processRaftMessage: async ({ message }, context) => {
+      if (isSnapshot(message)) await snapshots.take(message, NOTHING_MORE, context);
+      else if (message !== undefined) receive(options, message, context);
       return streamingAnswer();
     },
     streamRaftMessage: async (requests, context) => {
-      if (context.metadata[STREAM_METADATA] !== undefined) {
-        for await (const { message } of requests) {
-          if (message !== undefined) receive(options, message, context);
-        }
-        return {};
+      const messages = requests[Symbol.asyncIterator]();
+      const rest = { [Symbol.asyncIterator]: () => messages };
+      const isLong = context.metadata[STREAM_METADATA] !== undefined;
+      for await (const { message } of rest) {
+        if (!isLong && isSnapshot(message)) await snapshots.take(message, rest, context);
+        else if (message !== undefined) receive(options, message, context);
       }
-      let first: MessagePb | undefined;
-      const pieces: Uint8Array[] = [];
-      let bytes = 0;
-      for await (const { message } of requests) {
-        if (message === undefined) continue;
-        first ??= message;
-        if (message.index !== first.index || message.type !== first.type) {
-          throw refused("chunks of different raft messages in one stream");
-        }
-        const data = message.snapshot?.data ?? new Uint8Array(0);
-        bytes += data.length;
-        if (bytes > SNAPSHOT_MAX_BYTES) throw refused("a snapshot that is too large");
-        pieces.push(data);
-      }
-      if (first?.snapshot !== undefined) first.snapshot.data = Buffer.concat(pieces);
-      if (first !== undefined) receive(options, first, context);
       return {};
     },
     resolveAddress: ({ raftId }) => {
@@ -73,23 +80,40 @@ export function createRaftService(options: InboxOptions): RpcHandlers<typeof Raf
   };
 }
 
+const NOTHING_MORE: AsyncIterable<StreamRaftMessageRequest> = (async function* () {})();
+
+function isSnapshot(message: MessagePb | undefined): message is MessagePb {
+  return message?.type === MessageType.MsgSnap;
+}
+
 function receive(options: InboxOptions, pb: MessagePb, context: RpcContext): void {
-  const { members, self, step, met, log } = options;
+  const { step, log } = options;
   const m = fromRaftpb(pb);
-  if (members.isRemoved(m.from)) {
-    throw removedRefusal();
-  }
-  ensureOwner(options, m.from, context);
+  admit(options, m, context);
   // Only a leader proposes: it alone knows what its proposals build on.
   if (m.type === "MsgProp") return;
-  if (m.to !== self()) {
+  if (!isForUs(options, m)) {
     log.debug("a raft message for another member", { to: hexId(m.to), from: hexId(m.from) });
     return;
   }
-  if (m.type === "MsgSnap") ensureWhole(m);
-  const addr = context.metadata[ADDRESS_METADATA];
-  if (addr !== undefined && members.get(m.from) === undefined) met(m.from, addr);
+  // Its data goes to the disk first: it comes in a stream of its own.
+  if (m.type === "MsgSnap") throw refused("a snapshot among other messages");
   step(m);
+}
+
+/** Throws unless the caller may speak for the member that the message is from. */
+function admit(options: InboxOptions, m: Message, context: RpcContext): void {
+  const { members, met } = options;
+  if (members.isRemoved(m.from)) throw removedRefusal();
+  ensureOwner(options, m.from, context);
+  const addr = context.metadata[ADDRESS_METADATA];
+  if (addr !== undefined && isForUs(options, m) && members.get(m.from) === undefined) {
+    met(m.from, addr);
+  }
+}
+
+function isForUs({ self }: InboxOptions, m: Message): boolean {
+  return m.to === self();
 }
 
 function ensureOwner(options: InboxOptions, from: NodeId, context: RpcContext): void {
@@ -98,16 +122,6 @@ function ensureOwner(options: InboxOptions, from: NodeId, context: RpcContext): 
   if (owner === undefined || caller === undefined || owner === caller) return;
   const message = `node ${caller} may not speak for raft member ${from.toString(16)}`;
   throw new EngineError("permission-denied", message);
-}
-
-/** Refuses a damaged snapshot before the core forgets its log for it. */
-function ensureWhole(m: Message): void {
-  const data = m.snapshot?.data ?? new Uint8Array(0);
-  // Managers that are not ours send no checksum.
-  if (m.context.length > 0 && !Buffer.from(snapshotChecksum(data)).equals(m.context)) {
-    throw refused("a snapshot whose checksum is wrong");
-  }
-  decodeSnapshot(data);
 }
 
 function refused(what: string): EngineError {

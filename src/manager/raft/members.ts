@@ -147,3 +147,8 @@ function memberOf(context: Uint8Array): KnownMember | undefined {
     return undefined;
   }
 }
+
+/** As operators and SwarmKit's logs write it. */
+export function hexId(id: NodeId): string {
+  return id.toString(16);
+}

@@ -15,6 +15,7 @@ import type { RpcContext } from "#platform/grpc/server.ts";
 import type { KeyRing } from "#platform/wal/key-ring.ts";
 import { NONE, type NodeId } from "#raft/index.ts";
 import type { Change } from "#store/types.ts";
+import { RaftSnapshots } from "#wire/gen/skep/raft_pb.js";
 import { Raft, RaftMembership } from "#wire/gen/swarmkit/raft_pb.js";
 import { RaftMemberStatus_Reachability as Reachability } from "#wire/gen/swarmkit/types_pb.js";
 import type { Member, Membership, Registrar } from "../manager-ports.ts";
@@ -22,10 +23,10 @@ import type { Actor, ClusterState } from "../state.ts";
 import { Admission } from "./admission.ts";
 import { lookAfter } from "./bereavement.ts";
 import { ChangeFeed } from "./change-feed.ts";
-import { type Disk, type DiskOptions, type Loaded, openDisk } from "./disk.ts";
+import { type Disk, type DiskOptions, openDisk } from "./disk.ts";
 import { Driver } from "./driver.ts";
 import { Greeter } from "./greeter.ts";
-import { createRaftService } from "./inbox.ts";
+import { createRaftServices } from "./inbox.ts";
 import { announceAddress, joinGroup } from "./joining.ts";
 import { Leadership } from "./leadership.ts";
 import { encodeMember, freshRaftId, type KnownMember } from "./members.ts";
@@ -33,6 +34,7 @@ import { Peers } from "./peers.ts";
 import { notLeading } from "./proposals.ts";
 import { createRaftState } from "./raft-state.ts";
 import { forceNewCluster, type Recovered, recover } from "./recovery.ts";
+import type { Loaded } from "./replayed-log.ts";
 import { Snapshotter } from "./snapshotter.ts";
 
 /** With the ticks below, an election comes 0.8 to 1.6 s after the leader was last heard. */
@@ -68,6 +70,7 @@ export interface RaftNodeOptions {
   readonly snapshotEvery?: number | undefined;
   readonly keepEntries?: number | undefined;
   readonly segmentBytes?: number | undefined;
+  readonly chunkBytes?: number | undefined;
   readonly fs?: DiskOptions["fs"];
   /** Told how long things took. */
   readonly timings?: RaftTimings | undefined;
@@ -120,15 +123,16 @@ export interface RaftNode {
 
 /** Reads the disk; takes no part in the group yet. */
 export async function openRaftNode(options: RaftNodeOptions): Promise<RaftNode> {
-  const { dir, keys, random, segmentBytes, fs, onFatal } = options;
-  const settings = { dir, keys, random, segmentBytes, fs, onFailure: onFatal };
+  const { dir, keys, random, segmentBytes, chunkBytes, fs, onFatal } = options;
+  const settings = { dir, keys, random, segmentBytes, chunkBytes, fs, onFailure: onFatal };
   const { disk, loaded } = await openDisk(settings);
   try {
     const { self } = loaded;
     const isForced = options.forceNewCluster === true && self !== undefined;
     const start = isForced ? await goOnAlone(disk, loaded, self, options.log) : loaded;
-    return new RunningNode(options, disk, start, recover(start));
+    return new RunningNode(options, disk, start, await recover(start));
   } catch (error) {
+    await loaded.snapshot?.close();
     await disk.close();
     throw error;
   }
@@ -191,7 +195,7 @@ class RunningNode implements RaftNode {
       members,
       addr: options.addr,
       channelTo,
-      loadSnapshot: (metadata) => disk.loadSnapshot(metadata),
+      openSnapshot: (metadata) => disk.openSnapshot(metadata),
       events: {
         unreachable: (id) => this.#driver?.reportUnreachable(id),
         disconnected: (id) =>
@@ -201,6 +205,7 @@ class RunningNode implements RaftNode {
             gone: (leader) => this.#driver?.hurry(leader),
           }),
         snapshotDone: (id, status) => this.#driver?.reportSnapshot(id, status),
+        snapshotDamaged: () => void this.#snapshotter.renew(),
         removed: () => this.#onRemoved(),
       },
       clock,
@@ -219,7 +224,7 @@ class RunningNode implements RaftNode {
         clock,
         timings: options.timings,
       },
-      recovered.applied,
+      recovered,
     );
     this.state = createRaftState({
       store,
@@ -261,17 +266,19 @@ class RunningNode implements RaftNode {
 
   register(services: Registrar): void {
     const { members } = this.#recovered;
-    services.add(
-      Raft,
-      createRaftService({
-        members,
-        self: () => (this.#driver === undefined ? undefined : this.#self?.raftId),
-        callerOf: (context) => this.#callerOf(context),
-        step: (m) => this.#driver?.step(m),
-        met: (id, addr) => this.#peers.meet(id, addr),
-        log: this.#options.log,
-      }),
-    );
+    const { raft, snapshots } = createRaftServices({
+      members,
+      disk: this.#disk,
+      self: () => (this.#driver === undefined ? undefined : this.#self?.raftId),
+      callerOf: (context) => this.#callerOf(context),
+      step: (m) => this.#driver?.step(m),
+      stepSnapshot: (m, metadata, decoded) => this.#driver?.stepSnapshot(m, metadata, decoded),
+      met: (id, addr) => this.#peers.meet(id, addr),
+      failed: (error) => this.#failed(error),
+      log: this.#options.log,
+    });
+    services.add(Raft, raft);
+    services.add(RaftSnapshots, snapshots);
     services.add(RaftMembership, {
       join: (request, context) => this.#requireAdmission().join(request, context),
       leave: async ({ node }) => {
@@ -337,7 +344,7 @@ class RunningNode implements RaftNode {
   }
 
   #start(self: KnownMember, bootstrap?: Uint8Array): void {
-    const { clock, random, log, channelTo, onFatal } = this.#options;
+    const { clock, random, log, channelTo } = this.#options;
     const { storage, store, members, applied } = this.#recovered;
     this.#self = self;
     const greeter = new Greeter({
@@ -363,10 +370,7 @@ class RunningNode implements RaftNode {
         applied: () => this.#onApplied(),
         roleChanged: () => this.#onRoleChanged(),
         removedSelf: () => this.#onRemoved(),
-        failed: (error) => {
-          this.#leadership.end();
-          onFatal(error);
-        },
+        failed: (error) => this.#failed(error),
         ticked: () => {
           this.#admission?.tick();
           greeter.tick(driver.leadId, driver.term);
@@ -386,6 +390,12 @@ class RunningNode implements RaftNode {
       log,
     });
     driver.start(bootstrap);
+  }
+
+  #failed(error: unknown): void {
+    if (this.#closing.signal.aborted) return;
+    this.#leadership.end();
+    this.#options.onFatal(error);
   }
 
   #onApplied(): void {

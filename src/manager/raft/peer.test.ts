@@ -47,11 +47,13 @@ async function afterRefusal(): Promise<boolean> {
   let removed = false;
   const peer = new Peer({
     id: 2,
+    ownAddr: () => "one:1",
     channel: () => channel,
-    loadSnapshot: () => Promise.reject(new Error("no snapshot is sent here")),
+    openSnapshot: () => Promise.reject(new Error("no snapshot is sent here")),
     events: {
       unreachable: () => answered.resolve(),
       snapshotDone: () => undefined,
+      snapshotDamaged: () => undefined,
       disconnected: () => undefined,
       removed: () => {
         removed = true;

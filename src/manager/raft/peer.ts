@@ -8,7 +8,6 @@
  * Snapshots go their own way: streamed in chunks, one at a time, while everything else flows on.
  */
 
-import { crc32 } from "node:zlib";
 import { EngineError, messageOf } from "#base/error.ts";
 import type { Clock, Log } from "#base/ports.ts";
 import { type Deferred, deferred } from "#platform/async.ts";
@@ -23,8 +22,11 @@ import {
 import type { Message as MessagePb } from "#wire/gen/raft/raftpb_pb.js";
 import { Raft } from "#wire/gen/swarmkit/raft_pb.js";
 import { ADDRESS_METADATA, acceptsStream, STREAM_METADATA } from "./long-stream.ts";
+import { hexId } from "./members.ts";
 import { toRaftpb } from "./raftpb.ts";
 import { saysRemoved } from "./removal.ts";
+import { isDamage, sendSnapshot } from "./snapshot-sender.ts";
+import type { StoredSnapshot } from "./stored-snapshot.ts";
 
 const QUEUE_MAX_MESSAGES = 4_096;
 const QUEUE_MAX_BYTES = 64 * 1024 * 1024;
@@ -34,15 +36,12 @@ const CALLS_MAX = 4;
 const CALL_TIMEOUT_MS = 2_000;
 /** Slowest line that a large message must get through on, bytes per millisecond. */
 const SLOWEST_LINE = 100;
-const CHUNK_BYTES = 1024 * 1024;
-/** A snapshot stream of which no chunk gets through for this long is given up. */
-const CHUNK_TIMEOUT_MS = 10_000;
-/** The receiver has the whole snapshot and stores it. */
-const STORE_TIMEOUT_MS = 120_000;
 
 export interface PeerEvents {
   unreachable(id: NodeId): void;
   snapshotDone(id: NodeId, status: SnapshotStatus): void;
+  /** The snapshot on this member's disk cannot be read: another is needed. */
+  snapshotDamaged(): void;
   /** The stream to the peer broke. */
   disconnected(id: NodeId): void;
   /** The peer says that this member was removed from the group. */
@@ -54,7 +53,7 @@ export interface PeerOptions {
   readonly ownAddr: () => string;
   /** The channel to the peer's present address, which may change; undefined if none is known. */
   readonly channel: () => RpcChannel | undefined;
-  readonly loadSnapshot: (metadata: SnapshotMetadata) => Promise<Uint8Array>;
+  readonly openSnapshot: (metadata: SnapshotMetadata) => Promise<StoredSnapshot>;
   readonly events: PeerEvents;
   readonly clock: Clock;
   readonly log: Log;
@@ -183,11 +182,15 @@ export class Peer {
   }
 
   #client(): RpcClient<typeof Raft> {
-    const client = this.#options.channel()?.client(Raft);
-    if (client === undefined) {
+    return this.#channel().client(Raft);
+  }
+
+  #channel(): RpcChannel {
+    const channel = this.#options.channel();
+    if (channel === undefined) {
       throw new EngineError("unavailable", "the address of the raft member is not known");
     }
-    return client;
+    return channel;
   }
 
   #failed(error: unknown): void {
@@ -202,31 +205,25 @@ export class Peer {
   }
 
   async #sendSnapshot(m: Message): Promise<void> {
-    const { id, events, loadSnapshot, log } = this.#options;
+    const { id, events, openSnapshot, clock, log } = this.#options;
     const { snapshot } = m;
     if (this.#sendsSnapshot || snapshot === undefined) {
       events.snapshotDone(id, "failure");
       return;
     }
     this.#sendsSnapshot = true;
-    const watchdog = new Watchdog(this.#options.clock, this.#closing.signal);
+    const { signal } = this.#closing;
     try {
-      const client = this.#client();
-      const data = await loadSnapshot(snapshot.metadata);
-      log.info("sending a snapshot", { member: hexId(id), index: snapshot.metadata.index });
-      const chunks = chunksOf(m, data, watchdog);
-      await client.streamRaftMessage(chunks, {
-        signal: watchdog.signal,
-        metadata: this.#metadata(),
-      });
+      const tools = { channel: this.#channel(), metadata: this.#metadata(), clock, log, signal };
+      await sendSnapshot(m, () => openSnapshot(snapshot.metadata), tools);
       events.snapshotDone(id, "finish");
     } catch (error) {
-      if (this.#closing.signal.aborted) return;
+      if (signal.aborted) return;
       log.warn("a snapshot was not delivered", describe(id, error));
       this.#judge(error);
+      if (isDamage(error)) events.snapshotDamaged();
       events.snapshotDone(id, "failure");
     } finally {
-      watchdog.stop();
       this.#sendsSnapshot = false;
     }
   }
@@ -245,66 +242,6 @@ function join(a: Message, b: Message): Message | undefined {
   const entries = [...a.entries, ...b.entries];
   if (entriesSize(entries) > JOINED_MAX_BYTES) return undefined;
   return { ...a, entries, commit: Math.max(a.commit, b.commit) };
-}
-
-/** Snapshot data in pieces; each message repeats the metadata, as SwarmKit's managers expect. */
-async function* chunksOf(
-  m: Message,
-  data: Uint8Array,
-  watchdog: Watchdog,
-): AsyncGenerator<{ message: MessagePb }> {
-  const metadata = m.snapshot?.metadata;
-  if (metadata === undefined) return;
-  const context = snapshotChecksum(data);
-  let from = 0;
-  do {
-    watchdog.expect(CHUNK_TIMEOUT_MS);
-    const piece = data.subarray(from, from + CHUNK_BYTES);
-    from += piece.length;
-    yield { message: toRaftpb({ ...m, context, snapshot: { metadata, data: piece } }) };
-  } while (from < data.length);
-  watchdog.expect(STORE_TIMEOUT_MS);
-}
-
-/** Length and CRC of snapshot data; travels in the message's context, which MsgSnap leaves free. */
-export function snapshotChecksum(data: Uint8Array): Uint8Array {
-  const bytes = Buffer.alloc(12);
-  bytes.writeBigUInt64LE(BigInt(data.length));
-  bytes.writeUInt32LE(crc32(data), 8);
-  return bytes;
-}
-
-/** Aborts when something expected does not happen in time, or with its parent. */
-class Watchdog {
-  readonly #clock: Clock;
-  readonly #controller = new AbortController();
-  readonly #parent: AbortSignal;
-  readonly #abort = () => this.#controller.abort();
-  #timer: { cancel(): void } | undefined;
-
-  constructor(clock: Clock, parent: AbortSignal) {
-    this.#clock = clock;
-    this.#parent = parent;
-    parent.addEventListener("abort", this.#abort, { once: true });
-  }
-
-  get signal(): AbortSignal {
-    return this.#controller.signal;
-  }
-
-  expect(withinMs: number): void {
-    this.#timer?.cancel();
-    this.#timer = this.#clock.setTimer(withinMs, this.#abort);
-  }
-
-  stop(): void {
-    this.#timer?.cancel();
-    this.#parent.removeEventListener("abort", this.#abort);
-  }
-}
-
-export function hexId(id: NodeId): string {
-  return id.toString(16);
 }
 
 function describe(id: NodeId, error: unknown): { member: string; reason: string; code?: string } {

@@ -5,6 +5,7 @@ import type { RpcChannel } from "#platform/grpc/client.ts";
 import type { Message, NodeId, SnapshotMetadata } from "#raft/index.ts";
 import type { Members } from "./members.ts";
 import { Peer, type PeerEvents } from "./peer.ts";
+import type { StoredSnapshot } from "./stored-snapshot.ts";
 
 /** More than a group has; who comes beyond that is not answered before the log tells of it. */
 const MET_MAX = 64;
@@ -15,7 +16,7 @@ export interface PeersOptions {
   readonly addr: () => string;
   /** A shared channel to a manager; the caller owns it. */
   readonly channelTo: (addr: string) => RpcChannel;
-  readonly loadSnapshot: (metadata: SnapshotMetadata) => Promise<Uint8Array>;
+  readonly openSnapshot: (metadata: SnapshotMetadata) => Promise<StoredSnapshot>;
   readonly events: PeerEvents;
   readonly clock: Clock;
   readonly log: Log;
@@ -63,12 +64,12 @@ export class Peers {
   }
 
   #open(id: NodeId): Peer {
-    const { members, addr: ownAddr, channelTo, loadSnapshot, events, clock, log } = this.#options;
+    const { members, addr: ownAddr, channelTo, openSnapshot, events, clock, log } = this.#options;
     const channel = () => {
       const addr = members.get(id)?.addr ?? this.#met.get(id) ?? "";
       return addr === "" ? undefined : channelTo(addr);
     };
-    return new Peer({ id, ownAddr, channel, loadSnapshot, events, clock, log });
+    return new Peer({ id, ownAddr, channel, openSnapshot, events, clock, log });
   }
 
   #forgetRemoved(): void {

@@ -16,8 +16,9 @@ import {
   type NodeId,
 } from "#raft/index.ts";
 import { createStore, type Store } from "#store/store.ts";
-import type { Disk, Loaded } from "./disk.ts";
+import type { Disk } from "./disk.ts";
 import { encodeMember, type KnownMember, Members } from "./members.ts";
+import type { Loaded } from "./replayed-log.ts";
 import { decodeSnapshot } from "./snapshot-data.ts";
 
 export interface Recovered {
@@ -26,22 +27,27 @@ export interface Recovered {
   readonly members: Members;
   /** Index that the store is at. */
   readonly applied: number;
+  /** Size of the snapshot, bytes; 0 without one. */
+  readonly snapshotBytes: number;
 }
 
-export function recover({ snapshot, entries, hardState }: Loaded): Recovered {
+/** Reads the snapshot, and closes it. */
+export async function recover({ snapshot, entries, hardState }: Loaded): Promise<Recovered> {
   const storage = new MemoryStorage();
   const store = createStore();
   const members = new Members();
   if (snapshot !== undefined) {
-    const { metadata, data } = snapshot;
-    const decoded = decodeSnapshot(data);
+    const { metadata } = snapshot;
+    const decoded = await decodeSnapshot(snapshot.chunks());
+    await snapshot.close();
     storage.applySnapshot({ metadata, data: EMPTY_BYTES });
-    if (decoded.store !== undefined) store.restore(decoded.store, metadata.index);
+    store.restore(decoded.state, metadata.index);
     members.restore(decoded.membership, metadata.confState);
   }
   storage.append(entries);
   storage.setHardState(hardState);
-  return { storage, store, members, applied: store.view().index };
+  const snapshotBytes = snapshot?.content.length ?? 0;
+  return { storage, store, members, applied: store.view().index, snapshotBytes };
 }
 
 /** A log that is to go on alone, and what is to be said of it. */

@@ -1,54 +1,103 @@
 /**
- * The state machine as the bytes of a raft snapshot: SwarmKit's Snapshot message. Encoded in pieces
- * with pauses between them, because a large store takes longer than the group waits for a leader.
+ * The state machine as the bytes of a raft snapshot: SwarmKit's Snapshot message. Made and read piece
+ * by piece with pauses between, because a large store takes longer than the group waits for a leader,
+ * and more memory than there may be.
  */
 
 import { create } from "@bufbuild/protobuf";
 import { EngineError, messageOf } from "#base/error.ts";
 import { KINDS } from "#store/kinds.ts";
-import { storeSnapshotPart } from "#store/snapshot.ts";
+import { StateBuilder, storeSnapshotPart } from "#store/snapshot.ts";
+import type { State } from "#store/tables.ts";
 import type { ReadView } from "#store/types.ts";
 import { decodeMessage } from "#wire/decode.ts";
 import { encodeMessage } from "#wire/encode.ts";
 import {
   type ClusterSnapshot,
-  type Snapshot,
   SnapshotSchema,
+  StoreSnapshotSchema,
 } from "#wire/gen/swarmkit/snapshot_pb.js";
+import { SnapshotParser } from "./snapshot-parser.ts";
 
-/** Objects that are encoded without a pause. */
-const PIECE_OBJECTS = 500;
+/** What is encoded without a pause: so many objects, or so many bytes. */
+const RUN_OBJECTS = 100;
+const RUN_BYTES = 256 * 1024;
+/** Fields beside the store, bytes: the membership. */
+const FACTS_MAX_BYTES = 64 * 1024 * 1024;
 
 /**
  * The pieces, to be written one after another. A message that is split over its fields and written
  * in pieces is, joined, the whole message: that is how protobuf merges.
  */
-export async function encodeSnapshot(
+export async function* encodeSnapshot(
   members: ClusterSnapshot,
   view: ReadView,
-): Promise<readonly Uint8Array[]> {
-  const pieces = [encodeMessage(SnapshotSchema, create(SnapshotSchema, { membership: members }))];
+): AsyncGenerator<Uint8Array> {
+  yield encodeMessage(SnapshotSchema, create(SnapshotSchema, { membership: members }));
   for (const kind of KINDS) {
-    let part: unknown[] = [];
-    const flush = async () => {
-      const store = storeSnapshotPart(kind, part as never);
-      pieces.push(encodeMessage(SnapshotSchema, create(SnapshotSchema, { store })));
-      part = [];
-      await new Promise((resolve) => setImmediate(resolve));
-    };
+    let run: Uint8Array[] = [];
+    let bytes = 0;
     for (const object of view.all(kind)) {
-      part.push(object);
-      if (part.length >= PIECE_OBJECTS) await flush();
+      // One by one: how large an object is shows only when it is encoded.
+      const store = storeSnapshotPart(kind, [object] as never);
+      const piece = encodeMessage(SnapshotSchema, create(SnapshotSchema, { store }));
+      run.push(piece);
+      bytes += piece.length;
+      if (run.length < RUN_OBJECTS && bytes < RUN_BYTES) continue;
+      yield Buffer.concat(run);
+      run = [];
+      bytes = 0;
+      await pause();
     }
-    if (part.length > 0) await flush();
+    if (run.length > 0) yield Buffer.concat(run);
   }
-  return pieces;
 }
 
-export function decodeSnapshot(data: Uint8Array): Snapshot {
-  try {
-    return decodeMessage(SnapshotSchema, data);
-  } catch (error) {
-    throw new EngineError("data-loss", `the raft snapshot cannot be read: ${messageOf(error)}`);
+export interface DecodedSnapshot {
+  readonly state: State;
+  /** Undefined where the snapshot does not tell. */
+  readonly membership: ClusterSnapshot | undefined;
+}
+
+/** Throws `data-loss` for bytes that are no snapshot. */
+export async function decodeSnapshot(
+  pieces: Iterable<Uint8Array> | AsyncIterable<Uint8Array>,
+): Promise<DecodedSnapshot> {
+  const parser = new SnapshotParser();
+  const store = new StateBuilder();
+  const facts: Uint8Array[] = [];
+  let factBytes = 0;
+  for await (const piece of pieces) {
+    for (const { of, bytes } of parser.push(piece)) {
+      if (of === "store") {
+        store.add(decoded(() => decodeMessage(StoreSnapshotSchema, bytes)));
+        await pause();
+        continue;
+      }
+      // A copy: the piece is not held for it.
+      facts.push(Buffer.from(bytes));
+      factBytes += bytes.length;
+      if (factBytes > FACTS_MAX_BYTES) throw unreadable("it holds more than a store");
+    }
   }
+  parser.end();
+  const { membership } = decoded(() => decodeMessage(SnapshotSchema, Buffer.concat(facts)));
+  return { state: store.state, membership };
+}
+
+function decoded<T>(decode: () => T): T {
+  try {
+    return decode();
+  } catch (error) {
+    throw unreadable(messageOf(error));
+  }
+}
+
+function unreadable(what: string): EngineError {
+  return new EngineError("data-loss", `the raft snapshot cannot be read: ${what}`);
+}
+
+/** Lets timers and sockets have their turn. */
+function pause(): Promise<void> {
+  return new Promise((resolve) => setImmediate(resolve));
 }

@@ -11,6 +11,7 @@ import type { Store } from "#store/store.ts";
 import type { Disk } from "./disk.ts";
 import type { Members } from "./members.ts";
 import type { RaftTimings } from "./node.ts";
+import type { Recovered } from "./recovery.ts";
 import { encodeSnapshot } from "./snapshot-data.ts";
 
 /** Entries applied between snapshots, where the cluster's spec does not say otherwise. */
@@ -44,12 +45,14 @@ export class Snapshotter {
   readonly #options: SnapshotterOptions;
   #last: number;
   /** Size of the newest snapshot, bytes. */
-  #lastBytes = 0;
+  #lastBytes: number;
   #running: Promise<void> | undefined;
 
-  constructor(options: SnapshotterOptions, last: number) {
+  /** What the member began with. */
+  constructor(options: SnapshotterOptions, { applied, snapshotBytes }: Recovered) {
     this.#options = options;
-    this.#last = last;
+    this.#last = applied;
+    this.#lastBytes = snapshotBytes;
   }
 
   /** Looks whether a snapshot is due; true if one was begun. */
@@ -62,11 +65,25 @@ export class Snapshotter {
     if (this.#running !== undefined || since === 0) return false;
     const isDue = since >= this.#every() && appliedBytes >= this.#lastBytes * WORTHWHILE_SHARE;
     if (!isDue && appliedBytes < SNAPSHOT_BYTES) return false;
+    void this.#begin(index, false);
+    return true;
+  }
+
+  /**
+   * Takes one of what is applied now, whether it is due or not, in the place of every one that is
+   * there. Resolves when that is on disk, or another snapshot is that is newer.
+   */
+  async renew(): Promise<void> {
+    while (this.#running !== undefined) await this.#running;
+    await this.#begin(this.#options.store.view().index, true);
+  }
+
+  #begin(index: number, renews: boolean): Promise<void> {
     this.#last = index;
-    this.#running = this.#take(index).finally(() => {
+    this.#running = this.#take(index, renews).finally(() => {
       this.#running = undefined;
     });
-    return true;
+    return this.#running;
   }
 
   /** Resolves when nothing is under way. */
@@ -74,7 +91,7 @@ export class Snapshotter {
     await this.#running;
   }
 
-  async #take(index: number): Promise<void> {
+  async #take(index: number, renews: boolean): Promise<void> {
     const { storage, disk, store, members, log, failed, clock, timings } = this.#options;
     const term = storage.term(index);
     if (typeof term !== "number") return;
@@ -82,14 +99,12 @@ export class Snapshotter {
     const { confState } = members;
     const startMs = clock.monotonicMs();
     try {
-      const data = await encodeSnapshot(members.snapshot(), view);
-      this.#lastBytes = data.reduce((sum, { length }) => sum + length, 0);
-      // While this was encoded the leader may have put a newer one in place.
-      if (storage.snapshot().metadata.index >= index) return;
-      await disk.saveSnapshot({ confState, index, term }, data, {
-        replaces: false,
-        keepOld: this.#keepOld(),
-      });
+      // The leader may have put a newer one in place by then; it is left out.
+      const data = encodeSnapshot(members.snapshot(), view);
+      const options = { keepOld: renews ? 0 : this.#keepOld(), renews };
+      const bytes = await disk.saveSnapshot({ confState, index, term }, data, options);
+      if (bytes === 0) return;
+      this.#lastBytes = bytes;
       timings?.snapshot((clock.monotonicMs() - startMs) / 1000);
       if (storage.createSnapshot(index, confState, EMPTY_BYTES) === undefined) return;
       storage.compact(Math.max(index - this.#keepEntries(), 0));

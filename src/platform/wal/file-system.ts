@@ -3,7 +3,7 @@
  * end the world between any two of them.
  */
 
-import { close, constants, fsync, open, write } from "node:fs";
+import { close, constants, fstat, fsync, open, read, write } from "node:fs";
 import { mkdir, readdir, readFile, rename, unlink } from "node:fs/promises";
 
 /** An open file, written at positions that its owner knows. */
@@ -15,11 +15,22 @@ export interface LogFile {
   close(): Promise<void>;
 }
 
+/** A file that is read in pieces. */
+export interface ReadableFile {
+  /** Bytes, when it was opened. */
+  readonly size: number;
+  /** `length` bytes from `offset` on, fewer where the file ends. */
+  read(offset: number, length: number): Promise<Buffer>;
+  close(): Promise<void>;
+}
+
 export interface FileSystem {
   /** Makes a private directory and those above it; resolves to the first one that was made. */
   makeDirectory(path: string): Promise<string | undefined>;
   list(dir: string): Promise<readonly string[]>;
   read(path: string): Promise<Buffer>;
+  /** Stays readable when its name is removed meanwhile. */
+  openRead(path: string): Promise<ReadableFile>;
   /** An empty file, whatever was there before. */
   create(path: string): Promise<LogFile>;
   /** A file that is there; a write to it has the effect of write and fdatasync in one. */
@@ -34,6 +45,10 @@ export const realFileSystem: FileSystem = {
   makeDirectory: (path) => mkdir(path, { recursive: true, mode: 0o700 }),
   list: (dir) => readdir(dir),
   read: (path) => readFile(path),
+  openRead: async (path) => {
+    const fd = await openDescriptor(path, constants.O_RDONLY);
+    return new OpenReadableFile(fd, await sizeOf(fd));
+  },
   create: (path) => openFile(path, constants.O_RDWR | constants.O_CREAT | constants.O_TRUNC),
   openDurable: (path) => openFile(path, constants.O_RDWR | constants.O_DSYNC),
   rename,
@@ -49,10 +64,50 @@ export const realFileSystem: FileSystem = {
 };
 
 async function openFile(path: string, flags: number): Promise<LogFile> {
-  const fd = await new Promise<number>((resolve, reject) => {
+  return new OpenFile(await openDescriptor(path, flags));
+}
+
+function openDescriptor(path: string, flags: number): Promise<number> {
+  return new Promise((resolve, reject) => {
     open(path, flags, 0o600, (error, fd) => (error === null ? resolve(fd) : reject(error)));
   });
-  return new OpenFile(fd);
+}
+
+function sizeOf(fd: number): Promise<number> {
+  return new Promise((resolve, reject) => {
+    fstat(fd, (error, { size }) => (error === null ? resolve(size) : reject(error)));
+  });
+}
+
+class OpenReadableFile implements ReadableFile {
+  readonly size: number;
+  readonly #fd: number;
+
+  constructor(fd: number, size: number) {
+    this.#fd = fd;
+    this.size = size;
+  }
+
+  read(offset: number, length: number): Promise<Buffer> {
+    const bytes = Buffer.allocUnsafe(Math.max(0, Math.min(length, this.size - offset)));
+    return new Promise((resolve, reject) => {
+      const next = (done: number) => {
+        if (done === bytes.length) return resolve(bytes);
+        read(this.#fd, bytes, done, bytes.length - done, offset + done, (error, count) => {
+          if (error !== null) reject(error);
+          else if (count === 0) resolve(bytes.subarray(0, done));
+          else next(done + count);
+        });
+      };
+      next(0);
+    });
+  }
+
+  close(): Promise<void> {
+    return new Promise((resolve, reject) => {
+      close(this.#fd, (error) => (error ? reject(error) : resolve()));
+    });
+  }
 }
 
 /** A bare descriptor: Node's FileHandle costs more than the write itself. */

@@ -11,8 +11,6 @@ import type { Random } from "#base/ports.ts";
 export const NONCE_BYTES = 12;
 export const TAG_BYTES = 16;
 const SALT_BYTES = 7;
-/** What is sealed without a pause: a millisecond's work. */
-const UNBROKEN_BYTES = 1024 * 1024;
 const COUNTER_END = 2 ** 40;
 
 export interface Sealed {
@@ -36,28 +34,6 @@ export class Sealer {
     const pieces: Uint8Array[] = plaintext.map((piece) => cipher.update(piece));
     pieces.push(cipher.final(), cipher.getAuthTag());
     // Node's crc32 of an empty piece forgets the sum so far.
-    return { nonce, pieces: pieces.filter(({ length }) => length > 0) };
-  }
-
-  /** As `seal`, with pauses: for so much that others would notice. */
-  async sealSlowly(
-    key: Uint8Array,
-    plaintext: readonly Uint8Array[],
-    associated: Uint8Array,
-  ): Promise<Sealed> {
-    const nonce = this.#nonce();
-    const cipher = createCipheriv("aes-256-gcm", key, nonce);
-    cipher.setAAD(associated);
-    const pieces: Uint8Array[] = [];
-    let unbroken = 0;
-    for (const piece of plaintext) {
-      pieces.push(cipher.update(piece));
-      unbroken += piece.length;
-      if (unbroken < UNBROKEN_BYTES) continue;
-      unbroken = 0;
-      await new Promise((resolve) => setImmediate(resolve));
-    }
-    pieces.push(cipher.final(), cipher.getAuthTag());
     return { nonce, pieces: pieces.filter(({ length }) => length > 0) };
   }
 

@@ -1,118 +1,344 @@
 /**
- * Snapshots on disk: one sealed file each, complete or absent, named by raft index and term.
+ * Snapshots on disk: one file each (`snapshot-format.ts`), named by raft index and term. `.snap` is
+ * complete; `.part` is on its way from another member, or has arrived and is not taken over yet.
  *
- *   magic "skepsnap" · key id 8 · nonce 12 · length u64 · crc32 u32 · sealed bytes
- *
- * The CRC covers everything before and after itself. Older snapshots are deleted once a newer one
- * is durable; a damaged newest one is an error, not a reason to fall back: the log behind an older
- * one may be gone.
+ * Older snapshots are deleted once a newer one is durable; a damaged newest one is an error, not a
+ * reason to fall back: the log behind an older one may be gone. Of transfers that broke off only the
+ * newest is kept, until it is gone on with or a snapshot that is as new makes it worthless.
  */
 
 import { join } from "node:path";
-import { crc32 } from "node:zlib";
 import { EngineError } from "#base/error.ts";
 import type { Random } from "#base/ports.ts";
-import type { FileSystem } from "./file-system.ts";
-import { ensureDirectory, removeTemporaries, writeDurably } from "./files.ts";
-import { KEY_ID_BYTES, type KeyRing } from "./key-ring.ts";
-import { NONCE_BYTES, Sealer, unseal } from "./seal.ts";
+import type { FileSystem, LogFile } from "./file-system.ts";
+import { ensureDirectory, removeTemporaries, TEMPORARY_SUFFIX } from "./files.ts";
+import type { KeyRing } from "./key-ring.ts";
+import { Sealer } from "./seal.ts";
+import { CONTENT_ID_BYTES, type SnapshotContent, type SnapshotName } from "./snapshot-format.ts";
+import {
+  inspectPartial,
+  openSnapshot,
+  type PartialSnapshot,
+  type SnapshotReader,
+} from "./snapshot-reader.ts";
+import { type ReceiverEnd, SnapshotReceiver } from "./snapshot-receiver.ts";
+import { SnapshotWriter, type Written } from "./snapshot-writer.ts";
 
-const MAGIC = Buffer.from("skepsnap");
-const NONCE_AT = MAGIC.length + KEY_ID_BYTES;
-const LENGTH_AT = NONCE_AT + NONCE_BYTES;
-const CRC_AT = LENGTH_AT + 8;
-const HEADER_BYTES = CRC_AT + 4;
+export type { SnapshotContent, SnapshotName } from "./snapshot-format.ts";
 
-export interface SnapshotName {
-  readonly index: number;
-  readonly term: number;
+/** Bytes that are there, or come piece by piece. */
+export type Pieces = Iterable<Uint8Array> | AsyncIterable<Uint8Array>;
+
+const COMPLETE = "snap";
+const PARTIAL = "part";
+
+export interface SnapshotFilesOptions {
+  readonly fs: FileSystem;
+  readonly dir: string;
+  readonly keys: KeyRing;
+  readonly random: Random;
+  /** Content of one chunk, bytes; smaller ones only in tests. */
+  readonly chunkBytes?: number | undefined;
 }
 
-export interface SnapshotFiles {
-  /** Newest first. */
-  list(): Promise<readonly SnapshotName[]>;
-  save(name: SnapshotName, pieces: readonly Uint8Array[]): Promise<void>;
-  load(name: SnapshotName): Promise<Uint8Array>;
-  /** Deletes all but the `keep` newest. */
-  prune(keep: number): Promise<void>;
-  discard(names: readonly SnapshotName[]): Promise<void>;
-}
-
-export async function openSnapshotFiles(
-  fs: FileSystem,
-  dir: string,
-  keys: KeyRing,
-  random: Random,
-): Promise<SnapshotFiles> {
+export async function openSnapshotFiles(options: SnapshotFilesOptions): Promise<SnapshotFiles> {
+  const { fs, dir } = options;
   await ensureDirectory(fs, dir);
   await removeTemporaries(fs, dir);
-  const sealer = new Sealer(random);
-  const pathOf = (name: SnapshotName) => join(dir, fileName(name));
-  const list = async () => {
-    const names = (await fs.list(dir)).map(parseName).filter((name) => name !== undefined);
-    return names.toSorted((a, b) => b.index - a.index || b.term - a.term);
-  };
-  const discard = async (names: readonly SnapshotName[]) => {
-    for (const name of names) await fs.remove(pathOf(name));
-    if (names.length > 0) await fs.syncDirectory(dir);
-  };
-  return {
-    list,
-    discard,
-    save: async (name, pieces) => {
-      const { id, key } = keys.current();
-      const sealed = await sealer.sealSlowly(key, pieces, associated(name));
-      const header = encodeHeader(id, sealed.nonce, sealed.pieces);
-      await writeDurably(fs, pathOf(name), [header, ...sealed.pieces]);
-    },
-    load: async (name) => decode(pathOf(name), await fs.read(pathOf(name)), name, keys),
-    prune: async (keep) => discard((await list()).slice(keep)),
-  };
+  const files = new SnapshotFiles(options);
+  await files.dropUselessPartials();
+  return files;
 }
 
-function encodeHeader(keyId: string, nonce: Uint8Array, sealed: readonly Uint8Array[]): Buffer {
-  const header = Buffer.alloc(HEADER_BYTES);
-  header.set(MAGIC);
-  header.write(keyId, MAGIC.length, "hex");
-  header.set(nonce, NONCE_AT);
-  header.writeBigUInt64LE(BigInt(sealed.reduce((sum, { length }) => sum + length, 0)), LENGTH_AT);
-  let crc = crc32(header.subarray(0, CRC_AT));
-  for (const piece of sealed) crc = crc32(piece, crc);
-  header.writeUInt32LE(crc, CRC_AT);
-  return header;
+/** What a transfer is said to consist of. */
+export interface Announced extends Omit<SnapshotContent, "id"> {
+  /** Undefined where the sender would not know it again. */
+  readonly id: string | undefined;
 }
 
-function decode(path: string, bytes: Buffer, name: SnapshotName, keys: KeyRing): Uint8Array {
-  const body = bytes.subarray(HEADER_BYTES);
-  const isWhole =
-    bytes.length >= HEADER_BYTES &&
-    bytes.subarray(0, MAGIC.length).equals(MAGIC) &&
-    bytes.readBigUInt64LE(LENGTH_AT) === BigInt(body.length) &&
-    bytes.readUInt32LE(CRC_AT) === crc32(body, crc32(bytes.subarray(0, CRC_AT)));
-  if (!isWhole) throw damage(path, "its checksum is wrong");
-  const keyId = bytes.toString("hex", MAGIC.length, NONCE_AT);
-  const key = keys.find(keyId);
-  if (key === undefined) {
-    const message = `${path} is encrypted with the key ${keyId}, which is not at hand`;
-    throw new EngineError("failed-precondition", message);
+interface Partial {
+  readonly name: SnapshotName;
+  readonly found: PartialSnapshot;
+}
+
+export class SnapshotFiles {
+  readonly #fs: FileSystem;
+  readonly #dir: string;
+  readonly #keys: KeyRing;
+  readonly #random: Random;
+  readonly #sealer: Sealer;
+  readonly #chunkBytes: number | undefined;
+  /** The transfer that broke off, once it was looked at. */
+  #partial: Partial | undefined;
+  #receiving: SnapshotReceiver | undefined;
+  /** Arrived as a whole, and to be adopted or released. */
+  #arrived: SnapshotName | undefined;
+
+  constructor({ fs, dir, keys, random, chunkBytes }: SnapshotFilesOptions) {
+    this.#fs = fs;
+    this.#dir = dir;
+    this.#keys = keys;
+    this.#random = random;
+    this.#sealer = new Sealer(random);
+    this.#chunkBytes = chunkBytes;
   }
-  const nonce = bytes.subarray(NONCE_AT, LENGTH_AT);
-  const payload = unseal(key.key, nonce, body, associated(name));
-  if (payload === undefined) throw damage(path, `the key ${keyId} does not open it`);
-  return payload;
+
+  /** Part of `openSnapshotFiles`: a transfer whose beginning is not readable cannot be gone on with. */
+  async dropUselessPartials(): Promise<void> {
+    for (const name of await this.#named(PARTIAL)) {
+      try {
+        await (await this.openArrived(name)).close();
+      } catch (error) {
+        if (!(error instanceof EngineError)) throw error;
+        await this.#remove([name], PARTIAL);
+      }
+    }
+  }
+
+  /** The complete ones, newest first. */
+  list(): Promise<readonly SnapshotName[]> {
+    return this.#named(COMPLETE);
+  }
+
+  /** Writes one; it is complete and durable when this resolves, or not there. Its size, bytes. */
+  async save(name: SnapshotName, about: Uint8Array, pieces: Pieces): Promise<number> {
+    const path = this.#path(name, COMPLETE);
+    const temporary = path + TEMPORARY_SUFFIX;
+    try {
+      const length = await this.#write(temporary, name, about, pieces);
+      await this.#fs.rename(temporary, path);
+      await this.#fs.syncDirectory(this.#dir);
+      return length;
+    } catch (error) {
+      // What a full disk needs least is half a file more.
+      await this.#fs.remove(temporary).catch(() => undefined);
+      throw error;
+    }
+  }
+
+  /** Throws `data-loss` where it is damaged; rejects when it is gone. */
+  open(name: SnapshotName): Promise<SnapshotReader> {
+    return openSnapshot(this.#fs, this.#path(name, COMPLETE), name, this.#keys);
+  }
+
+  /** Deletes all but the `keep` newest, and transfers that are no newer. */
+  async prune(keep: number): Promise<void> {
+    const names = await this.list();
+    await this.#remove(names.slice(keep), COMPLETE);
+    const newest = names[0]?.index ?? 0;
+    const partials = await this.#named(PARTIAL);
+    await this.#remove(
+      partials.filter(({ index }) => index <= newest),
+      PARTIAL,
+    );
+  }
+
+  async discard(names: readonly SnapshotName[]): Promise<void> {
+    await this.#remove(names, COMPLETE);
+  }
+
+  /** How many bytes of a content are there from an earlier transfer. */
+  async held(name: SnapshotName, content: SnapshotContent): Promise<number> {
+    return (await this.#usable(name, content))?.written.length ?? 0;
+  }
+
+  /**
+   * Begins or goes on with a transfer, and puts an end to any other; refused while one that has
+   * arrived waits to be adopted or released. `announced`: what will come, where that is known; only
+   * what has an id can be gone on with. `from`: where it goes on; refused unless that is exactly how
+   * far it had come.
+   */
+  async receive(
+    name: SnapshotName,
+    about: Uint8Array,
+    announced: Announced | undefined,
+    from: number,
+  ): Promise<SnapshotReceiver> {
+    await this.#receiving?.suspend();
+    if (this.#arrived !== undefined) {
+      throw new EngineError("unavailable", "another snapshot has come and is being taken over");
+    }
+    const usable = isNamed(announced) ? await this.#usable(name, announced) : undefined;
+    const hasSameFacts = usable !== undefined && Buffer.from(usable.about).equals(about);
+    if (from > 0 && (!hasSameFacts || usable.written.length !== from)) {
+      const message = `a snapshot cannot be gone on with at byte ${from}: it is not there so far`;
+      throw new EngineError("failed-precondition", message);
+    }
+    return from > 0 && usable !== undefined
+      ? await this.#goOn(name, usable)
+      : await this.#begin(name, about, announced);
+  }
+
+  /** One that has arrived, to be looked at before it is adopted. */
+  openArrived(name: SnapshotName): Promise<SnapshotReader> {
+    return openSnapshot(this.#fs, this.#path(name, PARTIAL), name, this.#keys);
+  }
+
+  /** One that has arrived is a snapshot from now on; durable when this resolves. */
+  async adopt(name: SnapshotName): Promise<void> {
+    await this.#fs.rename(this.#path(name, PARTIAL), this.#path(name, COMPLETE));
+    await this.#fs.syncDirectory(this.#dir);
+    this.release(name);
+    this.#partial = undefined;
+  }
+
+  /** One that has arrived is not wanted: it stays only as long as one that broke off. */
+  release(name: SnapshotName): void {
+    if (this.#arrived !== undefined && same(this.#arrived, name)) this.#arrived = undefined;
+  }
+
+  /** One that has arrived is no good. */
+  async reject(name: SnapshotName): Promise<void> {
+    this.release(name);
+    await this.#forgetPartials();
+  }
+
+  /** Keys that files are sealed with; what cannot be read counts as sealed with none. */
+  async keyIds(): Promise<ReadonlySet<string>> {
+    const ids = new Set<string>();
+    for (const name of await this.list()) {
+      const snapshot = await this.open(name);
+      ids.add(snapshot.keyId);
+      await snapshot.close();
+    }
+    return ids;
+  }
+
+  async #write(path: string, name: SnapshotName, about: Uint8Array, pieces: Pieces) {
+    const file = await this.#fs.create(path);
+    try {
+      const writer = this.#writer(file, name);
+      await writer.writeAbout(about);
+      for await (const piece of pieces) await writer.append(piece);
+      return (await writer.finish(undefined)).length;
+    } finally {
+      await file.close();
+    }
+  }
+
+  async #begin(
+    name: SnapshotName,
+    about: Uint8Array,
+    announced: Announced | undefined,
+  ): Promise<SnapshotReceiver> {
+    await this.#forgetPartials();
+    const file = await this.#fs.create(this.#path(name, PARTIAL));
+    const writer = this.#writer(file, name, announced?.id);
+    const { contentId: id } = writer;
+    const expected = announced === undefined ? undefined : { ...announced, id };
+    const facts = { about, keyId: this.#keys.current().id };
+    const receiver = new SnapshotReceiver({
+      file,
+      writer,
+      expected,
+      isResumable: isNamed(announced),
+      isComplete: false,
+      ...this.#syncing(),
+      ended: (end) => this.#ended(name, facts, end),
+    });
+    this.#receiving = receiver;
+    await receiver.begin(about);
+    return receiver;
+  }
+
+  async #goOn(name: SnapshotName, partial: PartialSnapshot): Promise<SnapshotReceiver> {
+    const file = await this.#fs.openDurable(this.#path(name, PARTIAL));
+    const { content, written, isComplete } = partial;
+    const receiver = new SnapshotReceiver({
+      file,
+      writer: this.#writer(file, name, content.id, written),
+      expected: content,
+      isResumable: true,
+      isComplete,
+      ...this.#syncing(),
+      ended: (end) => this.#ended(name, partial, end),
+    });
+    this.#receiving = receiver;
+    return receiver;
+  }
+
+  #syncing() {
+    const chunkBytes = this.#chunkBytes;
+    return {
+      syncName: () => this.#fs.syncDirectory(this.#dir),
+      syncEveryBytes: chunkBytes === undefined ? undefined : 4 * chunkBytes,
+    };
+  }
+
+  #writer(file: LogFile, name: SnapshotName, id?: string, from?: Written): SnapshotWriter {
+    const key = this.#keys.current();
+    const contentId = id ?? Buffer.from(this.#random.bytes(CONTENT_ID_BYTES)).toString("hex");
+    const chunkBytes = this.#chunkBytes;
+    const sealer = this.#sealer;
+    return new SnapshotWriter({ file, name, contentId, key, sealer, from, chunkBytes });
+  }
+
+  async #ended(
+    name: SnapshotName,
+    { about, keyId }: Pick<PartialSnapshot, "about" | "keyId">,
+    { content, written, isUsable }: ReceiverEnd,
+  ): Promise<void> {
+    this.#receiving = undefined;
+    // How far one has come that broke off is read from the disk, which is what counts.
+    this.#partial = undefined;
+    if (content !== undefined) {
+      this.#arrived = name;
+      this.#partial = { name, found: { content, keyId, about, written, isComplete: true } };
+    } else if (!isUsable) {
+      await this.#forgetPartials();
+    }
+  }
+
+  /** The transfer of exactly this content that broke off, if it can be gone on with. */
+  async #usable(
+    name: SnapshotName,
+    content: SnapshotContent,
+  ): Promise<PartialSnapshot | undefined> {
+    if (this.#partial === undefined || !same(this.#partial.name, name)) {
+      const stored = await this.#named(PARTIAL);
+      if (!stored.some((one) => same(one, name))) return undefined;
+      const found = await inspectPartial(this.#fs, this.#path(name, PARTIAL), name, this.#keys);
+      if (found === undefined) return undefined;
+      this.#partial = { name, found };
+    }
+    const { found } = this.#partial;
+    const isSame =
+      found.content.id === content.id &&
+      found.content.length === content.length &&
+      found.content.crc === content.crc;
+    // What is added is sealed with the same key.
+    return isSame && found.keyId === this.#keys.current().id ? found : undefined;
+  }
+
+  /** Deletes transfers that broke off. */
+  async #forgetPartials(): Promise<void> {
+    this.#partial = undefined;
+    await this.#remove(await this.#named(PARTIAL), PARTIAL);
+  }
+
+  async #named(suffix: string): Promise<readonly SnapshotName[]> {
+    const names = (await this.#fs.list(this.#dir)).map((name) => parseName(name, suffix));
+    const known = names.filter((name) => name !== undefined);
+    return known.toSorted((a, b) => b.index - a.index || b.term - a.term);
+  }
+
+  async #remove(names: readonly SnapshotName[], suffix: string): Promise<void> {
+    for (const name of names) await this.#fs.remove(this.#path(name, suffix));
+    if (names.length > 0) await this.#fs.syncDirectory(this.#dir);
+  }
+
+  #path({ index, term }: SnapshotName, suffix: string): string {
+    return join(this.#dir, `${hex(index)}-${hex(term)}.${suffix}`);
+  }
 }
 
-function damage(path: string, what: string): EngineError {
-  return new EngineError("data-loss", `the raft snapshot ${path} is damaged: ${what}`);
+function isNamed(announced: Announced | undefined): announced is SnapshotContent {
+  return announced?.id !== undefined;
 }
 
-function fileName({ index, term }: SnapshotName): string {
-  return `${hex(index)}-${hex(term)}.snap`;
-}
-
-function parseName(name: string): SnapshotName | undefined {
-  const match = /^([0-9a-f]{16})-([0-9a-f]{16})\.snap$/.exec(name);
-  if (match?.[1] === undefined || match[2] === undefined) return undefined;
+function parseName(name: string, suffix: string): SnapshotName | undefined {
+  const match = /^([0-9a-f]{16})-([0-9a-f]{16})\.([a-z]+)$/.exec(name);
+  if (match?.[1] === undefined || match[2] === undefined || match[3] !== suffix) return undefined;
   return { index: Number.parseInt(match[1], 16), term: Number.parseInt(match[2], 16) };
 }
 
@@ -120,6 +346,6 @@ function hex(value: number): string {
   return value.toString(16).padStart(16, "0");
 }
 
-function associated(name: SnapshotName): Uint8Array {
-  return Buffer.from(`snapshot ${name.index} ${name.term}`);
+function same(a: SnapshotName, b: SnapshotName): boolean {
+  return a.index === b.index && a.term === b.term;
 }

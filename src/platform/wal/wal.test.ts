@@ -10,7 +10,6 @@ import { type FileSystem, realFileSystem } from "./file-system.ts";
 import { decodeFrame } from "./frame.ts";
 import { dataKey, keyRing } from "./key-ring.ts";
 import { decodeHeader, SEGMENT_HEADER_BYTES, segmentName } from "./segment.ts";
-import { openSnapshotFiles } from "./snapshot-files.ts";
 import { beforeDurableWrites } from "./testing/hooked-fs.ts";
 import { openWal, type Wal, type WalOptions } from "./wal.ts";
 
@@ -260,27 +259,6 @@ test("no bytes whatever make the frame reader throw or read out of bounds", () =
       expect(decodeHeader(Buffer.from(bytes))).toBeUndefined();
     }),
   );
-});
-
-test("snapshots are whole or refused; old ones are pruned", async () => {
-  const files = await openSnapshotFiles(realFileSystem, dir, keys, realRandom);
-  await files.save({ index: 5, term: 1 }, [Buffer.from("five")]);
-  await files.save({ index: 12, term: 2 }, [Buffer.from("twe"), Buffer.from("lve")]);
-  await files.save({ index: 9, term: 2 }, [Buffer.from("nine")]);
-  expect((await files.list()).map(({ index }) => index)).toEqual([12, 9, 5]);
-  expect(Buffer.from(await files.load({ index: 12, term: 2 })).toString()).toBe("twelve");
-  await files.prune(1);
-  expect((await files.list()).map(({ index }) => index)).toEqual([12]);
-  const [name = ""] = await readdir(dir);
-  const bytes = await readFile(join(dir, name));
-  for (const at of [0, 9, 20, 30, 38, 41, bytes.length - 1]) {
-    const altered = Buffer.from(bytes);
-    altered[at] = (altered[at] ?? 0) ^ 1;
-    await writeFile(join(dir, name), altered);
-    await expect(files.load({ index: 12, term: 2 })).rejects.toThrow("damaged");
-  }
-  await writeFile(join(dir, name), bytes.subarray(0, bytes.length - 1));
-  await expect(files.load({ index: 12, term: 2 })).rejects.toMatchObject({ code: "data-loss" });
 });
 
 test("on a disk that is nearly full the log takes smaller segments, and says so when it is full", async () => {

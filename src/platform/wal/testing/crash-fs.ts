@@ -136,6 +136,20 @@ export class CrashFs {
         this.#check();
         return Buffer.from(this.#existing(path).bytes);
       },
+      openRead: async (path) => {
+        await pace("read");
+        this.#check();
+        const content = this.#existing(path);
+        return {
+          size: content.bytes.length,
+          read: async (offset, length) => {
+            await pace("read");
+            this.#check();
+            return Buffer.from(content.bytes.subarray(offset, offset + length));
+          },
+          close: async () => undefined,
+        };
+      },
       create: async (path) => {
         const content = new Content();
         this.#rename(dirname(path), (names) => names.set(path, content));
