@@ -9,6 +9,7 @@
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { UnaryClient } from "#platform/grpc/testing/unary.ts";
 import {
   bundleManager,
   formSwarm,
@@ -16,7 +17,6 @@ import {
   ManagerProcess,
   until,
 } from "../test/raft/processes/managers.ts";
-import { UnaryClient } from "../test/raft/processes/unary.ts";
 import { etcdGroup, etcdLeader, installEtcd } from "./raft/etcd.ts";
 import { CREATE_CONFIG, type Dialect, PUT } from "./raft/requests.ts";
 import type { Report } from "./report.ts";

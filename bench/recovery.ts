@@ -6,13 +6,13 @@
 import { lstat, mkdtemp, readdir, readFile, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { UnaryClient } from "#platform/grpc/testing/unary.ts";
 import {
   bundleManager,
   formSwarm,
   ManagerProcess,
   until,
 } from "../test/raft/processes/managers.ts";
-import { UnaryClient } from "../test/raft/processes/unary.ts";
 import { type EtcdMember, etcdGroup, etcdLeader, installEtcd } from "./raft/etcd.ts";
 import { PUT } from "./raft/requests.ts";
 import type { Report } from "./report.ts";

@@ -57,7 +57,6 @@ async function bundle() {
     target: "node20",
     // Native code cannot be bundled; it is found beside the bundle in node_modules.
     external: ["koffi"],
-    alias: { "@grpc/proto-loader": "./tools/stubs/proto-loader.mjs" },
     define: { SKEP_VERSION: JSON.stringify(version), SKEP_COMMIT: JSON.stringify(commit()) },
     // CommonJS packages inside the bundle still ask for Node's own modules by require.
     banner: { js: 'import { createRequire as __createRequire } from "node:module"; const require = __createRequire(import.meta.url);' },

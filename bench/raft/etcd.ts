@@ -4,8 +4,8 @@ import { type ChildProcess, spawn, spawnSync } from "node:child_process";
 import { closeSync, existsSync, openSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { BinaryReader } from "@bufbuild/protobuf/wire";
+import { UnaryClient } from "#platform/grpc/testing/unary.ts";
 import { freePort } from "../../test/identity/fixtures.ts";
-import { UnaryClient } from "../../test/raft/processes/unary.ts";
 
 const STATUS = "/etcdserverpb.Maintenance/Status";
 /** Fields of StatusResponse and of its ResponseHeader. */

@@ -1,6 +1,6 @@
 /** Clients that write one after another, each waiting for its answer. */
 
-import { UnaryClient } from "../../test/raft/processes/unary.ts";
+import { UnaryClient } from "#platform/grpc/testing/unary.ts";
 import type { Dialect } from "./requests.ts";
 
 /** Calls on one connection; a server allows about as many. */

@@ -1,7 +1,6 @@
 /** Credentials as a thief or a forger has them, and channels that show them. */
 
 import { readFile } from "node:fs/promises";
-import { credentials } from "@grpc/grpc-js";
 import { parseNodeKey } from "#daemon/swarm-node/key-file.ts";
 import { swarmPaths } from "#daemon/swarm-node/paths.ts";
 import { type LeafSubject, leafProfile } from "#pki/profile.ts";
@@ -47,13 +46,9 @@ export function channelShowing(
   root: string,
   shown: Shown | undefined,
 ): RpcChannel {
-  const ca = Buffer.from(root);
   return openChannel({
     target: address,
     serverName: "swarm-manager",
-    credentials:
-      shown === undefined
-        ? credentials.createSsl(ca)
-        : credentials.createSsl(ca, Buffer.from(shown.key), Buffer.from(shown.cert)),
+    tls: shown === undefined ? { ca: root } : { ca: root, cert: shown.cert, key: shown.key },
   });
 }

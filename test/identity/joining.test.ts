@@ -1,6 +1,5 @@
 /** Who gets into a swarm and who does not, with real certificates over real sockets. */
 
-import { credentials } from "@grpc/grpc-js";
 import { afterEach, beforeEach, expect, test } from "vitest";
 import { leafProfile, rootValidity } from "#pki/profile.ts";
 import { openChannel } from "#platform/grpc/client.ts";
@@ -105,11 +104,11 @@ test("a certificate of another root opens nothing, whatever it says", async () =
   const channel = openChannel({
     target: manager.address,
     serverName: "swarm-manager",
-    credentials: credentials.createSsl(
-      Buffer.from(object.rootCa?.caCert ?? []),
-      Buffer.from(key.export({ type: "pkcs8", format: "pem" }) as string),
-      Buffer.from(forged),
-    ),
+    tls: {
+      ca: Buffer.from(object.rootCa?.caCert ?? []).toString(),
+      cert: forged,
+      key: key.export({ type: "pkcs8", format: "pem" }) as string,
+    },
   });
   try {
     await expect(channel.client(Control).listNodes({})).rejects.toMatchObject({

@@ -8,11 +8,11 @@ import { mkdir, mkdtemp, readFile, rm, statfs } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, expect, test } from "vitest";
+import { UnaryClient } from "#platform/grpc/testing/unary.ts";
 import { linearizabilityFault } from "../../sim/linearizability.ts";
 import { bundleManager, formSwarm, leaderOf, ManagerProcess, until } from "./processes/managers.ts";
 import { HostNetwork, run } from "./processes/network.ts";
 import { createLarge, Registers } from "./processes/registers.ts";
-import { UnaryClient } from "./processes/unary.ts";
 
 const NAMES = ["m1", "m2", "m3"];
 /** The manager whose disk runs full. */

@@ -4,7 +4,6 @@
  * outlives the certificate it was made with by much. Managers are known by role, not by host name.
  */
 
-import { credentials } from "@grpc/grpc-js";
 import type { Clock, Timer } from "#base/ports.ts";
 import { CA_NAME, MANAGER_OU } from "#pki/profile.ts";
 import { openChannel, type RpcChannel } from "#platform/grpc/client.ts";
@@ -18,11 +17,7 @@ export function managerChannel(address: string, tls: TlsMaterial): RpcChannel {
   return openChannel({
     target: address,
     serverName: MANAGER_OU,
-    credentials: credentials.createSsl(
-      Buffer.from(tls.ca),
-      Buffer.from(tls.key),
-      Buffer.from(tls.cert),
-    ),
+    tls,
   });
 }
 
@@ -31,7 +26,7 @@ export function anonymousChannel(address: string, rootCert: string): RpcChannel 
   return openChannel({
     target: address,
     serverName: CA_NAME,
-    credentials: credentials.createSsl(Buffer.from(rootCert)),
+    tls: { ca: rootCert },
   });
 }
 
@@ -40,7 +35,7 @@ export function blindChannel(address: string): RpcChannel {
   return openChannel({
     target: address,
     serverName: CA_NAME,
-    credentials: credentials.createSsl(null, null, null, { rejectUnauthorized: false }),
+    tls: {},
   });
 }
 

@@ -14,7 +14,7 @@ import { leafProfile } from "#pki/profile.ts";
 import { signerOf } from "#pki/rotation.ts";
 import { sleep } from "#platform/async.ts";
 import type { RpcChannel } from "#platform/grpc/client.ts";
-import { asGoShows } from "#platform/grpc/status.ts";
+import { asGoShows, CallError } from "#platform/grpc/status.ts";
 import {
   digestOfPem,
   fingerprintOf,
@@ -92,7 +92,7 @@ export async function joinCluster(options: JoinOptions, signal: AbortSignal): Pr
       key: { privateKey: pemOf(key), raftKey: newRaftKey(), lockVersion: 0n },
     };
   } catch (error) {
-    throw error instanceof EngineError && error.cause !== undefined ? asGoShows(error) : error;
+    throw error instanceof CallError ? asGoShows(error) : error;
   } finally {
     channel.close();
   }

@@ -1,7 +1,7 @@
 /**
- * A typed gRPC client over grpc-js: promises and async iterables instead of callbacks and event
- * emitters, protobuf-es messages on both sides. One `RpcChannel` is one HTTP/2 connection pool and
- * may serve any number of services. Errors are `EngineError`s with the peer's code and message.
+ * A typed gRPC client over our own HTTP/2: promises and async iterables, protobuf-es messages on
+ * both sides. One `RpcChannel` is one connection and may serve any number of services. Errors are
+ * `EngineError`s with the peer's code and message.
  */
 
 import type {
@@ -13,20 +13,16 @@ import type {
 } from "@bufbuild/protobuf";
 import { create } from "@bufbuild/protobuf";
 import type { GenService, GenServiceMethods } from "@bufbuild/protobuf/codegenv2";
-import {
-  type ChannelCredentials,
-  Client,
-  type ClientOptions,
-  credentials,
-  Metadata,
-} from "@grpc/grpc-js";
 import { EngineError } from "#base/error.ts";
-import { invariant } from "#base/invariant.ts";
-import { GRPC_MESSAGE_MAX_BYTES } from "#base/limits.ts";
 import { decodeMessage } from "#wire/decode.ts";
 import { encodeMessage } from "#wire/encode.ts";
-import { asBuffer } from "./as-buffer.ts";
-import { fromServiceError } from "./status.ts";
+import { type HeaderField, writeHeaders } from "#wire/http2/hpack.ts";
+import { ClientCall } from "./client-call.ts";
+import { formatTimeout, metadataFields } from "./fields.ts";
+import { Transport, type TransportOptions } from "./transport.ts";
+
+/** Times that a call is begun that the server has not touched. */
+const ATTEMPTS_MAX = 3;
 
 export interface CallOptions {
   readonly signal?: AbortSignal | undefined;
@@ -69,188 +65,169 @@ export interface RpcChannel {
    * before this resolved may fail without having been sent, one made after it may have been.
    */
   ready(timeoutMs: number): Promise<void>;
+  /** Ends the connection; calls under way fail. */
   close(): void;
 }
 
-export interface ChannelOptions {
-  /** "unix:///path" or "host:port". */
-  readonly target: string;
-  /** Plain text when absent (unix sockets only). */
-  readonly credentials?: ChannelCredentials | undefined;
-  /** The name to verify in the server's certificate instead of the address. */
-  readonly serverName?: string | undefined;
+export interface ChannelOptions extends TransportOptions {
   /** Sent with every call. */
   readonly metadata?: Readonly<Record<string, string>> | undefined;
 }
 
 export function openChannel(options: ChannelOptions): RpcChannel {
-  const settings: ClientOptions = {
-    "grpc.max_receive_message_length": GRPC_MESSAGE_MAX_BYTES,
-    "grpc.max_send_message_length": GRPC_MESSAGE_MAX_BYTES,
-    "grpc.initial_reconnect_backoff_ms": 100,
-    "grpc.min_reconnect_backoff_ms": 100,
-    "grpc.max_reconnect_backoff_ms": 2_000,
-    "grpc.use_local_subchannel_pool": 1,
-    ...(options.serverName === undefined
-      ? {}
-      : {
-          "grpc.ssl_target_name_override": options.serverName,
-          "grpc.default_authority": options.serverName,
-        }),
-  };
-  const client = new Client(
-    options.target,
-    options.credentials ?? credentials.createInsecure(),
-    settings,
-  );
+  const transport = new Transport(options);
   return {
-    client: (service) => bindService(client, service, options.metadata ?? {}),
-    ready: (timeoutMs) =>
-      new Promise((resolve, reject) => {
-        client.waitForReady(Date.now() + timeoutMs, (error) => {
-          if (error === undefined) resolve();
-          else reject(new EngineError("unavailable", `no connection to ${options.target}`));
-        });
-      }),
-    close: () => client.close(),
+    client: (service) => {
+      const bound: Record<string, unknown> = {};
+      for (const method of service.methods) {
+        bound[method.localName] = bindMethod(new Caller(transport, method, options));
+      }
+      return bound as RpcClient<typeof service>;
+    },
+    ready: (timeoutMs) => transport.ready(timeoutMs),
+    close: () => transport.close(),
   };
 }
 
-function bindService<S extends DescService>(
-  client: Client,
-  service: S,
-  common: Readonly<Record<string, string>>,
-): RpcClient<S> {
-  const bound: Record<string, unknown> = {};
-  for (const method of service.methods)
-    bound[method.localName] = bindMethod(client, method, common);
-  return bound as RpcClient<S>;
-}
+/** Makes the calls of one method. */
+class Caller {
+  readonly method: DescMethod;
+  readonly #transport: Transport;
+  /** The header fields that are the same for every call. */
+  readonly #common: Uint8Array;
 
-function bindMethod(client: Client, method: DescMethod, common: Readonly<Record<string, string>>) {
-  const path = `/${method.parent.typeName}/${method.name}`;
-  const encode = (value: unknown) =>
-    asBuffer(encodeMessage(method.input, create(method.input, value as never)));
-  const decode = (bytes: Buffer) => decodeMessage(method.output, bytes) as unknown;
-  const start = (options: CallOptions | undefined) => ({
-    metadata: metadataOf({ ...common, ...options?.metadata }),
-    settings: options?.timeoutMs === undefined ? {} : { deadline: Date.now() + options.timeoutMs },
-  });
-  switch (method.methodKind) {
-    case "unary":
-      return (request: unknown, options?: CallOptions) =>
-        new Promise<unknown>((resolve, reject) => {
-          if (options?.signal?.aborted) return reject(cancelled());
-          const { metadata, settings } = start(options);
-          const call = client.makeUnaryRequest(
-            path,
-            encode,
-            decode,
-            request,
-            metadata,
-            settings,
-            (error, value) => {
-              release();
-              if (error) reject(fromServiceError(error));
-              else resolve(value);
-            },
-          );
-          const release = cancelOn(options?.signal, call);
-        });
-    case "server_streaming":
-      return (request: unknown, options?: CallOptions) => {
-        const { metadata, settings } = start(options);
-        const call = client.makeServerStreamRequest(
-          path,
-          encode,
-          decode,
-          request,
-          metadata,
-          settings,
-        );
-        return readAll(call, cancelOn(options?.signal, call));
-      };
-    case "client_streaming":
-      return (requests: AsyncIterable<unknown>, options?: CallOptions) =>
-        new Promise<unknown>((resolve, reject) => {
-          const { metadata, settings } = start(options);
-          const call = client.makeClientStreamRequest(
-            path,
-            encode,
-            decode,
-            metadata,
-            settings,
-            (error, value) => {
-              release();
-              if (error) reject(fromServiceError(error));
-              else resolve(value);
-            },
-          );
-          const release = cancelOn(options?.signal, call);
-          void pump(requests, call);
-        });
-    case "bidi_streaming":
-      return (requests: AsyncIterable<unknown>, options?: CallOptions) => {
-        const { metadata, settings } = start(options);
-        const call = client.makeBidiStreamRequest(path, encode, decode, metadata, settings);
-        const release = cancelOn(options?.signal, call);
-        void pump(requests, call);
-        return readAll(call, release);
-      };
+  constructor(transport: Transport, method: DescMethod, options: ChannelOptions) {
+    const { target, tls, serverName, metadata = {} } = options;
+    const authority = target.startsWith("unix://") ? "localhost" : target;
+    this.#transport = transport;
+    this.method = method;
+    this.#common = writeHeaders([
+      [":method", "POST"],
+      [":scheme", tls === undefined ? "http" : "https"],
+      [":path", `/${method.parent.typeName}/${method.name}`],
+      [":authority", serverName ?? authority],
+      ["te", "trailers"],
+      ["content-type", "application/grpc"],
+      ["user-agent", "skep"],
+      ...metadataFields(metadata),
+    ]);
   }
-}
 
-interface Cancellable {
-  cancel(): void;
-}
-
-function cancelOn(signal: AbortSignal | undefined, call: Cancellable): () => void {
-  if (signal === undefined) return () => undefined;
-  const cancel = () => call.cancel();
-  if (signal.aborted) cancel();
-  signal.addEventListener("abort", cancel, { once: true });
-  return () => signal.removeEventListener("abort", cancel);
-}
-
-function cancelled(): EngineError {
-  return new EngineError("cancelled", "call cancelled");
-}
-
-async function* readAll(
-  call: AsyncIterable<unknown> & Cancellable & { on(event: "error", fn: () => void): unknown },
-  release: () => void,
-): AsyncGenerator {
-  // A consumer that stops early destroys the stream; the late error must not become an uncaught one.
-  call.on("error", () => undefined);
-  try {
-    yield* call;
-  } catch (error) {
-    throw fromServiceError(error);
-  } finally {
-    release();
-    call.cancel();
+  encode(value: unknown): Uint8Array {
+    const { input } = this.method;
+    return encodeMessage(input, create(input, value as never));
   }
-}
 
-interface RequestSink extends Cancellable {
-  write(value: unknown, done: (error?: Error | null) => void): unknown;
-  end(): unknown;
-}
+  begin(options: CallOptions): ClientCall<unknown> {
+    const { output } = this.method;
+    const { signal, timeoutMs } = options;
+    return new ClientCall({
+      decode: (bytes) => decodeMessage(output, bytes) as unknown,
+      signal,
+      timeoutMs,
+    });
+  }
 
-async function pump(requests: AsyncIterable<unknown>, call: RequestSink): Promise<void> {
-  try {
-    for await (const request of requests) {
-      await new Promise<void>((resolve) => call.write(request, () => resolve()));
+  /** Puts the call on the connection, now or as soon as there is one; never rejects. */
+  async start(call: ClientCall<unknown>, options: CallOptions): Promise<void> {
+    const block = this.#block(options);
+    const ready = this.#transport.current;
+    if (ready !== undefined) return call.start(ready, block);
+    try {
+      while (!call.isOver) {
+        const connection = await Promise.race([this.#transport.acquire(), call.ended]);
+        // Others may have been quicker.
+        if (connection?.hasRoom === true) return call.start(connection, block);
+      }
+    } catch (error) {
+      call.fail(EngineError.from(error));
     }
-    call.end();
-  } catch {
+  }
+
+  async #one(call: ClientCall<unknown>): Promise<unknown> {
+    let answer: unknown;
+    let count = 0;
+    for await (const message of call.read()) {
+      answer = message;
+      count += 1;
+    }
+    if (count !== 1) throw new EngineError("internal", `${count} answers instead of one`);
+    return answer;
+  }
+
+  async unary(request: unknown, options: CallOptions): Promise<unknown> {
+    const bytes = this.encode(request);
+    for (let attempt = 1; ; attempt++) {
+      const call = this.begin(options);
+      void this.start(call, options).then(() => call.send(bytes, true));
+      try {
+        return await this.#one(call);
+      } catch (error) {
+        if (!call.wasRefused || attempt === ATTEMPTS_MAX) throw error;
+      }
+    }
+  }
+
+  async clientStream(requests: AsyncIterable<unknown>, options: CallOptions): Promise<unknown> {
+    const call = this.begin(options);
+    void this.#pump(requests, call, options);
+    return await this.#one(call);
+  }
+
+  serverStream(
+    requests: AsyncIterable<unknown> | Iterable<unknown>,
+    options: CallOptions,
+  ): AsyncGenerator {
+    const call = this.begin(options);
+    void this.#pump(requests, call, options);
+    return readAll(call);
+  }
+
+  async #pump(
+    requests: AsyncIterable<unknown> | Iterable<unknown>,
+    call: ClientCall<unknown>,
+    options: CallOptions,
+  ): Promise<void> {
+    await this.start(call, options);
+    try {
+      for await (const request of requests) {
+        await call.send(this.encode(request), false);
+        if (call.isOver) return;
+      }
+      call.endRequests();
+    } catch {
+      call.cancel();
+    }
+  }
+
+  #block({ timeoutMs, metadata }: CallOptions): Uint8Array {
+    if (timeoutMs === undefined && metadata === undefined) return this.#common;
+    const fields: HeaderField[] = metadataFields(metadata ?? {});
+    if (timeoutMs !== undefined) fields.push(["grpc-timeout", formatTimeout(timeoutMs)]);
+    return Buffer.concat([this.#common, writeHeaders(fields)]);
+  }
+}
+
+async function* readAll(call: ClientCall<unknown>): AsyncGenerator {
+  try {
+    yield* call.read();
+  } finally {
     call.cancel();
   }
 }
 
-function metadataOf(fields: Readonly<Record<string, string>>): Metadata {
-  const metadata = new Metadata();
-  for (const [key, value] of Object.entries(fields)) metadata.set(key, value);
-  invariant(Object.keys(fields).length < 32, "too many metadata fields");
-  return metadata;
+function bindMethod(caller: Caller) {
+  switch (caller.method.methodKind) {
+    case "unary":
+      return (request: unknown, options: CallOptions = {}) => caller.unary(request, options);
+    case "server_streaming":
+      return (request: unknown, options: CallOptions = {}) =>
+        caller.serverStream([request], options);
+    case "client_streaming":
+      return (requests: AsyncIterable<unknown>, options: CallOptions = {}) =>
+        caller.clientStream(requests, options);
+    case "bidi_streaming":
+      return (requests: AsyncIterable<unknown>, options: CallOptions = {}) =>
+        caller.serverStream(requests, options);
+  }
 }

@@ -1,41 +1,35 @@
 /**
- * A typed gRPC server over grpc-js. Services are registered with an implementation whose methods
- * take (request, context) and return a promise or an async iterable. Who calls is read from the
- * client certificate of the connection; `authorize` sees every call first, and a service that is
- * not named in it does not run. TLS is terminated by our own `tls.Server`, so that certificates can
+ * A typed gRPC server over our own HTTP/2. Services are registered with an implementation whose
+ * methods take (request, context) and return a promise or an async iterable. Who calls is read from
+ * the client certificate of the connection; `authorize` sees every call first, and a service that is
+ * not named in it does not run. TLS is terminated by a plain `tls.Server`, so that certificates can
  * be exchanged while connections live and clients without a certificate can be told apart from
  * those with a foreign one.
  */
 
 import { unlink } from "node:fs/promises";
-import type { AddressInfo, Socket } from "node:net";
 import {
-  createServer as createTlsServer,
-  type TLSSocket,
-  type Server as TlsServer,
-} from "node:tls";
-import type {
-  DescMessage,
-  DescMethod,
-  DescService,
-  MessageInitShape,
-  MessageShape,
-} from "@bufbuild/protobuf";
-import { create } from "@bufbuild/protobuf";
+  type AddressInfo,
+  createServer as createNetServer,
+  type Server,
+  type Socket,
+} from "node:net";
+import { createServer as createTlsServer, type TLSSocket } from "node:tls";
+import type { DescMessage, DescService, MessageInitShape, MessageShape } from "@bufbuild/protobuf";
 import type { GenService, GenServiceMethods } from "@bufbuild/protobuf/codegenv2";
-import {
-  Server,
-  ServerCredentials,
-  type ServerUnaryCall,
-  type ServiceDefinition,
-  type UntypedServiceImplementation,
-} from "@grpc/grpc-js";
-import { EngineError } from "#base/error.ts";
-import { GRPC_MESSAGE_MAX_BYTES } from "#base/limits.ts";
-import { decodeMessage } from "#wire/decode.ts";
-import { encodeMessage } from "#wire/encode.ts";
-import { asBuffer } from "./as-buffer.ts";
-import { fromServiceError, toServiceError } from "./status.ts";
+import { CODE } from "#wire/http2/frames.ts";
+import { type HeaderField, writeHeaders } from "#wire/http2/hpack.ts";
+import { Connection, KEEPALIVE_MS } from "../http2/connection.ts";
+import type { Stream, StreamEvents } from "../http2/stream.ts";
+import { encodeText, field, isGrpc } from "./fields.ts";
+import { type AnyHandler, type BoundMethod, type Caller, ServerCall } from "./server-call.ts";
+import { statusOf } from "./status.ts";
+import { atExpiry, peerOf, tlsOptions } from "./tls.ts";
+
+/** Calls that one connection may have open at once. */
+const CALLS_MAX = 1_000;
+/** A connection that has not begun to speak by then is closed, milliseconds. */
+const GREETING_TIMEOUT_MS = 20_000;
 
 /** The identity that a verified client certificate carries. */
 export interface PeerIdentity {
@@ -103,282 +97,200 @@ export interface RpcServer {
 }
 
 export function createRpcServer(authorize: Authorize): RpcServer {
-  // Two servers, so that a call knows by which door it came: only the unix socket is `local`.
-  const localServer = new Server(SERVER_LIMITS);
-  const remoteServer = new Server(SERVER_LIMITS);
-  let tlsServer: TlsServer | undefined;
-  const sockets = new Set<TLSSocket>();
-  /** Also those that are still shaking hands: they would hold up `close` for two minutes. */
-  const connections = new Set<Socket>();
+  const methods = new Map<string, BoundMethod>();
+  const connections = new Set<Connection>();
+  /** Also those that are still shaking hands. */
+  const sockets = new Set<Socket>();
+  /** Those that are through with it, by which a peer is known. */
+  const secured = new Set<TLSSocket>();
+  let local: Server | undefined;
+  let remote: Server | undefined;
+  let exchange: (tls: TlsMaterial) => void = () => undefined;
+
+  const keep = (socket: Socket) => {
+    sockets.add(socket);
+    socket.on("close", () => sockets.delete(socket));
+    socket.on("error", () => socket.destroy());
+  };
+  const serve = (socket: Socket, door: Door) => {
+    const connection = answerCalls(socket, door, methods, authorize, () =>
+      connections.delete(connection),
+    );
+    connections.add(connection);
+  };
   return {
     add: (service, handlers) => {
-      const definition = definitionOf(service);
-      const bind = (local: boolean) => implementationOf(service, handlers, { authorize, local });
-      localServer.addService(definition, bind(true));
-      remoteServer.addService(definition, bind(false));
+      for (const method of methodsOf(service, handlers)) methods.set(method.path, method);
     },
     listenUnix: async (path) => {
       await unlink(path).catch(() => undefined);
-      await new Promise<void>((resolve, reject) =>
-        localServer.bindAsync(`unix://${path}`, ServerCredentials.createInsecure(), (error) =>
-          error ? reject(error) : resolve(),
-        ),
-      );
+      const server = createNetServer((socket) => {
+        keep(socket);
+        serve(socket, { local: true, address: "unix", peer: () => undefined });
+      });
+      await listening(server, () => server.listen(path));
+      local = server;
     },
     listenTls: async (host, port, tls) => {
-      const injector = remoteServer.createConnectionInjector(ServerCredentials.createInsecure());
-      const created = createTlsServer(
+      const server = createTlsServer(
         { ...tlsOptions(tls), requestCert: true, rejectUnauthorized: false, ALPNProtocols: ["h2"] },
         (socket) => {
-          sockets.add(socket);
+          secured.add(socket);
           const stopWaiting = atExpiry(socket, () => socket.destroy());
           socket.on("close", () => {
-            sockets.delete(socket);
+            secured.delete(socket);
             stopWaiting();
           });
           socket.on("error", () => socket.destroy());
+          socket.setNoDelay(true);
+          socket.setKeepAlive(true, KEEPALIVE_MS);
           // SwarmKit's nodes offer no protocol any more once their certificate was renewed; nothing
           // but HTTP/2 is spoken here.
-          if (socket.alpnProtocol === false) socket.alpnProtocol = "h2";
-          injector.injectConnection(socket);
+          serve(socket, remoteDoor(socket));
         },
       );
-      created.on("connection", (socket: Socket) => {
-        connections.add(socket);
-        socket.on("close", () => connections.delete(socket));
-      });
-      created.on("tlsClientError", (_error, socket) => socket.destroy());
-      await new Promise<void>((resolve, reject) => {
-        created.once("error", reject);
-        created.listen(port, host, resolve);
-      });
-      tlsServer = created;
-      return (created.address() as AddressInfo).port;
+      server.on("connection", keep);
+      server.on("tlsClientError", (_error, socket) => socket.destroy());
+      await listening(server, () => server.listen(port, host));
+      exchange = (fresh) => server.setSecureContext(tlsOptions(fresh));
+      remote = server;
+      return (server.address() as AddressInfo).port;
     },
-    setTls: (tls) => tlsServer?.setSecureContext(tlsOptions(tls)),
+    setTls: (tls) => exchange(tls),
     dropPeer: (nodeId) => {
-      for (const socket of sockets) {
+      for (const socket of secured) {
         if (socket.getPeerCertificate().subject?.CN === nodeId) socket.destroy();
       }
     },
     close: async () => {
-      const closing = tlsServer;
-      tlsServer = undefined;
-      if (closing !== undefined)
-        await new Promise<void>((resolve) => {
-          closing.close(() => resolve());
-          for (const socket of sockets) socket.destroy();
-          for (const socket of connections) socket.destroy();
-        });
-      localServer.forceShutdown();
-      remoteServer.forceShutdown();
+      const ended = [local, remote].map((server) => closed(server));
+      local = undefined;
+      remote = undefined;
+      for (const connection of connections) connection.close("the server has ended");
+      for (const socket of sockets) socket.destroy();
+      await Promise.all(ended);
     },
   };
 }
 
-const SERVER_LIMITS = {
-  "grpc.max_receive_message_length": GRPC_MESSAGE_MAX_BYTES,
-  "grpc.max_send_message_length": GRPC_MESSAGE_MAX_BYTES,
+/** How a connection came in. */
+interface Door {
+  readonly local: boolean;
+  readonly address: string;
+  readonly peer: () => PeerIdentity | undefined;
+}
+
+function remoteDoor(socket: TLSSocket): Door {
+  let known: { readonly peer: PeerIdentity | undefined } | undefined;
+  return {
+    local: false,
+    address: `${socket.remoteAddress}:${socket.remotePort}`,
+    peer: () => {
+      known ??= { peer: peerOf(socket) };
+      return known.peer;
+    },
+  };
+}
+
+function answerCalls(
+  socket: Socket,
+  door: Door,
+  methods: ReadonlyMap<string, BoundMethod>,
+  authorize: Authorize,
+  closed: () => void,
+): Connection {
+  let running = 0;
+  socket.setTimeout(GREETING_TIMEOUT_MS, () => socket.destroy());
+  const opened = (stream: Stream, fields: readonly HeaderField[], isLast: boolean) => {
+    // Calls whose caller went away run on until their handler notices: they count.
+    if (running >= CALLS_MAX) return undefined;
+    const refusal = refusalOf(fields, methods);
+    const method = methods.get(field(fields, ":path") ?? "");
+    if (refusal !== undefined || method === undefined) {
+      if (refusal !== undefined) stream.sendTrailers(refusal);
+      if (!stream.isOver) stream.reset(CODE.NO_ERROR);
+      return DEAF;
+    }
+    running += 1;
+    const call = new ServerCall(stream, caller, method, fields);
+    call.begin(fields, authorize);
+    if (isLast) call.requestsEnded();
+    return call;
+  };
+  const connection = new Connection({
+    socket,
+    side: "server",
+    streamsMax: CALLS_MAX,
+    opened,
+    settled: () => socket.setTimeout(0),
+    closed,
+  });
+  const caller: Caller = {
+    ...door,
+    connection,
+    ended: () => {
+      running -= 1;
+    },
+  };
+  return connection;
+}
+
+/** Hears nothing: the call was answered before it ran. */
+const DEAF: StreamEvents = {
+  headers: () => undefined,
+  data: () => undefined,
+  broken: () => undefined,
+  drained: () => undefined,
 };
 
-/** TLS 1.3, and of 1.2 (which Docker Engines speak) what has forward secrecy and no padding. */
-const CIPHERS = [
-  "TLS_AES_256_GCM_SHA384",
-  "TLS_CHACHA20_POLY1305_SHA256",
-  "TLS_AES_128_GCM_SHA256",
-  "ECDHE-ECDSA-AES256-GCM-SHA384",
-  "ECDHE-ECDSA-CHACHA20-POLY1305",
-  "ECDHE-ECDSA-AES128-GCM-SHA256",
-].join(":");
-
-function tlsOptions(tls: TlsMaterial) {
-  const { cert, key, ca } = tls;
-  return { cert, key, ca, minVersion: "TLSv1.2" as const, ciphers: CIPHERS };
+/** The answer to what cannot be a call of ours. */
+function refusalOf(
+  fields: readonly HeaderField[],
+  methods: ReadonlyMap<string, BoundMethod>,
+): Uint8Array | undefined {
+  if (field(fields, ":method") !== "POST") return writeHeaders([[":status", "405"]]);
+  if (!isGrpc(field(fields, "content-type"))) return writeHeaders([[":status", "415"]]);
+  const path = field(fields, ":path") ?? "";
+  if (methods.has(path)) return undefined;
+  const message = `The server does not implement the method ${path}`;
+  return writeHeaders([
+    [":status", "200"],
+    ["content-type", "application/grpc"],
+    ["grpc-status", String(statusOf("unimplemented"))],
+    ["grpc-message", encodeText(message)],
+  ]);
 }
 
-/** Timers hold at most 2^31 ms. */
-const TIMER_MAX_MS = 2 ** 31 - 1;
-
-/**
- * Calls back when the peer's certificate ends: what it proved, it proves no longer. Its owner has had
- * half of the certificate's life to get another. The result undoes the waiting.
- */
-function atExpiry(socket: TLSSocket, expired: () => void): () => void {
-  if (!socket.authorized) return () => undefined;
-  const endMs = Date.parse(socket.getPeerCertificate().valid_to);
-  if (Number.isNaN(endMs)) return () => undefined;
-  let timer: NodeJS.Timeout;
-  const wait = () => {
-    const leftMs = endMs - Date.now();
-    if (leftMs <= 0) return expired();
-    timer = setTimeout(wait, Math.min(leftMs, TIMER_MAX_MS)).unref();
-  };
-  wait();
-  return () => clearTimeout(timer);
-}
-
-type AnyHandler = (request: never, context: RpcContext) => unknown;
-
-function definitionOf(service: DescService): ServiceDefinition {
-  const definition: Record<string, ServiceDefinition[string]> = {};
+function methodsOf<S extends DescService>(service: S, handlers: RpcHandlers<S>): BoundMethod[] {
+  const bound: BoundMethod[] = [];
   for (const method of service.methods) {
-    definition[method.localName] = {
-      path: `/${service.typeName}/${method.name}`,
-      requestStream:
-        method.methodKind === "client_streaming" || method.methodKind === "bidi_streaming",
-      responseStream:
-        method.methodKind === "server_streaming" || method.methodKind === "bidi_streaming",
-      requestSerialize: (value: object) => encode(method.input, value),
-      requestDeserialize: (bytes: Buffer) => decodeMessage(method.input, bytes),
-      responseSerialize: (value: object) => encode(method.output, value),
-      responseDeserialize: (bytes: Buffer) => decodeMessage(method.output, bytes),
-    };
-  }
-  return definition;
-}
-
-function encode(schema: DescMessage, value: object): Buffer {
-  return asBuffer(encodeMessage(schema, create(schema, value as never)));
-}
-
-function implementationOf(
-  service: DescService,
-  handlers: Record<string, AnyHandler>,
-  door: Door,
-): UntypedServiceImplementation {
-  const implementation: UntypedServiceImplementation = {};
-  for (const method of service.methods) {
-    const handler = handlers[method.localName];
+    const handler = (handlers as Record<string, AnyHandler>)[method.localName];
     if (handler === undefined) continue;
-    implementation[method.localName] = adapt(
-      method,
+    const { methodKind, input, output } = method;
+    bound.push({
+      path: `/${service.typeName}/${method.name}`,
+      input,
+      output,
       handler,
-      door,
-    ) as UntypedServiceImplementation[string];
+      readsStream: methodKind === "client_streaming" || methodKind === "bidi_streaming",
+      writesStream: methodKind === "server_streaming" || methodKind === "bidi_streaming",
+    });
   }
-  return implementation;
+  return bound;
 }
 
-// grpc-js hands every kind of call an object with the same surface; the four types differ only in
-// which of these members they declare.
-type AnyCall = ServerUnaryCall<unknown, unknown> &
-  AsyncIterable<unknown> & {
-    write(value: unknown): boolean;
-    end(): void;
-    destroy(error?: Error): void;
-  };
-
-interface Door {
-  readonly authorize: Authorize;
-  readonly local: boolean;
-}
-
-type Callback = (error: ReturnType<typeof toServiceError> | null, value?: unknown) => void;
-
-function adapt(method: DescMethod, handler: AnyHandler, door: Door) {
-  const run = (call: AnyCall, input: unknown): unknown => {
-    const context = contextOf(call, `/${method.parent.typeName}/${method.name}`, door.local);
-    door.authorize(context);
-    return handler(input as never, context);
-  };
-  const unary = (call: AnyCall, callback: Callback, input: unknown) => {
-    void (async () => {
-      try {
-        callback(null, await run(call, input));
-      } catch (thrown) {
-        callback(toServiceError(thrown));
-      }
-    })();
-  };
-  const streaming = (call: AnyCall, input: unknown) => {
-    void (async () => {
-      try {
-        const output = run(call, input) as AsyncIterable<unknown>;
-        for await (const value of output) {
-          if (call.cancelled) return;
-          if (!call.write(value)) await drained(call);
-        }
-        call.end();
-      } catch (thrown) {
-        if (!call.cancelled) call.emit("error", toServiceError(thrown));
-      }
-    })();
-  };
-  switch (method.methodKind) {
-    case "unary":
-      return (call: AnyCall, callback: Callback) => unary(call, callback, call.request);
-    case "client_streaming":
-      return (call: AnyCall, callback: Callback) => unary(call, callback, requestsOf(call));
-    case "server_streaming":
-      return (call: AnyCall) => streaming(call, call.request);
-    case "bidi_streaming":
-      return (call: AnyCall) => streaming(call, requestsOf(call));
-  }
-}
-
-async function* requestsOf(call: AnyCall): AsyncGenerator {
-  try {
-    yield* call;
-  } catch (error) {
-    throw fromServiceError(error);
-  }
-}
-
-function drained(call: AnyCall): Promise<void> {
-  return new Promise((resolve) => {
-    const done = () => {
-      call.off("drain", done);
-      call.off("cancelled", done);
-      call.off("close", done);
+function listening(server: Server, listen: () => void): Promise<void> {
+  return new Promise((resolve, reject) => {
+    server.once("error", reject);
+    server.once("listening", () => {
+      server.off("error", reject);
       resolve();
-    };
-    call.on("drain", done);
-    call.on("cancelled", done);
-    call.on("close", done);
+    });
+    listen();
   });
 }
 
-/**
- * What a call's context costs to find out is found out when it is asked for. The getters are the
- * object's own, so that a copy by spreading has everything.
- */
-function contextOf(call: AnyCall, path: string, local: boolean): RpcContext {
-  let abort: AbortController | undefined;
-  let known: { readonly peer: PeerIdentity | undefined } | undefined;
-  const cancel = () => abort?.abort(new EngineError("cancelled", "the caller went away"));
-  return {
-    path,
-    local,
-    get peer() {
-      known ??= { peer: peerOf(call) };
-      return known.peer;
-    },
-    get peerAddress() {
-      return call.getPeer();
-    },
-    get signal() {
-      if (abort === undefined) {
-        abort = new AbortController();
-        if (call.cancelled) cancel();
-        else call.on("cancelled", cancel);
-      }
-      return abort.signal;
-    },
-    get metadata() {
-      const fields = Object.entries(call.metadata.getMap());
-      return Object.fromEntries(fields.map(([key, value]) => [key, String(value)]));
-    },
-  };
-}
-
-function peerOf(call: AnyCall): PeerIdentity | undefined {
-  const subject = call.getAuthContext().sslPeerCertificate?.subject;
-  if (subject === undefined) return undefined;
-  return { nodeId: one(subject.CN), role: one(subject.OU), clusterId: one(subject.O) };
-}
-
-/** A subject attribute; where a certificate repeats one, the first (Node types it as a string). */
-function one(value: string | readonly string[] | undefined): string {
-  if (value === undefined) return "";
-  return typeof value === "string" ? value : (value[0] ?? "");
+function closed(server: Server | undefined): Promise<void> {
+  if (server === undefined) return Promise.resolve();
+  return new Promise((resolve) => server.close(() => resolve()));
 }

@@ -1,65 +1,80 @@
 /** gRPC status codes to `EngineError` and back, the only place where the two meet. */
 
-import { Metadata, type ServiceError, status } from "@grpc/grpc-js";
-import { EngineError, type ErrorCode, messageOf } from "#base/error.ts";
+import { EngineError, type ErrorCode } from "#base/error.ts";
+import { CODE } from "#wire/http2/frames.ts";
 
-const CODE_OF_STATUS: Readonly<Record<number, ErrorCode>> = {
-  [status.CANCELLED]: "cancelled",
-  [status.UNKNOWN]: "unknown",
-  [status.INVALID_ARGUMENT]: "invalid-argument",
-  [status.DEADLINE_EXCEEDED]: "deadline-exceeded",
-  [status.NOT_FOUND]: "not-found",
-  [status.ALREADY_EXISTS]: "already-exists",
-  [status.PERMISSION_DENIED]: "permission-denied",
-  [status.RESOURCE_EXHAUSTED]: "resource-exhausted",
-  [status.FAILED_PRECONDITION]: "failed-precondition",
-  [status.ABORTED]: "aborted",
-  [status.OUT_OF_RANGE]: "out-of-range",
-  [status.UNIMPLEMENTED]: "unimplemented",
-  [status.INTERNAL]: "internal",
-  [status.UNAVAILABLE]: "unavailable",
-  [status.DATA_LOSS]: "data-loss",
-  [status.UNAUTHENTICATED]: "unauthenticated",
+/** By number. */
+const CODES: readonly (ErrorCode | "ok")[] = [
+  "ok",
+  "cancelled",
+  "unknown",
+  "invalid-argument",
+  "deadline-exceeded",
+  "not-found",
+  "already-exists",
+  "permission-denied",
+  "resource-exhausted",
+  "failed-precondition",
+  "aborted",
+  "out-of-range",
+  "unimplemented",
+  "internal",
+  "unavailable",
+  "data-loss",
+  "unauthenticated",
+];
+
+/** Codes that gRPC does not have travel as others. */
+const STANDS_FOR: Partial<Readonly<Record<ErrorCode, ErrorCode>>> = {
+  conflict: "already-exists",
+  "not-modified": "failed-precondition",
+  forbidden: "permission-denied",
 };
 
-const STATUS_OF_CODE: Readonly<Record<ErrorCode, status>> = {
-  cancelled: status.CANCELLED,
-  unknown: status.UNKNOWN,
-  "invalid-argument": status.INVALID_ARGUMENT,
-  "deadline-exceeded": status.DEADLINE_EXCEEDED,
-  "not-found": status.NOT_FOUND,
-  "already-exists": status.ALREADY_EXISTS,
-  "permission-denied": status.PERMISSION_DENIED,
-  "resource-exhausted": status.RESOURCE_EXHAUSTED,
-  "failed-precondition": status.FAILED_PRECONDITION,
-  aborted: status.ABORTED,
-  "out-of-range": status.OUT_OF_RANGE,
-  unimplemented: status.UNIMPLEMENTED,
-  internal: status.INTERNAL,
-  unavailable: status.UNAVAILABLE,
-  "data-loss": status.DATA_LOSS,
-  unauthenticated: status.UNAUTHENTICATED,
-  conflict: status.ALREADY_EXISTS,
-  "not-modified": status.FAILED_PRECONDITION,
-  forbidden: status.PERMISSION_DENIED,
-};
+/** How a call failed, as its caller sees it: what the peer said, or that it could not be reached. */
+export class CallError extends EngineError {}
 
-/** The error of a finished call as an EngineError; the message is the peer's own. */
-export function fromServiceError(error: unknown): EngineError {
-  if (error instanceof EngineError) return error;
-  const failure = error as Partial<ServiceError>;
-  const code = typeof failure.code === "number" ? CODE_OF_STATUS[failure.code] : undefined;
-  return new EngineError(code ?? "unknown", failure.details ?? messageOf(error), { cause: error });
+/** The status of a finished call as an error; the message is the peer's own. */
+export function errorOfStatus(status: number, message: string): CallError {
+  const code = CODES[status];
+  return new CallError(code === undefined || code === "ok" ? "unknown" : code, message);
 }
 
-/** What a handler threw, as the status that the peer reads. */
-export function toServiceError(thrown: unknown): Partial<ServiceError> {
-  const error = EngineError.from(thrown);
-  return {
-    code: STATUS_OF_CODE[error.code],
-    details: error.message,
-    metadata: new Metadata(),
+export function statusOf(code: ErrorCode): number {
+  return CODES.indexOf(STANDS_FOR[code] ?? code);
+}
+
+/** How gRPC reads the HTTP status of a server that does not speak gRPC. */
+export function errorOfHttp(status: string): CallError {
+  const codes: Readonly<Record<string, ErrorCode>> = {
+    "400": "internal",
+    "401": "unauthenticated",
+    "403": "permission-denied",
+    "404": "unimplemented",
+    "429": "unavailable",
+    "502": "unavailable",
+    "503": "unavailable",
+    "504": "unavailable",
   };
+  const code = codes[status] ?? "unknown";
+  return new CallError(code, `the server answers with HTTP status ${status} and not with gRPC`);
+}
+
+/** A call whose stream was reset, by the code; undefined if the connection is gone. */
+export function errorOfReset(code: number | undefined, reason: string): CallError {
+  switch (code) {
+    case undefined:
+    case CODE.REFUSED_STREAM:
+      return new CallError("unavailable", reason);
+    case CODE.CANCEL:
+      return new CallError("cancelled", reason);
+    case CODE.ENHANCE_YOUR_CALM:
+      return new CallError("resource-exhausted", reason);
+    case CODE.INADEQUATE_SECURITY:
+      return new CallError("permission-denied", reason);
+    default:
+      return new CallError("internal", `${reason} (HTTP/2 error ${code})`);
+  }
 }
 
 /**
@@ -74,7 +89,7 @@ export function asGoShows(thrown: unknown): EngineError {
 
 /** "not-found" → "NotFound"; what is none of gRPC's codes is unknown to it. */
 function goNameOf(code: ErrorCode): string {
-  if (CODE_OF_STATUS[STATUS_OF_CODE[code]] !== code) return "Unknown";
+  if (code in STANDS_FOR) return "Unknown";
   // Go spells this one the American way.
   if (code === "cancelled") return "Canceled";
   return code.replace(/(?:^|-)([a-z])/g, (_, letter: string) => letter.toUpperCase());

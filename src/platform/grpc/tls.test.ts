@@ -3,7 +3,6 @@
 import { once } from "node:events";
 import { connect, type Socket } from "node:net";
 import { connect as connectTls } from "node:tls";
-import { credentials } from "@grpc/grpc-js";
 import { afterEach, beforeEach, expect, test } from "vitest";
 import { leafProfile, rootValidity } from "#pki/profile.ts";
 import { Health } from "#wire/gen/swarmkit/health_pb.js";
@@ -62,10 +61,7 @@ function open(client: TlsMaterial | undefined, ca = root.cert): RpcChannel {
   const channel = openChannel({
     target: `127.0.0.1:${port}`,
     serverName: "swarm-manager",
-    credentials:
-      client === undefined
-        ? credentials.createSsl(Buffer.from(ca))
-        : credentials.createSsl(Buffer.from(ca), Buffer.from(client.key), Buffer.from(client.cert)),
+    tls: client === undefined ? { ca } : { ca, cert: client.cert, key: client.key },
   });
   channels.push(channel);
   return channel;

@@ -5,6 +5,7 @@
  */
 
 import { create, fromBinary, type MessageInitShape, toBinary } from "@bufbuild/protobuf";
+import { UnaryClient } from "#platform/grpc/testing/unary.ts";
 import {
   CreateConfigRequestSchema,
   CreateConfigResponseSchema,
@@ -14,7 +15,6 @@ import {
 } from "#wire/gen/swarmkit/control_pb.js";
 import type { Config } from "#wire/gen/swarmkit/objects_pb.js";
 import type { Action, Answer, Operation } from "../../../sim/linearizability.ts";
-import { UnaryClient } from "./unary.ts";
 
 const CALL_TIMEOUT_MS = 3_000;
 const LABEL = "value";

@@ -1,0 +1,54 @@
+/** TLS of the RPC server: what it speaks, who the peer is, and for how long. */
+
+import type { TLSSocket } from "node:tls";
+import type { PeerIdentity, TlsMaterial } from "./server.ts";
+
+/** TLS 1.3, and of 1.2 (which Docker Engines speak) what has forward secrecy and no padding. */
+const CIPHERS = [
+  "TLS_AES_256_GCM_SHA384",
+  "TLS_CHACHA20_POLY1305_SHA256",
+  "TLS_AES_128_GCM_SHA256",
+  "ECDHE-ECDSA-AES256-GCM-SHA384",
+  "ECDHE-ECDSA-CHACHA20-POLY1305",
+  "ECDHE-ECDSA-AES128-GCM-SHA256",
+].join(":");
+
+export function tlsOptions(tls: TlsMaterial) {
+  const { cert, key, ca } = tls;
+  return { cert, key, ca, minVersion: "TLSv1.2" as const, ciphers: CIPHERS };
+}
+
+/** Timers hold at most 2^31 ms. */
+const TIMER_MAX_MS = 2 ** 31 - 1;
+
+/**
+ * Calls back when the peer's certificate ends: what it proved, it proves no longer. Its owner has had
+ * half of the certificate's life to get another. The result undoes the waiting.
+ */
+export function atExpiry(socket: TLSSocket, expired: () => void): () => void {
+  if (!socket.authorized) return () => undefined;
+  const endMs = Date.parse(socket.getPeerCertificate().valid_to);
+  if (Number.isNaN(endMs)) return () => undefined;
+  let timer: NodeJS.Timeout;
+  const wait = () => {
+    const leftMs = endMs - Date.now();
+    if (leftMs <= 0) return expired();
+    timer = setTimeout(wait, Math.min(leftMs, TIMER_MAX_MS)).unref();
+  };
+  wait();
+  return () => clearTimeout(timer);
+}
+
+/** Absent when the caller showed no certificate, or one that our CA did not issue. */
+export function peerOf(socket: TLSSocket): PeerIdentity | undefined {
+  if (!socket.authorized) return undefined;
+  const { subject } = socket.getPeerCertificate();
+  if (subject === undefined) return undefined;
+  return { nodeId: one(subject.CN), role: one(subject.OU), clusterId: one(subject.O) };
+}
+
+/** A subject attribute; where a certificate repeats one, the first (Node types it as a string). */
+function one(value: string | readonly string[] | undefined): string {
+  if (value === undefined) return "";
+  return typeof value === "string" ? value : (value[0] ?? "");
+}
