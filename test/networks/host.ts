@@ -25,7 +25,7 @@ export interface TestHost {
   get(where: NetworkSandbox | ScratchNetns | undefined, url: string): string | undefined;
   run(where: NetworkSandbox | ScratchNetns | undefined, ...command: string[]): string;
   /** A Node program in a namespace. */
-  script(where: NetworkSandbox | ScratchNetns, source: string): ChildProcess;
+  script(where: NetworkSandbox | ScratchNetns | undefined, source: string): ChildProcess;
   leave(): Promise<void>;
 }
 

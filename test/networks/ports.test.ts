@@ -2,8 +2,18 @@ import { readdirSync } from "node:fs";
 import { join } from "node:path";
 import { describe, expect, test } from "vitest";
 import type { NetworkSandbox } from "#engine/ports.ts";
+import { readSysctl, setSysctl } from "#platform/net/ip.ts";
 import { HOST_ADDRESS, OUTSIDE_ADDRESS } from "./host.ts";
-import { container, host, publish, running, store, useLocalNetworks } from "./local.ts";
+import {
+  alive,
+  container,
+  host,
+  publish,
+  reopen,
+  running,
+  store,
+  useLocalNetworks,
+} from "./local.ts";
 import { sctpAsk, sctpServer } from "./sctp.ts";
 
 useLocalNetworks();
@@ -72,7 +82,7 @@ describe("published ports", () => {
     );
     const six = publish(80, 8091, { hostIp: "2001:db8::1" });
     await expect(store.attach(second, { bridge: {} }, [six])).rejects.toThrow(
-      "port 80/tcp cannot be published on 2001:db8::1: the container has no IPv6 address",
+      "port 80/tcp cannot be published on 2001:db8::1: the container has no IPv6 address; create its network with --ipv6",
     );
     const result = await store.attach(second, { bridge: {} }, [
       publish(80, 8080, { protocol: "udp" }),
@@ -126,6 +136,49 @@ describe("published ports", () => {
     const two = echo(second.sandbox, "two");
     await expect.poll(ask, { timeout: 10_000 }).toBe("two");
     for (const child of [one, two, client]) child.kill("SIGKILL");
+  });
+
+  test("::1 of the host leads to a container with IPv6, and to no other program of the host", async () => {
+    const bridged = "net/bridge/bridge-nf-call-ip6tables";
+    const before = readSysctl(bridged);
+    if (before !== undefined) setSysctl(bridged, "0");
+    await reopen();
+    await store.create({ Name: "both", EnableIPv6: true });
+    const ports = [publish(80, 8070, { hostIp: "::1" }), publish(80, 8071)];
+    const { sandbox, result } = await running("web", ports, "both");
+    expect(result.ports["80/tcp"]?.[0]).toEqual({ HostIp: "::1", HostPort: "8070" });
+    await host.serve(sandbox, 80, "web");
+    await expect
+      .poll(() => host.get(undefined, "http://[::1]:8070/"), { timeout: 5000 })
+      .toBe("web");
+    expect(host.get(undefined, "http://[::1]:8071/")).toBe("web");
+    expect(host.get(host.outside, "http://[2001:db8::1]:8070/")).toBeUndefined();
+    expect(host.get(undefined, "http://127.0.0.1:8070/")).toBeUndefined();
+    // A container that sends packets for ::1 to the host must not reach the host's loopback.
+    host.script(
+      undefined,
+      'require("http").createServer((_, r) => r.end("secret")).listen(9998, "::1")',
+    );
+    await expect
+      .poll(() => host.get(undefined, "http://[::1]:9998/"), { timeout: 5000 })
+      .toBe("secret");
+    const router = (await store.inspect("both")).IPAM.Config?.[1]?.Gateway ?? "";
+    host.run(sandbox, "ip", "-6", "route", "del", "local", "::1", "dev", "lo", "table", "local");
+    host.run(sandbox, "ip", "-6", "route", "add", "::1/128", "via", router);
+    expect(host.get(sandbox, "http://[::1]:9998/")).toBeUndefined();
+    if (before === undefined) return;
+    // Where bridged packets are filtered it cannot be, and is said rather than left to time out.
+    setSysctl(bridged, "1");
+    const second = await container("second");
+    await expect(
+      store.attach(second, { both: {} }, [publish(80, 8072, { hostIp: "::1" })]),
+    ).rejects.toThrow(
+      "port 80/tcp cannot be published on ::1: this host's firewall sees bridged packets; set net.bridge.bridge-nf-call-ip6tables=0, or publish on 127.0.0.1",
+    );
+    await reopen();
+    await store.reconcile(alive(sandbox));
+    expect(host.get(undefined, "http://[::1]:8071/")).toBeUndefined();
+    setSysctl(bridged, before);
   });
 
   test("sctp: in both families, and beside other protocols on the same port", async () => {

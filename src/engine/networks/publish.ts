@@ -3,6 +3,7 @@
 import { EngineError } from "#base/error.ts";
 import { runCommand } from "#platform/net/command.ts";
 import type { PortRequest } from "../ports.ts";
+import { BRIDGED_SYSCTL, leadsLoopback6 } from "./loopback6.ts";
 import type { HostPorts, PortHold } from "./port-hold.ts";
 import type { EndpointRecord, PublishedPort } from "./records.ts";
 import { renderPorts } from "./ruleset.ts";
@@ -57,10 +58,19 @@ function bindingsOf(
     const containerIp = hostIp.includes(":") || six ? ipv6 : ipv4;
     return containerIp === undefined ? [] : [{ hostIp, containerIp }];
   });
+  const what = `port ${request.containerPort}/${request.protocol} cannot be published on ${wanted}`;
   if (bindings.length === 0 && request.hostIp !== "") {
+    const instead = six ? "--ipv6, or publish on an IPv4 address" : "IPv4";
     throw new EngineError(
       "failed-precondition",
-      `port ${request.containerPort}/${request.protocol} cannot be published on ${wanted}: the container has no IPv${six ? 6 : 4} address`,
+      `${what}: the container has no IPv${six ? 6 : 4} address; create its network with ${instead}`,
+    );
+  }
+  if (wanted === "::1" && !leadsLoopback6()) {
+    const key = BRIDGED_SYSCTL.replaceAll("/", ".");
+    throw new EngineError(
+      "failed-precondition",
+      `${what}: this host's firewall sees bridged packets; set ${key}=0, or publish on 127.0.0.1`,
     );
   }
   return bindings;

@@ -21,22 +21,26 @@ export interface RulesetNetwork {
   readonly subnets6: readonly string[];
 }
 
-/** Creates the table anew with everything in it, replacing one that is there. */
+/**
+ * Creates the table anew with everything in it, replacing one that is there. Unless connections to
+ * ::1 can be led into a bridge (`loopback6`), they are left to the host, which refuses them at once.
+ */
 export function renderTable(
   table: string,
+  loopback6: boolean,
   networks: readonly RulesetNetwork[],
   ports: readonly PublishedPort[],
 ): string {
   return [
     `add table inet ${table}`,
     `delete table inet ${table}`,
-    skeleton(table),
+    skeleton(table, loopback6),
     ...networks.map((network) => renderNetwork(table, network, "add")),
     renderPorts(table, ports, "add"),
   ].join("\n");
 }
 
-function skeleton(table: string): string {
+function skeleton(table: string, loopback6: boolean): string {
   return `table inet ${table} {
   set bridges { type ifname; }
   set internal { type ifname; }
@@ -64,7 +68,7 @@ function skeleton(table: string): string {
     jump published
   }
   chain output {
-    type nat hook output priority -100; policy accept;
+    type nat hook output priority -100; policy accept;${loopback6 ? "" : "\n    ip6 daddr ::1 return"}
     jump published
   }
   chain postrouting {
@@ -72,6 +76,7 @@ function skeleton(table: string): string {
     ip saddr @masquerade4 oifname != @bridges masquerade
     ip6 saddr @masquerade6 oifname != @bridges masquerade
     ip saddr 127.0.0.0/8 oifname @bridges masquerade
+    ip6 saddr ::1 oifname @bridges masquerade
     ct status dnat ip saddr . ip daddr @hairpin4 masquerade
     ct status dnat ip6 saddr . ip6 daddr @hairpin6 masquerade
   }

@@ -12,6 +12,7 @@ import type { EventBus, NetworkSandbox } from "../ports.ts";
 import type { EndpointOwner } from "./endpoint-plan.ts";
 import type { SubnetPool } from "./ipam.ts";
 import type { NetworkLender } from "./lend.ts";
+import { leadsLoopback6 } from "./loopback6.ts";
 import { type HostedNetwork, type LocalNetwork, OPTION } from "./network.ts";
 import type { HostPorts } from "./port-hold.ts";
 import type {
@@ -225,7 +226,7 @@ export function rulesetNetwork({ record }: LocalNetwork): RulesetNetwork | undef
 export function renderWhole(state: NetworkState): string {
   const networks = [...state.networks.values()].flatMap((network) => rulesetNetwork(network) ?? []);
   const ports = [...state.attachments.values()].flatMap((attachment) => attachment.ports);
-  return renderTable(state.options.table, networks, ports);
+  return renderTable(state.options.table, leadsLoopback6(), networks, ports);
 }
 
 /** Puts the whole table in place, whatever was there. */

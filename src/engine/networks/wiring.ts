@@ -27,6 +27,7 @@ import {
 } from "#wire/rtnetlink.ts";
 import { linkLocalCidr } from "./endpoint-plan.ts";
 import { macOf } from "./ipam.ts";
+import { routeLoopback6 } from "./loopback6.ts";
 import { isPlugged } from "./network.ts";
 import { ensureParent } from "./parent.ts";
 import type { EndpointRecord, NetworkRecord } from "./records.ts";
@@ -117,7 +118,8 @@ export class Wiring {
     // Clients on 127.0.0.1 reach published ports; the ruleset guards loopback against the bridge.
     this.#trySysctl(`net/ipv4/conf/${name}/route_localnet`, "1");
     this.#trySysctl(`net/ipv6/conf/${name}/accept_ra`, "0");
-    if (!plan.ipv6) this.#trySysctl(`net/ipv6/conf/${name}/disable_ipv6`, "1");
+    if (plan.ipv6) await routeLoopback6(name);
+    else this.#trySysctl(`net/ipv6/conf/${name}/disable_ipv6`, "1");
   }
 
   async removeLinks(names: readonly string[]): Promise<void> {
