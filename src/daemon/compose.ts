@@ -279,7 +279,13 @@ async function openHost(
     keyPath: join(dataRoot, "wireguard", "key.pem"),
     log: log("overlay"),
   });
-  const overlay = new Overlay({ networks, wireguard, clock, log: log("overlay") });
+  const overlay = new Overlay({
+    networks,
+    wireguard,
+    meshAddresses: config.meshAddresses,
+    clock,
+    log: log("overlay"),
+  });
   overlay.adopt(containers.runningSandboxes());
   dns.addSource(overlay.names);
   return { events, images, volumes, networks, dns, containers, overlay };

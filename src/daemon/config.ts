@@ -10,6 +10,7 @@ import { parseBytes } from "#base/bytes.ts";
 import { EngineError, messageOf } from "#base/error.ts";
 import { err, ok, type Result } from "#base/result.ts";
 import { type FlagValues, parseFlags } from "#cli/pflag.ts";
+import { parseMeshAddresses } from "#model/mesh-addresses.ts";
 import { DAEMON_OPTIONS, type OptionSpec } from "./options.ts";
 
 export interface AddressPool {
@@ -49,6 +50,8 @@ export interface DaemonConfig {
     readonly mtu: number;
     readonly defaultBindIp: string;
   };
+  /** CIDRs of this host's addresses that the routing mesh answers on; empty = all. */
+  readonly meshAddresses: readonly string[];
   readonly dns: {
     readonly servers: readonly string[];
     readonly options: readonly string[];
@@ -266,6 +269,7 @@ function build(configFile: string, values: OptionValues): DaemonConfig {
       mtu: values.int("mtu", 1500),
       defaultBindIp: values.string("ip") ?? "0.0.0.0",
     },
+    meshAddresses: meshAddresses(values.list("default-mesh-addr")),
     dns: {
       servers: values.list("dns"),
       options: values.list("dns-opt"),
@@ -292,6 +296,15 @@ function build(configFile: string, values: OptionValues): DaemonConfig {
     metricsAddr: metricsAddr(values.string("metrics-addr") ?? ""),
     tls: tlsFiles(values),
   };
+}
+
+function meshAddresses(list: readonly string[]): readonly string[] {
+  if (list.length === 0) return [];
+  const parsed = parseMeshAddresses(list.join());
+  if (!parsed.ok) {
+    throw new EngineError("invalid-argument", `invalid default-mesh-addr: ${parsed.error}`);
+  }
+  return parsed.value;
 }
 
 /** "127.0.0.1:9323", ":9323", "[::1]:9323" */

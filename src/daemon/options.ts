@@ -85,6 +85,11 @@ export const DAEMON_OPTIONS: readonly OptionSpec[] = [
   option("fixed-cidr", "string", "IPv4 subnet for fixed IPs of the default bridge"),
   option("mtu", "int", "MTU of the default bridge", { defaultText: "1500" }),
   option("ip", "string", "Default IP when binding container ports", { defaultText: "0.0.0.0" }),
+  option("default-mesh-addr", "list", "Default addresses that the routing mesh answers on", {
+    key: "default-mesh-addrs",
+    defaultText: "all",
+    valueName: "ip|cidr",
+  }),
   option("dns", "list", "DNS server to use"),
   option("dns-opt", "list", "DNS options to use", { key: "dns-opts" }),
   option("dns-search", "list", "DNS search domains to use"),

@@ -17,7 +17,13 @@ let h2: FabricHost;
 let h3: FabricHost;
 
 function ingress(
-  more: { endpoints?: ReturnType<typeof row>[]; localFirst?: boolean; port?: number } = {},
+  more: {
+    endpoints?: ReturnType<typeof row>[];
+    localFirst?: boolean;
+    port?: number;
+    /** Where the ports 8085 and 8090 answer. */
+    on?: readonly string[];
+  } = {},
 ) {
   return table({
     networkId: "ing00000000000000000000aa",
@@ -38,15 +44,18 @@ function ingress(
         serviceId: "web",
         name: "web",
         localFirst: more.localFirst ?? false,
+        addresses: more.on === undefined ? {} : { "tcp/8085": { cidrs: [...more.on] } },
         ports: [
           { publishedPort: 8080, targetPort: 80 },
           ...(more.port === undefined ? [] : [{ publishedPort: more.port, targetPort: 80 }]),
+          ...(more.on === undefined ? [] : [{ publishedPort: 8085, targetPort: 80 }]),
           { publishedPort: 8081, targetPort: 80, protocol: Protocol.UDP },
         ],
       },
       {
         serviceId: "none",
         name: "none",
+        addresses: more.on === undefined ? {} : { "tcp/8090": { cidrs: [...more.on] } },
         ports: [
           { publishedPort: 8090, targetPort: 80 },
           { publishedPort: 8091, targetPort: 80, protocol: Protocol.UDP },
@@ -127,10 +136,65 @@ describe("a published port", () => {
             new Set(["web1", "web2"]),
           ]);
         }
-        // The kernel cannot lead it on; a client tries 127.0.0.1 next, if it is told no.
-        expect(ask(place(host), protocol, "::1", ports[protocol])).toBe("refused");
       }
     }
+  });
+
+  test("answers on ::1, or refuses there where bridged packets are filtered", async () => {
+    const bridged = "net.bridge.bridge-nf-call-ip6tables";
+    for (const host of [h1, h3]) {
+      for (const [value, answer] of [
+        ["1", new Set(["refused"])],
+        ["0", new Set(["web1", "web2"])],
+      ] as const) {
+        run(place(host), "sysctl", "-q", "-w", `${bridged}=${value}`);
+        await host.audit();
+        for (const protocol of ["tcp", "udp"] as const) {
+          const found = [...answers(place(host), protocol, "::1")].map((one) => one.split(" ")[0]);
+          expect([host.nodeId, protocol, value, new Set(found)]).toEqual([
+            host.nodeId,
+            protocol,
+            value,
+            answer,
+          ]);
+        }
+      }
+    }
+  });
+
+  test("answers on chosen addresses only; on the others it is the host's own", async () => {
+    await tables({ on: ["127.0.0.0/8", `${h1.v4}/32`, `${h3.v4}/32`, "2001:db8::/64"] });
+    // Nobody behind 8090: refused at once where it would answer.
+    expect(ask(fabric.client, "tcp", h3.v4, 8090)).toBe("refused");
+    for (const host of [h1, h3]) {
+      expect(ask(fabric.client, "tcp", host.v4, 8085)).toMatch(/^web/);
+      expect(ask(fabric.client, "tcp", host.v6, 8085)).toMatch(/^web/);
+      expect(ask(place(host), "tcp", "127.0.0.1", 8085)).toMatch(/^web/);
+    }
+    // h2 has no such IPv4 address but loopback's: there, the port is any program's.
+    expect(ask(fabric.client, "tcp", h2.v4, 8085)).toBe("refused");
+    expect(ask(place(h2), "tcp", "127.0.0.1", 8085)).toMatch(/^web/);
+    await fabric.start(
+      place(h2),
+      `require("net").createServer((s) => s.end("mine\\n")).listen(8085, "${h2.v4}", () => console.log("ready"))`,
+    );
+    expect(ask(fabric.client, "tcp", h2.v4, 8085)).toBe("mine");
+    expect((await h2.status()).refusedPorts).toEqual([]);
+    const listen = `require("net").createServer().on("error", (e) => console.log(e.code)).listen(8085, "${h1.v4}", () => process.exit())`;
+    expect(run(place(h1), process.execPath, "-e", listen)).toContain("EADDRINUSE");
+    // The address goes, and comes back.
+    run(place(h1), "ip", "addr", "add", "192.0.2.77/24", "dev", "eth0");
+    await tables({ on: ["192.0.2.77/32"] });
+    expect(ask(fabric.client, "tcp", "192.0.2.77", 8085)).toMatch(/^web/);
+    expect(ask(fabric.client, "tcp", h1.v4, 8085)).toBe("refused");
+    run(place(h1), "ip", "addr", "del", "192.0.2.77/24", "dev", "eth0");
+    await h1.audit();
+    await tables({ on: ["192.0.2.0/24"] });
+    // Only now it meets the program on h2.
+    expect((await h2.status()).refusedPorts).toEqual(["tcp/8085"]);
+    expect(ask(fabric.client, "tcp", h2.v4, 8085)).toBe("mine");
+    expect(ask(fabric.client, "tcp", h1.v4, 8085)).toMatch(/^web/);
+    await tables();
   });
 
   test("with nobody behind it refuses at once", async () => {

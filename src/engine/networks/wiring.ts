@@ -118,7 +118,7 @@ export class Wiring {
     // Clients on 127.0.0.1 reach published ports; the ruleset guards loopback against the bridge.
     this.#trySysctl(`net/ipv4/conf/${name}/route_localnet`, "1");
     this.#trySysctl(`net/ipv6/conf/${name}/accept_ra`, "0");
-    if (plan.ipv6) await routeLoopback6(name);
+    if (plan.ipv6) await routeLoopback6([name]);
     else this.#trySysctl(`net/ipv6/conf/${name}/disable_ipv6`, "1");
   }
 

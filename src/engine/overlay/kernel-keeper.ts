@@ -9,6 +9,7 @@ import type { Log } from "#base/ports.ts";
 import { type KernelInput, type KernelPlan, planKernel } from "#plan/dataplane/kernel.ts";
 import { lostFlows } from "#plan/dataplane/lost-flows.ts";
 import { type DumpedHost, dumpHost, runAll } from "#platform/net/dump.ts";
+import { leadsLoopback6, routeLoopback6 } from "../networks/loopback6.ts";
 import type { NetworkSandbox } from "../ports.ts";
 import { asDumped } from "./as-dumped.ts";
 import { ContainerKeeper } from "./container-keeper.ts";
@@ -22,7 +23,8 @@ import { TableKeeper } from "./table-keeper.ts";
 import type { Wireguard } from "./wireguard.ts";
 
 /** What to bring about; the rest of the planner's input is read from the host. */
-export interface PassInput extends Pick<KernelInput, "tables" | "nodeId" | "containers"> {
+export interface PassInput
+  extends Pick<KernelInput, "tables" | "nodeId" | "containers" | "meshAddresses"> {
   /** UDP port of VXLAN. */
   readonly port: number;
 }
@@ -106,6 +108,8 @@ export class KernelKeeper {
       (error: unknown) => void failures.push(error),
     );
     await attempt(run(changes.add));
+    const loopback = options.audit || before?.loopback6.join() !== plan.loopback6.join();
+    if (loopback) await attempt(routeLoopback6(plan.loopback6));
     const sysctls = setHostSysctls(plan.overlays, this.#log);
     await attempt(this.#table.set(plan.table));
     for (const [id, keeper] of this.#containers)
@@ -161,8 +165,15 @@ export class KernelKeeper {
   #decide({ port, ...input }: PassInput, host: DumpedHost): KernelPlan {
     const dataPath = { port, mtuOf: (address: string) => mtuOf(address, host) };
     const encryption = this.#wireguard?.encryption;
+    const loopback6 = leadsLoopback6();
     const plan = () =>
-      planKernel({ ...input, dataPath, refusedPorts: this.#ports.refused, encryption });
+      planKernel({
+        ...input,
+        dataPath,
+        refusedPorts: this.#ports.refused,
+        loopback6,
+        encryption,
+      });
     const first = plan();
     const refused = [...this.#ports.refused].join();
     this.#ports.hold(first.meshPorts);
@@ -242,6 +253,8 @@ export class KernelKeeper {
       dataPath: { port: 0, mtuOf: () => 0 },
       containers: [],
       refusedPorts: new Set(),
+      meshAddresses: [],
+      loopback6: false,
       encryption: undefined,
     });
     await run(diffHost(nothing, await dumpHost(ROUTE_PROTOCOL)).remove);

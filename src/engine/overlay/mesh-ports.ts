@@ -4,16 +4,18 @@
  * does not answer on it here.
  */
 
+import { networkInterfaces } from "node:os";
 import { isErrorCode, messageOf } from "#base/error.ts";
 import type { Log } from "#base/ports.ts";
 import { type MeshPort, portKey } from "#plan/dataplane/mesh.ts";
+import { contains } from "#plan/dataplane/placed-network.ts";
 import { bindSocket, closeSocket } from "#platform/net/socket.ts";
 
 const ANY = ["0.0.0.0", "::"];
 
 export class MeshPorts {
   readonly #log: Log;
-  readonly #held = new Map<string, readonly number[]>();
+  readonly #held = new Map<string, Held>();
   #refused = new Map<string, string>();
 
   constructor(log: Log) {
@@ -27,17 +29,19 @@ export class MeshPorts {
 
   /** Holds these and lets go of all others; those refused before are tried again. */
   hold(ports: readonly MeshPort[]): void {
-    const wanted = new Map(ports.map((port) => [portKey(port), port]));
-    for (const [key, sockets] of this.#held) {
-      if (wanted.has(key)) continue;
+    const wanted = new Map(
+      ports.map((port) => [portKey(port), { port, addresses: addressesOf(port) }]),
+    );
+    for (const [key, { addresses, sockets }] of this.#held) {
+      if (wanted.get(key)?.addresses.join() === addresses.join()) continue;
       for (const socket of sockets) closeSocket(socket);
       this.#held.delete(key);
     }
     const refused = new Map<string, string>();
-    for (const [key, port] of wanted) {
+    for (const [key, { port, addresses }] of wanted) {
       if (this.#held.has(key)) continue;
       try {
-        this.#held.set(key, bindAll(port));
+        this.#held.set(key, { addresses, sockets: bindAll(port, addresses) });
       } catch (error) {
         refused.set(key, messageOf(error));
       }
@@ -60,16 +64,34 @@ export class MeshPorts {
   }
 
   close(): void {
-    for (const sockets of this.#held.values()) for (const socket of sockets) closeSocket(socket);
+    for (const { sockets } of this.#held.values())
+      for (const socket of sockets) closeSocket(socket);
     this.#held.clear();
   }
 }
 
-/** On both families; a host without one of them, or without SCTP, has nothing to hold there. */
-function bindAll({ protocol, port }: MeshPort): readonly number[] {
+interface Held {
+  readonly addresses: readonly string[];
+  readonly sockets: readonly number[];
+}
+
+/** Those of this host that the port answers on. */
+function addressesOf({ on }: MeshPort): readonly string[] {
+  if (on.length === 0) return ANY;
+  const all = Object.values(networkInterfaces()).flatMap((list) => list ?? []);
+  return all
+    .filter(
+      ({ address, scopeid }) => (scopeid ?? 0) === 0 && on.some((cidr) => contains(cidr, address)),
+    )
+    .map(({ address }) => address)
+    .toSorted();
+}
+
+/** A host without one of the families, or without SCTP, has nothing to hold there. */
+function bindAll({ protocol, port }: MeshPort, addresses: readonly string[]): readonly number[] {
   const sockets: number[] = [];
   try {
-    for (const address of ANY) {
+    for (const address of addresses) {
       try {
         sockets.push(bindSocket({ protocol, address, port }));
       } catch (error) {

@@ -24,6 +24,8 @@ export interface OverlayOptions {
   readonly networks: Pick<NetworkStore, "host" | "unhost" | "attachments">;
   /** Undefined on a host without it: there, encrypted networks do not exist. */
   readonly wireguard: Wireguard | undefined;
+  /** CIDRs of this host that mesh ports answer on whose service does not say; empty = all. */
+  readonly meshAddresses?: readonly string[];
   readonly clock: Clock;
   readonly log: Log;
 }
@@ -316,6 +318,7 @@ export class Overlay {
           tables,
           nodeId: this.#nodeId,
           port: this.#port,
+          meshAddresses: this.#options.meshAddresses ?? [],
           containers: [...this.#members].map(([id, { endpoints }]) => ({
             id,
             endpoints: [...endpoints.values()],

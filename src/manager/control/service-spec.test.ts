@@ -29,6 +29,10 @@ const REFUSED: readonly (readonly [Spec, string])[] = [
   [{ annotations: { name: "a.b" } }, "name must be valid as a DNS name component"],
   [{ annotations: { name: "-a" } }, "name must be valid as a DNS name component"],
   [{ annotations: { name: "a".repeat(64) } }, "name must be 63 characters or fewer"],
+  [
+    { annotations: { name: "web", labels: { "com.skep.mesh.addresses.80": "eth0" } } },
+    'label com.skep.mesh.addresses.80: "eth0" is neither an address nor a CIDR',
+  ],
   [{ task: {} }, "TaskSpec: missing runtime"],
   [container({ image: "" }), "ContainerSpec: image reference must be provided"],
   [container({ image: "Nginx" }), 'ContainerSpec: "Nginx" is not a valid repository/tag'],

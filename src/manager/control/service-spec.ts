@@ -1,5 +1,6 @@
 /** What a service's spec must fulfil on its own, without looking at anything else. */
 
+import { meshLabelProblem } from "#model/mesh-addresses.ts";
 import { ROLLOUT_LABELS, readRolloutRules } from "#model/rollout.ts";
 import { Rollout_Strategy as Strategy } from "#wire/gen/swarmkit/objects_pb.js";
 import type { EndpointSpec, ServiceSpec } from "#wire/gen/swarmkit/specs_pb.js";
@@ -15,6 +16,8 @@ const COUNT_MAX = 2n ** 63n - 1n;
 export function checkServiceSpec(spec: ServiceSpec | undefined): asserts spec is ServiceSpec {
   if (spec === undefined) throw invalid();
   checkDnsName(spec.annotations);
+  const label = meshLabelProblem(spec.annotations?.labels ?? {});
+  if (label !== undefined) throw invalid(label);
   checkTaskSpec(spec.task);
   checkMode(spec);
   if (isJob(spec)) {

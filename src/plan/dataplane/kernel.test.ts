@@ -47,6 +47,8 @@ function input(table: NetworkTable, more: Partial<KernelInput> = {}): KernelInpu
       },
     ],
     refusedPorts: new Set(),
+    meshAddresses: [],
+    loopback6: true,
     encryption: undefined,
     ...more,
   };

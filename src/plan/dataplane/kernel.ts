@@ -47,6 +47,10 @@ export interface KernelInput {
   readonly containers: readonly LocalContainer[];
   /** Published ports that a program of this host has: "tcp/22". They stay its own. */
   readonly refusedPorts: ReadonlySet<string>;
+  /** CIDRs of this host's addresses that mesh ports answer on whose service does not say; empty = all. */
+  readonly meshAddresses: readonly string[];
+  /** Connections to ::1 can be led into a bridge. */
+  readonly loopback6: boolean;
   /** Undefined where WireGuard is missing: then encrypted networks do not exist here. */
   readonly encryption: Encryption | undefined;
 }
@@ -75,6 +79,8 @@ export interface KernelPlan {
   readonly routes: readonly Route[];
   readonly rules: readonly Rule[];
   readonly table: NftTable;
+  /** Bridges that answers for ::1 come in by. */
+  readonly loopback6: readonly string[];
   /** Published ports to hold on this host, whether or not anybody stands behind them. */
   readonly meshPorts: readonly MeshPort[];
   /** Every task on each network, ready or not: network id → task id → addresses. */
@@ -100,6 +106,7 @@ export function planKernel(input: KernelInput): KernelPlan {
     ],
     rules: mesh.rules,
     table: mesh.table,
+    loopback6: input.loopback6 ? placed.flatMap(leadsOut6) : [],
     meshPorts: mesh.ports,
     tasks: new Map(placed.map((network) => [network.id, addressesByTask(network)])),
     containers: new Map(
@@ -109,6 +116,10 @@ export function planKernel(input: KernelInput): KernelPlan {
       }),
     ),
   };
+}
+
+function leadsOut6({ bridge, own, table }: PlacedNetwork): readonly string[] {
+  return own.v6 === undefined || table.internal ? [] : [bridge];
 }
 
 function addressesByTask({ tasks }: PlacedNetwork): ReadonlyMap<string, readonly string[]> {

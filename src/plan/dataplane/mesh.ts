@@ -11,11 +11,9 @@
  *  returning4/6         an address of a node, and that node as the next hop
  */
 
+import { type ProtocolName, protocolName } from "#model/protocol.ts";
 import type { ServiceEntry } from "#wire/gen/skep/dataplane_pb.js";
-import {
-  PortConfig_Protocol as Protocol,
-  PortConfig_PublishMode as PublishMode,
-} from "#wire/gen/swarmkit/types_pb.js";
+import { PortConfig_PublishMode as PublishMode } from "#wire/gen/swarmkit/types_pb.js";
 import { REFUSE, toBackends } from "./balance.ts";
 import { INNER_PREFIX } from "./encryption.ts";
 import type { KernelInput, Route, Rule } from "./kernel.ts";
@@ -30,10 +28,12 @@ export const MARK_BASE = 0x5ce00000;
 const MARK_MASK = 0xffff0000;
 
 export interface MeshPort {
-  readonly protocol: "tcp" | "udp" | "sctp";
+  readonly protocol: ProtocolName;
   readonly port: number;
   /** Addresses of the tasks that this node sends to. */
   readonly backends: readonly string[];
+  /** CIDRs of this host's addresses that the port answers on; empty = all. */
+  readonly on: readonly string[];
 }
 
 export interface MeshPlan {
@@ -45,14 +45,14 @@ export interface MeshPlan {
 
 export function planMesh(networks: readonly PlacedNetwork[], input: KernelInput): MeshPlan {
   const ingress = networks.find(({ table }) => table.ingress);
-  const published = ingress === undefined ? [] : publishedPorts(ingress);
+  const published = ingress === undefined ? [] : publishedPorts(ingress, input.meshAddresses);
   const served = published.filter(({ key }) => !input.refusedPorts.has(key));
   const marked = ingress === undefined ? [] : markedPeers(ingress.peers);
   return {
     routes: ingress === undefined ? [] : meshRoutes(ingress, marked),
     rules: ingress === undefined ? [] : marked.flatMap((peer) => meshRules(peer, ingress.bridge)),
     table: hostTable({ networks, ingress, served, marked, input }),
-    ports: published.map(({ protocol, port, backends }) => ({ protocol, port, backends })),
+    ports: published.map(({ protocol, port, backends, on }) => ({ protocol, port, backends, on })),
   };
 }
 
@@ -68,18 +68,22 @@ interface Published extends MeshPort {
 }
 
 /** Who stands behind each port here: with local-first the tasks of this node while it has any. */
-function publishedPorts(ingress: PlacedNetwork): readonly Published[] {
+function publishedPorts(
+  ingress: PlacedNetwork,
+  meshAddresses: readonly string[],
+): readonly Published[] {
   const found = new Map<string, Published>();
   for (const service of ingress.table.services) {
     const tasks = behind(service, ingress);
     for (const config of service.ports) {
       const { publishMode, publishedPort: port, targetPort: target } = config;
       if (publishMode !== PublishMode.INGRESS || port === 0) continue;
-      const protocol = protocolOf(config.protocol);
+      const protocol = protocolName(config.protocol);
       const key = portKey({ protocol, port });
       const backends = tasks.flatMap(({ v4, v6 }) => [v4, v6].filter((one) => one !== undefined));
+      const on = service.addresses[key]?.cidrs ?? meshAddresses;
       const { canaryShare } = service;
-      found.set(key, { protocol, port, key, target, tasks, backends, canaryShare });
+      found.set(key, { protocol, port, key, target, tasks, backends, on, canaryShare });
     }
   }
   return [...found.values()].sort((a, b) => (a.key < b.key ? -1 : 1));
@@ -89,11 +93,6 @@ function behind(service: ServiceEntry, { tasks, own }: PlacedNetwork): readonly 
   const ready = tasks.filter((task) => task.ready && task.serviceId === service.serviceId);
   const local = ready.filter(({ nodeId }) => nodeId === own.nodeId);
   return service.localFirst && local.length > 0 ? local : ready;
-}
-
-function protocolOf(protocol: Protocol): MeshPort["protocol"] {
-  if (protocol === Protocol.UDP) return "udp";
-  return protocol === Protocol.SCTP ? "sctp" : "tcp";
 }
 
 interface MarkedPeer extends PlacedPeer {
@@ -158,7 +157,7 @@ function hostTable(parts: HostParts): NftTable {
     sets: hostSets(parts),
     chains: [
       ...filterChains(parts),
-      ...natChains(),
+      ...natChains(input.loopback6),
       { name: "refuse", rules: REFUSE },
       ...served
         .filter(({ tasks }) => tasks.length > 0)
@@ -187,7 +186,9 @@ function hostSets({ networks, ingress, served }: HostParts): readonly NftSet[] {
       ),
       interval: true,
     }));
-  const keys = served.map(({ protocol, port }) => `${protocol} . ${port}`);
+  // A port that answers on some addresses is a program's on the others.
+  const everywhere = served.filter(({ on }) => on.length === 0);
+  const keys = everywhere.map(({ protocol, port }) => `${protocol} . ${port}`);
   return [
     set("overlays", "ifname", quoted(networks)),
     set("internal", "ifname", quoted(networks.filter(({ table }) => table.internal))),
@@ -230,7 +231,13 @@ function returningSets(ingress: PlacedNetwork | undefined): readonly NftSet[] {
   }));
 }
 
-function filterChains({ networks, ingress, marked, input }: HostParts): readonly NftChain[] {
+function filterChains({
+  networks,
+  ingress,
+  served,
+  marked,
+  input,
+}: HostParts): readonly NftChain[] {
   return [
     {
       // Mesh ports answer on 127.0.0.1 too, for which the bridges route it: nobody may use that.
@@ -252,7 +259,10 @@ function filterChains({ networks, ingress, marked, input }: HostParts): readonly
       // A port of the mesh that was not rewritten has nobody behind it.
       name: "unanswered",
       hook: "type filter hook input priority 0",
-      rules: ["ct state new fib daddr type local meta l4proto . th dport @mesh_ports goto refuse"],
+      rules: [
+        "ct state new fib daddr type local meta l4proto . th dport @mesh_ports goto refuse",
+        ...served.flatMap(refuseSomewhere),
+      ],
     },
     {
       name: "crossing",
@@ -315,22 +325,37 @@ function tunnelRules(
   ];
 }
 
-function natChains(): readonly NftChain[] {
+function refuseSomewhere({ protocol, port, on }: Published): readonly string[] {
+  return byFamily(on).map(
+    ({ ip, cidrs }) =>
+      `ct state new fib daddr type local ${protocol} dport ${port} ${ip} daddr { ${cidrs.join(", ")} } goto refuse`,
+  );
+}
+
+/** The families that there are, each with its CIDRs. */
+function byFamily(cidrs: readonly string[]) {
+  return [
+    { ip: "ip", nfproto: "ipv4", cidrs: cidrs.filter((cidr) => !cidr.includes(":")) },
+    { ip: "ip6", nfproto: "ipv6", cidrs: cidrs.filter((cidr) => cidr.includes(":")) },
+  ].filter((family) => family.cidrs.length > 0);
+}
+
+function natChains(loopback6: boolean): readonly NftChain[] {
   const port = ["fib daddr type local meta l4proto . th dport vmap @mesh"];
   return [
     { name: "prerouting", hook: "type nat hook prerouting priority -100", rules: port },
     {
       name: "output",
       hook: "type nat hook output priority -100",
-      // The kernel sends nothing from ::1 over a bridge: refused at once, so that clients go on to
-      // 127.0.0.1.
-      rules: ["ip6 daddr ::1 return", ...port],
+      // Where answers for ::1 do not come in: refused at once, so that clients go on to 127.0.0.1.
+      rules: loopback6 ? port : ["ip6 daddr ::1 return", ...port],
     },
     {
       name: "postrouting",
       hook: "type nat hook postrouting priority 100",
       rules: [
         "ct status dnat oifname @overlays ip saddr 127.0.0.0/8 masquerade",
+        "ct status dnat oifname @overlays ip6 saddr ::1 masquerade",
         // Containers may be neighbours of who answers, and would hear from a stranger.
         "ct status dnat oifname @overlays ip saddr @own4 masquerade",
         "ct status dnat oifname @overlays ip6 saddr @own6 masquerade",
@@ -345,7 +370,7 @@ function natChains(): readonly NftChain[] {
 }
 
 function portChain(published: Published, nodeId: string): NftChain {
-  const { protocol, port, target, tasks, canaryShare: share } = published;
+  const { protocol, port, target, tasks, on, canaryShare: share } = published;
   const rules = (nfproto: string, family: string, version: "v4" | "v6") => {
     const ends = (some: readonly PlacedTask[]) =>
       some.flatMap((task) => (task[version] === undefined ? [] : `${task[version]} . ${target}`));
@@ -357,6 +382,17 @@ function portChain(published: Published, nodeId: string): NftChain {
   };
   return {
     name: `port_${protocol}_${port}`,
-    rules: [...rules("ipv4", "ip", "v4"), ...rules("ipv6", "ip6", "v6")],
+    rules: [...onlyOn(on), ...rules("ipv4", "ip", "v4"), ...rules("ipv6", "ip6", "v6")],
   };
+}
+
+/** Leaves alone what comes to other addresses of this host. */
+function onlyOn(on: readonly string[]): readonly string[] {
+  if (on.length === 0) return [];
+  const families = byFamily(on);
+  const left = ["ipv4", "ipv6"].filter((name) => !families.some(({ nfproto }) => nfproto === name));
+  return [
+    ...families.map(({ ip, cidrs }) => `${ip} daddr != { ${cidrs.join(", ")} } return`),
+    ...left.map((nfproto) => `meta nfproto ${nfproto} return`),
+  ];
 }

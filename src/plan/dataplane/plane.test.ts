@@ -17,6 +17,7 @@ import {
 } from "#wire/gen/swarmkit/objects_pb.js";
 import {
   NodeStatus_State as NodeState,
+  PortConfig_Protocol as Protocol,
   TaskState,
   VersionSchema,
 } from "#wire/gen/swarmkit/types_pb.js";
@@ -24,6 +25,7 @@ import { joinParts } from "#wire/tables-parts.ts";
 import type { TablesFeed } from "./feed.ts";
 import { applyMessage } from "./merge.ts";
 import { DataPlane } from "./plane.ts";
+import { entriesOf } from "./rows.ts";
 
 const NET = network("net");
 
@@ -189,6 +191,35 @@ describe("what a node is told", () => {
     const { changes } = take(feed);
     expect(changes[0]?.endpoints.map(({ taskId }) => taskId).sort()).toEqual(["new", "old"]);
     expect(ready(changes[0]?.endpoints)).toEqual(["new"]);
+  });
+
+  it("says where the ports of a service answer, on the ingress network alone", () => {
+    const labels = {
+      "com.skep.mesh.addresses": "10.0.0.0/8",
+      "com.skep.mesh.addresses.9090/udp": "127.0.0.1,::1",
+    };
+    const ingress = create(NetworkSchema, { id: "ing", spec: { ingress: true } });
+    const service = create(ServiceSchema, {
+      id: "web",
+      spec: { annotations: { name: "web", labels } },
+      endpoint: {
+        virtualIps: [
+          { networkId: "ing", addr: "10.0.1.2/24" },
+          { networkId: "net", addr: "10.0.2.2/24" },
+        ],
+        ports: [{ publishedPort: 80 }, { publishedPort: 9090, protocol: Protocol.UDP }],
+      },
+    });
+    const networks = new Map([
+      ["ing", ingress],
+      ["net", NET],
+    ]);
+    const rows = entriesOf(service, (id) => networks.get(id));
+    expect(rows.get("net")?.addresses).toEqual({});
+    expect(rows.get("ing")?.addresses).toMatchObject({
+      "tcp/80": { cidrs: ["10.0.0.0/8"] },
+      "udp/9090": { cidrs: ["127.0.0.1/32", "::1/128"] },
+    });
   });
 
   it("is nothing when nothing changed that it knows of", () => {

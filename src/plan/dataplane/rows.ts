@@ -4,7 +4,9 @@
  */
 
 import { create } from "@bufbuild/protobuf";
+import { meshAddressesOf } from "#model/mesh-addresses.ts";
 import { isIngress } from "#model/network.ts";
+import { protocolName } from "#model/protocol.ts";
 import { isCanary, isSetAside } from "#model/rollout.ts";
 import { hasLetGo, holdsNode, isTerminal, isWanted, stateOf, taskName } from "#model/task.ts";
 import {
@@ -174,10 +176,23 @@ export function entriesOf(
         ports: ingress ? (service.endpoint?.ports ?? []).filter(isIngressPort) : [],
         localFirst: service.spec?.annotations?.labels[LOCAL_FIRST_LABEL] === "true",
         canaryShare: service.rollout?.canaryShare ?? 0,
+        addresses: ingress ? answersOn(service) : {},
       }),
     );
   }
   return entries;
+}
+
+/** By port, where the service's labels say that it answers. */
+function answersOn(service: Service): Record<string, { cidrs: string[] }> {
+  const labels = service.spec?.annotations?.labels ?? {};
+  const found: Record<string, { cidrs: string[] }> = {};
+  for (const { protocol, publishedPort } of (service.endpoint?.ports ?? []).filter(isIngressPort)) {
+    const name = protocolName(protocol);
+    const cidrs = meshAddressesOf(labels, name, publishedPort);
+    if (cidrs.length > 0) found[`${name}/${publishedPort}`] = { cidrs: [...cidrs] };
+  }
+  return found;
 }
 
 function virtualIpsOf({ spec, endpoint }: Service): Map<string, string[]> {
