@@ -11,6 +11,8 @@ const BUILD =
   "this engine does not build images: build with BuildKit in a container of this engine (docker buildx create --driver docker-container --use; docker buildx build --load .), or with buildah and 'docker load'";
 const PLUGINS =
   "managed plugins are not run by this engine: start the plugin's program on the host, and it is found by its socket in /run/docker/plugins";
+const CLUSTER_VOLUMES =
+  "cluster volumes are not supported: use a volume plug-in whose volumes every node can mount";
 const CHECKPOINTS = "checkpoints are not supported: this engine does not use CRIU";
 
 export function absentRoutes(): Routes {
@@ -21,14 +23,11 @@ export function absentRoutes(): Routes {
       ["POST", "/plugins/pull"],
       ["POST", "/plugins/create"],
     ]),
-    {
-      method: "GET",
-      path: "/plugins/{name:.*}/json",
-      handler: (request) => {
-        const name = request.params["name"] ?? "";
-        throw new EngineError("not-found", `plugin "${name}" not found`);
-      },
-    },
+    noPlugin("GET", "/plugins/{name:.*}/json"),
+    noPlugin("DELETE", "/plugins/{name:.*}"),
+    ...["enable", "disable", "upgrade", "push", "set"].map((verb) =>
+      noPlugin("POST", `/plugins/{name:.*}/${verb}`),
+    ),
     {
       method: "POST",
       path: "/build/prune",
@@ -41,12 +40,24 @@ export function absentRoutes(): Routes {
       ["POST", "/session"],
       ["POST", "/grpc"],
     ]),
-    list("/containers/{id}/checkpoints", []),
+    ...refused(CLUSTER_VOLUMES, [["PUT", "/volumes/{name}"]]),
     ...refused(CHECKPOINTS, [
+      ["GET", "/containers/{id}/checkpoints"],
       ["POST", "/containers/{id}/checkpoints"],
       ["DELETE", "/containers/{id}/checkpoints/{checkpoint}"],
     ]),
   ];
+}
+
+function noPlugin(method: Route["method"], path: string): Route {
+  return {
+    method,
+    path,
+    handler: (request) => {
+      const name = request.params["name"] ?? "";
+      throw new EngineError("not-found", `plugin "${name}" not found`);
+    },
+  };
 }
 
 function list(path: string, value: readonly unknown[]): Route {

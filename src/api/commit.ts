@@ -57,12 +57,13 @@ function readReference(repository: string, tag: string): Reference | undefined {
 
 /** The container's configuration under what the request says; fields that are set there win. */
 function imageConfigOf(container: ContainerConfig, body: ContainerConfig): ImageConfig {
+  const volumes = { ...container.Volumes, ...body.Volumes };
   const given = Object.entries(body).filter(([, value]) => isSet(value));
   const lists = {
     Env: mergeEnv(container.Env ?? [], body.Env ?? []),
     ExposedPorts: { ...container.ExposedPorts, ...body.ExposedPorts },
     Labels: { ...container.Labels, ...body.Labels },
-    Volumes: { ...container.Volumes, ...body.Volumes },
+    Volumes: Object.keys(volumes).length === 0 ? null : volumes,
   };
   const { MacAddress: _, ...merged } = { ...container, ...Object.fromEntries(given), ...lists };
   return merged as ImageConfig;

@@ -51,7 +51,10 @@ export function containerFileRoutes(files: FileService): Routes {
     {
       method: "GET",
       path: "/containers/{id}/export",
-      handler: async (request, response) => send(await files.export(idOf(request)), response, {}),
+      handler: async (request, response) =>
+        send(await files.export(idOf(request)), response, {
+          "Content-Type": "application/octet-stream",
+        }),
     },
   ];
 }

@@ -4,7 +4,7 @@ import type { Writable } from "node:stream";
 import { EngineError, messageOf } from "#base/error.ts";
 import type { ContainerEngine } from "#engine/containers/service.ts";
 import type { LogEntry, LogOptions, WaitResult } from "#engine/ports.ts";
-import { streamType, takeClient, writable } from "./hijack-streams.ts";
+import { streamType, takeClient, takeWebsocketClient, writable } from "./hijack-streams.ts";
 import type { ApiRequest, ApiResponse, Routes } from "./route.ts";
 import { encodeFrame, STDERR, STDOUT, SYSTEM_ERROR } from "./stdcopy.ts";
 
@@ -14,6 +14,11 @@ export function streamingContainerRoutes(containers: ContainerEngine): Routes {
       method: "POST",
       path: "/containers/{id}/attach",
       handler: (request, response) => attach(containers, request, response),
+    },
+    {
+      method: "GET",
+      path: "/containers/{id}/attach/ws",
+      handler: (request, response) => attach(containers, request, response, takeWebsocketClient),
     },
     {
       method: "GET",
@@ -37,12 +42,13 @@ async function attach(
   containers: ContainerEngine,
   request: ApiRequest,
   response: ApiResponse,
+  take = takeClient,
 ): Promise<void> {
   const reference = request.params["id"] ?? "";
   const { terminal, openStdin } = containers.attachInfo(reference);
   const stdout = request.flag("stdout");
   const stderr = request.flag("stderr");
-  const { socket, streams } = takeClient(request, response, {
+  const { socket, raw, streams } = take(request, response, {
     terminal,
     stdin: openStdin && request.flag("stdin"),
     stdout,
@@ -51,7 +57,7 @@ async function attach(
   });
   if (request.flag("logs")) {
     const past = { stdout, stderr, follow: false, signal: request.signal };
-    await pipeLogs(containers.logs(reference, past), socket, terminal, false);
+    await pipeLogs(containers.logs(reference, past), socket, raw, false);
   }
   if (request.flag("stream")) await containers.attach(reference, streams).ended;
   socket.end();

@@ -6,7 +6,11 @@
 
 import { EngineError } from "#base/error.ts";
 import type { ContainerEngine } from "#engine/containers/service.ts";
-import type { ContainerCreateBody, ContainerUpdateBody } from "#wire/docker/containers.ts";
+import type {
+  ContainerCreateBody,
+  ContainerInspect,
+  ContainerUpdateBody,
+} from "#wire/docker/containers.ts";
 import { containerFileRoutes } from "./containers-files.ts";
 import { streamingContainerRoutes } from "./containers-streams.ts";
 import type { ApiRequest, ApiResponse, Route, Routes } from "./route.ts";
@@ -33,12 +37,25 @@ function queryRoutes(containers: ContainerEngine): Routes {
       response.json(200, summaries);
     }),
     route("GET", "/containers/{id}/json", async (request, response) => {
-      response.json(200, await containers.inspect(idOf(request), { size: request.flag("size") }));
+      const shown = await containers.inspect(idOf(request), { size: request.flag("size") });
+      response.json(200, request.atLeast(45) ? shown : withOlderAliases(shown));
     }),
     route("GET", "/containers/{id}/top", async (request, response) => {
       response.json(200, await containers.top(idOf(request), request.query.get("ps_args") ?? ""));
     }),
   ];
+}
+
+/** Until 1.45, a container's own names on networks of the user's were among its aliases. */
+function withOlderAliases(shown: ContainerInspect): ContainerInspect {
+  const own = [shown.Id.slice(0, 12), shown.Config.Hostname ?? ""].filter((name) => name !== "");
+  const Networks = Object.fromEntries(
+    Object.entries(shown.NetworkSettings.Networks).map(([name, endpoint]) => {
+      if (["bridge", "host", "none"].includes(name)) return [name, endpoint];
+      return [name, { ...endpoint, Aliases: [...new Set([...(endpoint.Aliases ?? []), ...own])] }];
+    }),
+  );
+  return { ...shown, NetworkSettings: { ...shown.NetworkSettings, Networks } };
 }
 
 function lifecycleRoutes(containers: ContainerEngine): Routes {
@@ -48,7 +65,7 @@ function lifecycleRoutes(containers: ContainerEngine): Routes {
       if (body === undefined) {
         throw new EngineError(
           "invalid-argument",
-          "config cannot be empty in order to create a container",
+          "invalid JSON: got EOF while reading request body",
         );
       }
       const { id, warnings } = await containers.create(
@@ -101,7 +118,8 @@ function changeRoutes(containers: ContainerEngine): Routes {
     }),
     route("POST", "/containers/{id}/update", async (request, response) => {
       const body = (await request.json<ContainerUpdateBody>()) ?? {};
-      response.json(200, { Warnings: await containers.update(idOf(request), body) });
+      const warnings = await containers.update(idOf(request), body);
+      response.json(200, { Warnings: warnings.length === 0 ? null : warnings });
     }),
     route("POST", "/containers/{id}/resize", async (request, response) => {
       await containers.resize(idOf(request), terminalSize(request));

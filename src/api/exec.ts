@@ -70,7 +70,7 @@ async function start(
     await ended;
   } catch (error) {
     // The status line is gone; the reason goes where the output would.
-    void streams.write("stderr", Buffer.from(`${messageOf(error)}\r\n`));
+    void streams.write("stdout", Buffer.from(`${messageOf(error)}\r\n`));
   }
   socket.end();
 }

@@ -8,6 +8,7 @@ import type { Duplex, Writable } from "node:stream";
 import type { ClientStreams } from "#engine/containers/attach.ts";
 import type { ApiRequest, ApiResponse } from "./route.ts";
 import { encodeFrame, STDERR, STDOUT } from "./stdcopy.ts";
+import { websocketAnswer, websocketStream } from "./websocket.ts";
 
 export const RAW_STREAM = "application/vnd.docker.raw-stream";
 export const FRAMED_STREAM = "application/vnd.docker.multiplexed-stream";
@@ -27,6 +28,8 @@ export function streamType(request: ApiRequest, terminal: boolean): string {
 
 export interface HijackedClient {
   readonly socket: Duplex;
+  /** Nothing is framed per stream. */
+  readonly raw: boolean;
   readonly streams: ClientStreams;
 }
 
@@ -35,7 +38,20 @@ export function takeClient(
   response: ApiResponse,
   choice: StreamChoice,
 ): HijackedClient {
-  const { socket } = response.hijack(streamType(request, choice.terminal));
+  return clientOf(request, response.hijack(streamType(request, choice.terminal)).socket, choice);
+}
+
+/** The same over a WebSocket, whose messages are never framed per stream. */
+export function takeWebsocketClient(
+  request: ApiRequest,
+  response: ApiResponse,
+  choice: StreamChoice,
+): HijackedClient {
+  const { socket } = response.upgrade(websocketAnswer(request));
+  return clientOf(request, websocketStream(socket), { ...choice, terminal: true });
+}
+
+function clientOf(request: ApiRequest, socket: Duplex, choice: StreamChoice): HijackedClient {
   // Read even without input, or the end of the connection would go unnoticed.
   if (!choice.stdin) socket.resume();
   const streams: ClientStreams = {
@@ -52,7 +68,7 @@ export function takeClient(
       return socket.write(frame) ? undefined : writable(socket);
     },
   };
-  return { socket, streams };
+  return { socket, raw: choice.terminal, streams };
 }
 
 /** Resolves when the stream takes more, or is gone. */

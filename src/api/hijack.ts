@@ -13,6 +13,8 @@ import type { Duplex } from "node:stream";
 
 export interface HijackHeaders {
   readonly contentType: string;
+  /** Agrees to another protocol than the raw stream, with these headers of its handshake. */
+  readonly upgrade?: Readonly<Record<string, string>> | undefined;
   readonly headers: Readonly<Record<string, string>>;
 }
 
@@ -41,12 +43,16 @@ export function hijackConnection(
   socket.off("readable", listening);
   socket.setTimeout(0);
   socket.setNoDelay(true);
-  const upgrade = request.headers.upgrade !== undefined;
-  const lines = upgrade
-    ? ["HTTP/1.1 101 UPGRADED", "Connection: Upgrade", "Upgrade: tcp"]
-    : ["HTTP/1.1 200 OK"];
-  lines.push(`Content-Type: ${head.contentType}`);
-  for (const [name, value] of Object.entries(head.headers)) lines.push(`${name}: ${value}`);
-  socket.write(`${lines.join("\r\n")}\r\n\r\n`);
+  const headers = { ...answerHeaders(request, head), ...head.headers };
+  const status = "Upgrade" in headers ? "101 UPGRADED" : "200 OK";
+  const lines = Object.entries(headers).map(([name, value]) => `${name}: ${value}\r\n`);
+  socket.write(`HTTP/1.1 ${status}\r\n${lines.join("")}\r\n`);
   return socket;
+}
+
+function answerHeaders(request: IncomingMessage, head: HijackHeaders): Record<string, string> {
+  if (head.upgrade !== undefined) return { Connection: "Upgrade", ...head.upgrade };
+  const type = { "Content-Type": head.contentType };
+  const upgrade = request.headers.upgrade !== undefined;
+  return upgrade ? { Connection: "Upgrade", Upgrade: "tcp", ...type } : type;
 }

@@ -42,13 +42,17 @@ export function imageRoutes(images: ImageStore): Routes {
     }),
     post("/images/create", (request, response) => create(images, request, response)),
     post("/images/load", (request, response) =>
-      streamProgress(response, (report) => {
-        // As with docker, progress is what has to be asked for; the names that were loaded always come.
-        const quiet = !request.query.has("quiet") || request.flag("quiet");
-        return images.load(request.body, (message) => {
-          if (!quiet || message.progressDetail === undefined) report(message);
-        });
-      }),
+      streamProgress(
+        response,
+        (report) => {
+          // As with docker, progress is what has to be asked for; the names that were loaded always come.
+          const quiet = !request.query.has("quiet") || request.flag("quiet");
+          return images.load(request.body, (message) => {
+            if (!quiet || message.progressDetail === undefined) report(message);
+          });
+        },
+        { openFirst: true },
+      ),
     ),
     post("/images/prune", async (request, response) => {
       response.json(200, await images.prune(request.filters()));
@@ -89,7 +93,8 @@ function legacyFilters(request: ApiRequest): ReadonlyMap<string, readonly string
   return new Map([...filters, ["reference", [pattern]]]);
 }
 
-function summaryFor(request: ApiRequest, row: ImageSummary): ImageSummary {
+/** As clients of the request's version know images of a list. */
+export function summaryFor(request: ApiRequest, row: ImageSummary): ImageSummary {
   const nameless = row.RepoTags.length === 0 && row.RepoDigests.length === 0;
   const withNames =
     nameless && !request.atLeast(43)

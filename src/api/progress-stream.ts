@@ -7,13 +7,20 @@ import { messageOf } from "#base/error.ts";
 import type { ProgressMessage } from "#engine/ports.ts";
 import type { ApiResponse } from "./route.ts";
 
+export interface ProgressOptions {
+  /** The stream begins before the work: a failure is always a message, never a status. */
+  readonly openFirst?: boolean;
+}
+
 export async function streamProgress(
   response: ApiResponse,
   work: (report: (message: ProgressMessage) => void) => Promise<void>,
+  { openFirst = false }: ProgressOptions = {},
 ): Promise<void> {
-  let stream: ReturnType<ApiResponse["stream"]> | undefined;
+  const open = () => response.stream(200, "application/json");
+  let stream = openFirst ? open() : undefined;
   const report = (message: ProgressMessage) => {
-    stream ??= response.stream(200, "application/json");
+    stream ??= open();
     if (!stream.destroyed) stream.write(`${JSON.stringify(message)}\r\n`);
   };
   try {
@@ -23,6 +30,6 @@ export async function streamProgress(
     const message = messageOf(error);
     report({ errorDetail: { message }, error: message });
   }
-  stream ??= response.stream(200, "application/json");
+  stream ??= open();
   stream.end();
 }

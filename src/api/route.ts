@@ -51,6 +51,8 @@ export interface ApiResponse {
   stream(status: number, contentType: string, headers?: Readonly<Record<string, string>>): Writable;
   /** Takes the connection over: 101 when the client asked for an upgrade, else 200 raw. */
   hijack(contentType: string): HijackedStream;
+  /** Takes it over for another protocol, with the headers that agree to it. */
+  upgrade(headers: Readonly<Record<string, string>>): HijackedStream;
 }
 
 export type Handler = (request: ApiRequest, response: ApiResponse) => Promise<void> | void;

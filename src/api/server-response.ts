@@ -2,7 +2,7 @@
 
 import type { IncomingMessage, ServerResponse } from "node:http";
 import { invariant } from "#base/invariant.ts";
-import { hijackConnection } from "./hijack.ts";
+import { type HijackHeaders, hijackConnection } from "./hijack.ts";
 import type { ApiResponse } from "./route.ts";
 
 export interface ResponseTracker {
@@ -39,6 +39,13 @@ export function createApiResponse(
     });
     raw.end(request.method === "HEAD" ? undefined : body);
   };
+  const take = (head: HijackHeaders) => {
+    invariant(!answered, "a route answered twice");
+    answered = true;
+    hijacked = true;
+    onHijack();
+    return { socket: hijackConnection(request, raw, head) };
+  };
   const response: ApiResponse = {
     json: (status, value, headers) =>
       whole(status, "application/json", `${JSON.stringify(value)}\n`, headers),
@@ -53,13 +60,8 @@ export function createApiResponse(
       raw.flushHeaders();
       return raw;
     },
-    hijack: (contentType) => {
-      invariant(!answered, "a route answered twice");
-      answered = true;
-      hijacked = true;
-      onHijack();
-      return { socket: hijackConnection(request, raw, { contentType, headers: common }) };
-    },
+    hijack: (contentType) => take({ contentType, headers: common }),
+    upgrade: (upgrade) => take({ contentType: "", upgrade, headers: common }),
   };
   return { response, answered: () => answered, hijacked: () => hijacked };
 }

@@ -145,7 +145,7 @@ async function createOne(
   const authorized = auth === "" ? resolved : withPullOptions(resolved, pullOptions(auth));
   const { spec, warnings } = await pinned(host, request, authorized, auth);
   const id = await createNamed(cluster, host.random, spec);
-  response.json(201, { ID: id, Warnings: warnings });
+  response.json(201, { ID: id, ...(warnings === null ? {} : { Warnings: warnings }) });
 }
 
 /** Creates the service, under a made-up name where the spec has none. */

@@ -4,12 +4,14 @@
  * have is absent or false.
  */
 
+import { readdir } from "node:fs/promises";
 import { EngineError } from "#base/error.ts";
 import type { NetworkStore } from "#engine/networks/service.ts";
 import type { ContainerService, ImageService, NetworkService } from "#engine/ports.ts";
 import type { HostVolumes } from "#engine/volumes/volumes.ts";
 import type { AuthConfig, ImageSummary } from "#wire/docker/images.ts";
 import type { ClusterPort } from "./cluster-port.ts";
+import { summaryFor } from "./images.ts";
 import type { ApiRequest, ApiResponse, Routes } from "./route.ts";
 import { API_VERSION_MAX, API_VERSION_MIN, formatVersion } from "./server-version.ts";
 
@@ -80,8 +82,8 @@ export function helloRoutes(facts: HostFacts, swarmState: () => string): Routes 
       "Cache-Control": "no-cache, no-store, must-revalidate",
       Pragma: "no-cache",
     };
-    if (request.method === "HEAD") response.empty(200, headers);
-    else response.text(200, "OK", headers);
+    if (request.method !== "HEAD") response.text(200, "OK", headers);
+    else response.empty(200, { ...headers, "Content-Type": "text/plain; charset=utf-8" });
   };
   return [
     { method: "GET", path: "/_ping", handler: ping },
@@ -158,10 +160,11 @@ function versionOf(facts: HostFacts) {
 
 async function info(services: SystemServices, _request: ApiRequest) {
   const { facts } = services;
-  const [containers, images, swarm] = await Promise.all([
+  const [containers, images, swarm, openFiles] = await Promise.all([
     services.containers.list({ all: true, filters: new Map() }),
     services.images.list({ filters: new Map() }),
     swarmInfo(services),
+    readdir("/proc/self/fd").catch(() => []),
   ]);
   const inState = (state: string) => containers.filter(({ State }) => State === state).length;
   return {
@@ -190,7 +193,7 @@ async function info(services: SystemServices, _request: ApiRequest) {
     BridgeNfIptables: false,
     BridgeNfIp6tables: false,
     Debug: facts.debug,
-    NFd: 0,
+    NFd: openFiles.length,
     OomKillDisable: facts.cgroupVersion === "1",
     NGoroutines: 0,
     SystemTime: new Date().toISOString(),
@@ -216,7 +219,7 @@ async function info(services: SystemServices, _request: ApiRequest) {
     Labels: facts.labels,
     ExperimentalBuild: false,
     ServerVersion: facts.version,
-    Runtimes: { runc: { path: "runc" } },
+    Runtimes: { "io.containerd.runc.v2": { path: "runc" }, runc: { path: "runc" } },
     DefaultRuntime: "runc",
     Swarm: swarm,
     LiveRestoreEnabled: true,
@@ -261,8 +264,8 @@ function registryConfig(facts: HostFacts) {
     Official: name === "docker.io",
   });
   return {
-    AllowNondistributableArtifactsCIDRs: null,
-    AllowNondistributableArtifactsHostnames: null,
+    AllowNondistributableArtifactsCIDRs: [],
+    AllowNondistributableArtifactsHostnames: [],
     InsecureRegistryCIDRs: [
       "127.0.0.0/8",
       ...facts.insecureRegistries.filter((r) => r.includes("/")),
@@ -295,7 +298,12 @@ async function diskUsage(services: SystemServices, request: ApiRequest) {
     wants("volume") ? services.volumes.usage() : undefined,
   ]);
   return {
-    ...(usage === undefined ? {} : { LayersSize: usage.layersSize, Images: usage.images }),
+    ...(usage === undefined
+      ? {}
+      : {
+          LayersSize: usage.layersSize,
+          Images: usage.images.map((row) => summaryFor(request, row)),
+        }),
     ...(containers === undefined ? {} : { Containers: containers }),
     ...(volumes === undefined ? {} : { Volumes: volumes }),
     ...(wants("build-cache") ? { BuildCache: [], BuilderSize: 0 } : {}),

@@ -40,6 +40,9 @@ export const CONTAINER_DEFAULTS: ContainerDefaults = {
 };
 
 export function checkConfig(config: ContainerConfig): void {
+  if (Object.keys(config).length === 0) {
+    throw invalid("config cannot be empty in order to create a container");
+  }
   if (!config.Image) throw invalid("no image specified");
   for (const entry of config.Env ?? []) {
     if (entry.startsWith("=")) throw invalid(`invalid environment variable: ${entry}`);
@@ -96,6 +99,8 @@ export function checkHostConfig(hostConfig: HostConfig, limits: HostLimits): str
   }
   return warnings;
 }
+
+type PortBindings = NonNullable<HostConfig["PortBindings"]>;
 
 const RESTART_POLICIES = ["", "no", "always", "unless-stopped", "on-failure"];
 
@@ -183,13 +188,13 @@ export function withDefaults(
         ? { Type: defaults.logDriver, Config: { ...defaults.logOptions, ...logOptions } }
         : { Type: driver, Config: logOptions ?? {} },
     ...(defaults.init && (hostConfig.Init ?? undefined) === undefined ? { Init: true } : {}),
-    Ulimits: [...(hostConfig.Ulimits ?? []), ...ulimits],
+    ...(ulimits.length === 0 ? {} : { Ulimits: [...(hostConfig.Ulimits ?? []), ...ulimits] }),
     CgroupParent: hostConfig.CgroupParent || defaults.cgroupParent,
     AutoRemove: hostConfig.AutoRemove ?? false,
     Privileged: hostConfig.Privileged ?? false,
     PublishAllPorts: hostConfig.PublishAllPorts ?? false,
     ReadonlyRootfs: hostConfig.ReadonlyRootfs ?? false,
-    PortBindings: hostConfig.PortBindings ?? {},
+    PortBindings: withAllFields(hostConfig.PortBindings ?? {}),
     IpcMode: hostConfig.IpcMode || "private",
     CgroupnsMode:
       hostConfig.CgroupnsMode ||
@@ -201,6 +206,16 @@ export function withDefaults(
     // Twice the memory, as docker does: a limit without swap would otherwise be none with swap.
     MemorySwap: memory > 0 && !hostConfig.MemorySwap ? memory * 2 : (hostConfig.MemorySwap ?? 0),
   };
+}
+
+/** A binding that names no address or no port shows that. */
+function withAllFields(bindings: PortBindings): PortBindings {
+  return Object.fromEntries(
+    Object.entries(bindings).map(([port, list]) => [
+      port,
+      list?.map((binding) => ({ HostIp: "", HostPort: "", ...binding })) ?? null,
+    ]),
+  );
 }
 
 function invalid(message: string): EngineError {

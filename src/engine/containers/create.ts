@@ -50,7 +50,7 @@ export async function createContainer(
     ...checkHostConfig(hostBody ?? {}, context.host),
     ...checkSecurity(hostBody ?? {}, context.host),
   ];
-  const hostConfig = withDefaults(
+  const asked = withDefaults(
     withoutUnsupported(hostBody ?? {}, context.host),
     context.host,
     context.defaults,
@@ -68,11 +68,11 @@ export async function createContainer(
     const image = await context.images.resolve(config.Image ?? "");
     requirePlatform(image, config.Image ?? "", platform);
     imageFound = true;
+    const hostConfig = resolveSharedNetwork(context, asked);
     const merged = completeConfig(config, image, hostConfig, context, id);
     const requested = planEndpoints(hostConfig, merged, networking?.EndpointsConfig ?? {});
     planPorts(merged, hostConfig);
     const endpoints = await context.networks.resolve(requested);
-    checkSharedMode(context, hostConfig);
     await resolveDevices(hostConfig);
     const mounts = await prepareMounts(context, id, merged, hostConfig, undo);
     const [path, ...args] = [...(merged.Entrypoint ?? []), ...(merged.Cmd ?? [])];
@@ -195,10 +195,13 @@ function completeConfig(
   return { ...merged, Hostname: hostname };
 }
 
-/** Whose network is joined, and who is linked to, must be there from the beginning. */
-function checkSharedMode({ registry }: ContainerContext, hostConfig: HostConfig): void {
+/**
+ * Whose network is joined, and who is linked to, must be there from the beginning. Joined is the
+ * container, whatever its name will be.
+ */
+function resolveSharedNetwork({ registry }: ContainerContext, hostConfig: HostConfig): HostConfig {
   const mode = hostConfig.NetworkMode ?? "";
-  if (mode.startsWith("container:")) registry.find(mode.slice("container:".length));
+  const prefix = "container:";
   for (const link of hostConfig.Links ?? []) {
     const [target = ""] = link.split(":");
     try {
@@ -210,6 +213,9 @@ function checkSharedMode({ registry }: ContainerContext, hostConfig: HostConfig)
       );
     }
   }
+  if (!mode.startsWith(prefix)) return hostConfig;
+  const { id } = registry.find(mode.slice(prefix.length));
+  return { ...hostConfig, NetworkMode: `${prefix}${id}` };
 }
 
 async function prepareMounts(

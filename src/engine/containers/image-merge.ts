@@ -32,11 +32,11 @@ function mergeCommand(config: ContainerConfig, image: ImageConfig) {
   return { entrypoint: image.Entrypoint ?? [], cmd };
 }
 
-/** The image's variables that the user did not set, then the user's; "NAME" alone unsets. */
+/** The user's variables, then the image's that the user did not set; "NAME" alone unsets. */
 export function mergeEnv(image: readonly string[], own: readonly string[]): string[] {
   const nameOf = (entry: string) => entry.split("=", 1)[0] ?? "";
   const set = new Set(own.map(nameOf));
-  return [...image.filter((entry) => !set.has(nameOf(entry))), ...own];
+  return [...own, ...image.filter((entry) => !set.has(nameOf(entry)))];
 }
 
 function mergeHealthcheck(

@@ -14,7 +14,7 @@ import type { EndpointSettings } from "#wire/docker/networks.ts";
 import { parseNs } from "../logs/timestamps.ts";
 import type { Container } from "./container.ts";
 import { planPorts } from "./port-bindings.ts";
-import { toMountPoint } from "./record.ts";
+import { toMountPoint, ZERO_TIME } from "./record.ts";
 import { isAlive } from "./state.ts";
 import { describeStatus } from "./status-text.ts";
 
@@ -44,6 +44,8 @@ export function toInspect(
   size: SizeFields,
 ): ContainerInspect {
   const { record, state } = container;
+  const started = state.startedAt !== ZERO_TIME;
+  const logsToFile = record.hostConfig.LogConfig?.Type === "json-file";
   return {
     Id: record.id,
     Created: record.createdAt,
@@ -51,10 +53,11 @@ export function toInspect(
     Args: record.args,
     State: toState(container),
     Image: record.imageId,
-    ResolvConfPath: files.resolvConf,
-    HostnamePath: files.hostname,
-    HostsPath: files.hosts,
-    LogPath: record.hostConfig.LogConfig?.Type === "json-file" ? (container.log?.path ?? "") : "",
+    // Until the first start there is nothing at these paths.
+    ResolvConfPath: started ? files.resolvConf : "",
+    HostnamePath: started ? files.hostname : "",
+    HostsPath: started ? files.hosts : "",
+    LogPath: started && logsToFile ? (container.log?.path ?? "") : "",
     Name: `/${record.name}`,
     RestartCount: state.restartCount,
     Driver: record.snapshotter,
@@ -92,9 +95,9 @@ const UNSAID: HostConfig = {
   ConsoleSize: [0, 0],
   CapAdd: null,
   CapDrop: null,
-  Dns: [],
-  DnsOptions: [],
-  DnsSearch: [],
+  Dns: null,
+  DnsOptions: null,
+  DnsSearch: null,
   ExtraHosts: null,
   GroupAdd: null,
   Cgroup: "",
@@ -110,30 +113,42 @@ const UNSAID: HostConfig = {
   NanoCpus: 0,
   CgroupParent: "",
   BlkioWeight: 0,
-  BlkioWeightDevice: [],
-  BlkioDeviceReadBps: [],
-  BlkioDeviceWriteBps: [],
-  BlkioDeviceReadIOps: [],
-  BlkioDeviceWriteIOps: [],
+  BlkioWeightDevice: null,
+  BlkioDeviceReadBps: null,
+  BlkioDeviceWriteBps: null,
+  BlkioDeviceReadIOps: null,
+  BlkioDeviceWriteIOps: null,
   CpuPeriod: 0,
   CpuQuota: 0,
   CpuRealtimePeriod: 0,
   CpuRealtimeRuntime: 0,
   CpusetCpus: "",
   CpusetMems: "",
-  Devices: [],
+  Devices: null,
   DeviceCgroupRules: null,
   DeviceRequests: null,
   MemoryReservation: 0,
   MemorySwap: 0,
   OomKillDisable: false,
-  Ulimits: [],
+  Ulimits: null,
+  // Of Windows; docker shows them everywhere.
+  CpuCount: 0,
+  CpuPercent: 0,
+  IOMaximumIOps: 0,
+  IOMaximumBandwidth: 0,
 };
 
 function toConfig(config: ContainerConfig, imageId: string): ContainerConfig {
   const { ExposedPorts: ports, ...rest } = config;
   const filled = (map: object | null | undefined) => Object.keys(map ?? {}).length > 0;
   return {
+    Domainname: "",
+    AttachStdin: false,
+    AttachStdout: false,
+    AttachStderr: false,
+    Tty: false,
+    OpenStdin: false,
+    StdinOnce: false,
     ...rest,
     ...(filled(ports) && ports ? { ExposedPorts: ports } : {}),
     Image: config.Image ?? imageId,
@@ -160,9 +175,11 @@ function toState({ state, health }: Container): ContainerState {
   };
 }
 
+/** Those of `HostConfig.Tmpfs` are shown there only. */
 function mountPoints({ record }: Container, { volumePath }: Lookup): MountPoint[] {
+  const tmpfs = record.hostConfig.Tmpfs ?? {};
   return record.mounts
-    .filter(({ type }) => type !== "tmpfs")
+    .filter(({ type, destination }) => type !== "tmpfs" || !Object.hasOwn(tmpfs, destination))
     .map((mount) =>
       toMountPoint(mount, mount.type === "volume" ? volumePath(mount.source) : mount.source),
     );
@@ -203,14 +220,18 @@ function toNetworkSettings(container: Container, lookup: Lookup): NetworkSetting
   const endpoints = endpointsOf(container, lookup);
   const bridge = endpoints["bridge"] ?? {};
   const { state, record } = container;
-  const exposed = Object.keys(record.config.ExposedPorts ?? {}).map(
-    (port) => [port, null] as const,
-  );
+  const { NetworkMode: mode = "" } = record.hostConfig;
+  const joined = mode.startsWith("container:");
+  // A port that nothing can be published on is not shown.
+  const exposed =
+    joined || mode === "host" || mode === "none"
+      ? []
+      : Object.keys(record.config.ExposedPorts ?? {}).map((port) => [port, null] as const);
   const alive = isAlive(state.phase);
   return {
     Bridge: "",
-    SandboxID: alive ? record.id : "",
-    SandboxKey: alive ? `/proc/${state.pid}/ns/net` : "",
+    SandboxID: alive && !joined ? record.id : "",
+    SandboxKey: alive && !joined ? `/proc/${state.pid}/ns/net` : "",
     Ports: alive ? { ...Object.fromEntries(exposed), ...state.network.ports } : {},
     Gateway: bridge.Gateway ?? "",
     IPAddress: bridge.IPAddress ?? "",
@@ -244,14 +265,24 @@ export function toSummary(
     Command: [record.path, ...record.args].map(quoteArgument).join(" "),
     Created: Number((parseNs(record.createdAt) ?? 0n) / 1_000_000_000n),
     Ports: toPorts(container),
-    ...size,
+    ...(size.SizeRw ? { SizeRw: size.SizeRw } : {}),
+    ...(size.SizeRootFs ? { SizeRootFs: size.SizeRootFs } : {}),
     Labels: record.config.Labels ?? {},
     State: state.phase,
     Status: describeStatus(state, container.health, nowMs),
     HostConfig: { NetworkMode: record.hostConfig.NetworkMode ?? "bridge" },
-    NetworkSettings: { Networks: endpointsOf(container, lookup) },
+    NetworkSettings: { Networks: withoutRequests(endpointsOf(container, lookup)) },
     Mounts: mountPoints(container, lookup),
   };
+}
+
+/** The list shows what endpoints are, not what was asked of them. */
+function withoutRequests(
+  endpoints: Readonly<Record<string, EndpointSettings>>,
+): Record<string, EndpointSettings> {
+  return Object.fromEntries(
+    Object.entries(endpoints).map(([name, endpoint]) => [name, { ...endpoint, Aliases: null }]),
+  );
 }
 
 function quoteArgument(text: string): string {

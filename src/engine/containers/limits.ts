@@ -35,7 +35,7 @@ export function checkLimits(hostConfig: HostConfig, limits: HostLimits): string[
 /** The configuration without what the kernel cannot do. */
 export function withoutUnsupported(hostConfig: HostConfig, limits: HostLimits): HostConfig {
   if (limits.blkioWeight) return hostConfig;
-  return { ...hostConfig, BlkioWeight: 0, BlkioWeightDevice: [] };
+  return { ...hostConfig, BlkioWeight: 0, BlkioWeightDevice: null };
 }
 
 function unsupported(hostConfig: HostConfig, { blkioWeight }: HostLimits): string[] {

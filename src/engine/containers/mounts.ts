@@ -164,6 +164,8 @@ function fromRequest(request: MountRequest): MountSpec {
         ...common,
         type,
         source,
+        // What docker shows of every volume that was asked for in the long form.
+        mode: "z",
         driver: options?.DriverConfig?.Name ?? "",
         noCopy: options?.NoCopy ?? false,
         subpath,

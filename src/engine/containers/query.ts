@@ -105,7 +105,7 @@ export async function pruneContainers(
     Action: "prune",
     Actor: { ID: "", Attributes: { reclaimed: String(reclaimed) } },
   });
-  return { ContainersDeleted: deleted, SpaceReclaimed: reclaimed };
+  return { ContainersDeleted: deleted.length === 0 ? null : deleted, SpaceReclaimed: reclaimed };
 }
 
 async function resolveImages(

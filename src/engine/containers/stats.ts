@@ -39,9 +39,18 @@ interface Sample {
 
 const NO_CPU: CpuStats = {
   cpu_usage: { total_usage: 0, usage_in_kernelmode: 0, usage_in_usermode: 0 },
-  system_cpu_usage: 0,
-  online_cpus: 0,
   throttling_data: { periods: 0, throttled_periods: 0, throttled_time: 0 },
+};
+
+const NO_BLKIO: ContainerStats["blkio_stats"] = {
+  io_service_bytes_recursive: null,
+  io_serviced_recursive: null,
+  io_queue_recursive: null,
+  io_service_time_recursive: null,
+  io_wait_time_recursive: null,
+  io_merged_recursive: null,
+  io_time_recursive: null,
+  sectors_recursive: null,
 };
 
 export interface StatsOptions {
@@ -82,7 +91,7 @@ function toStats(
     read: now?.read ?? ZERO_TIME,
     preread: before?.read ?? ZERO_TIME,
     pids_stats: now?.pids ?? {},
-    blkio_stats: now?.blkio ?? {},
+    blkio_stats: now?.blkio ?? NO_BLKIO,
     num_procs: 0,
     storage_stats: {},
     cpu_stats: now?.cpu ?? NO_CPU,
@@ -133,7 +142,7 @@ function fromV1(metrics: MetricsV1, system: number) {
     memory: {
       usage: Number(usage?.usage ?? 0n),
       max_usage: Number(usage?.max ?? 0n),
-      failcnt: Number(usage?.failcnt ?? 0n),
+      ...(usage !== undefined && usage.failcnt > 0n ? { failcnt: Number(usage.failcnt) } : {}),
       limit: memoryLimit(usage?.limit),
       stats: memory === undefined ? {} : numericFields(memory),
     },
@@ -174,7 +183,7 @@ function fromV2(metrics: MetricsV2, system: number) {
       stats: memory === undefined ? {} : numericFields(memory),
     },
     pids: pidsStats(pids),
-    blkio: { io_service_bytes_recursive: bytes, io_serviced_recursive: null },
+    blkio: { ...NO_BLKIO, io_service_bytes_recursive: bytes },
   };
 }
 

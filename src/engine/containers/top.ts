@@ -21,7 +21,11 @@ export async function topContainer(
   const pids = new Set((await context.runtime.pids(container.id)).map(({ pid }) => String(pid)));
   const output = await runCommand("ps", args).catch((error: unknown) => {
     if (isErrorCode(error, "internal")) {
-      throw new EngineError("internal", `error running ps: ${messageOf(error)}`);
+      // Only what is wrong, without the usage that follows.
+      const [said = ""] = messageOf(error)
+        .replace(/^ps exited with \d+: /, "")
+        .split("\n");
+      throw new EngineError("internal", `ps: ${said}`);
     }
     throw error;
   });

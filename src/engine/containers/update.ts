@@ -17,7 +17,7 @@ export async function renameContainer(
   if (newName === "") {
     throw new EngineError("invalid-argument", "Neither old nor new names may be empty");
   }
-  const name = checkName(newName);
+  const name = allocatable(() => checkName(newName.startsWith("/") ? newName : `/${newName}`));
   await context.locks.run(container.id, async () => {
     const oldName = container.name;
     if (name === oldName) {
@@ -26,13 +26,7 @@ export async function renameContainer(
         "Renaming a container with the same name as its current name",
       );
     }
-    try {
-      context.registry.reserveName(name, container.id);
-    } catch (error) {
-      throw new EngineError("conflict", `Error when allocating new name: ${messageOf(error)}`, {
-        cause: error,
-      });
-    }
+    allocatable(() => context.registry.reserveName(name, container.id));
     try {
       const record = { ...container.record, name };
       await context.store.saveRecord(record);
@@ -47,6 +41,18 @@ export async function renameContainer(
     }
     publishEvent(context, container, "rename", { oldName: `/${oldName}` });
   });
+}
+
+/** What is wrong with the new name is said as docker says it. */
+function allocatable<T>(check: () => T): T {
+  try {
+    return check();
+  } catch (thrown) {
+    const error = EngineError.from(thrown);
+    throw new EngineError(error.code, `Error when allocating new name: ${messageOf(error)}`, {
+      cause: error,
+    });
+  }
 }
 
 /** The fields of an update that stand for limits; what is 0 or absent stays as it is. */

@@ -81,10 +81,7 @@ export function createExecService(context: ContainerContext): ExecService {
     start: async (exec, client, size) => {
       const attached = await startExec(context, exec, client, size);
       void exec.ended.promise.then(() =>
-        context.clock.setTimer(KEPT_MS, () => {
-          execs.delete(exec.id);
-          exec.container.execIds.delete(exec.id);
-        }),
+        context.clock.setTimer(KEPT_MS, () => execs.delete(exec.id)),
       );
       return attached;
     },
@@ -286,7 +283,7 @@ async function drained(exec: Exec, clock: Clock): Promise<void> {
 
 function finish(_context: ContainerContext, exec: Exec, exitCode: number): void {
   exec.phase = "ended";
-  exec.pid = 0;
+  exec.container.execIds.delete(exec.id);
   exec.exitCode = exitCode;
   exec.started.resolve();
   exec.ended.resolve(exitCode);
@@ -321,7 +318,7 @@ function inspectExec(exec: Exec): ExecInspect {
     OpenStdin: body.AttachStdin ?? false,
     OpenStderr: body.AttachStderr ?? false,
     OpenStdout: body.AttachStdout ?? false,
-    CanRemove: exec.phase === "ended",
+    CanRemove: false,
     ContainerID: exec.container.id,
     DetachKeys: body.DetachKeys ?? "",
     Pid: exec.pid,

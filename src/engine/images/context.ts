@@ -135,8 +135,8 @@ export async function findById(
 
 export function noSuchImage(text: string): EngineError {
   const parsed = parseReference(text);
-  const name =
-    isDigest(text) || !parsed.ok ? text : familiarReference(withDefaultTag(parsed.value));
+  if (!parsed.ok && !isDigest(text)) return new EngineError("invalid-argument", parsed.error);
+  const name = !parsed.ok ? text : familiarReference(withDefaultTag(parsed.value));
   return new EngineError("not-found", `No such image: ${name}`);
 }
 

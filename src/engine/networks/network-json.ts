@@ -37,7 +37,7 @@ export function inspectLocal(
     IPAM: {
       Driver: record.ipamDriver,
       Options: record.ipamOptions,
-      Config: isPredefinedDriver(record) ? null : record.ipam.map(poolOf),
+      Config: isPredefinedDriver(record) ? [] : record.ipam.map(poolOf),
     },
     Internal: record.internal,
     Attachable: record.attachable,

@@ -157,6 +157,11 @@ export interface HostConfig {
   readonly ConsoleSize?: readonly number[] | null;
   readonly MaskedPaths?: readonly string[] | null;
   readonly ReadonlyPaths?: readonly string[] | null;
+  /** These four are Windows'; always 0. */
+  readonly CpuCount?: number;
+  readonly CpuPercent?: number;
+  readonly IOMaximumIOps?: number;
+  readonly IOMaximumBandwidth?: number;
 }
 
 export interface ContainerConfig {
@@ -362,8 +367,8 @@ export interface CpuStats {
     readonly usage_in_kernelmode: number;
     readonly usage_in_usermode: number;
   };
-  readonly system_cpu_usage: number;
-  readonly online_cpus: number;
+  readonly system_cpu_usage?: number;
+  readonly online_cpus?: number;
   readonly throttling_data: {
     readonly periods: number;
     readonly throttled_periods: number;

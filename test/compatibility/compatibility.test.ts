@@ -1,0 +1,42 @@
+/** This engine beside dockerd 20.10; what is found is docs/compatibility.md. */
+
+import { readFileSync, writeFileSync } from "node:fs";
+import { fileURLToPath } from "node:url";
+import { afterAll, beforeAll, expect, test } from "vitest";
+import { ACCEPTED } from "./accepted.ts";
+import { askBoth, type Finding } from "./ask-both.ts";
+import { endpointTable, HEAD } from "./document.ts";
+import { openPair, type Pair } from "./engines.ts";
+import { REQUESTS } from "./requests.ts";
+
+const DOCUMENT = fileURLToPath(new URL("../../docs/compatibility.md", import.meta.url));
+
+let pair: Pair | undefined;
+let endpoints: ReadonlyMap<string, Finding> = new Map();
+
+beforeAll(async () => {
+  const opened = await openPair();
+  if (typeof opened === "string") throw new Error(opened);
+  pair = opened;
+  endpoints = await askBoth(pair, REQUESTS);
+});
+
+afterAll(() => pair?.close());
+
+test("no endpoint differs from dockerd's without a reason", () => {
+  const unexplained = [...endpoints].flatMap(([endpoint, finding]) =>
+    finding.unexplained.map((line) => `${endpoint} ${line}`),
+  );
+  expect(unexplained).toEqual([]);
+});
+
+test("every reason explains something", () => {
+  const used = new Set([...endpoints.values()].flatMap(({ explained }) => [...explained]));
+  expect(ACCEPTED.filter((row) => !used.has(row)).map(({ pattern }) => pattern.source)).toEqual([]);
+});
+
+test("docs/compatibility.md says so", () => {
+  const text = [HEAD, endpointTable(endpoints)].join("\n");
+  if (process.env["SKEP_REWRITE"] === "1") writeFileSync(DOCUMENT, text);
+  expect(readFileSync(DOCUMENT, "utf8")).toBe(text);
+});
