@@ -89,7 +89,12 @@ function lifecycleRoutes(containers: ContainerEngine): Routes {
       response.empty(204);
     }),
     route("POST", "/containers/{id}/kill", async (request, response) => {
-      await containers.kill(idOf(request), request.query.get("signal") ?? "");
+      await containers.kill(idOf(request), request.query.get("signal") ?? "").catch((thrown) => {
+        const { code, message } = EngineError.from(thrown);
+        throw new EngineError(code, `cannot kill container: ${idOf(request)}: ${message}`, {
+          cause: thrown,
+        });
+      });
       response.empty(204);
     }),
     route("POST", "/containers/{id}/pause", async (request, response) => {

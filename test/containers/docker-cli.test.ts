@@ -114,7 +114,7 @@ describe.each(DOCKERS.filter((path) => existsSync(path)))("%s", (program) => {
     const shell = await terminal(program, ["exec", "-it", "eee", "sh", "-c", "stty size; tty"]);
     expect(shell.output).toContain("/dev/pts/0");
     expect((await cli(["exec", "-d", "eee", "true"])).code).toBe(0);
-    expect((await cli(["exec", "eee", "nope"])).stderr).toContain("executable file not found");
+    expect((await cli(["exec", "eee", "nope"])).stdout).toContain("executable file not found");
     await cli(["stop", "-t", "0", "eee"]);
     expect((await cli(["exec", "eee", "true"])).stderr).toMatch(/is not running/);
   });

@@ -106,10 +106,7 @@ export async function killContainer(
   const signal = signalText === "" ? SIGKILL : parseSignal(signalText);
   if (await settleRestart(context, container)) return;
   if (!isAlive(container.state.phase)) {
-    throw new EngineError(
-      "conflict",
-      `cannot kill container: ${container.name}: container ${container.id} is not running`,
-    );
+    throw new EngineError("conflict", `container ${container.id} is not running`);
   }
   const stopSignal = parseSignal(container.record.config.StopSignal || "SIGTERM");
   const ends = signal === SIGKILL || signal === stopSignal;

@@ -44,9 +44,7 @@ export async function pushImage(
   if (records.length === 0) {
     throw new EngineError(
       "not-found",
-      reference.tag === undefined
-        ? `An image does not exist locally with the tag: ${familiarName(reference)}`
-        : `An image does not exist locally with the tag: ${familiarName(reference)}:${reference.tag}`,
+      `An image does not exist locally with the tag: ${familiarName(reference)}`,
     );
   }
   report({ status: `The push refers to repository [${repositoryOf(reference)}]` });
