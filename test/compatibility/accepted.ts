@@ -80,6 +80,7 @@ const REFUSALS: readonly Accepted[] = [
   newer(/status: (400|403|404|409), not 500/, "a client's mistake is not the server's"),
   newer(/\/wait (status: 400|message: extra|StatusCode: missing)/, "a bad condition is refused"),
   newer(/ type: "application\/vnd\.docker\.raw-stream", not ""/, "logs have a content type"),
+  ours(/\/attach\/ws (type|: )/, "a refusal is JSON before the upgrade, too"),
   newer(/\/attach (type|: )/, "what is not there is a refusal, not a stream"),
   ours(
     /^POST \/exec\/\{id\}\/start (status|type|: )/,
