@@ -53,6 +53,8 @@ export interface StartedRaft {
   run(): Promise<void>;
   /** Resolves when the group has removed this member. */
   readonly removed: Promise<void>;
+  /** Resolves when nothing is on disk any more that the log's current key does not open. */
+  reseal(): Promise<void>;
   close(): Promise<void>;
 }
 
@@ -92,6 +94,8 @@ export interface Manager {
   clusterReady(signal: AbortSignal): Promise<void>;
   /** How managers are to lock: now, and after each change. Ends with the signal. */
   lock(signal: AbortSignal): AsyncIterable<Lock>;
+  /** The raft log's key was exchanged: resolves when the old one opens nothing any more. */
+  reseal(): Promise<void>;
   close(): Promise<void>;
 }
 
@@ -160,6 +164,10 @@ class RunningManager implements Manager {
 
   get removed(): Promise<void> {
     return this.#raft.removed;
+  }
+
+  reseal(): Promise<void> {
+    return this.#raft.reseal();
   }
 
   async start(): Promise<void> {

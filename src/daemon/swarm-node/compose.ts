@@ -19,7 +19,6 @@ import { resourceAllocatorPart } from "#manager/resource-allocator.ts";
 import { watchPart } from "#manager/watch-service.ts";
 import { isTaskDirty } from "#plan/orchestrator/dirtiness.ts";
 import { realFileSystem } from "#platform/wal/file-system.ts";
-import { dataKey, keyRing } from "#platform/wal/key-ring.ts";
 import { DataPlane } from "#wire/gen/skep/dataplane_pb.js";
 import { Dispatcher } from "#wire/gen/swarmkit/dispatcher_pb.js";
 import { LogBroker, Logs } from "#wire/gen/swarmkit/logbroker_pb.js";
@@ -57,6 +56,7 @@ export function composeManager(
         removed: raft.removed,
         register: (services) => raft.register(services),
         run: () => raft.run(),
+        reseal: () => raft.reseal(),
         close: () => raft.close(),
       }),
       channelTo: start.channelTo,
@@ -82,7 +82,7 @@ function openRaft(
   const { metrics, onFatal, clock, random, log } = options;
   return openRaftNode({
     dir: swarmPaths(options.dataRoot).raft,
-    keys: keyRing([dataKey(start.identity.nodeKey.raftKey)]),
+    keys: start.identity.raftKeys,
     nodeId: start.identity.nodeId,
     addr: () => addresses.advertise,
     channelTo: start.channelTo,

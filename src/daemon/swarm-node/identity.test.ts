@@ -126,6 +126,82 @@ test("a locked key opens with its unlock key only, through renewals, until it is
   expect((await loaded()).nodeKey.raftKey).toEqual(identity.nodeKey.raftKey);
 });
 
+test("with every change of the lock the raft log gets another key, the old one stays until it is done", async () => {
+  const first = identity.raftKeys.current();
+  const unlockKey = new Uint8Array(realRandom.bytes(32));
+  expect(await identity.setLock(unlockKey, 7n)).toBe("locked");
+  const second = identity.raftKeys.current();
+  expect(second.id).not.toBe(first.id);
+  // A crash here: both are at hand, and neither without the unlock key.
+  const found = await loaded(unlockKey);
+  expect(found.rotatesRaftKey).toBe(true);
+  expect(found.raftKeys.current()).toEqual(second);
+  expect(found.raftKeys.find(first.id)).toEqual(first);
+  const text = await readFile(paths.nodeKey, "utf8");
+  expect(text).toContain("raft-dek-pending");
+  for (const { key } of [first, second]) {
+    expect(text).not.toContain(Buffer.from(key).toString("base64"));
+  }
+  await found.finishRaftKey();
+  const done = await loaded(unlockKey);
+  expect(done.rotatesRaftKey).toBe(false);
+  expect(done.raftKeys.current()).toEqual(second);
+  expect(done.raftKeys.find(first.id)).toBeUndefined();
+});
+
+test("a lock that changes while a key is being exchanged makes for another one after it", async () => {
+  const [one, two] = [new Uint8Array(realRandom.bytes(32)), new Uint8Array(realRandom.bytes(32))];
+  const first = identity.raftKeys.current();
+  await identity.setLock(one, 7n);
+  const second = identity.raftKeys.current();
+  expect(await identity.setLock(two, 8n)).toBe("changed");
+  expect((await loadIdentity(paths, one)).kind).toBe("locked");
+  const found = await loaded(two);
+  // What the log holds by now is sealed with the first and the second.
+  expect(found.raftKeys.current()).toEqual(second);
+  expect(found.raftKeys.find(first.id)).toEqual(first);
+  await found.finishRaftKey();
+  const third = (await loaded(two)).raftKeys.current();
+  expect([first.id, second.id]).not.toContain(third.id);
+  expect((await loaded(two)).raftKeys.find(second.id)).toEqual(second);
+  await (await loaded(two)).finishRaftKey();
+  expect((await loaded(two)).rotatesRaftKey).toBe(false);
+});
+
+test("a manager that sees its past again does not lock as it did then", async () => {
+  const [past, present] = [
+    new Uint8Array(realRandom.bytes(32)),
+    new Uint8Array(realRandom.bytes(32)),
+  ];
+  await identity.setLock(past, 7n);
+  await identity.setLock(present, 9n);
+  const found = await loaded(present);
+  expect(await found.setLock(past, 7n)).toBe("none");
+  expect(await found.setLock(undefined, 5n)).toBe("none");
+  expect((await loadIdentity(paths, past)).kind).toBe("locked");
+  // Nor when it does not lock any more.
+  await found.setLock(undefined, 12n);
+  expect(await (await loaded()).setLock(present, 9n)).toBe("none");
+  expect((await loadIdentity(paths, undefined)).kind).toBe("found");
+});
+
+test("a renewal and a lock at once lose neither", async () => {
+  const unlockKey = new Uint8Array(realRandom.bytes(32));
+  const { cert, key } = await renewed(NodeRole.MANAGER);
+  await Promise.all([identity.renew(cert, key), identity.setLock(unlockKey, 7n)]);
+  const found = await loaded(unlockKey);
+  expect(found.tls().cert).toBe(cert);
+  expect(found.raftKeys.current()).toEqual(identity.raftKeys.current());
+  expect(found.rotatesRaftKey).toBe(true);
+});
+
+test("a manager that becomes a worker needs no key to start", async () => {
+  await identity.setLock(new Uint8Array(realRandom.bytes(32)), 7n);
+  const { cert, key } = await renewed(NodeRole.WORKER);
+  await identity.renew(cert, key);
+  expect((await loaded()).role).toBe(NodeRole.WORKER);
+});
+
 test("another root is trusted only if our own certificate is good under it", async () => {
   const next = await createRoot(rootValidity(Date.now()), realRandom);
   await expect(identity.trust(next.cert)).rejects.toThrow("unknown authority");

@@ -10,7 +10,9 @@ import { EngineError } from "#base/error.ts";
 import { must } from "#base/invariant.ts";
 import type { Clock } from "#base/ports.ts";
 import { roleOfUnit, type Validity } from "#pki/profile.ts";
+import { KeyedLock } from "#platform/async.ts";
 import type { PeerIdentity, TlsMaterial } from "#platform/grpc/server.ts";
+import { type DataKey, dataKey, type KeyRing } from "#platform/wal/key-ring.ts";
 import {
   issuerOf,
   keyFits,
@@ -20,8 +22,8 @@ import {
 } from "#platform/x509/certificate.ts";
 import { readPrivateKey } from "#platform/x509/issue.ts";
 import { splitCertificates } from "#platform/x509/pem.ts";
-import { type NodeRole, type NodeTLSInfo, NodeTLSInfoSchema } from "#wire/gen/swarmkit/types_pb.js";
-import { formatNodeKey, isLocked, type NodeKey, parseNodeKey } from "./key-file.ts";
+import { NodeRole, type NodeTLSInfo, NodeTLSInfoSchema } from "#wire/gen/swarmkit/types_pb.js";
+import { formatNodeKey, isLocked, type NodeKey, newRaftKey, parseNodeKey } from "./key-file.ts";
 import { type SwarmPaths, writeAtomically } from "./paths.ts";
 
 /** A node's credentials as they are on disk and on the wire. */
@@ -33,9 +35,15 @@ export interface Credentials {
   readonly key: NodeKey;
 }
 
+/** What a lock has changed: nothing, the unlock key, or an open file into a locked one. */
+export type LockChange = "none" | "changed" | "locked";
+
 export class NodeIdentity {
   readonly #paths: SwarmPaths;
   readonly #listeners = new Set<() => void>();
+  /** One change of the files after another: each begins with what the one before it has left. */
+  readonly #lock = new KeyedLock();
+  #raftKeys: readonly [DataKey, ...DataKey[]];
   #credentials: Credentials;
   #unlockKey: Uint8Array | undefined;
   #peer: PeerIdentity;
@@ -47,6 +55,7 @@ export class NodeIdentity {
     this.#paths = paths;
     this.#credentials = credentials;
     this.#unlockKey = unlockKey;
+    this.#raftKeys = raftKeysOf(credentials.key);
     const facts = checked(credentials);
     this.#peer = facts.peer;
     this.#role = facts.role;
@@ -111,25 +120,59 @@ export class NodeIdentity {
     return () => this.#listeners.delete(listener);
   }
 
+  /** The keys of the raft log, as they are at each moment. */
+  readonly raftKeys: KeyRing = {
+    current: () => this.#raftKeys[0],
+    find: (id) => this.#raftKeys.find((key) => key.id === id),
+  };
+
+  /** Whether the raft log is to be sealed anew: what is written is, what was written may not be. */
+  get rotatesRaftKey(): boolean {
+    return this.#credentials.key.nextRaftKey !== undefined;
+  }
+
   /** Takes a renewed certificate, and its key, into use. */
-  async renew(nodeCert: string, privateKey: string): Promise<void> {
-    const key = { ...this.#credentials.key, privateKey };
-    await this.#replace({ ...this.#credentials, nodeCert, key });
+  renew(nodeCert: string, privateKey: string): Promise<void> {
+    return this.#exclusively(async () => {
+      const key = { ...this.#credentials.key, privateKey };
+      await this.#replace({ ...this.#credentials, nodeCert, key });
+    });
   }
 
   /** Trusts another root; refused unless our own certificate is good under it. */
-  async trust(rootCert: string): Promise<void> {
-    const normal = normalizePem(rootCert);
-    if (normal === normalizePem(this.#credentials.rootCert)) return;
-    await this.#replace({ ...this.#credentials, rootCert: normal });
+  trust(rootCert: string): Promise<void> {
+    return this.#exclusively(async () => {
+      const normal = normalizePem(rootCert);
+      if (normal === normalizePem(this.#credentials.rootCert)) return;
+      await this.#replace({ ...this.#credentials, rootCert: normal });
+    });
   }
 
-  /** Locks the key file with `unlockKey`, or opens it for good. */
-  async setLock(unlockKey: Uint8Array | undefined, lockVersion: bigint): Promise<void> {
-    const key = { ...this.#credentials.key, lockVersion };
-    this.#unlockKey = unlockKey;
-    this.#credentials = { ...this.#credentials, key };
-    await writeAtomically(this.#paths.nodeKey, formatNodeKey(key, unlockKey), 0o600);
+  /**
+   * Locks the key file with `unlockKey`, or opens it for good. What is older than what the file
+   * knows is passed over: a manager that starts sees its past again. A change makes the raft log's
+   * key one that is to be exchanged, because it lay there as the new lock does not want it.
+   */
+  setLock(unlockKey: Uint8Array | undefined, lockVersion: bigint): Promise<LockChange> {
+    return this.#exclusively(async () => {
+      const { key } = this.#credentials;
+      if (lockVersion <= key.lockVersion || sameKey(unlockKey, this.#unlockKey)) return "none";
+      const next =
+        key.nextRaftKey === undefined ? { nextRaftKey: newRaftKey() } : { rotateAgain: true };
+      const wasOpen = this.#unlockKey === undefined;
+      await this.#keep({ ...key, ...next, lockVersion }, unlockKey);
+      return wasOpen ? "locked" : "changed";
+    });
+  }
+
+  /** Nothing is sealed with the old key of the raft log any more: it may be forgotten. */
+  finishRaftKey(): Promise<void> {
+    return this.#exclusively(async () => {
+      const { nextRaftKey, rotateAgain, ...key } = this.#credentials.key;
+      if (nextRaftKey === undefined) return;
+      const next = rotateAgain === true ? { nextRaftKey: newRaftKey() } : {};
+      await this.#keep({ ...key, raftKey: nextRaftKey, ...next }, this.#unlockKey);
+    });
   }
 
   async save(): Promise<void> {
@@ -142,12 +185,26 @@ export class NodeIdentity {
     await rename(nextKey, this.#paths.nodeKey);
   }
 
+  #exclusively<T>(change: () => Promise<T>): Promise<T> {
+    return this.#lock.run("files", change);
+  }
+
+  /** The keys are used when they are on the disk, never earlier: what they seal must be readable. */
+  async #keep(key: NodeKey, unlockKey: Uint8Array | undefined): Promise<void> {
+    await writeAtomically(this.#paths.nodeKey, formatNodeKey(key, unlockKey), 0o600);
+    this.#unlockKey = unlockKey;
+    this.#credentials = { ...this.#credentials, key };
+    this.#raftKeys = raftKeysOf(key);
+  }
+
   async #replace(credentials: Credentials): Promise<void> {
     const facts = checked(credentials);
     if (facts.peer.nodeId !== this.#peer.nodeId || facts.peer.clusterId !== this.#peer.clusterId) {
       throw new EngineError("invalid-argument", "the new certificate is for another node");
     }
     this.#credentials = credentials;
+    // A worker asks nobody for a key when it starts, also one that was a manager.
+    if (facts.role === NodeRole.WORKER) this.#unlockKey = undefined;
     await this.save();
     this.#peer = facts.peer;
     this.#role = facts.role;
@@ -200,6 +257,16 @@ function tryParse(text: string, unlockKey: Uint8Array | undefined): NodeKey | "l
     if (isLocked(text)) return "locked";
     throw error;
   }
+}
+
+/** The one for everything new comes first. */
+function raftKeysOf({ raftKey, nextRaftKey }: NodeKey): readonly [DataKey, ...DataKey[]] {
+  return nextRaftKey === undefined ? [dataKey(raftKey)] : [dataKey(nextRaftKey), dataKey(raftKey)];
+}
+
+function sameKey(a: Uint8Array | undefined, b: Uint8Array | undefined): boolean {
+  if (a === undefined || b === undefined) return a === b;
+  return Buffer.from(a).equals(b);
 }
 
 function checked(credentials: Credentials) {

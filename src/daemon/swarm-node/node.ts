@@ -24,6 +24,7 @@ import { anonymousChannel, managerChannel, SharedChannels } from "./channels.ts"
 import { joinCluster, renewFromStore, renewIdentity, type Waiting } from "./enrol.ts";
 import { loadIdentity, NodeIdentity } from "./identity.ts";
 import { LockedKeyError } from "./key-file.ts";
+import { followLock } from "./locking.ts";
 import { KnownManagers } from "./managers.ts";
 import type { NewSwarm } from "./new-swarm.ts";
 import { createNewSwarm } from "./new-swarm.ts";
@@ -356,7 +357,7 @@ export class SwarmNode {
   }
 
   async #runManager(identity: NodeIdentity, first: boolean, signal: AbortSignal): Promise<void> {
-    const { origin, paths, log } = this.#options;
+    const { origin, paths, clock, log } = this.#options;
     const others = () =>
       (this.#known?.list() ?? [])
         .filter(({ nodeId }) => nodeId !== identity.nodeId)
@@ -377,7 +378,8 @@ export class SwarmNode {
       await this.#awaitVote(identity, manager, signal);
       this.#manager = manager;
       this.#notify();
-      void this.#followLock(identity, manager, stopFollowing.signal);
+      const locking = { identity, manager, clock, log, locked: () => this.#renewer?.request() };
+      void followLock(locking, stopFollowing.signal);
       void manager.removed.then(() => {
         removed = true;
         return this.#notify();
@@ -417,18 +419,6 @@ export class SwarmNode {
     this.#renewer?.request();
     if (await this.#changes.within(ROLE_CHANGE_WAIT_MS, demoted, clock, signal)) return;
     this.#options.log.warn("failed to get worker role after manager stop, restarting manager");
-  }
-
-  /** The key file of a manager is locked exactly when, and with the key that, the cluster says. */
-  async #followLock(identity: NodeIdentity, manager: Manager, signal: AbortSignal): Promise<void> {
-    try {
-      for await (const lock of manager.lock(signal)) {
-        await identity.setLock(lock.unlockKey, lock.version);
-      }
-    } catch (error) {
-      if (signal.aborted) return;
-      this.#options.log.error("autolock is not followed any more", { reason: messageOf(error) });
-    }
   }
 
   #channelTo(address: string): RpcChannel {

@@ -64,7 +64,7 @@ export async function openDisk(options: DiskOptions): Promise<{ disk: Disk; load
   const wal = await openWal(walOptions, (record, segment) => past.replay(record, segment));
   try {
     const loaded = await past.load(files);
-    return { disk: new Disk(wal, files, past), loaded };
+    return { disk: new Disk(wal, files, keys, past), loaded };
   } catch (error) {
     await wal.close();
     throw error;
@@ -74,6 +74,7 @@ export async function openDisk(options: DiskOptions): Promise<{ disk: Disk; load
 export class Disk {
   readonly #wal: Wal;
   readonly #files: SnapshotFiles;
+  readonly #keys: KeyRing;
   readonly #lastIndexIn: Map<number, number>;
   #self: KnownMember | undefined;
   /** What the log holds, or will once all that is appended is written. */
@@ -83,9 +84,10 @@ export class Disk {
   #snapshotIndex: number;
   #saving: Promise<void> = Promise.resolve();
 
-  constructor(wal: Wal, files: SnapshotFiles, past: Past) {
+  constructor(wal: Wal, files: SnapshotFiles, keys: KeyRing, past: Past) {
     this.#wal = wal;
     this.#files = files;
+    this.#keys = keys;
     this.#lastIndexIn = past.lastIndexIn;
     this.#self = past.self;
     this.#written = past.hardState;
@@ -183,6 +185,23 @@ export class Disk {
   /** A stored snapshot; rejects when it is gone, or damaged from the beginning. */
   async openSnapshot({ index, term }: SnapshotMetadata): Promise<StoredSnapshot> {
     return storedSnapshot(await this.#files.open({ index, term }));
+  }
+
+  /**
+   * Everything that is appended from now on is sealed with the current key. Resolves to the highest
+   * index of an entry that is not; 0 if there is none.
+   */
+  async changeKey(): Promise<number> {
+    await this.#wal.append(encodeItems([this.#identity()]));
+    const segments = this.#wal.sealedOtherwise(this.#keys.current().id);
+    return Math.max(0, ...segments.map((segment) => this.#lastIndexIn.get(segment) ?? 0));
+  }
+
+  /** Whether nothing is on disk that the current key does not open. */
+  async isSealedAnew(): Promise<boolean> {
+    const { id } = this.#keys.current();
+    if (this.#wal.sealedOtherwise(id).length > 0) return false;
+    return await this.#files.isSealedWith(id);
   }
 
   /** Writes the newest commit index, waits for what is under way, lets go of the files. */

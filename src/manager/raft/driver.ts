@@ -227,9 +227,7 @@ export class Driver {
     if (this.#stopped) throw notLeading();
     const index = await this.#reads.index();
     // Once stopped, nothing is applied any more that could be waited for.
-    if (this.#stopped) throw notLeading();
-    if (this.#options.store.view().index < index) await this.#applying.wait(index);
-    if (this.#stopped) throw notLeading();
+    await this.applied(index);
   }
 
   /**
@@ -239,6 +237,13 @@ export class Driver {
   async confirmReign(term: number): Promise<void> {
     await this.readBarrier();
     if (!this.#leads || this.term !== term) throw notLeading();
+  }
+
+  /** Resolves once the entry of that index is applied. */
+  async applied(index: number): Promise<void> {
+    if (this.#stopped) throw notLeading();
+    if (this.#options.store.view().index < index) await this.#applying.wait(index);
+    if (this.#stopped) throw notLeading();
   }
 
   step(m: Message): void {

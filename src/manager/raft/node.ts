@@ -115,6 +115,11 @@ export interface RaftNode {
   run(): Promise<void>;
   /** Resolves when the group has removed this member. */
   readonly removed: Promise<void>;
+  /**
+   * Resolves when nothing is on disk any more that the key ring's current key does not open; rejects
+   * when that is not so yet, to be tried again.
+   */
+  reseal(): Promise<void>;
   /** Hands leadership over if it has it, and lets go of everything. */
   close(): Promise<void>;
   /** Lets go of everything at once, as if the process had died. */
@@ -205,7 +210,7 @@ class RunningNode implements RaftNode {
             gone: (leader) => this.#driver?.hurry(leader),
           }),
         snapshotDone: (id, status) => this.#driver?.reportSnapshot(id, status),
-        snapshotDamaged: () => void this.#snapshotter.renew(),
+        snapshotDamaged: () => void this.#snapshotter.renew().catch(() => undefined),
         removed: () => this.#onRemoved(),
       },
       clock,
@@ -317,6 +322,18 @@ class RunningNode implements RaftNode {
     this.#closing.signal.throwIfAborted();
     members.learn(joined.members);
     this.#start(joined.self);
+  }
+
+  /**
+   * The log goes on under the current key; a snapshot takes the place of what is sealed with others.
+   * Entries are waited for that no snapshot can cover yet, because they are not committed.
+   */
+  async reseal(): Promise<void> {
+    const index = await this.#disk.changeKey();
+    await this.#requireDriver().applied(Math.max(index, 1));
+    await this.#snapshotter.renew();
+    if (await this.#disk.isSealedAnew()) return;
+    throw new EngineError("unavailable", "a snapshot came in that is sealed with the old key");
   }
 
   async close(): Promise<void> {
@@ -532,6 +549,11 @@ class RunningNode implements RaftNode {
       signal: this.#closing.signal,
     });
     if (told) await this.#disk.identify(moved).catch(this.#options.onFatal);
+  }
+
+  #requireDriver(): Driver {
+    if (this.#driver === undefined) throw notLeading();
+    return this.#driver;
   }
 
   #requireAdmission(): Admission {

@@ -3,7 +3,7 @@
  * entries before it go, but for some that followers a little behind may still need.
  */
 
-import { messageOf } from "#base/error.ts";
+import { EngineError, messageOf } from "#base/error.ts";
 import type { Clock, Log } from "#base/ports.ts";
 import { isDiskFull } from "#platform/wal/files.ts";
 import { EMPTY_BYTES, type MemoryStorage } from "#raft/index.ts";
@@ -46,7 +46,7 @@ export class Snapshotter {
   #last: number;
   /** Size of the newest snapshot, bytes. */
   #lastBytes: number;
-  #running: Promise<void> | undefined;
+  #running: Promise<boolean> | undefined;
 
   /** What the member began with. */
   constructor(options: SnapshotterOptions, { applied, snapshotBytes }: Recovered) {
@@ -75,10 +75,11 @@ export class Snapshotter {
    */
   async renew(): Promise<void> {
     while (this.#running !== undefined) await this.#running;
-    await this.#begin(this.#options.store.view().index, true);
+    const isThere = await this.#begin(this.#options.store.view().index, true);
+    if (!isThere) throw new EngineError("unavailable", "no snapshot of the store could be taken");
   }
 
-  #begin(index: number, renews: boolean): Promise<void> {
+  #begin(index: number, renews: boolean): Promise<boolean> {
     this.#last = index;
     this.#running = this.#take(index, renews).finally(() => {
       this.#running = undefined;
@@ -91,10 +92,11 @@ export class Snapshotter {
     await this.#running;
   }
 
-  async #take(index: number, renews: boolean): Promise<void> {
+  /** False if there is no room for it. */
+  async #take(index: number, renews: boolean): Promise<boolean> {
     const { storage, disk, store, members, log, failed, clock, timings } = this.#options;
     const term = storage.term(index);
-    if (typeof term !== "number") return;
+    if (typeof term !== "number" || index === 0) return false;
     const view = store.view();
     const { confState } = members;
     const startMs = clock.monotonicMs();
@@ -103,20 +105,22 @@ export class Snapshotter {
       const data = encodeSnapshot(members.snapshot(), view);
       const options = { keepOld: renews ? 0 : this.#keepOld(), renews };
       const bytes = await disk.saveSnapshot({ confState, index, term }, data, options);
-      if (bytes === 0) return;
+      if (bytes === 0) return true;
       this.#lastBytes = bytes;
       timings?.snapshot((clock.monotonicMs() - startMs) / 1000);
-      if (storage.createSnapshot(index, confState, EMPTY_BYTES) === undefined) return;
+      if (storage.createSnapshot(index, confState, EMPTY_BYTES) === undefined) return true;
       storage.compact(Math.max(index - this.#keepEntries(), 0));
       log.info("snapshot of the store", { index });
+      return true;
     } catch (error) {
       if (isDiskFull(error)) {
         // The log has everything still; it only stays long until there is room.
         log.error("no room on the disk for a snapshot of the store", { reason: messageOf(error) });
-        return;
+        return false;
       }
       log.error("the snapshot of the store failed", { reason: messageOf(error) });
       failed(error);
+      return false;
     }
   }
 

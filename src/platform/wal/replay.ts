@@ -10,6 +10,11 @@ import { decodeFrame, findFrame } from "./frame.ts";
 import type { DataKey, KeyRing } from "./key-ring.ts";
 import { decodeHeader, SEGMENT_HEADER_BYTES, segmentName } from "./segment.ts";
 
+export interface OlderSegment {
+  readonly sequence: number;
+  readonly keyId: string;
+}
+
 /** Where the log ends. */
 export interface LogEnd {
   readonly sequence: number;
@@ -17,7 +22,7 @@ export interface LogEnd {
   /** Where the next frame goes in the newest segment. */
   readonly offset: number;
   /** The segments before the newest, oldest first. */
-  readonly older: readonly number[];
+  readonly older: readonly OlderSegment[];
   /** Size of the newest segment's file. */
   readonly capacity: number;
 }
@@ -44,7 +49,8 @@ export async function readLog(
     }
     const key = findKey(path, keys, keyId);
     const offset = readFrames(path, bytes, sequence, key, replay);
-    const older: readonly number[] = end === undefined ? [] : [...end.older, end.sequence];
+    const older: readonly OlderSegment[] =
+      end === undefined ? [] : [...end.older, { sequence: end.sequence, keyId: end.keyId }];
     end = { sequence, keyId, offset, older, capacity: bytes.length };
   }
   return end;

@@ -193,15 +193,23 @@ export class SnapshotFiles {
     await this.#forgetPartials();
   }
 
-  /** Keys that files are sealed with; what cannot be read counts as sealed with none. */
-  async keyIds(): Promise<ReadonlySet<string>> {
-    const ids = new Set<string>();
+  /**
+   * Whether every snapshot is sealed with that key. A transfer that broke off is no reason against
+   * it: it is deleted, as it could not be gone on with.
+   */
+  async isSealedWith(keyId: string): Promise<boolean> {
     for (const name of await this.list()) {
       const snapshot = await this.open(name);
-      ids.add(snapshot.keyId);
       await snapshot.close();
+      if (snapshot.keyId !== keyId) return false;
     }
-    return ids;
+    if (this.#receiving !== undefined || this.#arrived !== undefined) return false;
+    for (const name of await this.#named(PARTIAL)) {
+      const partial = await this.openArrived(name);
+      await partial.close();
+      if (partial.keyId !== keyId) await this.#forgetPartials();
+    }
+    return true;
   }
 
   async #write(path: string, name: SnapshotName, about: Uint8Array, pieces: Pieces) {

@@ -17,7 +17,7 @@ import { type FileSystem, type LogFile, realFileSystem } from "./file-system.ts"
 import { ensureDirectory, isDiskFull, removeTemporaries, TEMPORARY_SUFFIX } from "./files.ts";
 import { encodeFrame, frameSize } from "./frame.ts";
 import type { KeyRing } from "./key-ring.ts";
-import { readLog } from "./replay.ts";
+import { type OlderSegment, readLog } from "./replay.ts";
 import { Sealer } from "./seal.ts";
 import {
   encodeHeader,
@@ -96,8 +96,8 @@ export class Wal {
   readonly #segmentBytes: number;
   readonly #sealer: Sealer;
   readonly #fs: FileSystem;
-  /** Sequence numbers of the finished segments, oldest first. */
-  #older: number[];
+  /** The finished segments, oldest first. */
+  #older: OlderSegment[];
   #current: Current | undefined;
   #waiting: Waiting[] = [];
   #draining: Promise<void> | undefined;
@@ -108,7 +108,7 @@ export class Wal {
   #failure: EngineError | undefined;
   #closed = false;
 
-  constructor(options: WalOptions, older: readonly number[]) {
+  constructor(options: WalOptions, older: readonly OlderSegment[]) {
     this.#options = options;
     this.#segmentBytes = options.segmentBytes ?? DEFAULT_SEGMENT_BYTES;
     this.#sealer = new Sealer(options.random);
@@ -130,6 +130,12 @@ export class Wal {
   get segment(): number {
     invariant(this.#current !== undefined, "the log is open");
     return this.#current.sequence;
+  }
+
+  /** Segments that are sealed with another key than that, oldest first. */
+  sealedOtherwise(keyId: string): readonly number[] {
+    const all = this.#current === undefined ? this.#older : [...this.#older, this.#current];
+    return all.filter((one) => one.keyId !== keyId).map(({ sequence }) => sequence);
   }
 
   /** Resolves, once the record is on disk, to the segment that holds it. */
@@ -219,7 +225,7 @@ export class Wal {
     if (capacity < least) capacity = await this.#makeSpare(least);
     this.#spare = undefined;
     await current.file.close();
-    this.#older.push(current.sequence);
+    this.#older.push({ sequence: current.sequence, keyId: current.keyId });
     return await this.#install(current.sequence + 1, current.offset, capacity);
   }
 
@@ -267,8 +273,8 @@ export class Wal {
   async #remove(before: number): Promise<void> {
     // Oldest first and each durably, so that a crash in between never leaves a gap.
     for (let oldest = this.#older[0]; oldest !== undefined; oldest = this.#older[0]) {
-      if (oldest >= before) return;
-      await this.#fs.remove(this.#path(segmentName(oldest)));
+      if (oldest.sequence >= before) return;
+      await this.#fs.remove(this.#path(segmentName(oldest.sequence)));
       await this.#fs.syncDirectory(this.#options.dir);
       this.#older.shift();
     }

@@ -16,7 +16,7 @@ import {
   ConfigSpecSchema,
   NodeSpec_Availability,
 } from "#wire/gen/swarmkit/specs_pb.js";
-import { AnnotationsSchema } from "#wire/gen/swarmkit/types_pb.js";
+import { AnnotationsSchema, EncryptionConfigSchema } from "#wire/gen/swarmkit/types_pb.js";
 import { pretendSwarm } from "../../identity/pretend-swarm.ts";
 import type { Answer, Order, ProcessInfo } from "./protocol.ts";
 
@@ -57,7 +57,7 @@ async function carryOut(order: Order): Promise<unknown> {
         subnetSize: 0,
         forceNewCluster: order.forceNewCluster,
         spec: create(ClusterSpecSchema),
-        autoLockManagers: false,
+        autoLockManagers: order.autoLock ?? false,
         dataPathPort: 0,
       });
     case "join":
@@ -71,10 +71,35 @@ async function carryOut(order: Order): Promise<unknown> {
     case "fill":
       await fill(order.from, order.to, order.objects);
       return undefined;
+    case "lock":
+      await lock(order.autoLock, order.rotate);
+      return undefined;
+    case "unlockKey":
+      return await swarm.unlockKey();
+    case "unlock":
+      await swarm.unlock(order.key);
+      return undefined;
     case "close":
       await swarm.close();
       return undefined;
   }
+}
+
+async function lock(autoLockManagers: boolean, rotate: boolean): Promise<void> {
+  const control = swarm.control();
+  const { clusters } = await control.listClusters({});
+  const [cluster] = clusters;
+  if (cluster?.spec === undefined || cluster.meta?.version === undefined)
+    throw new Error("no cluster");
+  await control.updateCluster({
+    clusterId: cluster.id,
+    clusterVersion: cluster.meta.version,
+    spec: {
+      ...cluster.spec,
+      encryptionConfig: create(EncryptionConfigSchema, { autoLockManagers }),
+    },
+    rotation: { managerUnlockKey: rotate },
+  });
 }
 
 async function fill(from: number, to: number, objects: number): Promise<void> {
@@ -112,6 +137,7 @@ function info(node: Swarm): ProcessInfo {
   const { heapUsed, external, rss } = process.memoryUsage();
   return {
     nodeId: node.localNodeId(),
+    state: node.info().state,
     active: node.info().controlAvailable,
     leads: manager?.state.isLeader() === true,
     leader: manager?.state.leader()?.nodeId,

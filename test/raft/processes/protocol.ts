@@ -4,12 +4,16 @@ export type Order = { readonly id: number } & Command;
 
 export type Command =
   | { readonly op: "start" }
-  | { readonly op: "init"; readonly forceNewCluster: boolean }
+  | { readonly op: "init"; readonly forceNewCluster: boolean; readonly autoLock?: boolean }
   | { readonly op: "join"; readonly remote: string; readonly token: string }
   | { readonly op: "info" }
   | { readonly op: "token" }
   /** Writes straight to the store, numbers `from` to `to`, each to one of the objects in turn. */
   | { readonly op: "fill"; readonly from: number; readonly to: number; readonly objects: number }
+  /** Whether managers lock, and whether they get another key to unlock with. */
+  | { readonly op: "lock"; readonly autoLock: boolean; readonly rotate: boolean }
+  | { readonly op: "unlockKey" }
+  | { readonly op: "unlock"; readonly key: string }
   | { readonly op: "close" };
 
 export interface Answer {
@@ -20,6 +24,8 @@ export interface Answer {
 
 export interface ProcessInfo {
   readonly nodeId: string;
+  /** As `docker info` shows it. */
+  readonly state: string;
   /** It is a manager with its place in the group. */
   readonly active: boolean;
   readonly leads: boolean;
