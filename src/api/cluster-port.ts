@@ -67,6 +67,14 @@ export interface JoinRequest {
   readonly availability: NodeSpec_Availability;
 }
 
+/** As `InitRequest`, for a swarm that was. */
+export interface RestoreRequest
+  extends Pick<InitRequest, "listenAddr" | "advertiseAddr" | "dataPathAddr" | "availability"> {
+  readonly backup: Uint8Array;
+  /** "SWMBACKUP-1-…". */
+  readonly key: string;
+}
+
 export interface ClusterPort {
   info(): LocalSwarmInfo;
   /** This node's id; empty when it is not in a swarm. */
@@ -76,6 +84,15 @@ export interface ClusterPort {
   /** Resolves once the node is active; after 20 s rejects, and goes on trying in the background. */
   join(request: JoinRequest): Promise<void>;
   leave(force: boolean): Promise<void>;
+  /** The whole swarm at this moment in one file, sealed with the key ("SWMBACKUP-1-…"). */
+  backup(key: string): Promise<Uint8Array>;
+  /**
+   * Tells this node of an address at which a manager of its swarm is ("host[:port]"); that it is one
+   * is proven when it is asked.
+   */
+  reconnect(address: string): void;
+  /** Makes this node the one manager of the swarm in a backup; resolves to its node id. */
+  restore(request: RestoreRequest): Promise<string>;
   /** `unauthenticated` for a wrong key, `conflict` when the swarm is not locked. */
   unlock(key: string): Promise<void>;
   /** "SWMKEY-1-…", or "" when managers do not lock. */

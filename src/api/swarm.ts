@@ -3,6 +3,7 @@
 import { EngineError } from "#base/error.ts";
 import type { ClusterInfo } from "#wire/docker/swarm.ts";
 import type { Cluster } from "#wire/gen/swarmkit/objects_pb.js";
+import { backupRoutes } from "./backup.ts";
 import type { ClusterPort, JoinRequest } from "./cluster-port.ts";
 import {
   clusterInfoToJson,
@@ -67,6 +68,7 @@ export function swarmRoutes(cluster: ClusterPort): Routes {
       },
     },
     ...joinTokenRoutes(cluster),
+    ...backupRoutes(cluster),
   ];
 }
 

@@ -13,7 +13,8 @@ import { DEFAULT_NODE_LIFETIME_MS, MANAGER_OU } from "#pki/profile.ts";
 import { digestOfPem } from "#platform/x509/certificate.ts";
 import type { Authority } from "#platform/x509/issue.ts";
 import type { Tx } from "#store/types.ts";
-import { ClusterSchema, NodeSchema } from "#wire/gen/swarmkit/objects_pb.js";
+import { ClusterSchema, type Node, NodeSchema } from "#wire/gen/swarmkit/objects_pb.js";
+import type { StoreSnapshot } from "#wire/gen/swarmkit/snapshot_pb.js";
 import {
   type ClusterSpec,
   type NodeSpec_Availability,
@@ -43,6 +44,8 @@ export interface NewCluster {
   readonly availability: NodeSpec_Availability;
   /** Set when managers are to lock. */
   readonly unlockKey?: Uint8Array | undefined;
+  /** The swarm is not new: it comes out of a backup, and the rest of this is as it says. */
+  readonly restored?: StoreSnapshot | undefined;
 }
 
 export interface FirstManager {
@@ -126,7 +129,7 @@ function completeSpec(spec: ClusterSpec, autoLockManagers: boolean): ClusterSpec
   };
 }
 
-function managerNode(first: FirstManager, cluster: NewCluster) {
+export function managerNode(first: FirstManager, cluster: NewCluster): Node {
   return create(NodeSchema, {
     id: first.nodeId,
     role: NodeRole.MANAGER,

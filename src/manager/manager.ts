@@ -28,7 +28,7 @@ import { createExternalCa } from "./ca/external-ca.ts";
 import { createCaServices } from "./ca/service.ts";
 import { runCaSigner } from "./ca/signer.ts";
 import { leadTogether } from "./leader/scope.ts";
-import { type NewCluster, writeNewCluster } from "./manager-bootstrap.ts";
+import { managerNode, type NewCluster, writeNewCluster } from "./manager-bootstrap.ts";
 import { createManagerChannel } from "./manager-channel.ts";
 import type {
   ManagerIdentity,
@@ -37,6 +37,7 @@ import type {
   PartContext,
   Registrar,
 } from "./manager-ports.ts";
+import { writeRestored } from "./manager-restore.ts";
 import { createLeaderProxy } from "./proxy.ts";
 import { runRoleManager } from "./role-manager.ts";
 import type { ClusterState } from "./state.ts";
@@ -298,11 +299,19 @@ class RunningManager implements Manager {
 
   async #writeNewCluster(): Promise<void> {
     const { newCluster, identity, random, log } = this.#options;
+    const { state } = this.#raft;
     if (newCluster === undefined) return;
-    await this.#raft.state.update("leader", (tx) => {
+    const { nodeId, clusterId } = identity;
+    const first = { nodeId, clusterId, certificate: identity.tls().cert };
+    if (newCluster.restored !== undefined) {
+      if (findCluster(state.view()) !== undefined) return;
+      const node = managerNode(first, newCluster);
+      await writeRestored(state, newCluster.restored, node, state.nowMs());
+      log.info("swarm restored from a backup", { cluster: clusterId });
+      return;
+    }
+    await state.update("leader", (tx) => {
       if (findCluster(tx) !== undefined) return;
-      const { nodeId, clusterId } = identity;
-      const first = { nodeId, clusterId, certificate: identity.tls().cert };
       writeNewCluster(tx, newCluster, first, random);
       log.info("new swarm", { cluster: clusterId });
     });

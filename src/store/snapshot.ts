@@ -43,6 +43,11 @@ function fill(snapshot: StoreSnapshot, kind: Kind, objects: readonly Stored[]): 
   (snapshot as unknown as Record<string, readonly Stored[]>)[FIELDS[kind]] = objects;
 }
 
+/** The objects of one kind in a snapshot. */
+export function objectsOfSnapshot(snapshot: StoreSnapshot, kind: Kind): readonly Stored[] {
+  return snapshot[FIELDS[kind]];
+}
+
 /** A state put together from the parts of a snapshot, in any order. */
 export class StateBuilder {
   readonly #draft = new Draft(emptyState());

@@ -5,6 +5,7 @@ import { EngineError } from "#base/error.ts";
 import type { Command, CommandContext } from "../command.ts";
 import { compact } from "../container/run-flags.ts";
 import type { FlagSpec, FlagValues } from "../pflag.ts";
+import { COMMANDS as BACKUP_COMMANDS } from "./backup.ts";
 import { EXTERNAL_CA_FLAG, externalCas, COMMANDS as KEY_COMMANDS, unlockText } from "./keys.ts";
 import { COMMANDS as TOKEN_COMMANDS } from "./tokens.ts";
 import type { SwarmObject } from "./types.ts";
@@ -311,4 +312,5 @@ export const COMMANDS: readonly Command[] = [
   },
   ...KEY_COMMANDS,
   ...TOKEN_COMMANDS,
+  ...BACKUP_COMMANDS,
 ];

@@ -48,6 +48,12 @@ export class KnownManagers {
     this.#save();
   }
 
+  /** Somebody says that a manager is there; it is asked before those that do not answer. */
+  add(addr: string): void {
+    for (const known of this.#remotes.list()) this.#remotes.observe(known, -OBSERVATION_WEIGHT);
+    this.observe({ nodeId: "", addr }, true);
+  }
+
   /** The list as a manager sent it. */
   replace(remotes: readonly WeightedRemote[]): void {
     this.#remotes.replace(remotes);

@@ -5,7 +5,8 @@ import { join } from "node:path";
 import { durationMs } from "@bufbuild/protobuf/wkt";
 import { newId } from "#base/ids.ts";
 import type { Clock, Random } from "#base/ports.ts";
-import { leafProfile, MIN_NODE_LIFETIME_MS, rootValidity } from "#pki/profile.ts";
+import { leafProfile, MANAGER_OU, MIN_NODE_LIFETIME_MS, rootValidity } from "#pki/profile.ts";
+import { signerOf } from "#pki/rotation.ts";
 import { keyFits, normalizePem } from "#platform/x509/certificate.ts";
 import {
   type Authority,
@@ -16,8 +17,10 @@ import {
   readPrivateKey,
   readRequest,
 } from "#platform/x509/issue.ts";
+import type { StoreSnapshot } from "#wire/gen/swarmkit/snapshot_pb.js";
 import type { ClusterSpec, NodeSpec_Availability } from "#wire/gen/swarmkit/specs_pb.js";
 import { NodeRole } from "#wire/gen/swarmkit/types_pb.js";
+import type { Backup } from "./backup.ts";
 import { badRequest } from "./errors.ts";
 import type { Credentials } from "./identity.ts";
 import { newRaftKey } from "./key-file.ts";
@@ -34,6 +37,12 @@ export interface NewSwarm {
   readonly vxlanPort: number;
   readonly availability: NodeSpec_Availability;
   readonly unlockKey: Uint8Array | undefined;
+  /** Set when the swarm comes out of a backup. */
+  readonly restored?: StoreSnapshot;
+  /** PEM that goes behind the founder's certificate: in the middle of a root rotation. */
+  readonly intermediate?: string;
+  /** PEM of the root that nodes trust, where the authority is not that itself. */
+  readonly trusted?: string;
 }
 
 export async function newSwarm(
@@ -45,6 +54,44 @@ export async function newSwarm(
   const authority =
     (await broughtRoot(paths)) ?? (await createRoot(rootValidity(clock.nowMs()), random));
   return { ...settings, authority, clusterId: newId(random), nodeId: newId(random) };
+}
+
+/** A swarm that was, with this node as its one manager. */
+export function swarmOfBackup(
+  { store }: Backup,
+  availability: NodeSpec_Availability,
+  random: Random,
+): NewSwarm {
+  const [cluster] = store.clusters;
+  if (cluster?.rootCa === undefined || cluster.spec === undefined) {
+    throw badRequest("the backup holds no swarm");
+  }
+  const signer = signerOf(cluster.rootCa);
+  if (signer === undefined) {
+    throw badRequest(
+      "the root's key of this swarm is with an external CA: a manager cannot be made without it",
+    );
+  }
+  const lock = cluster.unlockKeys.find(({ subsystem }) => subsystem === MANAGER_OU)?.key;
+  const locks = cluster.spec.encryptionConfig?.autoLockManagers === true;
+  return {
+    authority: { cert: textOf(signer.cert), key: textOf(signer.key) },
+    trusted: textOf(cluster.rootCa.caCert),
+    intermediate: textOf(signer.intermediate),
+    clusterId: cluster.id,
+    nodeId: newId(random),
+    spec: cluster.spec,
+    defaultAddressPool: cluster.defaultAddressPool,
+    subnetSize: cluster.subnetSize,
+    vxlanPort: cluster.VXLANUDPPort,
+    availability,
+    unlockKey: locks ? lock : undefined,
+    restored: store,
+  };
+}
+
+function textOf(bytes: Uint8Array): string {
+  return Buffer.from(bytes).toString("utf8");
 }
 
 /** Refuses, in docker's words, what the cluster object must not hold. */
@@ -92,8 +139,8 @@ export async function createNewSwarm(
   const nodeCert = await issueCertificate(authority, request, profile, random);
   const privateKey = key.export({ type: "pkcs8", format: "pem" }) as string;
   return {
-    rootCert: authority.cert,
-    nodeCert,
+    rootCert: swarm.trusted ?? authority.cert,
+    nodeCert: nodeCert + (swarm.intermediate ?? ""),
     key: { privateKey, raftKey: newRaftKey(), lockVersion: 0n },
   };
 }

@@ -92,6 +92,7 @@ export class SwarmNode {
   #manager: Manager | undefined;
   #agent: Agent | undefined;
   #waiting: Waiting | undefined;
+  #told: string | undefined;
   /** Removed from the raft group, or demoted: until when a manager of this node is not to be waited for. */
   #betweenManagers = false;
   /** The cluster said, after this node's manager was removed, that it shall be a manager. */
@@ -151,6 +152,12 @@ export class SwarmNode {
     return this.#channels.to(remote.addr);
   }
 
+  /** A manager is at that address, somebody says. */
+  reconnect(address: string): void {
+    this.#told = address;
+    this.#known?.add(address);
+  }
+
   async stop(): Promise<void> {
     this.#stopping.abort(new EngineError("cancelled", "the node is stopping"));
     await this.#done.catch(() => undefined);
@@ -163,6 +170,7 @@ export class SwarmNode {
       const told = origin.kind === "new" ? "" : origin.address;
       const fresh = origin.kind === "join";
       this.#known = await KnownManagers.open(paths.managers, log, { told, fresh });
+      if (this.#told !== undefined) this.#known.add(this.#told);
       const identity = await this.#credentials(signal);
       this.#identity = identity;
       this.#channels = new SharedChannels(() => identity.tls(), clock);

@@ -32,6 +32,7 @@ export class NodeRunner {
   #node: SwarmNode | undefined;
   #nodeReady = false;
   #error: unknown;
+  #told: string | undefined;
 
   constructor(options: RunnerOptions) {
     this.#options = options;
@@ -60,6 +61,12 @@ export class NodeRunner {
     return this.#error === undefined || this.#nodeReady ? "" : messageOf(this.#error);
   }
 
+  /** A manager is at that address; told to the node of this attempt and of those to come. */
+  reconnect(address: string): void {
+    this.#told = address;
+    this.#node?.reconnect(address);
+  }
+
   async stop(): Promise<void> {
     this.#stopping.abort();
     await this.#node?.stop();
@@ -75,6 +82,7 @@ export class NodeRunner {
     while (!signal.aborted) {
       const node = this.#options.createNode(origin, onChange);
       this.#node = node;
+      if (this.#told !== undefined) node.reconnect(this.#told);
       onChange();
       try {
         await node.ready;

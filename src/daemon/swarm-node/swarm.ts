@@ -5,10 +5,17 @@
 
 import type { DescService } from "@bufbuild/protobuf";
 import type { Executor } from "#agent/executor.ts";
-import type { ClusterPort, InitRequest, JoinRequest, LocalSwarmInfo } from "#api/cluster-port.ts";
+import type {
+  ClusterPort,
+  InitRequest,
+  JoinRequest,
+  LocalSwarmInfo,
+  RestoreRequest,
+} from "#api/cluster-port.ts";
 import { EngineError, messageOf } from "#base/error.ts";
 import type { Clock, Log, Random } from "#base/ports.ts";
 import type { Manager } from "#manager/manager.ts";
+import { parseBackupKey } from "#pki/backup-key.ts";
 import { formatUnlockKey, parseUnlockKey, UNLOCK_KEY_BYTES } from "#pki/unlock-key.ts";
 import { KeyedLock } from "#platform/async.ts";
 import type { RpcClient } from "#platform/grpc/client.ts";
@@ -32,6 +39,7 @@ import {
   resolveListenAddr,
   splitHostPort,
 } from "./addresses.ts";
+import { openBackup, sealBackup } from "./backup.ts";
 import {
   badRequest,
   invalidUnlockKey,
@@ -43,7 +51,7 @@ import {
 } from "./errors.ts";
 import { addressTowards } from "./host-addresses.ts";
 import { LockedKeyError } from "./key-file.ts";
-import { checkSpec, newSwarm } from "./new-swarm.ts";
+import { checkSpec, newSwarm, swarmOfBackup } from "./new-swarm.ts";
 import { type ManagerStart, type Origin, SwarmNode } from "./node.ts";
 import { clearSwarm, type SwarmPaths, swarmPaths } from "./paths.ts";
 import { NodeRunner } from "./runner.ts";
@@ -166,6 +174,44 @@ class NodeSwarm implements Swarm {
       await this.#settled(runner, () => running === undefined);
       return this.localNodeId();
     });
+  }
+
+  async backup(keyText: string): Promise<Uint8Array> {
+    const key = parseBackupKey(keyText);
+    if (!key.ok) throw badRequest(key.error);
+    const runner = this.#runner;
+    const manager = runner?.node?.manager;
+    if (runner?.state !== "active" || manager === undefined) throw this.#noManager();
+    return sealBackup(await manager.state.linearizable(), key.value, this.#options.clock.nowMs());
+  }
+
+  async restore({ backup, key: keyText, ...request }: RestoreRequest): Promise<string> {
+    return this.#exclusively(async () => {
+      if (this.#runner !== undefined) throw refusal("exists");
+      const key = parseBackupKey(keyText);
+      if (!key.ok) throw badRequest(key.error);
+      const { random, log } = this.#options;
+      const opened = await openBackup(backup, key.value);
+      const swarm = swarmOfBackup(opened, request.availability, random);
+      const start = this.#initState({ ...request, dataPathPort: swarm.vxlanPort });
+      log.info("restoring a swarm", { cluster: swarm.clusterId, backupOf: opened.createdAt });
+      await clearSwarm(this.#paths);
+      const runner = this.#run(start, { kind: "new", swarm });
+      await this.#settled(runner, () => true);
+      // Not before: what a crash leaves of half a swarm is no swarm.
+      await saveStartState(this.#paths, start);
+      return this.localNodeId();
+    });
+  }
+
+  reconnect(address: string): void {
+    const runner = this.#runner;
+    if (runner === undefined) throw refusal("noSwarm");
+    const target = splitHostPort(address);
+    if (target === undefined || target.host === "") {
+      throw badRequest(`invalid remoteAddr ${JSON.stringify(address)}: invalid address`);
+    }
+    runner.reconnect(formatHostPort({ host: target.host, port: target.port ?? DEFAULT_PORT }));
   }
 
   async join(request: JoinRequest): Promise<void> {
@@ -371,7 +417,9 @@ class NodeSwarm implements Swarm {
     return { kind: "new", swarm };
   }
 
-  #initState(request: InitRequest): StartState {
+  #initState(
+    request: Omit<RestoreRequest, "backup" | "key"> & { dataPathPort: number },
+  ): StartState {
     const machine = this.#options.hostAddresses();
     const listen = resolveListenAddr(request.listenAddr, machine);
     const advertise = resolveAdvertiseAddr(request.advertiseAddr, listen.port, machine);
