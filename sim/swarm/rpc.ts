@@ -47,6 +47,8 @@ export class RpcNetwork {
   readonly #cuts = new Set<string>();
   readonly #lastArrival = new Map<string, number>();
   readonly #calls = new Set<Call>();
+  /** Signals of handlers that were not told of their end: their process may be gone. */
+  readonly #signals = new Set<AbortController>();
 
   constructor(timeline: Timeline, random: SeededRandom, line: Line) {
     this.#timeline = timeline;
@@ -119,6 +121,26 @@ export class RpcNetwork {
     });
   }
 
+  /** The signal of a handler of a call. */
+  handlerSignal(): AbortController {
+    const controller = new AbortController();
+    this.#signals.add(controller);
+    return controller;
+  }
+
+  handlerEnds(controller: AbortController, reason: unknown): void {
+    this.#signals.delete(controller);
+    controller.abort(reason);
+  }
+
+  /**
+   * The world is over. Node keeps composed signals with listeners for as long as they may be aborted,
+   * and with them everything that listens.
+   */
+  end(): void {
+    for (const controller of this.#signals) controller.abort();
+  }
+
   forget(call: Call): void {
     this.#calls.delete(call);
   }
@@ -187,7 +209,7 @@ class Call {
   readonly #method: DescMethod;
   readonly #toServer = new AsyncQueue<unknown>(QUEUE_MAX);
   readonly #toClient = new AsyncQueue<unknown>(QUEUE_MAX);
-  readonly #serverSignal = new AbortController();
+  readonly #serverSignal: AbortController;
   #release: () => void = () => {};
   #stopRequests: () => void = () => {};
   #isOver = false;
@@ -198,6 +220,7 @@ class Call {
     this.#from = from;
     this.#to = to;
     this.#method = method;
+    this.#serverSignal = network.handlerSignal();
   }
 
   get isOver(): boolean {
@@ -298,7 +321,7 @@ class Call {
 
   #settleServer(error: EngineError): void {
     if (this.#to?.isAlive !== true) return;
-    this.#serverSignal.abort(error);
+    this.#network.handlerEnds(this.#serverSignal, error);
     this.#toServer.end(error);
   }
 

@@ -128,6 +128,7 @@ class SwarmWorld {
     } finally {
       // What still waits must not go on: the world is over.
       for (const host of this.#hosts) host.kill();
+      this.#network.end();
     }
   }
 
