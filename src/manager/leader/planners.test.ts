@@ -276,6 +276,28 @@ describe("updates", () => {
     expect(swarm.running("web").map(imageOf)).toEqual(["app:2", "app:2", "app:2"]);
   });
 
+  it("start first also when the new task is tried again", () => {
+    const { CONTINUE: failureAction } = FailureAction;
+    const service = { update: { parallelism: 1n, order: Order.START_FIRST, failureAction } };
+    for (const spec of [replicated("web", 2, { service }), global("web", { service })]) {
+      const swarm = lab(2);
+      swarm.addService("web", spec);
+      swarm.settle();
+      let failures = 3;
+      const failed = new Set<string>();
+      swarm.fate = (task) => {
+        if (imageOf(task) === "app:2" && !failed.has(task.id) && failures-- > 0)
+          failed.add(task.id);
+        return failed.has(task.id) ? "fail" : "run";
+      };
+      swarm.onCommit = () => expect(swarm.running("web").length).toBeGreaterThanOrEqual(2);
+      swarm.editService("web", (before) => withImage(before, "app:2"));
+      swarm.pass(120_000);
+      expect(failed.size).toBe(3);
+      expect(swarm.running("web").map(imageOf)).toEqual(["app:2", "app:2"]);
+    }
+  });
+
   it("do not wait for ever for a host port that the old task holds", () => {
     const swarm = lab(2);
     const ports = [{ targetPort: 80, publishedPort: 80, publishMode: PublishMode.HOST }];

@@ -5,6 +5,7 @@
  */
 
 import { create, equals } from "@bufbuild/protobuf";
+import { updateRulesOf } from "#model/defaults.ts";
 import { isSetAside, isTrial, rolloutRulesOf, versionOf } from "#model/rollout.ts";
 import { isWanted, stateOf } from "#model/task.ts";
 import { timestampOf } from "#model/time.ts";
@@ -19,6 +20,7 @@ import {
 import { type ServiceSpec, ServiceSpecSchema } from "#wire/gen/swarmkit/specs_pb.js";
 import {
   TaskState,
+  UpdateConfig_UpdateOrder as UpdateOrder,
   UpdateStatus_UpdateState as UpdateState,
   UpdateStatusSchema,
   type Version,
@@ -34,6 +36,11 @@ export function isUpdating({ updateStatus }: Service): boolean {
 
 export function isRollback({ updateStatus }: Service): boolean {
   return updateStatus?.state === UpdateState.ROLLBACK_STARTED;
+}
+
+/** Whether a new task is to run before the old one of its slot is stopped. */
+export function isStartFirst(service: Service): boolean {
+  return updateRulesOf(service.spec, isRollback(service)).order === UpdateOrder.START_FIRST;
 }
 
 export function isPaused({ updateStatus }: Service): boolean {

@@ -10,7 +10,7 @@ import { isTerminal, isWanted } from "#model/task.ts";
 import type { Service, Task } from "#wire/gen/swarmkit/objects_pb.js";
 import { TaskState } from "#wire/gen/swarmkit/types_pb.js";
 import type { Desk } from "./desk.ts";
-import { isPaused } from "./respec.ts";
+import { isPaused, isStartFirst } from "./respec.ts";
 import { isBroken, mayRestart, retryMs, type Slot, startMs, wantedOf } from "./slot.ts";
 
 /** Replaces what is broken in a slot of a service that is no job. */
@@ -63,15 +63,19 @@ export function replace(
   return true;
 }
 
-/** Starts the tasks of a slot that were only to get ready, or comes back when they may. */
+/**
+ * Starts the tasks of a slot that were only to get ready, or comes back when they may: when the slot is
+ * theirs alone, or where updates start first, beside the task that they replace.
+ */
 export function startReady(desk: Desk, service: Service, slot: Slot, goal: TaskState): void {
-  for (const part of partsOf(desk, service, slot)) startIn(desk, part, goal);
+  const isBeside = isStartFirst(service);
+  for (const part of partsOf(desk, service, slot)) startIn(desk, part, goal, isBeside);
 }
 
-function startIn(desk: Desk, slot: Slot, goal: TaskState): void {
+function startIn(desk: Desk, slot: Slot, goal: TaskState, isBeside: boolean): void {
   for (const task of slot.tasks.values()) {
     if (task.desiredState !== TaskState.READY || isTerminal(task)) continue;
-    const atMs = startMs(slot, task, desk.nodeOf);
+    const atMs = startMs(slot, task, desk.nodeOf, isBeside);
     if (atMs <= desk.nowMs) desk.want("restart", task, goal);
     else desk.wake(slot.key, atMs);
   }

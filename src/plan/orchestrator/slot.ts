@@ -86,15 +86,19 @@ export function isHeld(slot: Slot): boolean {
 
 /**
  * When a task that is only to get ready may start: when its predecessor has stopped, and if that one
- * ended by itself, after the restart delay. Infinity while a predecessor is still meant to run.
+ * ended by itself, after the restart delay. Infinity while a predecessor is still meant to run, unless
+ * the task is to run beside it first.
  */
-export function startMs(slot: Slot, task: Task, nodeOf: NodeLookup): number {
+export function startMs(slot: Slot, task: Task, nodeOf: NodeLookup, isBeside = false): number {
   const history = historyOf(slot);
   const earlier = history.slice(0, history.indexOf(task));
-  let atMs = createdMs(task) + delayBefore(task, earlier, nodeOf);
+  let atMs = createdMs(task) + delayBefore(task, attemptsIn(earlier), nodeOf);
   for (const other of earlier) {
     if (!holdsNode(other) || isLost(nodeOf(other.nodeId))) continue;
-    if (isWanted(other)) return Number.POSITIVE_INFINITY;
+    if (isWanted(other)) {
+      if (isBeside) continue;
+      return Number.POSITIVE_INFINITY;
+    }
     const toldMs = msOfTimestamp(other.meta?.updatedAt) ?? createdMs(other);
     atMs = Math.max(atMs, toldMs + STOP_WAIT_MS);
   }
@@ -105,9 +109,12 @@ export function startMs(slot: Slot, task: Task, nodeOf: NodeLookup): number {
 export function retryMs(slot: Slot, task: Task, nodeOf: NodeLookup): number {
   const history = historyOf(slot);
   const earlier = history.slice(0, history.indexOf(task));
-  // The task that it was to replace may still run beside it; what counts is how the attempts went.
-  const attempts = earlier.filter((other) => !isWanted(other) || isTerminal(other));
-  return createdMs(task) + delayBefore(task, attempts, nodeOf);
+  return createdMs(task) + delayBefore(task, attemptsIn(earlier), nodeOf);
+}
+
+/** The task that another was to replace may still run beside it; what counts is how attempts went. */
+function attemptsIn(tasks: readonly Task[]): readonly Task[] {
+  return tasks.filter((task) => !isWanted(task) || isTerminal(task));
 }
 
 function delayBefore(task: Task, earlier: readonly Task[], nodeOf: NodeLookup): number {

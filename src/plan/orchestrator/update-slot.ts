@@ -22,7 +22,7 @@ import {
 } from "#wire/gen/swarmkit/types_pb.js";
 import type { Desk } from "./desk.ts";
 import { makesRoom } from "./make-room.ts";
-import { isPaused, isRollback, isUpdating } from "./respec.ts";
+import { isPaused, isRollback, isStartFirst, isUpdating } from "./respec.ts";
 import { endDuplicates, furthestFirst } from "./restart.ts";
 import { createdMs, historyOf, isHeld, type Slot, STOP_WAIT_MS, statusMs } from "./slot.ts";
 
@@ -54,7 +54,9 @@ export function updateSlot(desk: Desk, service: Service, key: string): void {
   }
   progress.fresh.add(key);
   endDuplicates(desk, slot, fresh);
-  if (old.length > 0 && !isPaused(service) && !hasTwoSets(service)) passOver(desk, current, old);
+  if (old.length > 0 && !isPaused(service) && !hasTwoSets(service)) {
+    passOver(desk, service, current, old);
+  }
   noteProgress(desk, service, slot, current);
 }
 
@@ -82,9 +84,10 @@ function gaveUp(desk: Desk, service: Service, task: Task, outdated: boolean): bo
 }
 
 /** The old tasks go when the new one can do without them. */
-function passOver(desk: Desk, current: Task, old: readonly Task[]): void {
+function passOver(desk: Desk, service: Service, current: Task, old: readonly Task[]): void {
   if (isTerminal(current)) return;
-  const startsFirst = current.desiredState !== TaskState.READY;
+  // One that failed is tried again by way of READY, whatever the order.
+  const startsFirst = current.desiredState !== TaskState.READY || isStartFirst(service);
   const state = stateOf(current);
   const ready = startsFirst ? state === TaskState.RUNNING : state >= TaskState.READY;
   if (!ready && !makesRoom(desk, current, old)) return;
