@@ -1,8 +1,9 @@
 /** The planners together over a real store, as tables of what becomes of tasks. */
 
 import { describe, expect, it } from "vitest";
-import { stateOf } from "#model/task.ts";
+import { isActive, stateOf } from "#model/task.ts";
 import { durationOf } from "#model/time.ts";
+import type { Task } from "#wire/gen/swarmkit/objects_pb.js";
 import { NodeSpec_Availability as Availability } from "#wire/gen/swarmkit/specs_pb.js";
 import {
   RestartPolicy_RestartCondition as Condition,
@@ -368,6 +369,26 @@ describe("updates", () => {
     swarm.pass(60_000);
     expect(swarm.running("web").map(imageOf)).toEqual(Array(4).fill("app:3"));
     expect(swarm.view.get("service", "web")?.updateStatus?.state).toBe(UpdateState.COMPLETED);
+  });
+
+  it("finish first what an earlier one left half done", () => {
+    for (const order of [Order.START_FIRST, Order.STOP_FIRST]) {
+      const swarm = lab();
+      swarm.addService("web", app(4, 1, order));
+      swarm.settle();
+      swarm.editService("web", (spec) => withImage(spec, "app:2"));
+      const isNew = (task: Task) => imageOf(task) === "app:2";
+      while (!swarm.running("web").some(isNew)) swarm.pass(100);
+      swarm.fate = (task) => (isNew(task) && stateOf(task) < TaskState.RUNNING ? "hang" : "run");
+      swarm.pass(10_000);
+      swarm.onCommit = (view) => {
+        const wanted = [...view.find("task", "service", "web")].filter(isActive);
+        expect(wanted.length).toBeLessThanOrEqual(5);
+      };
+      swarm.editService("web", (spec) => withImage(spec, "app:3"));
+      swarm.pass(60_000);
+      expect(swarm.running("web").map(imageOf)).toEqual(Array(4).fill("app:3"));
+    }
   });
 
   it("go on under a new leader", () => {
