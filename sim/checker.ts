@@ -22,6 +22,11 @@ export type Law =
   | "durability"
   | "linearizability"
   | "liveness"
+  | "allocation"
+  | "availability"
+  | "surge"
+  | "jobs"
+  | "secrecy"
   | "invariant";
 
 /** Thrown to end a run at the first breach. */

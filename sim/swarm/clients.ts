@@ -16,6 +16,8 @@ import type { Timeline } from "../timeline.ts";
 export interface RegisterWorld {
   readonly timeline: Timeline;
   readonly keys: number;
+  /** Registers are numbered from here; when that changes, those before are never used again. */
+  firstKey(): number;
   readonly pauseMs: number;
   /** A manager that runs, the leader more often than others. */
   pickManager(): RaftNode | undefined;
@@ -42,6 +44,12 @@ export class RegisterClient {
     this.#random = random;
   }
 
+  /** Forgets what was, which is over for all. */
+  forget(): void {
+    this.history.length = 0;
+    this.pending = undefined;
+  }
+
   start(): void {
     this.pending = undefined;
     const pauseMs = this.#random.between(1, this.#world.pauseMs);
@@ -54,7 +62,7 @@ export class RegisterClient {
       this.start();
       return;
     }
-    const key = this.#random.int(this.#world.keys);
+    const key = this.#world.firstKey() + this.#random.int(this.#world.keys);
     const action = this.#choose(key);
     const calledAt = this.#world.timeline.now;
     const call: Operation = { client: this.#id, key, action, calledAt, answer: undefined };
@@ -63,7 +71,8 @@ export class RegisterClient {
     const finish = (operation: Operation | undefined) => {
       if (isOver) return;
       isOver = true;
-      if (operation !== undefined) this.history.push(operation);
+      const isKept = operation !== undefined && key >= this.#world.firstKey();
+      if (isKept) this.history.push(operation);
       this.start();
     };
     const answer = (value: number, ok: boolean) => {

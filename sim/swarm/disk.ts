@@ -67,6 +67,13 @@ export class MachineDisk {
     this.#raftFiles.clear();
   }
 
+  /** Another disk is in its place. */
+  forgetAll(): void {
+    this.forgetRaft();
+    this.#tasks.clear();
+    this.#statuses.clear();
+  }
+
   raftFiles(process: Process): FileSystem {
     return this.#raftFiles.portFor((what) =>
       process.sleep(what === "sync" ? this.#syncMs() : this.#random.int(3)),

@@ -10,14 +10,16 @@ import { EngineError, isErrorCode, messageOf } from "#base/error.ts";
 import { InvariantError } from "#base/invariant.ts";
 import type { Log, LogFields } from "#base/ports.ts";
 import type { RaftNode } from "#manager/raft/node.ts";
+import { Control } from "#wire/gen/swarmkit/control_pb.js";
 import type { SessionMessage } from "#wire/gen/swarmkit/dispatcher_pb.js";
 import { NodeRole } from "#wire/gen/swarmkit/types_pb.js";
 import type { SeededRandom } from "../random.ts";
 import type { Timeline } from "../timeline.ts";
 import type { Trace } from "../trace.ts";
-import { Machine } from "./containers.ts";
+import { Machine, type MachineEvents } from "./containers.ts";
 import { MachineDisk } from "./disk.ts";
-import { type ManagerInit, type RaftSettings, startManager } from "./manager.ts";
+import { type ManagerInit, type RaftSettings, type SimManager, startManager } from "./manager.ts";
+import type { Desk } from "./operator.ts";
 import { type ClockFaults, Process } from "./process.ts";
 import type { RpcNetwork } from "./rpc.ts";
 
@@ -30,6 +32,7 @@ export interface HostWorld {
   readonly managerAddrs: readonly string[];
   readonly raft: RaftSettings;
   readonly syncMs: readonly [number, number];
+  machineEvents(nodeId: string): MachineEvents;
   /** A promise that the process made was broken: the run is over. */
   failed(host: Host, error: unknown): void;
   /** A manager's process is there; its state can be watched. */
@@ -56,7 +59,9 @@ export class Host {
   #isFirst: boolean;
   #isManager: boolean;
   #process: Process | undefined;
-  #raft: RaftNode | undefined;
+  #manager: SimManager | undefined;
+  /** Whether the next start makes this the only manager. */
+  #goesAlone = false;
   #lives = 0;
   /** Managers as this machine last heard of them, kept on its disk. */
   #known: readonly KnownManager[];
@@ -75,7 +80,7 @@ export class Host {
     this.#isManager = init.isManager;
     this.#isFirst = init.isFirst;
     this.#known = world.managerAddrs.map((addr) => ({ nodeId: nodeIdOf(addr), addr, weight: 1 }));
-    this.machine = new Machine(random.fork("machine"));
+    this.machine = new Machine(random.fork("machine"), world.machineEvents(nodeId));
     this.disk = new MachineDisk(random.fork("disk"), { syncMs: world.syncMs });
   }
 
@@ -85,7 +90,19 @@ export class Host {
 
   /** The manager of the running process, once it has read its disk. */
   get manager(): RaftNode | undefined {
-    return this.#raft;
+    return this.#manager?.raft;
+  }
+
+  /** What the allocator counts, if this manager leads. */
+  usage(): ReturnType<SimManager["usage"]> {
+    return this.#manager?.usage();
+  }
+
+  /** Where an operator works who is logged in on this manager; undefined where there is none. */
+  desk(): Desk | undefined {
+    const process = this.#process;
+    if (process === undefined || this.#manager === undefined) return undefined;
+    return this.#world.network.channel(process, this.addr).client(Control);
   }
 
   get process(): Process | undefined {
@@ -123,6 +140,28 @@ export class Host {
     this.powerCut();
   }
 
+  /** The machine is lost for good; another one takes its place, with nothing on its disk. */
+  lose(): void {
+    this.#say(() => "burns down");
+    this.powerCut();
+    this.machine.forget();
+    this.disk.forgetAll();
+    this.#isFirst = false;
+  }
+
+  /** An operator found that the majority is lost, and this manager shall go on by itself. */
+  goAlone(): void {
+    this.#say(() => "is told to go on alone");
+    this.#end(false);
+    this.#goesAlone = true;
+    this.start();
+  }
+
+  /** Only this manager is left of those that were known. */
+  tellOf({ nodeId, addr }: Host): void {
+    this.#known = [{ nodeId, addr, weight: 1 }];
+  }
+
   hold(durationMs: number): void {
     this.#say(() => `is held up for ${durationMs}ms`);
     this.#process?.hold(durationMs);
@@ -135,7 +174,7 @@ export class Host {
     this.disk.crash();
     this.#world.network.processEnded(process, isSilent);
     this.#process = undefined;
-    this.#raft = undefined;
+    this.#manager = undefined;
   }
 
   /** The process ends by itself and is started again. */
@@ -152,6 +191,7 @@ export class Host {
       process,
       addr: this.addr,
       join: this.#isFirst ? undefined : others,
+      forceNewCluster: this.#goesAlone,
       nodes,
       network,
       disk: this.disk,
@@ -162,11 +202,14 @@ export class Host {
         if (process.isAlive) this.#world.failed(this, error);
       },
     };
-    const opened = (node: RaftNode) => {
+    const opened = (manager: SimManager) => {
       if (!process.isAlive) return;
-      this.#raft = node;
-      this.#world.opened(this, node);
-      void node.removed.then(() => this.#becomeWorker(process, "it was removed from the group"));
+      this.#manager = manager;
+      this.#goesAlone = false;
+      this.#world.opened(this, manager.raft);
+      void manager.raft.removed.then(() =>
+        this.#becomeWorker(process, "it was removed from the group"),
+      );
     };
     startManager(init, opened).catch((error: unknown) => {
       if (!process.isAlive) return;

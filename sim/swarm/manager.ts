@@ -1,7 +1,9 @@
 /** The manager of one process, put together as the daemon does it, from the real parts. */
 
 import { create } from "@bufbuild/protobuf";
+import { EngineError } from "#base/error.ts";
 import type { Log } from "#base/ports.ts";
+import { controlPart } from "#manager/control/service.ts";
 import { createDispatcher } from "#manager/dispatcher/dispatcher.ts";
 import { reconcilerPart } from "#manager/leader/reconciler.ts";
 import { leadTogether } from "#manager/leader/scope.ts";
@@ -10,12 +12,18 @@ import type { ManagerPart } from "#manager/manager-ports.ts";
 import { createLeaderProxy } from "#manager/proxy.ts";
 import { openRaftNode, type RaftNode } from "#manager/raft/node.ts";
 import { runRoleManager } from "#manager/role-manager.ts";
+import { Allocator } from "#plan/allocator/allocator.ts";
+import { isTaskDirty } from "#plan/orchestrator/dirtiness.ts";
+import { createPlanners } from "#plan/planners.ts";
 import { dataKey, keyRing } from "#platform/wal/key-ring.ts";
 import { Dispatcher } from "#wire/gen/swarmkit/dispatcher_pb.js";
 import { Health, HealthCheckResponse_ServingStatus } from "#wire/gen/swarmkit/health_pb.js";
 import { ClusterSchema, NodeSchema } from "#wire/gen/swarmkit/objects_pb.js";
 import { NodeSpec_Membership } from "#wire/gen/swarmkit/specs_pb.js";
-import { NodeRole } from "#wire/gen/swarmkit/types_pb.js";
+import {
+  NodeRole,
+  RaftMemberStatus_Reachability as Reachability,
+} from "#wire/gen/swarmkit/types_pb.js";
 import type { SeededRandom } from "../random.ts";
 import type { MachineDisk } from "./disk.ts";
 import type { Process } from "./process.ts";
@@ -31,6 +39,8 @@ export interface RaftSettings {
 export interface ManagerInit {
   readonly process: Process;
   readonly addr: string;
+  /** Goes on alone, after the majority was lost. */
+  readonly forceNewCluster: boolean;
   /** Managers that may take this one in; undefined for the first of the swarm. */
   readonly join: (() => readonly string[]) | undefined;
   /** All machines there will be, each with whether it begins as a manager. */
@@ -44,14 +54,24 @@ export interface ManagerInit {
 }
 
 const CLUSTER_ID = "cluster";
+const NO_AUTHORITIES = {
+  reachable: async () => false,
+  crossSign: () => Promise.reject(new EngineError("unimplemented", "no authority is here")),
+};
 const KEYS = keyRing([dataKey(new Uint8Array(32).fill(7))]);
 /** Small, so that segments are changed often. */
 const SEGMENT_BYTES = 16 * 1024;
 
+export interface SimManager {
+  readonly raft: RaftNode;
+  /** What the allocator of the present reign counts as in use; undefined where this does not lead. */
+  usage(): ReturnType<Allocator["usage"]> | undefined;
+}
+
 /** Opens the disk and takes part; resolves when the manager is in the group. */
 export async function startManager(
   init: ManagerInit,
-  onOpen: (raft: RaftNode) => void,
+  onOpen: (manager: SimManager) => void,
 ): Promise<void> {
   const { process, addr, network, random, log } = init;
   const { nodeId } = process;
@@ -66,6 +86,7 @@ export async function startManager(
     addr: () => addr,
     channelTo,
     join: init.join,
+    forceNewCluster: init.forceNewCluster,
     callerOf: (context) => context.peer?.nodeId,
     checkChange: checkTaskChange,
     onFatal: init.onFatal,
@@ -83,15 +104,38 @@ export async function startManager(
     nodeId,
     managers: () =>
       membership.list().map((member) => ({ nodeId: member.nodeId, addr: member.addr })),
+    isSilent: (id) =>
+      membership
+        .list()
+        .some((one) => one.nodeId === id && one.reachability === Reachability.UNREACHABLE),
   });
   membership.onChange(() => dispatcher.managersChanged());
+  let allocator: Allocator | undefined;
+  const planners = () => {
+    const fresh = createPlanners();
+    allocator = fresh.find((planner) => planner instanceof Allocator);
+    return fresh;
+  };
   const parts: readonly ManagerPart[] = [
     {
       name: "roles",
       lead: (signal) => runRoleManager({ state, membership, nodeId, clock, log }, signal),
     },
-    reconcilerPart({ state, clock, random, log }),
-    { name: "dispatcher", lead: (signal) => dispatcher.lead(signal) },
+    reconcilerPart({ state, clock, random, log, planners }),
+    {
+      name: "dispatcher",
+      register: (services) => services.add(Dispatcher, dispatcher.handlers),
+      lead: (signal) => dispatcher.lead(signal),
+    },
+    controlPart({
+      state,
+      clock,
+      random,
+      members: membership,
+      authority: { clock, random, external: NO_AUTHORITIES },
+      plugins: { has: () => false },
+      isTaskDirty,
+    }),
   ];
   const proxy = createLeaderProxy({
     state,
@@ -106,13 +150,13 @@ export async function startManager(
     add: (service, handlers) => server.add(service, proxy.wrap(service, handlers)),
   };
   raft.register(services);
-  services.add(Dispatcher, dispatcher.handlers);
+  for (const part of parts) part.register?.(services);
   services.add(Health, { check: () => ({ status: HealthCheckResponse_ServingStatus.SERVING }) });
   state.onLeadership(async (signal) => {
     await beginSwarm(raft, init.nodes);
     await leadTogether(parts, signal, log);
   });
-  onOpen(raft);
+  onOpen({ raft, usage: () => (state.isLeader() ? allocator?.usage() : undefined) });
   await raft.run();
 }
 

@@ -70,6 +70,11 @@ export class Process implements Clock {
     this.#timeline.after(Math.max(1, delayMs), () => this.#runOrWait(run));
   }
 
+  /** Runs after `delayMs` of true time, also if this process has ended by then. */
+  outlivedBy(delayMs: number, run: () => void): void {
+    this.#timeline.after(Math.max(1, delayMs), run);
+  }
+
   /** Resolves after `delayMs` of true time; never, if the process ends before. */
   sleep(delayMs: number): Promise<void> {
     return new Promise((resolve) => this.after(delayMs, resolve));

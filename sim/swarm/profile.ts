@@ -23,6 +23,8 @@ export interface SwarmProfile {
   readonly stallEveryMs: number;
   /** Whether, once in a run, a manager's raft log rots. */
   readonly rots: boolean;
+  /** Whether, once in a run, most managers are lost for good, and one of the others goes on alone. */
+  readonly losesMajority: boolean;
   readonly exitEveryMs: number;
   readonly containerFailure: number;
   readonly operateEveryMs: number;
@@ -71,6 +73,7 @@ export function drawSwarm(random: SeededRandom): SwarmProfile {
     holdEveryMs: every(0.4, 2_000, 10_000),
     stallEveryMs: every(0.3, 2_000, 10_000),
     rots: random.chance(0.3),
+    losesMajority: random.chance(0.15),
     exitEveryMs: every(0.5, 1_000, 10_000),
     containerFailure: random.pick([0, 0, 0.1]) ?? 0,
     operateEveryMs: random.between(500, 5_000),
@@ -83,7 +86,7 @@ export function drawSwarm(random: SeededRandom): SwarmProfile {
 }
 
 export function describeSwarm(profile: SwarmProfile): string {
-  const { managers, workers, line, changesRoles } = profile;
+  const { managers, workers, line, changesRoles, losesMajority } = profile;
   const faults = [
     `break ${line.breakage}`,
     `kill ${profile.killEveryMs}`,
@@ -94,5 +97,6 @@ export function describeSwarm(profile: SwarmProfile): string {
     `exit ${profile.exitEveryMs}`,
   ];
   const roles = changesRoles ? ", roles" : "";
-  return `${managers} managers, ${workers} workers${roles}; ${faults.join(", ")}`;
+  const alone = losesMajority ? ", one goes on alone" : "";
+  return `${managers} managers, ${workers} workers${roles}${alone}; ${faults.join(", ")}`;
 }

@@ -29,6 +29,8 @@ export interface Line {
 /** Until an end notices that nothing comes through any more. */
 const KEEPALIVE_MS = 5_000;
 const QUEUE_MAX = 100_000;
+/** How a manager that forwards a call says whose it is. */
+const FORWARDED_FOR = "forwarded_cert_cn";
 
 type Handler = (request: unknown, context: RpcContext) => unknown;
 
@@ -47,6 +49,8 @@ export class RpcNetwork {
   readonly #cuts = new Set<string>();
   readonly #lastArrival = new Map<string, number>();
   readonly #calls = new Set<Call>();
+  /** Hears what servers stream to the node that asked, maybe through another, before it is on its way. */
+  onAnswer: (to: string, method: DescMethod, message: unknown) => void = () => {};
   /** Signals of handlers that were not told of their end: their process may be gone. */
   readonly #signals = new Set<AbortController>();
 
@@ -334,6 +338,8 @@ class Call {
       } else {
         for await (const message of handler(request, context) as AsyncIterable<unknown>) {
           if (this.#isOver) return;
+          const asker = context.metadata[FORWARDED_FOR] ?? this.#from.nodeId;
+          this.#network.onAnswer(asker, this.#method, message);
           this.#answer(encode(output, message));
         }
       }

@@ -4,25 +4,45 @@
  * and the swarm must come to what it was asked for.
  */
 
+import type { DescMethod } from "@bufbuild/protobuf";
+import { isErrorCode } from "#base/error.ts";
 import { InvariantError } from "#base/invariant.ts";
 import type { RaftNode } from "#manager/raft/node.ts";
+import { slotKeyOf, stateOf } from "#model/task.ts";
+import type { Kind, ReadView } from "#store/types.ts";
+import {
+  AssignmentChange_AssignmentAction as AssignmentAction,
+  type AssignmentsMessage,
+} from "#wire/gen/swarmkit/dispatcher_pb.js";
+import type { Service, Task } from "#wire/gen/swarmkit/objects_pb.js";
+import { TaskState, UpdateStatus_UpdateState as UpdateState } from "#wire/gen/swarmkit/types_pb.js";
 import { type Law, Violation } from "../checker.ts";
 import { linearizabilityFault, UNDECIDED } from "../linearizability.ts";
 import { SeededRandom } from "../random.ts";
 import { Timeline } from "../timeline.ts";
 import { Trace } from "../trace.ts";
 import { RegisterClient } from "./clients.ts";
+import type { MachineEvents } from "./containers.ts";
+import { repeat, type SwarmVictims, unleash } from "./faults.ts";
 import { addrOf, Host, type HostWorld } from "./host.ts";
-import { digestOfView, OneLeader, SameObjects, unsettled, unsettledManagers } from "./laws.ts";
+import { AddressesInUse, NothingGivenTwice } from "./laws/allocation.ts";
+import { JobsKeepTheirLimits } from "./laws/jobs.ts";
+import { OnlyWhoNeedsIt, type Payload } from "./laws/payloads.ts";
+import { misplacedPayloads, unsettledManagers, unsettledServices } from "./laws/rest.ts";
+import { digestOfView, OneLeader, SameObjects } from "./laws/sameness.ts";
+import { UpdatesKeepTheirWord } from "./laws/updates.ts";
+import { Ledger } from "./ledger.ts";
 import { Operator } from "./operator.ts";
 import { drawSwarm, type SwarmProfile } from "./profile.ts";
 import { RpcNetwork } from "./rpc.ts";
+import { imageOf } from "./specs.ts";
 
 /** Virtual time to come to rest after the last fault: dead nodes are given time to come back. */
 const RECOVERY_MS = 150_000;
 const LOOK_EVERY_MS = 500;
 const FRESH_ANSWERS = 2;
-const VOTERS_TO_ROT_MIN = 3;
+/** Registers of before and after the loss of a majority. */
+const KEYS_APART = 100;
 const CALM = { latencyMs: [1, 10], breakage: 0 } as const;
 const CALM_SYNC_MS = [0, 5] as const;
 
@@ -66,6 +86,20 @@ class SwarmWorld {
   readonly #clients: RegisterClient[] = [];
   readonly #objects = new SameObjects();
   readonly #leaders = new OneLeader();
+  readonly #given = new NothingGivenTwice();
+  readonly #updates = new UpdatesKeepTheirWord();
+  readonly #payloads = new OnlyWhoNeedsIt();
+  readonly #ledger = new Ledger([
+    this.#given,
+    this.#updates,
+    this.#payloads,
+    new JobsKeepTheirLimits(),
+  ]);
+  /** Undefined once nodes may run what the store has forgotten. */
+  #addresses: AddressesInUse | undefined = new AddressesInUse();
+  /** Index that the survivor of a lost majority had; undefined when none is awaited. */
+  #survivedAt: number | undefined;
+  #firstKey = 0;
   readonly #bug: SwarmBug | undefined;
   #values = 0;
   #isChaos = true;
@@ -98,7 +132,9 @@ class SwarmWorld {
       syncMs,
       failed: (host, error) => this.#fail(host, error),
       opened: (host, node) => this.#opened(host, node),
+      machineEvents: (nodeId) => this.#machineEvents(nodeId),
     };
+    this.#network.onAnswer = (to, method, message) => this.#answered(to, method, message);
     this.#hosts = nodes.map(({ nodeId, isManager }, at) => {
       const own = random.fork(nodeId);
       const drift = (own.int(2_001) / 1_000 - 1) * clockDrift;
@@ -107,8 +143,7 @@ class SwarmWorld {
       host.machine.failure = this.#profile.containerFailure;
       return host;
     });
-    const nodeIds = nodes.map(({ nodeId }) => nodeId);
-    this.#operator = new Operator(random.fork("operator"), nodeIds, this.#profile.changesRoles);
+    this.#operator = new Operator(random.fork("operator"), this.#profile.changesRoles);
   }
 
   async run(): Promise<SwarmOutcome> {
@@ -122,6 +157,7 @@ class SwarmWorld {
       this.#checkAcknowledged();
       return this.#outcome(undefined, "");
     } catch (error) {
+      this.#showTasks();
       if (error instanceof Violation) return this.#outcome(error.law, error.message);
       if (error instanceof InvariantError) return this.#outcome("invariant", error.message);
       throw error;
@@ -146,6 +182,7 @@ class SwarmWorld {
     const registers = {
       timeline: this.#timeline,
       keys,
+      firstKey: () => this.#firstKey,
       pauseMs: clientPauseMs,
       pickManager: () => this.#pickManager(),
       freshValue: () => ++this.#values,
@@ -156,93 +193,101 @@ class SwarmWorld {
       this.#clients.push(client);
       client.start();
     }
-    this.#repeat(operateEveryMs, () => {
-      const leader = this.#leader();
-      if (leader !== undefined) void this.#operator.act(leader, (line) => this.#say("op", line));
-    });
-    this.#unleashFaults();
+    const victims: SwarmVictims = {
+      timeline: this.#timeline,
+      random: this.#random.fork("faults"),
+      profile: this.#profile,
+      network: this.#network,
+      hosts: this.#hosts,
+      isChaos: () => this.#isChaos,
+      leader: () => this.#leader(),
+      say: (who, line) => this.#say(who, line),
+      majorityLost: (survivor) => this.#majorityLost(survivor),
+    };
+    repeat(victims, operateEveryMs, () => this.#operate());
+    unleash(victims);
     this.#look();
   }
 
-  #unleashFaults(): void {
-    const {
-      killEveryMs,
-      powerCutEveryMs,
-      partitionEveryMs,
-      holdEveryMs,
-      stallEveryMs,
-      exitEveryMs,
-    } = this.#profile;
-    this.#repeat(killEveryMs, () => this.#takeDown((host) => host.kill()));
-    this.#repeat(powerCutEveryMs, () => this.#takeDown((host) => host.powerCut()));
-    this.#repeat(partitionEveryMs, () => this.#partition());
-    this.#repeat(holdEveryMs, () => this.#victim()?.hold(this.#random.between(50, 8_000)));
-    this.#repeat(stallEveryMs, () => this.#victim()?.disk.stall(this.#random.between(100, 5_000)));
-    if (this.#profile.rots) {
-      this.#timeline.after(this.#random.between(10_000, this.#profile.chaosMs - 1), () => {
-        this.#rotOne();
+  /** At any manager, knowing what that one knows. */
+  #operate(): void {
+    const host = this.#random.pick(this.#hosts.filter(({ manager }) => manager !== undefined));
+    const desk = host?.desk();
+    const view = host?.manager?.state.view();
+    if (desk === undefined || view === undefined || view.count("cluster") === 0) return;
+    void this.#operator.act(desk, view, (line) => this.#say("op", line));
+  }
+
+  #machineEvents(nodeId: string): MachineEvents {
+    return {
+      begins: (task) => this.#judged(() => this.#addresses?.begins(nodeId, task)),
+      ends: (task) => this.#addresses?.ends(task),
+      reads: (task, payload, data) =>
+        this.#judged(() => this.#checkPayload(nodeId, task, payload, data)),
+    };
+  }
+
+  /** What a node reads must be what the store has, if the task is still to run. */
+  #checkPayload(nodeId: string, task: Task, { kind, id }: Payload, data?: Uint8Array): void {
+    const state = this.#ledger.get("task", task.id)?.status?.state;
+    const stored = this.#ledger.get(kind, id)?.spec?.data;
+    if (state === undefined || state > TaskState.RUNNING || stored === undefined) return;
+    if (this.#survivedAt !== undefined) return;
+    if (data === undefined) {
+      throw new Violation("secrecy", `${nodeId} was not sent ${kind} ${id} for ${task.id}`);
+    }
+    if (data.join() !== stored.join()) {
+      throw new Violation("secrecy", `${nodeId} has another ${kind} ${id} than the store`);
+    }
+  }
+
+  #answered(to: string, { name }: DescMethod, message: unknown): void {
+    if (name !== "Assignments") return;
+    for (const { assignment, action } of (message as AssignmentsMessage).changes) {
+      const item = assignment?.item;
+      if (action !== AssignmentAction.UPDATE) continue;
+      if (item?.case !== "secret" && item?.case !== "config") continue;
+      const payload = { kind: item.case, id: item.value.id };
+      // By then the ledger has read what the manager knew.
+      this.#timeline.after(1, () => {
+        if (this.#survivedAt !== undefined) return;
+        this.#judged(() => this.#payloads.delivers(to, payload));
       });
     }
-    this.#repeat(exitEveryMs, () => {
-      const host = this.#random.pick(this.#hosts);
-      const taskId = host?.machine.exitSome();
-      if (taskId !== undefined)
-        this.#say(host?.nodeId ?? "", () => `the program of ${taskId} ends`);
-    });
   }
 
-  /** Calls `body` again and again while chaos lasts, `meanMs` apart on average. */
-  #repeat(meanMs: number, body: () => void): void {
-    if (meanMs === 0) return;
-    this.#timeline.after(this.#random.between(1, 2 * meanMs), () => {
-      if (!this.#isChaos) return;
-      body();
-      this.#repeat(meanMs, body);
-    });
-  }
-
-  #takeDown(how: (host: Host) => void): void {
-    const many = this.#random.chance(0.1);
-    const doomed = many ? this.#hosts.filter(() => this.#random.chance(0.6)) : [this.#victim()];
-    for (const host of doomed) {
-      if (host === undefined || !host.isUp) continue;
-      how(host);
-      this.#timeline.after(this.#random.between(...this.#profile.downMs), () => host.start());
+  /** Notes a breach that was found in the middle of a process's work, without disturbing that. */
+  #judged(check: () => void): void {
+    try {
+      check();
+    } catch (error) {
+      this.#failure ??= error;
     }
   }
 
-  /** One of three voters and more: what the others hold must be enough. */
-  #rotOne(): void {
-    const voters = this.#leader()?.status().voters ?? [];
-    const host = this.#random.pick(this.#hosts.filter(({ nodeId }) => voters.includes(nodeId)));
-    if (host === undefined || voters.length < VOTERS_TO_ROT_MIN) return;
-    host.rot();
-    this.#timeline.after(this.#random.between(...this.#profile.downMs), () => host.start());
+  /** Nothing that was seen so far binds what comes; but what the survivor had applied must stay. */
+  #majorityLost(survivor: Host): void {
+    this.#survivedAt = survivor.manager?.state.view().index ?? 0;
+    this.#checkHistory();
+    for (const client of this.#clients) client.forget();
+    this.#firstKey += KEYS_APART;
+    this.#objects.forget();
+    this.#leaders.forget();
+    this.#addresses = undefined;
+    survivor.goAlone();
   }
 
-  #partition(): void {
-    const ids = this.#random.shuffle(this.#hosts.map(({ nodeId }) => nodeId));
-    const inside = ids.slice(0, this.#random.between(1, Math.max(1, ids.length - 1)));
-    const outside = ids.filter((id) => !inside.includes(id));
-    const direction = this.#random.pick(["both", "in", "out"] as const) ?? "both";
-    this.#say("net", () => `cuts ${inside.join()} from ${outside.join()} (${direction})`);
-    for (const a of inside) {
-      for (const b of outside) {
-        if (direction !== "in") this.#network.cut(a, b);
-        if (direction !== "out") this.#network.cut(b, a);
-      }
+  /** The survivor leads: from here on everything counts again. */
+  #beginAgain(leader: RaftNode): void {
+    const view = leader.state.view();
+    if (view.index < (this.#survivedAt ?? 0)) {
+      throw new Violation("durability", `the survivor is at ${view.index}, and was further`);
     }
-    this.#timeline.after(this.#random.between(500, 20_000), () => {
-      this.#say("net", () => "mends");
-      this.#network.mend();
-    });
-  }
-
-  /** Leaders are hit more often than their number says: their faults teach the most. */
-  #victim(): Host | undefined {
-    const leaders = this.#hosts.filter(({ manager }) => manager?.state.isLeader() === true);
-    const leader = this.#random.chance(0.4) ? this.#random.pick(leaders) : undefined;
-    return leader ?? this.#random.pick(this.#hosts);
+    this.#survivedAt = undefined;
+    this.#ledger.restart(view);
+    for (const key of this.#operator.acknowledged) {
+      if (!isThere(view, key)) this.#operator.acknowledged.delete(key);
+    }
   }
 
   #heal(): void {
@@ -263,6 +308,10 @@ class SwarmWorld {
       for (const { nodeId, manager } of this.#hosts) {
         if (manager?.state.isLeader() === true) this.#leaders.leads(nodeId, manager.status().term);
       }
+      const leader = this.#leader();
+      if (this.#survivedAt !== undefined && leader !== undefined) {
+        this.#judged(() => this.#beginAgain(leader));
+      }
       if (!this.#isChaos) this.#judge();
       this.#look();
     });
@@ -274,12 +323,17 @@ class SwarmWorld {
       this.#reason = "nobody leads";
       return;
     }
-    void this.#operator.calm(leader).catch(() => undefined);
     const view = leader.state.view();
+    const desk = this.#hosts.find(({ manager }) => manager === leader)?.desk();
+    if (desk !== undefined) {
+      void this.#operator.calm(desk, view, (line) => this.#say("op", line));
+    }
     this.#reason =
       this.#clientsWait() ??
-      unsettled(view, this.#hosts) ??
+      unsettledServices(view, this.#hosts) ??
       unsettledManagers(view, this.#hosts, leader) ??
+      misplacedPayloads(view, this.#hosts) ??
+      this.#leaked() ??
       this.#differing(leader) ??
       "";
     this.#isSettled = this.#reason === "";
@@ -291,6 +345,18 @@ class SwarmWorld {
     );
     const least = Math.min(...fresh);
     return least < FRESH_ANSWERS ? `a client had ${least} answers` : undefined;
+  }
+
+  /** The allocator counts what objects hold, and nobody waits for what is free. */
+  #leaked(): string | undefined {
+    const usage = this.#hosts.flatMap((host) => host.usage() ?? [])[0];
+    if (usage === undefined) return "nobody allocates";
+    const { addresses, ports } = this.#given.held();
+    if (usage.addresses !== addresses) {
+      return `${usage.addresses} addresses are counted as held, ${addresses} are`;
+    }
+    if (usage.ports !== ports) return `${usage.ports} ports are counted as held, ${ports} are`;
+    return usage.waiting === 0 ? undefined : `${usage.waiting} wait for addresses or ports`;
   }
 
   /** Managers that have applied the same have the same. */
@@ -326,15 +392,25 @@ class SwarmWorld {
     return this.#random.pick(leaders) ?? this.#random.pick(managers);
   }
 
-  #opened({ nodeId, process }: Host, { state }: RaftNode): void {
+  #opened(host: Host, { state }: RaftNode): void {
+    const { nodeId, process } = host;
     const follow = async () => {
-      for await (const batch of state.watch({ signal: new AbortController().signal })) {
+      const { signal } = new AbortController();
+      const { view, batches } = state.viewAndWatch({ signal });
+      if (this.#survivedAt === undefined) this.#ledger.shows(view);
+      let from = view.index;
+      for await (const batch of batches) {
         if (process?.isAlive !== true) return;
         this.#objects.sees(nodeId, batch);
+        if (this.#survivedAt === undefined) this.#ledger.takes(from, batch);
+        from = batch.index;
       }
     };
     follow().catch((error: unknown) => {
-      if (process?.isAlive === true && error instanceof Violation) this.#failure ??= error;
+      if (process?.isAlive !== true) return;
+      if (error instanceof Violation) this.#failure ??= error;
+      // A snapshot took the place of what there was to tell.
+      else if (isErrorCode(error, "out-of-range")) this.#opened(host, { state } as RaftNode);
     });
   }
 
@@ -356,9 +432,9 @@ class SwarmWorld {
 
   #checkAcknowledged(): void {
     const view = this.#leader()?.state.view();
-    for (const id of this.#operator.acknowledged) {
-      if (view?.get("service", id) !== undefined) continue;
-      throw new Violation("durability", `${id} was acknowledged and is gone`);
+    for (const key of this.#operator.acknowledged) {
+      if (view === undefined || isThere(view, key)) continue;
+      throw new Violation("durability", `${key} was acknowledged and is gone`);
     }
   }
 
@@ -370,6 +446,16 @@ class SwarmWorld {
       return `${nodeId} ${role} in term ${term}, applied ${applied}, voters ${voters.join()}`;
     });
     return `not at rest ${RECOVERY_MS}ms after the last fault: ${this.#reason}; ${states.join("; ")}`;
+  }
+
+  /** Where the tasks of all services stood when a law was broken. */
+  #showTasks(): void {
+    for (const service of this.#ledger.all("service")) {
+      this.#say("", () => describeService(service));
+      for (const task of this.#ledger.all("task")) {
+        if (task.serviceId === service.id) this.#say("", () => describeTask(task));
+      }
+    }
   }
 
   #say(who: string, line: () => string): void {
@@ -390,4 +476,23 @@ class SwarmWorld {
       trace: this.#trace,
     };
   }
+}
+
+/** Whether there is an object of that "kind/id". */
+function isThere(view: ReadView, key: string): boolean {
+  const [kind, id = ""] = key.split("/");
+  return view.get(kind as Kind, id) !== undefined;
+}
+
+function describeService({ id, spec, updateStatus, allocationError }: Service): string {
+  const update = UpdateState[updateStatus?.state ?? UpdateState.UNKNOWN];
+  const name = spec?.annotations?.name ?? "";
+  return `${name} (${id}) wants ${imageOf(spec?.task)}: ${update} ${allocationError}`;
+}
+
+function describeTask(task: Task): string {
+  const { id, nodeId, desiredState, status, specVersion } = task;
+  const states = `${TaskState[stateOf(task)]}, to be ${TaskState[desiredState]}`;
+  const why = `${status?.message ?? ""} ${status?.err ?? ""}`;
+  return `  ${slotKeyOf(task)} ${id} on ${nodeId}: ${imageOf(task.spec)} of ${specVersion?.index}: ${states}: ${why}`;
 }
