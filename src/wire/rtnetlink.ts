@@ -64,6 +64,7 @@ const AF_INET6 = 10;
 const RT_TABLE_MAIN = 254;
 const RTPROT_BOOT = 3;
 const RTN_UNICAST = 1;
+const RT_SCOPE_LINK = 253;
 
 export interface VethPair {
   readonly name: string;
@@ -153,15 +154,21 @@ export function addAddress(index: number, cidr: string): NetlinkRequest {
   ]);
 }
 
-/** The default route of the gateway's family, whatever it was before. */
+/**
+ * The default route of the gateway's family, whatever it was before. An address of zeros is no router:
+ * then everything leaves by the interface itself.
+ */
 export function replaceDefaultRoute(index: number, gateway: string): NetlinkRequest {
+  const isDirect = gateway === "0.0.0.0" || gateway === "::";
   const bytes = new Uint8Array(ipaddr.parse(gateway).toByteArray());
   const header = new Uint8Array(12);
   header[0] = bytes.length === 4 ? AF_INET : AF_INET6;
   header[4] = RT_TABLE_MAIN;
   header[5] = RTPROT_BOOT;
   header[7] = RTN_UNICAST;
-  const body = [header, attribute(RTA.gateway, bytes), attribute(RTA.oif, u32(index))];
+  if (isDirect) header[6] = RT_SCOPE_LINK;
+  const via = isDirect ? [] : [attribute(RTA.gateway, bytes)];
+  const body = [header, ...via, attribute(RTA.oif, u32(index))];
   const flags = NLM_F_CREATE | NLM_F_REPLACE;
   return request(`route replace default via ${gateway}`, RTM_NEWROUTE, flags, body);
 }

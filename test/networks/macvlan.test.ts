@@ -1,6 +1,15 @@
 import { describe, expect, test } from "vitest";
 import { HOST_ADDRESS, OUTSIDE_ADDRESS } from "./host.ts";
-import { alive, host, publish, reopen, running, store, useLocalNetworks } from "./local.ts";
+import {
+  alive,
+  container,
+  host,
+  publish,
+  reopen,
+  running,
+  store,
+  useLocalNetworks,
+} from "./local.ts";
 
 useLocalNetworks();
 
@@ -68,11 +77,100 @@ describe("macvlan", () => {
     [{ parent: "up0.5000" }, "vlan id must be between 1-4094, received: 5000"],
     [{ parent: "lo" }, "loopback interface is not a valid macvlan parent link"],
     [{ parent: "up0; id" }, "invalid parent interface name"],
-    [{ parent: "up0", macvlan_mode: "x" }, "requested macvlan mode 'x' is not valid"],
+    [
+      { parent: "up0", macvlan_mode: "x" },
+      "requested macvlan mode 'x' is not valid, 'bridge' mode is the macvlan driver default",
+    ],
   ])("refuses %j", async (Options, message) => {
     await expect(store.create({ Name: "bad", Driver: "macvlan", Options })).rejects.toThrow(
       message,
     );
     expect((await store.list(new Map())).length).toBe(3);
   });
+});
+
+describe("ipvlan", () => {
+  const LAN = { Config: [{ Subnet: "192.0.2.0/24", Gateway: OUTSIDE_ADDRESS }] };
+  const ipvlan = (Name: string, Options: Record<string, string> = {}) =>
+    store.create({ Name, Driver: "ipvlan", IPAM: LAN, Options: { parent: "up0", ...Options } });
+
+  test("l2: neighbours of what is outside, with the parent's MAC address", async (context) => {
+    if (!kernelHas("ipvlan", "mode", "l2")) context.skip("this kernel has no ipvlan");
+    await ipvlan("lan");
+    const settings = { IPAMConfig: { IPv4Address: "192.0.2.70" } };
+    const [one, two] = [await container("one"), await container("two")];
+    const { networks } = await store.attach(one, { lan: settings }, []);
+    expect(networks[0]?.endpoint).toMatchObject({ MacAddress: "", Gateway: OUTSIDE_ADDRESS });
+    await store.attach(two, { lan: { IPAMConfig: { IPv4Address: "192.0.2.71" } } }, []);
+    await host.serve(one, 80, "one");
+    expect(host.get(host.outside, "http://192.0.2.70/")).toBe("one");
+    expect(host.get(two, "http://192.0.2.70/")).toBe("one");
+    await reopen();
+    await store.reconcile(alive(one, two));
+    expect(host.get(host.outside, "http://192.0.2.70/")).toBe("one");
+  });
+
+  test.for(["l3", "l3s"])("%s: all leave by the interface, to no router", async (mode, context) => {
+    if (!kernelHas("ipvlan", "mode", mode)) context.skip("this kernel has no ipvlan");
+    await store.create({
+      Name: "routed",
+      Driver: "ipvlan",
+      IPAM: { Config: [{ Subnet: "10.70.0.0/24" }] },
+      Options: { parent: "up0", ipvlan_mode: mode },
+    });
+    const { sandbox, ip, result } = await running("one", [], "routed");
+    expect(result.networks[0]?.endpoint.Gateway).toBe("");
+    expect(host.run(sandbox, "ip", "route", "show", "default")).toMatch(/^default dev eth0/);
+    host.outside.run("ip", "route", "add", "10.70.0.0/24", "dev", "down0");
+    expect(host.run(sandbox, "ping", "-c1", "-W1", OUTSIDE_ADDRESS)).toContain("1 received");
+    expect(ip).toMatch(/^10\.70\.0\./);
+    host.outside.run("ip", "route", "del", "10.70.0.0/24", "dev", "down0");
+  });
+
+  test("what the kernel has not is said, and nothing stays", async (context) => {
+    if (kernelHas("ipvlan", "mode", "l2")) context.skip("this kernel has ipvlan");
+    await ipvlan("lan");
+    const sandbox = await container("one");
+    await expect(store.attach(sandbox, { lan: {} }, [])).rejects.toThrow(
+      /type ipvlan mode l2 bridge: .*(Unknown device type|not supported)/,
+    );
+    expect((await store.inspect("lan")).Containers).toEqual({});
+    await store.remove("lan");
+  });
+
+  test.each([
+    [
+      { ipvlan_mode: "l4" },
+      "requested ipvlan mode 'l4' is not valid, 'l2' mode is the ipvlan driver default",
+    ],
+    [
+      { ipvlan_flag: "x" },
+      "requested ipvlan flag 'x' is not valid, 'bridge' is the ipvlan driver default",
+    ],
+    [{ parent: "lo" }, "loopback interface is not a valid ipvlan parent link"],
+  ])("refuses %j", async (Options, message) => {
+    await expect(ipvlan("bad", Options)).rejects.toThrow(message);
+  });
+
+  test("refuses a MAC address, and a parent that another network lies on", async () => {
+    await ipvlan("lan");
+    const sandbox = await container("one");
+    const mac = { MacAddress: "02:42:00:00:00:01" };
+    await expect(store.attach(sandbox, { lan: mac }, [])).rejects.toThrow(
+      "ipvlan interfaces do not support custom mac address assignment",
+    );
+    await expect(
+      store.create({ Name: "again", Driver: "ipvlan", Options: { parent: "up0" } }),
+    ).rejects.toThrow(/^network di-[0-9a-f]{12} is already using parent interface up0$/);
+  });
+
+  function kernelHas(...type: readonly string[]): boolean {
+    try {
+      host.run(undefined, "ip", "link", "add", "link", "up0", "name", "probe", "type", ...type);
+      host.run(undefined, "ip", "link", "del", "probe");
+      return true;
+    } catch {
+      return false;
+    }
+  }
 });

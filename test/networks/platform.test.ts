@@ -112,6 +112,12 @@ test("route netlink: a veth pair between two namespaces, addressed, routed and r
     expect(await ipRoutes(other.path, "-6")).toContainEqual(
       expect.objectContaining({ dst: "default", gateway: "fd08::1" }),
     );
+    // No router: all leaves by the interface itself.
+    await there.run([replaceDefaultRoute(index, "0.0.0.0"), replaceDefaultRoute(index, "::")]);
+    expect(other.run("ip", "-4", "route", "show", "default").trim()).toBe(
+      "default dev eth7 scope link",
+    );
+    expect(other.run("ip", "-6", "route", "show", "default")).toMatch(/^default dev eth7 /m);
     await expect(outside.run([createVeth({ ...pair, peer })])).rejects.toThrow(
       /^ip link add veth8 type veth: EEXIST/,
     );

@@ -16,7 +16,7 @@ import {
 } from "./endpoint-plan.ts";
 import { type Borrowed, borrowAll, returnBorrowed, returnLoans } from "./lend.ts";
 import { isPlugged, isWired, LocalNetwork, OPTION } from "./network.ts";
-import { MODE_OPTION } from "./parent.ts";
+import { subinterfaceOf } from "./parent.ts";
 import {
   announcePorts,
   holdPorts,
@@ -192,13 +192,12 @@ function wiringOf(state: NetworkState, endpoint: EndpointRecord): EndpointWiring
   const local = state.networks.get(endpoint.networkId);
   const hosted = state.hosted.get(endpoint.networkId);
   const { mtu } = state.options.bridge;
+  const on = local === undefined ? undefined : subinterfaceOf(local.record);
   return {
     endpoint,
     mtu: local?.mtu(mtu) ?? hosted?.mtu ?? mtu,
     neighbours: local?.record.options[OPTION.icc] !== "false",
-    ...(local?.record.driver === "macvlan"
-      ? { macvlan: local.record.options[MODE_OPTION] ?? "bridge" }
-      : {}),
+    ...(on === undefined ? {} : { on }),
   };
 }
 

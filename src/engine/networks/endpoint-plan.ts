@@ -119,6 +119,16 @@ export function planLocalEndpoint(
     return { ...rest, ...held, hostInterface: "", mac, remote: end };
   }
   if (driver === "bridge") return { ...endpoint, ...held, mac: given?.mac ?? endpoint.mac };
+  if (driver === "ipvlan") {
+    if ((settings.MacAddress ?? "") !== "") {
+      throw new EngineError(
+        "invalid-argument",
+        "ipvlan interfaces do not support custom mac address assignment",
+      );
+    }
+    // It is the parent's.
+    return { ...endpoint, ...held, hostInterface: "", mac: "" };
+  }
   if (driver === "macvlan") return { ...endpoint, ...held, hostInterface: "" };
   return { ...endpoint, hostInterface: "", interface: "", mac: "" };
 }

@@ -86,10 +86,10 @@ export function endpointSettings(endpoint: EndpointRecord): EndpointSettings {
     DriverOpts: settings.DriverOpts ?? null,
     NetworkID: endpoint.networkId,
     EndpointID: endpoint.endpointId,
-    Gateway: endpoint.gateway4 ?? "",
+    Gateway: routerOf(endpoint.gateway4),
     IPAddress: ip4,
     IPPrefixLen: Number(length4),
-    IPv6Gateway: endpoint.gateway6 ?? "",
+    IPv6Gateway: routerOf(endpoint.gateway6),
     GlobalIPv6Address: ip6,
     GlobalIPv6PrefixLen: Number(length6),
     DNSNames: endpoint.names.length === 0 ? null : endpoint.names,
@@ -137,4 +137,9 @@ export function pruneFilter(
     (until === undefined || Date.parse(created) < until) &&
     matchesLabels(filters.get("label"), labels) &&
     lacksLabels(filters.get("label!"), labels);
+}
+
+/** Of those that leave by the interface itself there is none to show. */
+function routerOf(gateway: string | undefined): string {
+  return gateway === undefined || gateway === "0.0.0.0" || gateway === "::" ? "" : gateway;
 }

@@ -14,7 +14,7 @@ import {
   type SubnetPool,
 } from "./ipam.ts";
 import { OPTION } from "./network.ts";
-import { PARENT_OPTION, parentOf } from "./parent.ts";
+import { hasParent, PARENT_OPTION, parentOf } from "./parent.ts";
 import type { IpamRecord, NetworkRecord } from "./records.ts";
 
 export const PREDEFINED: readonly string[] = ["bridge", "host", "none", "default"];
@@ -51,7 +51,7 @@ export function networkRecordOf(body: NetworkCreateBody, context: SpecContext): 
   if (!ipv4 && !ipv6) {
     throw new EngineError("invalid-argument", "IPv4 or IPv6 must be enabled");
   }
-  const parentless = driver === "macvlan" && (options[PARENT_OPTION] ?? "") === "";
+  const parentless = hasParent(driver) && (options[PARENT_OPTION] ?? "") === "";
   const internal = (wanted.Internal ?? false) || parentless;
   const pools = wanted.IPAM?.Config ?? [];
   const ipam =
@@ -85,7 +85,7 @@ function interfaceOf(
   options: Readonly<Record<string, string>>,
   id: string,
 ): string {
-  if (driver === "macvlan") return parentOf(options, id);
+  if (hasParent(driver)) return parentOf(driver, options, id);
   return interfaceName(options[OPTION.bridgeName], id);
 }
 
@@ -94,7 +94,7 @@ function driverOf({ Driver, Ingress }: NetworkCreateBody, { plugins }: SpecConte
   if (driver === "host" || driver === "null") {
     throw new EngineError("forbidden", `only one instance of "${driver}" network is allowed`);
   }
-  if (driver !== "bridge" && driver !== "macvlan" && driver !== plugins.network) {
+  if (driver !== "bridge" && !hasParent(driver) && driver !== plugins.network) {
     throw new EngineError("not-found", `plugin "${driver}" not found`);
   }
   if (Ingress === true) {

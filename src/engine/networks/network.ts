@@ -9,6 +9,7 @@ import { type Prefix, parsePrefix } from "#model/ip.ts";
 import type { NetworkInspect } from "#wire/docker/networks.ts";
 import type { NetworkSandbox } from "../ports.ts";
 import { type AddressSpace, canonicalAddress, isUsable, nextAddress } from "./ipam.ts";
+import { isRouted } from "./parent.ts";
 import type { EndpointRecord, IpamRecord, NetworkRecord } from "./records.ts";
 
 /** A network whose data path is somebody else's: an overlay of the swarm. */
@@ -115,6 +116,7 @@ export class LocalNetwork {
 
   gateway(family: 4 | 6): string | undefined {
     if (this.record.internal) return undefined;
+    if (isRouted(this.record)) return family === 6 ? "::" : "0.0.0.0";
     return this.record.ipam.find(({ subnet }) => subnet.includes(":") === (family === 6))?.gateway;
   }
 }

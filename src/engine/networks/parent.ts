@@ -1,5 +1,5 @@
 /**
- * The interface of the host under a macvlan network: one that is there, a VLAN of one ("eth0.50",
+ * The interface of the host under a macvlan or ipvlan network: one that is there, a VLAN of one ("eth0.50",
  * made when it is missing), or without any a pair that leads nowhere, on which containers have each
  * other and nothing else. What we made bears our mark and goes with its network.
  */
@@ -12,23 +12,107 @@ const INTERFACE = /^[\w.-]{1,15}$/;
 const VLAN_MAX = 4094;
 
 export const PARENT_OPTION = "parent";
-export const MODE_OPTION = "macvlan_mode";
-/** The one mode that neighbours on one host talk in; the others need a switch that knows of it. */
-export const MODES: readonly string[] = ["bridge", "private", "vepa", "passthru"];
 
-/** What a macvlan network of this id lies on when its user names no parent. */
-export function dummyName(id: string): string {
-  return `dm-${id.slice(0, 12)}`;
+interface DriverOption {
+  readonly name: string;
+  /** The first is what a network has that does not say. */
+  readonly values: readonly [string, ...string[]];
+  /** Docker's words for any other; %s is what was asked for. */
+  readonly refusal: string;
 }
 
-/** Checks the options of a macvlan network; the name of its parent. */
-export function parentOf(options: Readonly<Record<string, string>>, id: string): string {
+interface ParentDriver {
+  /** Beginning of the name of a parent of our own making. */
+  readonly prefix: string;
+  readonly mode: DriverOption;
+  readonly flag?: DriverOption;
+}
+
+const DRIVERS: Readonly<Record<string, ParentDriver>> = {
+  macvlan: {
+    prefix: "dm-",
+    mode: {
+      name: "macvlan_mode",
+      // The one mode that neighbours on one host talk in; the others need a switch that knows of it.
+      values: ["bridge", "private", "vepa", "passthru"],
+      refusal:
+        "requested macvlan mode '%s' is not valid, 'bridge' mode is the macvlan driver default",
+    },
+  },
+  ipvlan: {
+    prefix: "di-",
+    mode: {
+      name: "ipvlan_mode",
+      values: ["l2", "l3", "l3s"],
+      refusal: "requested ipvlan mode '%s' is not valid, 'l2' mode is the ipvlan driver default",
+    },
+    flag: {
+      name: "ipvlan_flag",
+      values: ["bridge", "private", "vepa"],
+      refusal: "requested ipvlan flag '%s' is not valid, 'bridge' is the ipvlan driver default",
+    },
+  },
+};
+
+/** How containers' interfaces lie on the parent. */
+export interface Subinterface {
+  readonly kind: "macvlan" | "ipvlan";
+  readonly mode: string;
+  /** Of ipvlan alone. */
+  readonly flag: string;
+}
+
+/** Whether networks of the driver lie on an interface of the host. */
+export function hasParent(driver: string): driver is Subinterface["kind"] {
+  return driver in DRIVERS;
+}
+
+/** Undefined for networks that lie on no parent. */
+export function subinterfaceOf({
+  driver,
+  options,
+}: Pick<NetworkRecord, "driver" | "options">): Subinterface | undefined {
+  const known = DRIVERS[driver];
+  if (known === undefined || !hasParent(driver)) return undefined;
+  return {
+    kind: driver,
+    mode: chosen(known.mode, options),
+    flag: known.flag === undefined ? "" : chosen(known.flag, options),
+  };
+}
+
+/** Whether containers leave by the interface itself, to no router: all there is are routes. */
+export function isRouted(record: Pick<NetworkRecord, "driver" | "options">): boolean {
+  const found = subinterfaceOf(record);
+  return found?.kind === "ipvlan" && found.mode !== "l2";
+}
+
+function chosen({ name, values }: DriverOption, options: NetworkRecord["options"]): string {
+  return options[name] || values[0];
+}
+
+function checkOption(option: DriverOption, options: NetworkRecord["options"]): void {
+  const value = chosen(option, options);
+  if (option.values.includes(value)) return;
+  throw new EngineError("invalid-argument", option.refusal.replace("%s", value));
+}
+
+/** What a network of this id lies on when its user names no parent. */
+export function dummyName({ driver, id }: Pick<NetworkRecord, "driver" | "id">): string {
+  return `${DRIVERS[driver]?.prefix ?? ""}${id.slice(0, 12)}`;
+}
+
+/** Checks the options of a network on a parent; the name of the parent. */
+export function parentOf(
+  driver: Subinterface["kind"],
+  options: Readonly<Record<string, string>>,
+  id: string,
+): string {
+  const known = DRIVERS[driver];
   const parent = options[PARENT_OPTION] ?? "";
-  const mode = options[MODE_OPTION] ?? "";
-  if (mode !== "" && !MODES.includes(mode)) {
-    throw new EngineError("invalid-argument", `requested macvlan mode '${mode}' is not valid`);
-  }
-  if (parent === "") return dummyName(id);
+  if (known !== undefined) checkOption(known.mode, options);
+  if (known?.flag !== undefined) checkOption(known.flag, options);
+  if (parent === "") return dummyName({ driver, id });
   // It becomes part of commands.
   if (!INTERFACE.test(parent)) {
     throw new EngineError("invalid-argument", `invalid parent interface name: ${parent}`);
@@ -36,7 +120,7 @@ export function parentOf(options: Readonly<Record<string, string>>, id: string):
   if (parent === "lo") {
     throw new EngineError(
       "invalid-argument",
-      "loopback interface is not a valid macvlan parent link",
+      `loopback interface is not a valid ${driver} parent link`,
     );
   }
   return parent;
@@ -44,12 +128,13 @@ export function parentOf(options: Readonly<Record<string, string>>, id: string):
 
 /** The parent is there and up; `tag` marks what is made for it. */
 export async function ensureParent(
-  { id, bridge: parent }: NetworkRecord,
+  record: NetworkRecord,
   links: readonly IpLink[],
   tag: string,
 ): Promise<void> {
+  const { id, bridge: parent } = record;
   if (links.some(({ ifname }) => ifname === parent)) return;
-  const lonely = parent === dummyName(id);
+  const lonely = parent === dummyName(record);
   const peer = `dp-${id.slice(0, 12)}`;
   try {
     await ipBatch([

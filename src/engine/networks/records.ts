@@ -25,7 +25,7 @@ export interface NetworkRecord {
   readonly version: 1;
   readonly id: string;
   readonly name: string;
-  /** "bridge", "macvlan", "host", "null", or the name of a plug-in. */
+  /** "bridge", "macvlan", "ipvlan", "host", "null", or the name of a plug-in. */
   readonly driver: string;
   /** The driver is a plug-in. */
   readonly remote?: boolean;
@@ -49,7 +49,7 @@ export interface NetworkRecord {
   readonly userSubnet: boolean;
   readonly options: Readonly<Record<string, string>>;
   readonly labels: Readonly<Record<string, string>>;
-  /** The bridge, or the parent of a macvlan network; "" for host, null and plug-ins. */
+  /** The bridge, or the parent of a macvlan or ipvlan network; "" for host, null and plug-ins. */
   readonly bridge: string;
 }
 
@@ -94,6 +94,7 @@ export interface EndpointRecord {
   /** With prefix length. */
   readonly ipv4?: string;
   readonly ipv6?: string;
+  /** A router, or "0.0.0.0" for who leaves by the interface itself; "::" likewise. */
   readonly gateway4?: string;
   readonly gateway6?: string;
   /** Larger is preferred as the default route. */

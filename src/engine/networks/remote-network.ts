@@ -15,7 +15,14 @@ import { hasRemoteIpam, releasePools, requestPools } from "./remote-ipam.ts";
 import type { NetworkState } from "./state.ts";
 import { findLocal } from "./state.ts";
 
-export const OWN_DRIVERS: readonly string[] = ["bridge", "host", "macvlan", "null", "overlay"];
+export const OWN_DRIVERS: readonly string[] = [
+  "bridge",
+  "host",
+  "ipvlan",
+  "macvlan",
+  "null",
+  "overlay",
+];
 const OWN_IPAM: readonly string[] = ["", "default", "null"];
 
 const GENERIC = "com.docker.network.generic";

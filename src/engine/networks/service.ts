@@ -37,7 +37,7 @@ import type { NetworkLender } from "./lend.ts";
 import { type HostedNetwork, LocalNetwork } from "./network.ts";
 import { containerOf, filterNetworks, inspectLocal, pruneFilter } from "./network-json.ts";
 import { networkRecordOf, PREDEFINED } from "./network-spec.ts";
-import { dummyName } from "./parent.ts";
+import { dummyName, hasParent } from "./parent.ts";
 import { HostPorts } from "./port-hold.ts";
 import { type AttachmentRecord, RecordFolder } from "./records.ts";
 import { forgetDebts, settleDebts } from "./remote-debts.ts";
@@ -352,14 +352,14 @@ class LocalNetworks implements NetworkStore {
     const { record } = network;
     if (record.bridge === "") return;
     const links = await wiring.links();
-    if (record.driver === "macvlan") {
+    if (hasParent(record.driver)) {
       const other = [...networks.values()].find(
         ({ record: { bridge } }) => bridge === record.bridge,
       );
       if (other !== undefined) {
         throw new EngineError(
           "internal",
-          `network ${dummyName(other.record.id)} is already using parent interface ${record.bridge}`,
+          `network ${dummyName(other.record)} is already using parent interface ${record.bridge}`,
         );
       }
       await wiring.ensureParent(record, links);

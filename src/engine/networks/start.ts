@@ -14,6 +14,7 @@ import { takeBack } from "./connect.ts";
 import { cutSubnet, formatPrefix, networkOf } from "./ipam.ts";
 import { isPlugged, LocalNetwork, OPTION } from "./network.ts";
 import { withGateway } from "./network-spec.ts";
+import { hasParent } from "./parent.ts";
 import type { AttachmentRecord, IpamRecord, NetworkRecord } from "./records.ts";
 import { settleDebts } from "./remote-debts.ts";
 import { forgetRemote } from "./remote-network.ts";
@@ -183,7 +184,7 @@ async function mendBridges(state: NetworkState): Promise<void> {
     const { record } = network;
     if (record.bridge === "") continue;
     wanted.add(record.bridge);
-    if (record.driver === "macvlan") {
+    if (hasParent(record.driver)) {
       await mendParent(state, record, links);
       continue;
     }

@@ -29,7 +29,7 @@ import { linkLocalCidr } from "./endpoint-plan.ts";
 import { macOf } from "./ipam.ts";
 import { routeLoopback6 } from "./loopback6.ts";
 import { isPlugged } from "./network.ts";
-import { ensureParent } from "./parent.ts";
+import { ensureParent, type Subinterface } from "./parent.ts";
 import type { EndpointRecord, NetworkRecord } from "./records.ts";
 import { giveBackCommands, routeCommands, takeCommands } from "./remote-link.ts";
 
@@ -48,8 +48,8 @@ export interface EndpointWiring {
   readonly mtu: number;
   /** False: containers on the bridge must not reach each other. */
   readonly neighbours: boolean;
-  /** Mode of a macvlan interface; absent = a veth pair to a bridge. */
-  readonly macvlan?: string;
+  /** How it lies on its parent; absent = a veth pair to a bridge. */
+  readonly on?: Subinterface;
 }
 
 const LINKS_AT_ONCE = 50;
@@ -135,7 +135,7 @@ export class Wiring {
     await this.#here.run(plugged.flatMap((wiring) => this.#plug(wiring, pid, owner)));
     await ipBatch(
       wirings.flatMap((wiring) => [
-        ...macvlanCommands(wiring, pid),
+        ...subinterfaceCommands(wiring, pid),
         ...takeCommands(wiring.endpoint, pid),
       ]),
     );
@@ -183,7 +183,7 @@ export class Wiring {
     else if (name !== "") await ipBatchForce([`link del dev ${name}`], netns);
   }
 
-  /** The interface of the host that a macvlan network lies on. */
+  /** The interface of the host that a macvlan or ipvlan network lies on. */
   async ensureParent(record: NetworkRecord, links: readonly IpLink[]): Promise<void> {
     await ensureParent(record, links, this.#tag);
   }
@@ -257,11 +257,12 @@ function hasIpv6({ ipv6, settings }: EndpointRecord): boolean {
   return ipv6 !== undefined || linkLocal.some((address) => address.includes(":"));
 }
 
-function macvlanCommands({ endpoint, mtu, macvlan }: EndpointWiring, pid: number): string[] {
-  if (macvlan === undefined) return [];
+function subinterfaceCommands({ endpoint, mtu, on }: EndpointWiring, pid: number): string[] {
+  if (on === undefined) return [];
   const { bridge: parent, interface: name, mac } = endpoint;
-  const settings = `address ${mac} mtu ${mtu} type macvlan mode ${macvlan}`;
-  return [`link add link ${parent} name ${name} netns ${pid} ${settings}`];
+  const address = mac === "" ? "" : ` address ${mac}`;
+  const settings = `mtu ${mtu} type ${on.kind} mode ${on.mode}${on.flag === "" ? "" : ` ${on.flag}`}`;
+  return [`link add link ${parent} name ${name} netns ${pid}${address} ${settings}`];
 }
 
 function inside(endpoint: EndpointRecord): readonly NetlinkRequest[] {
