@@ -8,6 +8,7 @@ import { afterAll, beforeAll, expect, test } from "vitest";
 import type { Service, ServiceSpec } from "#wire/docker/services.ts";
 import { containersOf, leftovers, startOf } from "./host-state.ts";
 import { IMAGE, Lab, until } from "./lab.ts";
+import { seeded } from "./random.ts";
 
 const HOSTS = ["h1", "h2", "h3"];
 const SEED = Number(process.env["SKEP_TEST_SEED"] ?? Date.now() % 1_000_000);
@@ -26,17 +27,6 @@ beforeAll(async () => {
 });
 
 afterAll(() => lab.down());
-
-/** mulberry32: small, and good enough to choose with. */
-function seeded(seed: number): (bound: number) => number {
-  let state = seed >>> 0;
-  return (bound) => {
-    state = (state + 0x6d2b79f5) >>> 0;
-    let mixed = Math.imul(state ^ (state >>> 15), state | 1);
-    mixed ^= mixed + Math.imul(mixed ^ (mixed >>> 7), mixed | 61);
-    return ((mixed ^ (mixed >>> 14)) >>> 0) % bound;
-  };
-}
 
 /** What a service may look like: `REVISION/REPLICAS`, or "" for none. */
 type Look = string;
