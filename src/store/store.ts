@@ -29,6 +29,13 @@ interface InFlight {
   readonly state: State;
 }
 
+/** What an entry does to one object as a whole. */
+interface Effects {
+  readonly kind: Kind;
+  readonly before: Stored | undefined;
+  after: Stored | undefined;
+}
+
 export interface StoreOptions {
   /** Most object changes that are kept for watchers that resume. */
   readonly watchChangesMax?: number;
@@ -102,7 +109,11 @@ class MemoryStore implements Store {
     const last = this.#flying.at(-1);
     const base = last?.index ?? this.#index;
     invariant(options.index > base, "a transaction comes after all that is in flight");
-    const beneath = this.#flying.map(({ changes }) => changes);
+    // Few ask, and what flies is many.
+    const beneath = () => {
+      const below = this.#flying.filter(({ index }) => index <= base);
+      return below.map(({ changes }) => changes);
+    };
     return new Transaction(last?.state ?? this.#committed, options, beneath);
   }
 
@@ -126,21 +137,25 @@ class MemoryStore implements Store {
   apply(actions: readonly StoreAction[], index: number): ChangeBatch {
     invariant(this.#flying.length === 0, "what is in flight is dropped before others' entries");
     const draft = new Draft(this.#committed);
-    const touched = new Map<string, { kind: Kind; id: string; before: Stored | undefined }>();
+    const touched = new Map<string, Effects>();
     for (const action of actions) {
       const effect = effectOf(action);
       if (effect === undefined) continue;
       const { kind, id, put } = effect;
       const key = `${kind}/${id}`;
-      if (!touched.has(key)) {
-        touched.set(key, { kind, id, before: draft.peek(kind).objects.get(id) });
+      let effects = touched.get(key);
+      if (effects === undefined) {
+        const before = draft.peek(kind).objects.get(id);
+        effects = { kind, before, after: before };
+        touched.set(key, effects);
       }
-      if (put === undefined) draft.remove(kind, id);
-      else draft.put(kind, stamped(put, index));
+      const after = put === undefined ? undefined : stamped(put, index);
+      draft.replace(kind, effects.after, after);
+      effects.after = after;
     }
     const changes: Change[] = [];
-    for (const { kind, id, before } of touched.values()) {
-      const change = changeOf(kind, before, draft.peek(kind).objects.get(id));
+    for (const { kind, before, after } of touched.values()) {
+      const change = changeOf(kind, before, after);
       if (change !== undefined) changes.push(change);
     }
     return this.#advance(index, draft.state, changes);

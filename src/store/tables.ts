@@ -64,20 +64,23 @@ export class Draft {
   }
 
   put(kind: Kind, object: Stored): void {
-    const before = this.peek(kind).objects.get(object.id);
-    this.#writable(kind).set(object.id, object);
-    for (const [index, rule] of rulesOf(kind)) {
-      if (before !== undefined && rule.unchanged(before, object)) continue;
-      this.#refile(kind, index, before && rule.keys(before), rule.keys(object), object.id);
-    }
+    this.replace(kind, this.peek(kind).objects.get(object.id), object);
   }
 
   remove(kind: Kind, id: string): void {
-    const before = this.peek(kind).objects.get(id);
-    if (before === undefined) return;
-    this.#writable(kind).delete(id);
+    this.replace(kind, this.peek(kind).objects.get(id), undefined);
+  }
+
+  /** Puts `after` in the place of `before`, which is what the table holds under that id. */
+  replace(kind: Kind, before: Stored | undefined, after: Stored | undefined): void {
+    const id = (after ?? before)?.id;
+    if (id === undefined) return;
+    if (after === undefined) this.#writable(kind).delete(id);
+    else this.#writable(kind).set(id, after);
     for (const [index, rule] of rulesOf(kind)) {
-      this.#refile(kind, index, rule.keys(before), [], id);
+      if (before !== undefined && after !== undefined && rule.unchanged(before, after)) continue;
+      const gone = before && rule.keys(before);
+      this.#refile(kind, index, gone, after === undefined ? [] : rule.keys(after), id);
     }
   }
 

@@ -37,28 +37,37 @@ export interface TransactionOptions {
 interface Touched {
   readonly kind: Kind;
   readonly before: Stored | undefined;
+  after: Stored | undefined;
   /** The value that the creator passed, whose `meta` it may still hold; creations only. */
   input: Stored | undefined;
 }
 
 export class Transaction implements Tx {
   readonly index: number;
-  /** What was on its way when the transaction began, oldest first: it sees all of that. */
-  readonly beneath: readonly (readonly Change[])[];
+  readonly #beneath: () => readonly (readonly Change[])[];
   readonly #options: TransactionOptions;
   readonly #draft: Draft;
   readonly #log: Change[] = [];
-  readonly #touched = new Map<string, Touched>();
+  /** By kind and id. A look in here is cheaper than one into a table. */
+  readonly #touched = new Map<Kind, Map<string, Touched>>();
+  /** The same in the order of first touch. */
+  readonly #order: Touched[] = [];
 
+  /** `beneath` tells, while the transaction runs, what was on its way when it began. */
   constructor(
     base: State,
     options: TransactionOptions,
-    beneath: readonly (readonly Change[])[] = [],
+    beneath: () => readonly (readonly Change[])[] = () => [],
   ) {
     this.index = options.index;
-    this.beneath = beneath;
+    this.#beneath = beneath;
     this.#options = options;
     this.#draft = new Draft(base);
+  }
+
+  /** What was on its way when the transaction began, oldest first: it sees all of that. */
+  get beneath(): readonly (readonly Change[])[] {
+    return this.#beneath();
   }
 
   /** Every write so far, in order, one by one; for readers that follow along. */
@@ -69,8 +78,7 @@ export class Transaction implements Tx {
   /** What the transaction does as a whole: one change per object, in order of first touch. */
   changes(): readonly Change[] {
     const changes: Change[] = [];
-    for (const [key, { kind, before }] of this.#touched) {
-      const after = this.#draft.peek(kind).objects.get(idOf(key));
+    for (const { kind, before, after } of this.#order) {
       const change = changeOf(kind, before, after);
       if (change !== undefined) changes.push(change);
     }
@@ -87,6 +95,9 @@ export class Transaction implements Tx {
   }
 
   get<K extends Kind>(kind: K, id: string): ObjectTypes[K] | undefined {
+    const touched = this.#touchedOf(kind, id);
+    // What is touched under a kind is of that kind.
+    if (touched !== undefined) return touched.after as ObjectTypes[K] | undefined;
     return objectOf(this.#draft.peek(kind), kind, id);
   }
 
@@ -118,7 +129,7 @@ export class Transaction implements Tx {
     }
     this.#refuseTakenName(kind, object);
     this.#write(kind, undefined, { ...object, meta: this.#meta(object, undefined) });
-    const touched = this.#touched.get(keyOf(kind, object.id));
+    const touched = this.#touchedOf(kind, object.id);
     if (touched !== undefined) touched.input = object;
   }
 
@@ -128,7 +139,7 @@ export class Transaction implements Tx {
     if (!this.#isCurrent(kind, stored, object)) throw outOfSequence();
     this.#refuseTakenName(kind, object);
     this.#write(kind, stored, { ...object, meta: this.#meta(object, stored) });
-    const touched = this.#touched.get(keyOf(kind, object.id));
+    const touched = this.#touchedOf(kind, object.id);
     if (touched !== undefined) touched.input = undefined;
   }
 
@@ -139,7 +150,7 @@ export class Transaction implements Tx {
   }
 
   #isCurrent(kind: Kind, stored: Stored, object: Stored): boolean {
-    const touched = this.#touched.get(keyOf(kind, stored.id));
+    const touched = this.#touchedOf(kind, stored.id);
     if (touched === undefined) return versionOf(stored) === versionOf(object);
     if (object.meta === stored.meta) return true;
     return touched.input !== undefined && object.meta === touched.input.meta;
@@ -169,16 +180,29 @@ export class Transaction implements Tx {
     const change = changeOf(kind, before, after);
     const id = (after ?? before)?.id ?? "";
     if (change === undefined) return;
-    const key = keyOf(kind, id);
-    if (!this.#touched.has(key) && this.#touched.size >= STORE_CHANGES_MAX) {
+    const known = this.#touchedOf(kind, id);
+    if (known === undefined && this.#order.length >= STORE_CHANGES_MAX) {
       const message = `transaction changes more than ${STORE_CHANGES_MAX} objects`;
       throw new EngineError("resource-exhausted", message);
     }
     this.#options.check?.(change);
-    if (!this.#touched.has(key)) this.#touched.set(key, { kind, before, input: undefined });
+    const touched = known ?? this.#touch(kind, id, before);
+    touched.after = after;
     this.#log.push(change);
-    if (after === undefined) this.#draft.remove(kind, id);
-    else this.#draft.put(kind, after);
+    this.#draft.replace(kind, before, after);
+  }
+
+  #touchedOf(kind: Kind, id: string): Touched | undefined {
+    return this.#touched.get(kind)?.get(id);
+  }
+
+  #touch(kind: Kind, id: string, before: Stored | undefined): Touched {
+    const touched: Touched = { kind, before, after: undefined, input: undefined };
+    const ofKind = this.#touched.get(kind);
+    if (ofKind === undefined) this.#touched.set(kind, new Map([[id, touched]]));
+    else ofKind.set(id, touched);
+    this.#order.push(touched);
+    return touched;
   }
 }
 
@@ -225,14 +249,6 @@ function outOfSequence(): EngineError {
 
 function notFound(): EngineError {
   return new EngineError("not-found", "object does not exist");
-}
-
-function keyOf(kind: Kind, id: string): string {
-  return `${kind}/${id}`;
-}
-
-function idOf(key: string): string {
-  return key.slice(key.indexOf("/") + 1);
 }
 
 function timestamp(nowMs: number) {
