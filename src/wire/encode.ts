@@ -54,6 +54,47 @@ export function encodeMessage<D extends DescMessage>(
   return tail.finish();
 }
 
+/**
+ * As `encodeMessage`, for whoever copies the bytes at once: `use` is given the size, and a function
+ * that writes them to a place. Both are good until it returns, and no other message is encoded by then.
+ */
+export function encodeOnto<D extends DescMessage, T>(
+  schema: D,
+  message: MessageShape<D>,
+  use: (size: number, write: (bytes: Uint8Array, at: number) => void) => T,
+): T {
+  tail.begin();
+  writerOf(schema)(message);
+  return use(-tail.position, COPY);
+}
+
+const COPY = (bytes: Uint8Array, at: number): void => tail.copyTo(bytes, at);
+
+/** Messages that are let go of in the order in which they were made share rooms of this size. */
+const ROOM_BYTES = 64 * 1024;
+let room = new Uint8Array(0);
+let roomUsed = 0;
+
+/**
+ * As `encodeMessage`, for messages that are all kept for about as long, as the entries of a log are:
+ * small ones share the memory behind them, which is let go of with the last of them.
+ */
+export function encodeIntoRoom<D extends DescMessage>(
+  schema: D,
+  message: MessageShape<D>,
+): Uint8Array {
+  return encodeOnto(schema, message, (size, write) => {
+    if (size * 8 > ROOM_BYTES) return tail.finish();
+    if (roomUsed + size > room.length) {
+      room = new Uint8Array(ROOM_BYTES);
+      roomUsed = 0;
+    }
+    write(room, roomUsed);
+    roomUsed += size;
+    return room.subarray(roomUsed - size, roomUsed);
+  });
+}
+
 function writerOf(schema: DescMessage): Write<Fields> {
   let write = compiled.get(schema);
   if (write === undefined) {
@@ -98,6 +139,12 @@ function compileField(field: DescField): Write<Fields> {
     return (message) => {
       const chosen = message[oneof.localName] as { case: string | undefined; value?: unknown };
       if (chosen.case === name) write(chosen.value);
+    };
+  }
+  if (field.fieldKind === "message" && field.presence === Presence.EXPLICIT) {
+    return (message) => {
+      const value = message[name];
+      if (value !== undefined) write(value);
     };
   }
   if (field.presence !== Presence.IMPLICIT) {

@@ -32,6 +32,11 @@ export class Tail {
     return result;
   }
 
+  /** Copies all that was written. */
+  copyTo(bytes: Uint8Array, at: number): void {
+    bytes.set(this.#bytes.subarray(this.#position), at);
+  }
+
   raw(bytes: Uint8Array): void {
     const at = this.#take(bytes.length);
     this.#bytes.set(bytes, at);

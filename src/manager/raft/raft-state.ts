@@ -9,7 +9,7 @@ import { PROPOSALS_IN_FLIGHT_MAX, STORE_TRANSACTION_MAX_BYTES } from "#base/limi
 import type { Clock, Random } from "#base/ports.ts";
 import type { Store } from "#store/store.ts";
 import type { Change, Tx } from "#store/types.ts";
-import { encodeMessage } from "#wire/encode.ts";
+import { encodeIntoRoom } from "#wire/encode.ts";
 import { InternalRaftRequestSchema } from "#wire/gen/swarmkit/raft_pb.js";
 import type { Actor, ClusterState } from "../state.ts";
 import { SwarmClock } from "../swarm-clock.ts";
@@ -93,7 +93,7 @@ function createUpdate(options: RaftStateOptions, clock: SwarmClock): ClusterStat
     }
     requestId += 1n;
     const request = create(InternalRaftRequestSchema, { id: requestId, action });
-    const data = encodeMessage(InternalRaftRequestSchema, request);
+    const data = encodeIntoRoom(InternalRaftRequestSchema, request);
     if (data.length > STORE_TRANSACTION_MAX_BYTES) {
       const message = `transaction of ${data.length} bytes exceeds ${STORE_TRANSACTION_MAX_BYTES}`;
       throw new EngineError("resource-exhausted", message);

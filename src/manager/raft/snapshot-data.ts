@@ -11,7 +11,7 @@ import { StateBuilder, storeSnapshotPart } from "#store/snapshot.ts";
 import type { State } from "#store/tables.ts";
 import type { ReadView } from "#store/types.ts";
 import { decodeMessage } from "#wire/decode.ts";
-import { encodeMessage } from "#wire/encode.ts";
+import { encodeMessage, encodeOnto } from "#wire/encode.ts";
 import {
   type ClusterSnapshot,
   SnapshotSchema,
@@ -19,9 +19,10 @@ import {
 } from "#wire/gen/swarmkit/snapshot_pb.js";
 import { SnapshotParser } from "./snapshot-parser.ts";
 
-/** What is encoded without a pause: so many objects, or so many bytes. */
-const RUN_OBJECTS = 100;
-const RUN_BYTES = 256 * 1024;
+/** Objects that are encoded without a pause: a fraction of a millisecond. */
+const RUN_OBJECTS = 25;
+/** Size of a piece, bytes; an object that is larger is one of its own. */
+const PIECE_BYTES = 128 * 1024;
 /** Fields beside the store, bytes: the membership. */
 const FACTS_MAX_BYTES = 64 * 1024 * 1024;
 
@@ -34,23 +35,29 @@ export async function* encodeSnapshot(
   view: ReadView,
 ): AsyncGenerator<Uint8Array> {
   yield encodeMessage(SnapshotSchema, create(SnapshotSchema, { membership: members }));
+  let piece = Buffer.allocUnsafeSlow(PIECE_BYTES);
+  let used = 0;
+  let run = 0;
   for (const kind of KINDS) {
-    let run: Uint8Array[] = [];
-    let bytes = 0;
     for (const object of view.all(kind)) {
       // One by one: how large an object is shows only when it is encoded.
-      const store = storeSnapshotPart(kind, [object] as never);
-      const piece = encodeMessage(SnapshotSchema, create(SnapshotSchema, { store }));
-      run.push(piece);
-      bytes += piece.length;
-      if (run.length < RUN_OBJECTS && bytes < RUN_BYTES) continue;
-      yield Buffer.concat(run);
-      run = [];
-      bytes = 0;
-      await pause();
+      const part = create(SnapshotSchema, { store: storeSnapshotPart(kind, [object]) });
+      const full = encodeOnto(SnapshotSchema, part, (size, write) => {
+        const before = used + size > piece.length ? piece.subarray(0, used) : undefined;
+        if (before !== undefined) {
+          piece = Buffer.allocUnsafeSlow(Math.max(PIECE_BYTES, size));
+          used = 0;
+        }
+        write(piece, used);
+        used += size;
+        return before;
+      });
+      if (full !== undefined && full.length > 0) yield full;
+      run += 1;
+      if (run % RUN_OBJECTS === 0) await pause();
     }
-    if (run.length > 0) yield Buffer.concat(run);
   }
+  if (used > 0) yield piece.subarray(0, used);
 }
 
 export interface DecodedSnapshot {

@@ -7,7 +7,7 @@ import { type Deferred, deferred } from "../async.ts";
 import type { Connection } from "../http2/connection.ts";
 import type { Stream, StreamEvents } from "../http2/stream.ts";
 import { decodeText, field, isGrpc } from "./fields.ts";
-import { framed, Incoming } from "./messages.ts";
+import { Incoming } from "./messages.ts";
 import { CallError, errorOfHttp, errorOfReset, errorOfStatus } from "./status.ts";
 
 export interface ClientCallOptions<T> {
@@ -68,11 +68,11 @@ export class ClientCall<T> implements StreamEvents {
     this.#stream = connection.open(block, false, this);
   }
 
-  /** Sends a request; resolves when it is on its way, or will never be. */
+  /** Sends a request with its prefix; resolves when it is on its way, or will never be. */
   async send(message: Uint8Array, isLast: boolean): Promise<void> {
     const stream = this.#stream;
     if (stream === undefined || this.isOver) return;
-    stream.sendData(framed(message), isLast);
+    stream.sendData(message, isLast);
     if (stream.isDrained || this.isOver) return;
     this.#draining = deferred();
     await this.#draining.promise;

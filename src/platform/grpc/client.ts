@@ -11,14 +11,13 @@ import type {
   MessageInitShape,
   MessageShape,
 } from "@bufbuild/protobuf";
-import { create } from "@bufbuild/protobuf";
 import type { GenService, GenServiceMethods } from "@bufbuild/protobuf/codegenv2";
 import { EngineError } from "#base/error.ts";
 import { decodeMessage } from "#wire/decode.ts";
-import { encodeMessage } from "#wire/encode.ts";
 import { type HeaderField, writeHeaders } from "#wire/http2/hpack.ts";
 import { ClientCall } from "./client-call.ts";
 import { formatTimeout, metadataFields } from "./fields.ts";
+import { encodeFramed } from "./messages.ts";
 import { Transport, type TransportOptions } from "./transport.ts";
 
 /** Times that a call is begun that the server has not touched. */
@@ -114,8 +113,7 @@ class Caller {
   }
 
   encode(value: unknown): Uint8Array {
-    const { input } = this.method;
-    return encodeMessage(input, create(input, value as never));
+    return encodeFramed(this.method.input, value as object);
   }
 
   begin(options: CallOptions): ClientCall<unknown> {

@@ -1,26 +1,38 @@
 /** Messages on a stream of gRPC: a byte that tells compression, the length as u32, the bytes. */
 
+import { create, type DescMessage } from "@bufbuild/protobuf";
 import { EngineError } from "#base/error.ts";
 import { GRPC_MESSAGE_MAX_BYTES } from "#base/limits.ts";
+import { encodeOnto } from "#wire/encode.ts";
 import { type Deferred, deferred } from "../async.ts";
 
 export const PREFIX_BYTES = 5;
 
-/** Writes the message with its prefix into `bytes`. */
-export function putMessage(bytes: Uint8Array, at: number, message: Uint8Array): void {
-  const { length } = message;
+/** Writes what comes before a message of that size. */
+export function putPrefix(bytes: Uint8Array, at: number, size: number): void {
   bytes[at] = 0;
-  bytes[at + 1] = length >>> 24;
-  bytes[at + 2] = length >>> 16;
-  bytes[at + 3] = length >>> 8;
-  bytes[at + 4] = length;
-  bytes.set(message, at + PREFIX_BYTES);
+  bytes[at + 1] = size >>> 24;
+  bytes[at + 2] = size >>> 16;
+  bytes[at + 3] = size >>> 8;
+  bytes[at + 4] = size;
 }
 
+/** The message with its prefix. */
 export function framed(message: Uint8Array): Uint8Array {
   const bytes = Buffer.allocUnsafe(PREFIX_BYTES + message.length);
-  putMessage(bytes, 0, message);
+  putPrefix(bytes, 0, message.length);
+  bytes.set(message, PREFIX_BYTES);
   return bytes;
+}
+
+/** A message of the schema, encoded, with its prefix. */
+export function encodeFramed(schema: DescMessage, value: object): Uint8Array {
+  return encodeOnto(schema, create(schema, value as never), (size, write) => {
+    const bytes = Buffer.allocUnsafe(PREFIX_BYTES + size);
+    putPrefix(bytes, 0, size);
+    write(bytes, PREFIX_BYTES);
+    return bytes;
+  });
 }
 
 /** Cuts what arrives into messages. */

@@ -4,14 +4,14 @@ import type { DescMessage } from "@bufbuild/protobuf";
 import { create } from "@bufbuild/protobuf";
 import { EngineError } from "#base/error.ts";
 import { decodeMessage } from "#wire/decode.ts";
-import { encodeMessage } from "#wire/encode.ts";
+import { encodeOnto } from "#wire/encode.ts";
 import { CODE } from "#wire/http2/frames.ts";
 import { type HeaderField, writeHeaders } from "#wire/http2/hpack.ts";
 import { type Deferred, deferred } from "../async.ts";
 import type { Connection } from "../http2/connection.ts";
 import type { Stream, StreamEvents } from "../http2/stream.ts";
 import { encodeText, field, metadataOf, parseTimeout } from "./fields.ts";
-import { framed, Incoming, MessageCutter, PREFIX_BYTES, putMessage } from "./messages.ts";
+import { encodeFramed, Incoming, MessageCutter, PREFIX_BYTES, putPrefix } from "./messages.ts";
 import type { PeerIdentity, RpcContext } from "./server.ts";
 import { statusOf } from "./status.ts";
 
@@ -155,25 +155,39 @@ export class ServerCall implements StreamEvents {
   readonly #answered = (value: unknown): void => {
     this.#caller.ended();
     if (this.#isFinished) return;
-    let message: Uint8Array;
     try {
-      message = this.#encode(value);
+      this.#answer(value as object);
     } catch (error) {
       this.#fail(EngineError.from(error, "internal"));
-      return;
     }
-    this.#finish();
+  };
+
+  #answer(value: object): void {
+    const { output } = this.#method;
     const { connection } = this.#caller;
-    const size = PREFIX_BYTES + message.length;
-    const fill = (bytes: Uint8Array, at: number) => putMessage(bytes, at, message);
-    if (connection.answer(this.#stream, HEAD, size, fill, TAIL_OK)) {
+    const isDone = encodeOnto(output, create(output, value as never), (size, write) =>
+      connection.answer(
+        this.#stream,
+        HEAD,
+        PREFIX_BYTES + size,
+        (bytes, at) => {
+          putPrefix(bytes, at, size);
+          write(bytes, at + PREFIX_BYTES);
+        },
+        TAIL_OK,
+      ),
+    );
+    if (isDone) {
+      this.#finish();
       this.#stopRequests();
       return;
     }
+    const message = encodeFramed(output, value);
+    this.#finish();
     this.#stream.sendHeaders(HEAD, false);
-    this.#stream.sendData(framed(message), false);
+    this.#stream.sendData(message, false);
     this.#end(TAIL_OK);
-  };
+  }
 
   readonly #refused = (error: unknown): void => {
     this.#caller.ended();
@@ -185,7 +199,7 @@ export class ServerCall implements StreamEvents {
       for await (const value of output) {
         if (this.#cancelled !== undefined) return;
         this.#sendHead();
-        this.#stream.sendData(framed(this.#encode(value)), false);
+        this.#stream.sendData(encodeFramed(this.#method.output, value as object), false);
         if (!this.#stream.isDrained) {
           this.#draining = deferred();
           await this.#draining.promise;
@@ -200,11 +214,6 @@ export class ServerCall implements StreamEvents {
     } finally {
       this.#caller.ended();
     }
-  }
-
-  #encode(value: unknown): Uint8Array {
-    const { output } = this.#method;
-    return encodeMessage(output, create(output, value as never));
   }
 
   #sendHead(): void {

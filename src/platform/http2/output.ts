@@ -6,7 +6,7 @@
 
 import type { Socket } from "node:net";
 
-const ARENA_BYTES = 32 * 1024;
+const ARENA_BYTES = 64 * 1024;
 /** Payloads from this size on are handed over as they are instead of copied. */
 const OWN_CHUNK_BYTES = 8 * 1024;
 /** Beyond this the other side does not read as fast as we write. */
