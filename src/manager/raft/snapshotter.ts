@@ -25,7 +25,7 @@ const SNAPSHOT_BYTES = 128 * 1024 * 1024;
  * a large store is not written anew for a few changes, and all snapshots together cost no more than
  * some share of the log.
  */
-const WORTHWHILE_SHARE = 0.5;
+const WORTHWHILE_SHARE = 1;
 
 export interface SnapshotterOptions {
   readonly storage: MemoryStorage;
