@@ -19,7 +19,8 @@ cp -r node_modules/koffi "$root/usr/lib/skep/node_modules/koffi"
 if [ -d node_modules/@koromix ]; then cp -r node_modules/@koromix "$root/usr/lib/skep/node_modules/@koromix"; fi
 install -m 755 bin/skep "$root/usr/lib/skep/bin/skep"
 printf '{"name":"skep","version":"%s","type":"module"}\n' "$version" >"$root/usr/lib/skep/package.json"
-printf '#!/bin/sh\nexec /usr/lib/skep/bin/node /usr/lib/skep/bin/skep "$@"\n' >"$root/usr/bin/skep"
+flags=$(sed -n '1s/^.* node //p' bin/skep)
+printf '#!/bin/sh\nexec /usr/lib/skep/bin/node %s /usr/lib/skep/bin/skep "$@"\n' "$flags" >"$root/usr/bin/skep"
 chmod 755 "$root/usr/bin/skep"
 install -m 644 packaging/skep.service "$root/lib/systemd/system/skep.service"
 install -m 644 README.md LICENSE "$root/usr/share/doc/skep/"

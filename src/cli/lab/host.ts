@@ -147,6 +147,7 @@ export function startEngine(host: LabHost, extraFlags: readonly string[]): void 
     'hostname "$0" && exec "$@"',
     host.name,
     process.execPath,
+    ...process.execArgv,
     programPath(),
     "engine",
     `--data-root=${host.dataRoot}`,

@@ -4,7 +4,7 @@
  */
 
 import { type ChildProcess, spawn } from "node:child_process";
-import { rmSync } from "node:fs";
+import { readFileSync, rmSync } from "node:fs";
 import { mkdir, open } from "node:fs/promises";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -41,6 +41,12 @@ export async function bundleManager(): Promise<string> {
     for (const file of [outfile, `${outfile}.map`]) rmSync(file, { force: true });
   });
   return outfile;
+}
+
+/** What the engine's launcher tells Node. */
+function engineFlags(): readonly string[] {
+  const [line = ""] = readFileSync(join(root, "bin/skep"), "utf8").split("\n");
+  return line.split(" ").filter((word) => word.startsWith("--"));
 }
 
 export interface ManagerOptions {
@@ -104,6 +110,7 @@ export class ManagerProcess {
       ...prefix,
       process.execPath,
       "--enable-source-maps",
+      ...engineFlags(),
       ...nodeFlags,
       bundle,
       name,
