@@ -9,6 +9,7 @@
  */
 
 import type { RpcClient } from "#platform/grpc/client.ts";
+import type { Deploy } from "#wire/gen/skep/deploy_pb.js";
 import type { JoinTokens } from "#wire/gen/skep/identity_pb.js";
 import type { Control } from "#wire/gen/swarmkit/control_pb.js";
 import type { Logs } from "#wire/gen/swarmkit/logbroker_pb.js";
@@ -99,6 +100,8 @@ export interface ClusterPort {
   unlockKey(): Promise<string>;
   /** The cluster's Control service, served by the leader. Throws when this node is no manager. */
   control(): RpcClient<typeof Control>;
+  /** Rollouts and explanations, served by the leader. Throws when this node is no manager. */
+  deploy(): RpcClient<typeof Deploy>;
   /** Join tokens with bounds. Throws when this node is no manager. */
   joinTokens(): RpcClient<typeof JoinTokens>;
   /** Reads service and task logs. Throws when this node is no manager. */

@@ -3,7 +3,11 @@ import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import type { Service } from "#wire/docker/services.ts";
 import { LogStream } from "#wire/gen/swarmkit/logbroker_pb.js";
 import { NetworkSchema, TaskSchema } from "#wire/gen/swarmkit/objects_pb.js";
-import { TaskState } from "#wire/gen/swarmkit/types_pb.js";
+import {
+  TaskState,
+  UpdateStatus_UpdateState as UpdateState,
+  UpdateStatusSchema,
+} from "#wire/gen/swarmkit/types_pb.js";
 import { FrameDecoder } from "./stdcopy.ts";
 import { type Harness, swarmHarness } from "./testing/swarm-harness.ts";
 
@@ -187,6 +191,62 @@ test("update by name, and back to the spec of before", async () => {
   ]);
   expect((await api.call("DELETE", "/services/web")).status).toBe(200);
   expect((await api.call("GET", `/services/${id}`)).message).toBe(`service ${id} not found`);
+});
+
+describe("a version on trial", () => {
+  const labels = { "skep.update.strategy": "canary", "skep.update.promotion": "manual" };
+  const container = (image: string) => ({ ...web.TaskTemplate, ContainerSpec: { Image: image } });
+
+  async function onTrial(): Promise<string> {
+    const id = await made({ ...web, Labels: labels, TaskTemplate: container("nginx:1") });
+    const { Version } = await shown("web");
+    const next = { ...web, Labels: labels, TaskTemplate: container("nginx:2") };
+    await api.call("POST", `/services/web/update?version=${Version.Index}`, next);
+    return id;
+  }
+
+  test("begins with the update, goes on when promoted, and can be given up", async () => {
+    const id = await onTrial();
+    expect((await shown("web")).Rollout).toMatchObject({
+      Strategy: "canary",
+      Phase: "trial",
+      Promoted: false,
+    });
+    expect((await api.call("POST", "/services/web/promote")).status).toBe(200);
+    expect((await shown("web")).Rollout?.Promoted).toBe(true);
+    // As the planner would have it.
+    await api.context.state.update("leader", (tx) => {
+      const service = tx.get("service", id);
+      if (service === undefined) throw new Error("no service");
+      const updateStatus = create(UpdateStatusSchema, { state: UpdateState.UPDATING });
+      tx.update("service", { ...service, updateStatus });
+    });
+    expect((await api.call("POST", "/services/web/abort")).status).toBe(200);
+    const back = await shown("web");
+    expect(back.Spec.TaskTemplate.ContainerSpec?.Image).toBe("nginx:1");
+    expect(back.UpdateStatus).toMatchObject({ Message: "update aborted by request" });
+    const again = await api.call("POST", "/services/web/promote");
+    expect([again.status, again.message]).toEqual([
+      400,
+      "rpc error: code = FailedPrecondition desc = service web has no version on trial to promote",
+    ]);
+  });
+
+  test("labels that say nothing are refused, by name", async () => {
+    const odd = { ...web, Labels: { "skep.update.canary": "150%" } };
+    const { status, message } = await api.call("POST", "/services/create", odd);
+    expect([status, message]).toEqual([
+      400,
+      "rpc error: code = InvalidArgument desc = label skep.update.canary must be a number of tasks or 1% to 100%",
+    ]);
+  });
+
+  test("is explained", async () => {
+    await onTrial();
+    const { status, json } = await api.call("GET", "/services/web/explain");
+    expect([status, json]).toEqual([200, { Waits: [], Tasks: [] }]);
+    expect((await api.call("GET", "/services/nothing/explain")).status).toBe(404);
+  });
 });
 
 describe("clients of old", () => {

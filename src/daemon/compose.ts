@@ -17,6 +17,7 @@ import { networkRoutes } from "#api/networks.ts";
 import { nodeRoutes } from "#api/nodes.ts";
 import { configRoutes, secretRoutes } from "#api/payloads.ts";
 import type { Routes } from "#api/route.ts";
+import { serviceDeployRoutes } from "#api/service-deploy.ts";
 import { serviceRoutes } from "#api/services.ts";
 import { readClusterSummary, swarmRoutes } from "#api/swarm.ts";
 import { swarmNetworks } from "#api/swarm-networks.ts";
@@ -451,6 +452,7 @@ function routesOf(
     }),
     ...swarmRoutes(cluster),
     ...nodeRoutes(cluster),
+    ...serviceDeployRoutes(cluster),
     ...serviceRoutes(cluster, {
       random: context.random,
       networks: { nameOf },

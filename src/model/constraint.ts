@@ -32,6 +32,13 @@ export function parseConstraints(texts: readonly string[]): Result<readonly Cons
   return ok(constraints);
 }
 
+/** The constraints that a node does not satisfy, as they are written. */
+export function unmetBy(constraints: readonly Constraint[], node: Node): readonly string[] {
+  return constraints
+    .filter((constraint) => !matches(constraint, node))
+    .map(({ key, equal, value }) => `${key}${equal ? "==" : "!="}${value}`);
+}
+
 /** Whether a node satisfies all constraints. */
 export function nodeMatches(constraints: readonly Constraint[], node: Node): boolean {
   return constraints.every((constraint) => matches(constraint, node));

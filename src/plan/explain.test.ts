@@ -47,10 +47,26 @@ describe("explainTask", () => {
       "no suitable node (insufficient resources on 2 nodes; 1 node not available for new tasks)",
     );
     expect(explanation?.nodes).toEqual([
-      { nodeId: "a", hostname: "host-a", refusedBy: "resources" },
-      { nodeId: "b", hostname: "host-b", refusedBy: "resources" },
-      { nodeId: "c", hostname: "host-c", refusedBy: "ready" },
+      {
+        nodeId: "a",
+        hostname: "host-a",
+        refusedBy: ["resources"],
+        lacks: ["it lacks 1024 MiB of memory"],
+      },
+      {
+        nodeId: "b",
+        hostname: "host-b",
+        refusedBy: ["resources"],
+        lacks: ["it lacks 1024 MiB of memory"],
+      },
+      {
+        nodeId: "c",
+        hostname: "host-c",
+        refusedBy: ["ready"],
+        lacks: ["it is drained, paused or not ready: skep node inspect"],
+      },
     ]);
+    expect(explanation?.nearest).toBe("host-a: it lacks 1024 MiB of memory");
     expect(explanation?.name).toBe("web.1.t");
   });
 

@@ -8,14 +8,16 @@ import type { ReadView } from "#store/types.ts";
 import type { Task } from "#wire/gen/swarmkit/objects_pb.js";
 import { TaskState } from "#wire/gen/swarmkit/types_pb.js";
 import { createdMs, startMs } from "./orchestrator/slot.ts";
-import { demandOf, FILTERS, Refusals, refusalOf } from "./scheduler/filters.ts";
+import { demandOf, Refusals, refusalOf, refusalsOf } from "./scheduler/filters.ts";
 import { NodeInfo } from "./scheduler/node-info.ts";
 
 export interface NodeVerdict {
   readonly nodeId: string;
   readonly hostname: string;
-  /** The first filter that refuses the node; absent if it would take the task. */
-  readonly refusedBy?: string;
+  /** All filters that refuse the node, in their order; none if it would take the task. */
+  readonly refusedBy: readonly string[];
+  /** What it lacks, for people: one for each of those filters. */
+  readonly lacks: readonly string[];
 }
 
 export interface TaskExplanation {
@@ -33,6 +35,8 @@ export interface TaskExplanation {
     readonly text: string;
   }[];
   readonly nodes: readonly NodeVerdict[];
+  /** The node that comes nearest, and what it lacks; empty where it waits for no node. */
+  readonly nearest: string;
 }
 
 export function explainTask(view: ReadView, taskId: string): TaskExplanation | undefined {
@@ -51,6 +55,7 @@ export function explainTask(view: ReadView, taskId: string): TaskExplanation | u
     error: task.status?.err ?? "",
     refusals: refusals.reasons(),
     nodes,
+    nearest: nearestOf(nodes),
   };
 }
 
@@ -66,15 +71,23 @@ function verdicts(view: ReadView, task: Task) {
     }
     const refusal = refusalOf(info, demand);
     if (refusal >= 0) refusals.add(info, refusal);
-    const filter = FILTERS[refusal];
-    const hostname = node.description?.hostname ?? "";
+    const filters = refusalsOf(info, demand);
     nodes.push({
       nodeId: node.id,
-      hostname,
-      ...(filter === undefined ? {} : { refusedBy: filter.name }),
+      hostname: node.description?.hostname ?? "",
+      refusedBy: filters.map(({ name }) => name),
+      lacks: filters.map(({ lacks }) => lacks(info, demand)),
     });
   }
   return { refusals, nodes };
+}
+
+function nearestOf(nodes: readonly NodeVerdict[]): string {
+  const [best] = nodes
+    .filter(({ lacks }) => lacks.length > 0)
+    .sort((a, b) => a.lacks.length - b.lacks.length || (a.hostname < b.hostname ? -1 : 1));
+  if (best === undefined || nodes.some(({ lacks }) => lacks.length === 0)) return "";
+  return `${best.hostname}: ${best.lacks.join("; ")}`;
 }
 
 function summaryOf(
@@ -91,7 +104,7 @@ function summaryOf(
     return `it waits for the allocator${reason === "" ? "" : `: ${reason}`}`;
   }
   if (state === TaskState.PENDING) {
-    return nodes.some(({ refusedBy }) => refusedBy === undefined)
+    return nodes.some(({ refusedBy }) => refusedBy.length === 0)
       ? "it is about to be given a node"
       : refusals.text();
   }

@@ -13,6 +13,7 @@ import type { RpcChannel } from "#platform/grpc/client.ts";
 import { realRandom } from "#platform/real-ports.ts";
 import { createRoot } from "#platform/x509/issue.ts";
 import { DataPlane } from "#wire/gen/skep/dataplane_pb.js";
+import { Deploy } from "#wire/gen/skep/deploy_pb.js";
 import { JoinTokens } from "#wire/gen/skep/identity_pb.js";
 import { CA, NodeCA } from "#wire/gen/swarmkit/ca_pb.js";
 import { Control } from "#wire/gen/swarmkit/control_pb.js";
@@ -31,6 +32,7 @@ const SERVICES: readonly DescService[] = [
   NodeCA,
   Control,
   DataPlane,
+  Deploy,
   Dispatcher,
   Health,
   JoinTokens,

@@ -3,6 +3,10 @@
 import { get } from "node:http";
 
 export interface Load {
+  /** Answers so far, by the hostname that they came from. */
+  readonly by: ReadonlyMap<string, number>;
+  /** Why requests have failed so far. */
+  readonly failures: readonly string[];
   /** Ends the load; the requests that were answered, and why the others failed. */
   stop(): Promise<{ readonly answered: number; readonly failures: readonly string[] }>;
 }
@@ -15,12 +19,14 @@ export function startLoad(addresses: readonly string[], clients = 8, pauseMs = 1
   let turn = 0;
   let answered = 0;
   const failures: string[] = [];
+  const by = new Map<string, number>();
   const client = async () => {
     while (!ending.signal.aborted) {
       const address = addresses[turn++ % addresses.length] ?? "";
       try {
-        await ask(address);
+        const hostname = (await ask(address)).get("hostname") ?? "";
         answered += 1;
+        by.set(hostname, (by.get(hostname) ?? 0) + 1);
       } catch (error) {
         failures.push(`${address}: ${String(error)}`);
       }
@@ -29,6 +35,8 @@ export function startLoad(addresses: readonly string[], clients = 8, pauseMs = 1
   };
   const all = Promise.all(Array.from({ length: clients }, client));
   return {
+    by,
+    failures,
     stop: async () => {
       ending.abort();
       await all;

@@ -8,7 +8,13 @@ import type {
   UpdateStatus as UpdateStatusJson,
 } from "#wire/docker/services.ts";
 import type { ListServiceStatusesResponse_ServiceStatus as ServiceStatus } from "#wire/gen/swarmkit/control_pb.js";
-import type { Endpoint, Service } from "#wire/gen/swarmkit/objects_pb.js";
+import {
+  type Endpoint,
+  Rollout_Phase as Phase,
+  type Rollout,
+  type Service,
+  Rollout_Strategy as Strategy,
+} from "#wire/gen/swarmkit/objects_pb.js";
 import { ServiceSpecSchema } from "#wire/gen/swarmkit/specs_pb.js";
 import {
   type JobStatus,
@@ -44,6 +50,7 @@ export function serviceToJson(service: Service, status?: ServiceStatus): Service
     PreviousSpec: previousSpec && serviceSpecToJson(previousSpec),
     Endpoint: endpointOfServiceToJson(service.endpoint),
     UpdateStatus: updateStatus && updateStatusToJson(updateStatus),
+    Rollout: service.rollout && rolloutToJson(service.rollout),
     ServiceStatus: status && statusToJson(status),
     JobStatus: jobStatus && jobStatusToJson(jobStatus),
     AllocationError: textOrNone(service.allocationError),
@@ -68,6 +75,23 @@ function updateStatusToJson(status: UpdateStatus): UpdateStatusJson {
     CompletedAt: timeOrNone(status.completedAt),
     Message: textOrNone(status.message),
   });
+}
+
+const STRATEGIES = {
+  [Strategy.ROLLING]: "rolling",
+  [Strategy.CANARY]: "canary",
+  [Strategy.BLUE_GREEN]: "blue-green",
+} as const;
+const PHASES = { [Phase.TRIAL]: "trial", [Phase.SPREAD]: "spread", [Phase.KEPT]: "kept" } as const;
+
+function rolloutToJson(rollout: Rollout): ServiceJson["Rollout"] {
+  return {
+    Strategy: STRATEGIES[rollout.strategy],
+    Phase: PHASES[rollout.phase],
+    Since: timeText(rollout.since),
+    Promoted: rollout.promoted,
+    SetAside: rollout.setAside.map(uint64Number),
+  };
 }
 
 function timeOrNone(time: Timestamp | undefined): string | undefined {

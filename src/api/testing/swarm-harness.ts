@@ -9,12 +9,14 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { create, type MessageInitShape } from "@bufbuild/protobuf";
 import { EngineError } from "#base/error.ts";
+import { deployHandlers } from "#manager/control/deploy.ts";
 import { joinTokenHandlers } from "#manager/control/join-tokens.ts";
 import { controlHandlers } from "#manager/control/service.ts";
 import { aCluster, type Fixture, fixture } from "#manager/control/testing/fixture.ts";
 import { openChannel } from "#platform/grpc/client.ts";
 import { createRpcServer } from "#platform/grpc/server.ts";
 import { silentLog } from "#platform/log.ts";
+import { Deploy } from "#wire/gen/skep/deploy_pb.js";
 import { JoinTokens } from "#wire/gen/skep/identity_pb.js";
 import { Control } from "#wire/gen/swarmkit/control_pb.js";
 import {
@@ -28,6 +30,7 @@ import { nodeRoutes } from "../nodes.ts";
 import { configRoutes, secretRoutes } from "../payloads.ts";
 import type { ApiResponse } from "../route.ts";
 import { createApiServer } from "../server.ts";
+import { serviceDeployRoutes } from "../service-deploy.ts";
 import { serviceRoutes } from "../services.ts";
 import { readClusterSummary, swarmRoutes } from "../swarm.ts";
 import { swarmNetworks } from "../swarm-networks.ts";
@@ -80,6 +83,7 @@ export async function swarmHarness(): Promise<Harness> {
   const rpc = createRpcServer(() => undefined);
   const logs: Harness["logs"] = { asked: undefined, batches: [], error: "" };
   rpc.add(Control, controlHandlers(context));
+  rpc.add(Deploy, deployHandlers(context));
   rpc.add(JoinTokens, joinTokenHandlers(context));
   rpc.add(Logs, {
     subscribeLogs: async function* (request) {
@@ -119,6 +123,7 @@ export async function swarmHarness(): Promise<Harness> {
       ...swarmRoutes(port),
       ...nodeRoutes(port),
       ...serviceRoutes(port, host),
+      ...serviceDeployRoutes(port),
       ...taskRoutes(port),
       ...secretRoutes(port),
       ...configRoutes(port),
@@ -178,6 +183,7 @@ function portOver(channel: ReturnType<typeof openChannel>): Harness["port"] {
     unlock: async () => undefined,
     unlockKey: async () => "",
     control: () => channel.client(Control),
+    deploy: () => channel.client(Deploy),
     joinTokens: () => channel.client(JoinTokens),
     logs: () => channel.client(Logs),
     watch: unused,

@@ -12,7 +12,9 @@ import {
 } from "../command.ts";
 import { copyLogs, LOG_FLAGS, logQuery } from "../container/logs.ts";
 import { inspectAll } from "../inspect.ts";
+import type { FlagSpec } from "../pflag.ts";
 import type { ServiceObject, ServiceSpecJson } from "../swarm/types.ts";
+import { explain } from "./explain.ts";
 import { findServices, printServices } from "./list.ts";
 import { waitConverged } from "./progress.ts";
 import { listTasks } from "./ps.ts";
@@ -124,6 +126,21 @@ function prefixed(line: string): string {
   return `${time}${task.slice(0, 12)}@${node.slice(0, 12)}    | ${text}`;
 }
 
+const WAIT_FLAGS: readonly FlagSpec[] = [
+  { name: "detach", short: "d", kind: "bool", usage: "Exit immediately" },
+  { name: "quiet", short: "q", kind: "bool", usage: "Suppress progress output" },
+];
+
+async function decide(context: CommandContext, what: "promote" | "abort"): Promise<number> {
+  const { args, client, flags, stdout } = context;
+  const name = args[0] ?? "";
+  await client.post(`/services/${name}/${what}`, {});
+  stdout.write(`${name}\n`);
+  const waits = !flags.bool("detach") && !flags.bool("quiet");
+  if (waits) await waitConverged(context, name);
+  return 0;
+}
+
 export const COMMANDS: readonly Command[] = [
   {
     path: ["service", "create"],
@@ -196,13 +213,37 @@ export const COMMANDS: readonly Command[] = [
     path: ["service", "rollback"],
     usage: "[OPTIONS] SERVICE",
     summary: "Revert changes to a service's configuration",
-    flags: [
-      { name: "detach", short: "d", kind: "bool", usage: "Exit immediately" },
-      { name: "quiet", short: "q", kind: "bool", usage: "Suppress progress output" },
-    ],
+    flags: WAIT_FLAGS,
     minArgs: 1,
     maxArgs: 1,
     run: (context) => update(context, true),
+  },
+  {
+    path: ["service", "promote"],
+    usage: "[OPTIONS] SERVICE",
+    summary: "Let an update that is on trial go on",
+    flags: WAIT_FLAGS,
+    minArgs: 1,
+    maxArgs: 1,
+    run: (context) => decide(context, "promote"),
+  },
+  {
+    path: ["service", "abort"],
+    usage: "[OPTIONS] SERVICE",
+    summary: "Give an update up and go back to the version before it",
+    flags: WAIT_FLAGS,
+    minArgs: 1,
+    maxArgs: 1,
+    run: (context) => decide(context, "abort"),
+  },
+  {
+    path: ["service", "explain"],
+    usage: "[OPTIONS] SERVICE",
+    summary: "Say what a service and its tasks wait for",
+    flags: [FORMAT_FLAG],
+    minArgs: 1,
+    maxArgs: 1,
+    run: explain,
   },
   {
     path: ["service", "rm"],

@@ -23,12 +23,16 @@ export async function waitConverged(context: CommandContext, serviceId: string):
     if (isJob(service)) return waitCompleted(context, service);
     const monitorMs = (service.Spec.UpdateConfig?.Monitor ?? 5 * SECOND) / 1e6;
     stopped(service);
+    if (waitsForPromotion(service)) {
+      stdout.write(`${service.UpdateStatus?.Message ?? ""}\n`);
+      return;
+    }
     const tasks = await client.get<readonly TaskObject[]>("/tasks", {
       filters: filtersQuery([`service=${service.ID}`, "_up-to-date=true", "desired-state=running"]),
     });
     const wanted = await wantedTasks(client, service);
     const running = tasks.filter((task) => task.Status.State === "running").length;
-    const updating = service.UpdateStatus?.State === "updating";
+    const updating = ["updating", "rollback_started"].includes(service.UpdateStatus?.State ?? "");
     const line = `overall progress: ${running} out of ${wanted} tasks`;
     if (line !== shown) {
       stdout.write(shown !== "" && stdout.isTTY === true ? `\x1b[1A\x1b[2K${line}\n` : `${line}\n`);
@@ -45,6 +49,12 @@ export async function waitConverged(context: CommandContext, serviceId: string):
     }
     await new Promise((resolve) => setTimeout(resolve, POLL_MS));
   }
+}
+
+/** Somebody has to decide, maybe hours from now. */
+function waitsForPromotion({ Rollout, UpdateStatus }: ServiceObject): boolean {
+  const waits = UpdateStatus?.Message.startsWith("update waits for promotion") === true;
+  return Rollout?.Phase === "trial" && waits;
 }
 
 function isJob({ Spec }: ServiceObject): boolean {

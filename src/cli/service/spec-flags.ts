@@ -1,6 +1,7 @@
 /** The flags of `service create` and `service update`, and the spec that they describe. */
 
 import { EngineError } from "#base/error.ts";
+import { ROLLOUT_LABELS } from "#model/rollout.ts";
 import { compact, pairs, parseMount } from "../container/run-flags.ts";
 import type { FlagSpec, FlagValues } from "../pflag.ts";
 import type { PortConfig, ServiceSpecJson } from "../swarm/types.ts";
@@ -19,6 +20,45 @@ const list = (name: string, usage: string, short?: string): FlagSpec => ({
   usage,
   ...(short === undefined ? {} : { short }),
 });
+
+/** How updates go beyond rolling: flags that are kept as labels, docs/updates.md. */
+const ROLLOUT_FLAGS = [
+  {
+    flag: "strategy",
+    label: ROLLOUT_LABELS.strategy,
+    usage: 'How updates go ("rolling", "canary", "blue-green")',
+  },
+  {
+    flag: "canary",
+    label: ROLLOUT_LABELS.canary,
+    usage: "Tasks that try a new version, or their share (2, 10%)",
+  },
+  {
+    flag: "canary-weight",
+    label: ROLLOUT_LABELS.weight,
+    usage: "Share of new connections for the canary (10%)",
+  },
+  {
+    flag: "analysis",
+    label: ROLLOUT_LABELS.analysis,
+    usage: "Time that a new version must do well (30s)",
+  },
+  {
+    flag: "promotion",
+    label: ROLLOUT_LABELS.promotion,
+    usage: 'What ends the trial of a new version ("auto", "manual")',
+  },
+  {
+    flag: "keep",
+    label: ROLLOUT_LABELS.keep,
+    usage: "Time that the old set of a blue/green update is kept (5m)",
+  },
+  {
+    flag: "progress-deadline",
+    label: ROLLOUT_LABELS.deadline,
+    usage: "Time without progress after which an update has failed (10m, 0 = never)",
+  },
+] as const;
 
 /** Flags that both commands share: set a field, leave it alone when not given. */
 const SHARED_FLAGS: readonly FlagSpec[] = [
@@ -55,6 +95,11 @@ const SHARED_FLAGS: readonly FlagSpec[] = [
   { name: "health-interval", kind: "duration", usage: "Time between running the check" },
   { name: "health-retries", kind: "int", usage: "Consecutive failures to report unhealthy" },
   { name: "health-start-period", kind: "duration", usage: "Time before failures count" },
+  {
+    name: "health-start-interval",
+    kind: "duration",
+    usage: "Time between checks in the start period",
+  },
   { name: "health-timeout", kind: "duration", usage: "Maximum time for one check" },
   { name: "no-healthcheck", kind: "bool", usage: "Disable any container-specified HEALTHCHECK" },
   ...(["update", "rollback"] as const).flatMap((kind): readonly FlagSpec[] => [
@@ -69,6 +114,7 @@ const SHARED_FLAGS: readonly FlagSpec[] = [
     { name: `${kind}-failure-action`, kind: "string", usage: `Action on ${kind} failure` },
     { name: `${kind}-order`, kind: "string", usage: '"start-first" or "stop-first"' },
   ]),
+  ...ROLLOUT_FLAGS.map(({ flag, usage }) => string(flag, usage)),
 ];
 
 export const CREATE_FLAGS: readonly FlagSpec[] = [
@@ -177,6 +223,7 @@ function mergeSpec(spec: ServiceSpecJson, flags: FlagValues): ServiceSpecJson {
   const logDriver = flags.string("log-driver");
   return {
     ...spec,
+    Labels: withRollout(spec.Labels ?? {}, flags),
     TaskTemplate: {
       ...task,
       ContainerSpec: {
@@ -235,6 +282,20 @@ function mergeSpec(spec: ServiceSpecJson, flags: FlagValues): ServiceSpecJson {
   };
 }
 
+/** A flag that is given empty takes its label away. */
+function withRollout(
+  labels: Readonly<Record<string, string>>,
+  flags: FlagValues,
+): Readonly<Record<string, string>> {
+  const next: Record<string, string> = { ...labels };
+  for (const { flag, label } of ROLLOUT_FLAGS) {
+    const value = flags.string(flag);
+    if (value === "") delete next[label];
+    else if (value !== undefined) next[label] = value;
+  }
+  return next;
+}
+
 function healthcheck(flags: FlagValues, current: Json): Json | undefined {
   if (flags.bool("no-healthcheck")) return { Test: ["NONE"] };
   const command = flags.string("health-cmd");
@@ -243,6 +304,7 @@ function healthcheck(flags: FlagValues, current: Json): Json | undefined {
     Interval: flags.duration("health-interval"),
     Timeout: flags.duration("health-timeout"),
     StartPeriod: flags.duration("health-start-period"),
+    StartInterval: flags.duration("health-start-interval"),
     Retries: flags.number("health-retries"),
   });
   return Object.keys(given).length === 0 ? undefined : { ...current, ...given };

@@ -50,6 +50,7 @@ export interface ServiceObject extends Versioned {
     readonly CompletedTasks?: number;
   };
   readonly UpdateStatus?: { readonly State: string; readonly Message: string };
+  readonly Rollout?: { readonly Strategy: string; readonly Phase: string };
   /** Jobs only. */
   readonly JobStatus?: { readonly JobIteration: { readonly Index?: number } };
 }

@@ -19,6 +19,7 @@ import { parseBackupKey } from "#pki/backup-key.ts";
 import { formatUnlockKey, parseUnlockKey, UNLOCK_KEY_BYTES } from "#pki/unlock-key.ts";
 import { KeyedLock } from "#platform/async.ts";
 import type { RpcClient } from "#platform/grpc/client.ts";
+import { Deploy } from "#wire/gen/skep/deploy_pb.js";
 import { JoinTokens } from "#wire/gen/skep/identity_pb.js";
 import { CA } from "#wire/gen/swarmkit/ca_pb.js";
 import { Control } from "#wire/gen/swarmkit/control_pb.js";
@@ -307,6 +308,10 @@ class NodeSwarm implements Swarm {
 
   control(): RpcClient<typeof Control> {
     return this.#client(Control);
+  }
+
+  deploy(): RpcClient<typeof Deploy> {
+    return this.#client(Deploy);
   }
 
   logs(): RpcClient<typeof Logs> {

@@ -2,6 +2,7 @@ import type { DescService } from "@bufbuild/protobuf";
 import { expect, test } from "vitest";
 import type { PeerIdentity, RpcContext } from "#platform/grpc/server.ts";
 import * as dataplane from "#wire/gen/skep/dataplane_pb.js";
+import * as deploy from "#wire/gen/skep/deploy_pb.js";
 import * as identity from "#wire/gen/skep/identity_pb.js";
 import * as skepRaft from "#wire/gen/skep/raft_pb.js";
 import * as ca from "#wire/gen/swarmkit/ca_pb.js";
@@ -55,6 +56,7 @@ const services: readonly DescService[] = [
   dispatcher,
   health,
   logbroker,
+  deploy,
   raft,
   resource,
   skepRaft,
@@ -70,7 +72,7 @@ const paths = services.flatMap((service) =>
 );
 
 test("every method of every service has a rule, and no rule is for nothing", () => {
-  expect(services.length).toBe(14);
+  expect(services.length).toBe(15);
   expect([...RULES.keys()].sort()).toEqual([...paths].sort());
 });
 

@@ -7,6 +7,7 @@
 import type { DescService } from "@bufbuild/protobuf";
 import { invariant } from "#base/invariant.ts";
 import { DataPlane } from "#wire/gen/skep/dataplane_pb.js";
+import { Deploy } from "#wire/gen/skep/deploy_pb.js";
 import { JoinTokens } from "#wire/gen/skep/identity_pb.js";
 import { RaftSnapshots } from "#wire/gen/skep/raft_pb.js";
 import { CA, NodeCA } from "#wire/gen/swarmkit/ca_pb.js";
@@ -55,6 +56,7 @@ export const RULES: ReadonlyMap<string, Rule> = new Map([
     tasks: NODE,
     assignments: NODE,
   }),
+  ...rows(Deploy, { promoteService: MANAGER, abortService: MANAGER, explainService: MANAGER }),
   ...rows(DataPlane, { watch: NODE, acknowledge: NODE }),
   ...rows(LogBroker, { listenSubscriptions: NODE, publishLogs: NODE }),
   ...rows(Logs, { subscribeLogs: MANAGER }),

@@ -1,12 +1,14 @@
 /** The Control service of `docker.swarmkit.v1` as handlers for the RPC server. */
 
 import type { RpcHandlers } from "#platform/grpc/server.ts";
+import { Deploy } from "#wire/gen/skep/deploy_pb.js";
 import { JoinTokens } from "#wire/gen/skep/identity_pb.js";
 import { Control } from "#wire/gen/swarmkit/control_pb.js";
 import type { ManagerPart } from "../manager-ports.ts";
 import { getCluster, listClusters, updateCluster } from "./clusters.ts";
 import { createConfig, getConfig, listConfigs, removeConfig, updateConfig } from "./configs.ts";
 import type { ControlContext } from "./context.ts";
+import { deployHandlers } from "./deploy.ts";
 import { joinTokenHandlers } from "./join-tokens.ts";
 import { createNetwork, getNetwork, listNetworks, removeNetwork } from "./networks.ts";
 import { getNode, listNodes, removeNode, updateNode } from "./nodes.ts";
@@ -30,6 +32,7 @@ export function controlPart(context: ControlContext): ManagerPart {
     name: "control",
     register: (services) => {
       services.add(Control, controlHandlers(context));
+      services.add(Deploy, deployHandlers(context));
       services.add(JoinTokens, joinTokenHandlers(context));
     },
   };

@@ -163,6 +163,8 @@ describe("canaries", () => {
           expect(bad.length, "the bad version spreads").toBeLessThanOrEqual(canary);
           const good = tasks.filter((task) => imageOf(task) === "app:1" && isUp(task));
           expect(good.length).toBeGreaterThanOrEqual(replicas - Math.min(canary, replicas));
+          const over = view.get("service", "web")?.updateStatus?.state;
+          if (over === UpdateState.ROLLBACK_COMPLETED) expect(good.length).toBe(replicas);
         };
         for (const one of history) if (one.kind !== "image") apply(swarm, one);
         swarm.pass(3_600_000);

@@ -144,6 +144,8 @@ function goBack(desk: Desk, service: Service, cause: string): void {
 /** After the last slot the update is watched for the monitor time. */
 function maybeComplete(desk: Desk, service: Service, rules: UpdateRules): void {
   const { busy, doneMs } = desk.entry.progress;
+  // A slot that was just filled anew has not been looked at.
+  if (desk.entry.dirtySlots.size > 0) return;
   for (const untilMs of busy.values()) if (untilMs === FOREVER) return;
   const watched = rules.failureAction !== FailureAction.CONTINUE && doneMs.size > 0;
   const lastMs = Math.max(startedMs(service), ...doneMs.values());

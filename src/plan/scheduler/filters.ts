@@ -3,8 +3,8 @@
  * reason. Their sentences are SwarmKit's, which users know from `docker service ps`.
  */
 
-import { nodeMatches } from "#model/constraint.ts";
-import { takesTasks } from "#model/node.ts";
+import { nodeMatches, unmetBy } from "#model/constraint.ts";
+import { isDown, takesTasks } from "#model/node.ts";
 import type { Task } from "#wire/gen/swarmkit/objects_pb.js";
 import type { Platform } from "#wire/gen/swarmkit/types_pb.js";
 import { hostPortsOf, type Needs, needsOf, networkDriversOf } from "./needs.ts";
@@ -31,6 +31,8 @@ interface Filter {
   readonly name: string;
   readonly passes: (info: NodeInfo, demand: Demand) => boolean;
   readonly explain: (nodes: number) => string;
+  /** What a node that it refuses would have to have, for people. */
+  readonly lacks: (info: NodeInfo, demand: Demand) => string;
 }
 
 const on = (nodes: number) => (nodes === 1 ? "1 node" : `${nodes} nodes`);
@@ -40,43 +42,67 @@ export const FILTERS: readonly Filter[] = [
     name: "ready",
     passes: ({ node }) => takesTasks(node),
     explain: (nodes) => `${on(nodes)} not available for new tasks`,
+    lacks: ({ node }) =>
+      isDown(node) ? "it is down" : "it is drained, paused or not ready: skep node inspect",
   },
   {
     name: "resources",
     passes: (info, { needs }) => info.fits(needs),
     explain: (nodes) => `insufficient resources on ${on(nodes)}`,
+    lacks: (info, { needs }) => `it lacks ${info.shortage(needs).join(" and ")}`,
   },
   {
     name: "plugins",
     passes: hasPlugins,
     explain: (nodes) => `missing plugin on ${on(nodes)}`,
+    lacks: (_info, { needs, networkDrivers }) =>
+      `it lacks one of the plugins ${[...needs.volumeDrivers, ...networkDrivers, needs.logDriver]
+        .filter((name) => name !== "")
+        .join(", ")}`,
   },
   {
     name: "constraints",
     passes: ({ node }, { needs }) => nodeMatches(needs.constraints, node),
     explain: (nodes) => `scheduling constraints not satisfied on ${on(nodes)}`,
+    lacks: ({ node }, { needs }) =>
+      `not true of it: ${unmetBy(needs.constraints, node).join(", ")}`,
   },
   {
     name: "platform",
     passes: runsPlatform,
     explain: (nodes) => `unsupported platform on ${on(nodes)}`,
+    lacks: ({ node }, { needs }) => {
+      const { os = "?", architecture: arch = "?" } = node.description?.platform ?? {};
+      const images = needs.platforms.map((one) => `${one.os}/${one.architecture}`).join(", ");
+      return `it is ${os}/${arch}, the image is for ${images}`;
+    },
   },
   {
     name: "host ports",
     passes: (info, { hostPorts }) => !hostPorts.some((port) => info.usesPort(port)),
     explain: (nodes) => `host-mode port already in use on ${on(nodes)}`,
+    lacks: (info, { hostPorts }) => {
+      const taken = hostPorts.filter((port) => info.usesPort(port));
+      return `taken: port ${taken.map((port) => port.split("/")[1] ?? port).join(", ")}`;
+    },
   },
   {
     name: "max replicas",
     passes: (info, { needs, serviceId }) =>
       needs.maxReplicas === 0 || info.countOf(serviceId) < needs.maxReplicas,
     explain: () => "max replicas per node limit exceed",
+    lacks: (_info, { needs }) => `it has ${needs.maxReplicas} of the service, as many as it may`,
   },
 ];
 
 /** The index of the first filter that refuses the node; -1 when all let it pass. */
 export function refusalOf(info: NodeInfo, demand: Demand): number {
   return FILTERS.findIndex((filter) => !filter.passes(info, demand));
+}
+
+/** All filters that refuse the node, in their order. */
+export function refusalsOf(info: NodeInfo, demand: Demand): readonly Filter[] {
+  return FILTERS.filter((filter) => !filter.passes(info, demand));
 }
 
 /** Which filter refused each node. */

@@ -74,6 +74,23 @@ export class NodeInfo {
     return needs.generic.every(([kind, count]) => this.#freeGeneric(kind) >= count);
   }
 
+  /** What is short for another such task: "1.5 CPUs", "512 MiB of memory", "2 of gpu". */
+  shortage(needs: Needs): readonly string[] {
+    const total = this.node.description?.resources;
+    const cpus = needs.nanoCpus - (Number(total?.nanoCpus ?? 0n) - this.#nanoCpus);
+    const memory = needs.memoryBytes - (Number(total?.memoryBytes ?? 0n) - this.#memoryBytes);
+    return [
+      ...(needs.nanoCpus > 0 && cpus > 0 ? [`${Number((cpus / 1e9).toFixed(2))} CPUs`] : []),
+      ...(needs.memoryBytes > 0 && memory > 0
+        ? [`${Math.ceil(memory / 2 ** 20)} MiB of memory`]
+        : []),
+      ...needs.generic.flatMap(([kind, count]) => {
+        const free = this.#freeGeneric(kind);
+        return free < count ? [`${count - free} of ${kind}`] : [];
+      }),
+    ];
+  }
+
   /** The generic resources that a task shall have; call only when it fits. */
   claim(needs: Needs): GenericResource[] {
     return needs.generic.flatMap(([kind, count]) => {

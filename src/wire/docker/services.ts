@@ -65,6 +65,15 @@ export interface Service extends ObjectMeta {
     readonly VirtualIPs?: readonly { readonly NetworkID?: string; readonly Addr?: string }[];
   };
   readonly UpdateStatus?: UpdateStatus;
+  /** Ours alone: an update by canary or blue/green. */
+  readonly Rollout?: {
+    readonly Strategy: "rolling" | "canary" | "blue-green";
+    readonly Phase: "trial" | "spread" | "kept";
+    readonly Since: string;
+    readonly Promoted: boolean;
+    /** Versions of the spec whose tasks take no part in the balance. */
+    readonly SetAside: readonly number[];
+  };
   /** `GET /services?status=true` only. */
   readonly ServiceStatus?: ServiceStatus;
   /** Jobs only. */

@@ -1,0 +1,76 @@
+/** The Deploy service of `skep.v1`: promoting, giving up and explaining what is being rolled out. */
+
+import { create } from "@bufbuild/protobuf";
+import { isKept, isTrial } from "#model/rollout.ts";
+import { explainService } from "#plan/explain-service.ts";
+import { isPaused, isUpdating, returned } from "#plan/orchestrator/respec.ts";
+import type { RpcHandlers } from "#platform/grpc/server.ts";
+import type { ReadView } from "#store/types.ts";
+import {
+  AbortServiceResponseSchema,
+  type Deploy,
+  ExplainServiceResponseSchema,
+  PromoteServiceResponseSchema,
+} from "#wire/gen/skep/deploy_pb.js";
+import type { Service } from "#wire/gen/swarmkit/objects_pb.js";
+import { type ControlContext, read, write } from "./context.ts";
+import { notFound, precondition, requiredId } from "./refusal.ts";
+
+export function deployHandlers(context: ControlContext): RpcHandlers<typeof Deploy> {
+  return {
+    promoteService: (request) => {
+      const id = requiredId(request.serviceId);
+      return write(context, (tx) => {
+        const service = existing(tx, id);
+        if (service.rollout === undefined || !isTrial(service) || isPaused(service)) {
+          throw precondition(`service ${nameOf(service)} has no version on trial to promote`);
+        }
+        tx.update("service", { ...service, rollout: { ...service.rollout, promoted: true } });
+        return create(PromoteServiceResponseSchema, { service: tx.get("service", id) });
+      });
+    },
+    abortService: (request) => {
+      const id = requiredId(request.serviceId);
+      const nowMs = context.clock.nowMs();
+      return write(context, (tx) => {
+        const service = existing(tx, id);
+        const busy = isUpdating(service) || isPaused(service) || isKept(service);
+        if (!busy || service.previousSpec === undefined) {
+          throw precondition(`service ${nameOf(service)} has no update to abort`);
+        }
+        const tasks = [...tx.find("task", "service", id)];
+        const options = { message: "update aborted by request", forgetsNext: false };
+        tx.update("service", returned(service, tasks, nowMs, options));
+        return create(AbortServiceResponseSchema, { service: tx.get("service", id) });
+      });
+    },
+    explainService: async (request) => {
+      const id = requiredId(request.serviceId);
+      const explanation = explainService(await read(context), id, context.clock.nowMs());
+      if (explanation === undefined) throw notFound(`service ${id} not found`);
+      const { waits, tasks } = explanation;
+      return create(ExplainServiceResponseSchema, {
+        waits: [...waits],
+        tasks: tasks.map((task) => ({
+          ...task,
+          refusals: [...task.refusals],
+          nodes: task.nodes.map(({ refusedBy, lacks, ...node }) => ({
+            ...node,
+            refusedBy: [...refusedBy],
+            lacks: [...lacks],
+          })),
+        })),
+      });
+    },
+  };
+}
+
+function existing(view: ReadView, id: string): Service {
+  const service = view.get("service", id);
+  if (service === undefined) throw notFound(`service ${id} not found`);
+  return service;
+}
+
+function nameOf({ id, spec }: Service): string {
+  return spec?.annotations?.name ?? id;
+}

@@ -1,0 +1,103 @@
+/** What a service as a whole waits for, and each of its tasks that is not what it shall be. */
+
+import { formatDuration, MILLISECOND } from "#base/duration.ts";
+import { replicasOf, updateRulesOf } from "#model/defaults.ts";
+import {
+  canaryCount,
+  hasTwoSets,
+  isKept,
+  isSetAside,
+  isTrial,
+  rolloutRulesOf,
+} from "#model/rollout.ts";
+import { isTerminal, isWanted, stateOf } from "#model/task.ts";
+import { msOfTimestamp } from "#model/time.ts";
+import type { ReadView } from "#store/types.ts";
+import {
+  type Service,
+  Rollout_Strategy as Strategy,
+  type Task,
+} from "#wire/gen/swarmkit/objects_pb.js";
+import { TaskState } from "#wire/gen/swarmkit/types_pb.js";
+import { explainTask, type TaskExplanation } from "./explain.ts";
+import { isTaskDirty } from "./orchestrator/dirtiness.ts";
+import { isPaused, isRollback, isUpdating } from "./orchestrator/respec.ts";
+
+export interface ServiceExplanation {
+  readonly waits: readonly string[];
+  readonly tasks: readonly TaskExplanation[];
+}
+
+/** Tasks explained at most; the rest waits for the same. */
+const TASKS_MAX = 50;
+
+export function explainService(
+  view: ReadView,
+  serviceId: string,
+  nowMs: number,
+): ServiceExplanation | undefined {
+  const service = view.get("service", serviceId);
+  if (service === undefined) return undefined;
+  const tasks = [...view.find("task", "service", serviceId)].filter(isWanted);
+  const waiting = tasks.filter((task) => stateOf(task) < task.desiredState || isTerminal(task));
+  const fresh = tasks.filter(
+    (task) => !isTaskDirty(service, task, view.get("node", task.nodeId)) && isUp(task),
+  );
+  return {
+    waits: [
+      ...(service.allocationError === ""
+        ? []
+        : [`addresses and ports: ${service.allocationError}`]),
+      ...updateWaits(service, tasks, fresh.length, nowMs),
+    ],
+    tasks: waiting.slice(0, TASKS_MAX).flatMap(({ id }) => explainTask(view, id) ?? []),
+  };
+}
+
+function updateWaits(
+  service: Service,
+  tasks: readonly Task[],
+  fresh: number,
+  nowMs: number,
+): readonly string[] {
+  const rules = rolloutRulesOf(service.spec);
+  const message = service.updateStatus?.message ?? "";
+  const sinceMs = msOfTimestamp(service.rollout?.since) ?? nowMs;
+  if (isPaused(service)) {
+    return [`${message}; it goes on with the next service update, or back with service rollback`];
+  }
+  if (isKept(service)) {
+    const old = tasks.filter((task) => isSetAside(service.rollout, task)).length;
+    const left = duration(Math.max(0, sinceMs + rules.keepMs - nowMs));
+    return [`the ${old} tasks of the old set are kept for another ${left}: service rollback`];
+  }
+  if (!isUpdating(service)) return [];
+  const all = service.spec?.mode.case === "replicated" ? replicasOf(service.spec) : undefined;
+  const of = all === undefined ? "" : ` of ${all}`;
+  const update = updateRulesOf(service.spec, isRollback(service));
+  if (isTrial(service)) {
+    const canary = service.rollout?.strategy === Strategy.CANARY;
+    const wanted = all === undefined || !canary ? (all ?? 0) : canaryCount(rules, all);
+    const what = hasTwoSets(service) ? "the new set is on trial" : "a canary is on trial";
+    if (fresh < wanted) return [`${what}: ${fresh} of ${wanted} tasks run the new version`];
+    if (message.includes("promotion")) return [`${what}: ${message}`];
+    const forMs = rules.analysisMs ?? update.monitorMs;
+    return [
+      `${what}: ${fresh}${of} tasks run the new version and are watched for ${duration(forMs)}`,
+    ];
+  }
+  const pace = Number.isFinite(update.parallelism)
+    ? `${update.parallelism} at a time`
+    : "all at once";
+  const watch = `each watched for ${duration(Math.max(update.monitorMs, update.delayMs))}`;
+  const what = isRollback(service) ? "a rollback" : "an update";
+  return [`${what} is under way, ${pace}, ${watch}: ${fresh}${of} tasks run the new version`];
+}
+
+function isUp(task: Task): boolean {
+  return stateOf(task) === TaskState.RUNNING;
+}
+
+function duration(ms: number): string {
+  return formatDuration(Math.round(ms / 1000) * 1000 * MILLISECOND);
+}
