@@ -5,8 +5,12 @@ import type { ApiRequest } from "./route.ts";
 
 /** Undefined when absent or unreadable: many images need none, and docker is as lenient. */
 export function registryAuth(request: ApiRequest): AuthConfig | undefined {
-  const header = request.header("x-registry-auth");
-  if (header === undefined || header === "") return undefined;
+  return decodeAuth(request.header("x-registry-auth") ?? "");
+}
+
+/** The header's text; base64 of either alphabet. */
+export function decodeAuth(header: string): AuthConfig | undefined {
+  if (header === "") return undefined;
   try {
     const value: unknown = JSON.parse(Buffer.from(header, "base64url").toString("utf8"));
     return typeof value === "object" && value !== null ? value : undefined;

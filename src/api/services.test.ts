@@ -297,6 +297,9 @@ describe("clients of old", () => {
   test("before 1.30 have the image pinned for them, or are warned", async () => {
     const id = await made(web, "/v1.29");
     expect(containerOf(id).image).toBe(`nginx:1.27@sha256:${"a".repeat(64)}`);
+    expect(stored(id)?.spec?.task?.placement?.platforms).toMatchObject([
+      { os: "linux", architecture: "arm64" },
+    ]);
     const gone = { Name: "g", TaskTemplate: { ContainerSpec: { Image: "gone" } } };
     const { json } = await api.call("POST", "/v1.29/services/create", gone);
     const { Warnings } = json as { Warnings: string[] };

@@ -10,7 +10,8 @@ import {
   ContainerSpec_PullOptionsSchema,
   type ServiceSpec,
 } from "#wire/gen/swarmkit/specs_pb.js";
-import { AnnotationsSchema } from "#wire/gen/swarmkit/types_pb.js";
+import { AnnotationsSchema, PlacementSchema, PlatformSchema } from "#wire/gen/swarmkit/types_pb.js";
+import { familiarReference, parseReference, withDefaultTag } from "#wire/reference.ts";
 import type { ClusterPort } from "./cluster-port.ts";
 import { serviceSpecFromJson } from "./convert/service-spec.ts";
 import { serviceToJson } from "./convert/services.ts";
@@ -39,10 +40,16 @@ export interface ServiceHost {
   readonly random: Random;
   readonly networks: LocalNetworks;
   /**
-   * The image with the digest that its registry gives it now: for clients of before API 1.30, which
-   * do not ask the registry themselves. Rejects when the registry cannot be asked.
+   * What an image is at its registry now: for clients of before API 1.30, which do not ask the
+   * registry themselves. Rejects when the registry cannot be asked.
    */
-  pinImage(image: string, encodedAuth: string): Promise<string>;
+  resolveImage(
+    image: string,
+    encodedAuth: string,
+  ): Promise<{
+    readonly digest: string;
+    readonly platforms: readonly { readonly os: string; readonly architecture: string }[];
+  }>;
 }
 
 export function serviceRoutes(cluster: ClusterPort, host: ServiceHost): Routes {
@@ -228,10 +235,15 @@ async function pinned(
   auth: string,
 ): Promise<{ spec: ServiceSpec; warnings: string[] | null }> {
   const image = containerOf(spec)?.image ?? "";
-  if (request.atLeast(30) || image === "" || image.includes("@")) return { spec, warnings: null };
+  const parsed = parseReference(image);
+  if (request.atLeast(30) || !parsed.ok || parsed.value.digest !== undefined) {
+    return { spec, warnings: null };
+  }
   try {
-    const exact = await host.pinImage(image, auth);
-    return { spec: withContainer(spec, (it) => ({ ...it, image: exact })), warnings: null };
+    const { digest, platforms } = await host.resolveImage(image, auth);
+    const exact = familiarReference({ ...withDefaultTag(parsed.value), digest });
+    const placed = withPlatforms(spec, platforms);
+    return { spec: withContainer(placed, (it) => ({ ...it, image: exact })), warnings: null };
   } catch {
     return {
       spec,
@@ -240,6 +252,22 @@ async function pinned(
       ],
     };
   }
+}
+
+/** A task goes only where its image can run. */
+function withPlatforms(
+  spec: ServiceSpec,
+  platforms: readonly { readonly os: string; readonly architecture: string }[],
+): ServiceSpec {
+  const { task } = spec;
+  if (task === undefined) return spec;
+  const placement = {
+    ...(task.placement ?? create(PlacementSchema)),
+    platforms: platforms.map(({ os, architecture }) =>
+      create(PlatformSchema, { os, architecture }),
+    ),
+  };
+  return { ...spec, task: { ...task, placement } };
 }
 
 function containerOf(spec: ServiceSpec | undefined): ContainerSpec | undefined {

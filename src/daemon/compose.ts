@@ -16,6 +16,7 @@ import { imageRoutes } from "#api/images.ts";
 import { networkRoutes } from "#api/networks.ts";
 import { nodeRoutes } from "#api/nodes.ts";
 import { configRoutes, secretRoutes } from "#api/payloads.ts";
+import { decodeAuth } from "#api/registry-auth.ts";
 import type { Routes } from "#api/route.ts";
 import { serviceDeployRoutes } from "#api/service-deploy.ts";
 import { serviceRoutes } from "#api/services.ts";
@@ -53,6 +54,7 @@ import { changingFacts, readHostFacts } from "./host-facts.ts";
 import { Metrics } from "./metrics/metrics.ts";
 import { reloadAttributes } from "./reload.ts";
 import { composeManager } from "./swarm-node/compose.ts";
+import { tellSwarmEvents } from "./swarm-node/events.ts";
 import { readHostAddresses } from "./swarm-node/host-addresses.ts";
 import { createSwarm, type Swarm } from "./swarm-node/swarm.ts";
 
@@ -123,6 +125,12 @@ export async function composeEngine(context: EngineContext): Promise<ComposedEng
           context.log.child({ part: "metrics" }),
         );
   await swarm.start();
+  const stopEvents = tellSwarmEvents(
+    swarm,
+    host.events,
+    context.clock,
+    context.log.child({ part: "events" }),
+  );
   // Not before: a container may be on a network of the swarm.
   host.containers.startByPolicy();
   return {
@@ -143,6 +151,7 @@ export async function composeEngine(context: EngineContext): Promise<ComposedEng
     },
     close: async () => {
       await served?.close();
+      await stopEvents();
       await swarm.close();
       await tables.close();
       await host.overlay.close();
@@ -370,6 +379,11 @@ async function openSwarm(
       dataRoot: config.dataRoot,
       plugins: { has: () => false },
       controlSocket: join(config.execRoot, "swarm", "control.sock"),
+      images: {
+        digest: async (image, auth) =>
+          (await images.distribution(image, decodeAuth(auth))).Descriptor.digest,
+        tags: (repository, auth) => images.remoteTags(repository, decodeAuth(auth)),
+      },
       metrics: metrics.manager,
       onFatal,
       clock,
@@ -456,7 +470,10 @@ function routesOf(
     ...serviceRoutes(cluster, {
       random: context.random,
       networks: { nameOf },
-      pinImage: (image) => Promise.resolve(image),
+      resolveImage: async (image, auth) => {
+        const { Descriptor, Platforms } = await images.distribution(image, decodeAuth(auth));
+        return { digest: Descriptor.digest, platforms: Platforms };
+      },
     }),
     ...taskRoutes(cluster),
     ...secretRoutes(cluster),

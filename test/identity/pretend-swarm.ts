@@ -37,6 +37,7 @@ export function pretendSwarm(options: PretendOptions): Swarm {
       dataRoot,
       onFatal,
       plugins: { has: () => false },
+      images: { digest: async () => "", tags: async () => [] },
       controlSocket: controlSocketOf(dataRoot),
       metrics: new ManagerMetrics(() => realClock.monotonicMs()),
       clock: realClock,

@@ -1,4 +1,4 @@
-/** Debian's docker-registry on a free port of 127.0.0.1, with no, basic or token authorization. */
+/** Debian's docker-registry on a free port, with no, basic or token authorization. */
 
 import { type ChildProcess, execFileSync, spawn } from "node:child_process";
 import { createSign, randomBytes } from "node:crypto";
@@ -18,17 +18,22 @@ export type RegistryAuth =
   | { readonly kind: "basic"; readonly user: string; readonly password: string }
   | { readonly kind: "token"; readonly tokens: TokenServer };
 
-export async function startRegistry(folder: string, auth: RegistryAuth): Promise<TestRegistry> {
+/** `listen` is the address that it is reached at, an own one of this machine. */
+export async function startRegistry(
+  folder: string,
+  auth: RegistryAuth,
+  listen = "127.0.0.1",
+): Promise<TestRegistry> {
   await mkdir(folder, { recursive: true });
   const port = await freePort();
   const config = join(folder, "config.yml");
-  await writeFile(config, await renderConfig(folder, port, auth));
+  await writeFile(config, await renderConfig(folder, `${listen}:${port}`, auth));
   const child = spawn("docker-registry", ["serve", config], {
     stdio: ["ignore", "ignore", "pipe"],
   });
   const errors: string[] = [];
   child.stderr.on("data", (chunk: Buffer) => errors.push(chunk.toString()));
-  const host = `127.0.0.1:${port}`;
+  const host = `${listen}:${port}`;
   await untilAnswers(`http://${host}/v2/`, child, errors);
   return { host, stop: () => end(child) };
 }
@@ -41,12 +46,12 @@ function end(child: ChildProcess): Promise<void> {
   });
 }
 
-async function renderConfig(folder: string, port: number, auth: RegistryAuth): Promise<string> {
+async function renderConfig(folder: string, address: string, auth: RegistryAuth): Promise<string> {
   const lines = [
     "version: 0.1",
     "log: { level: error }",
     `storage: { filesystem: { rootdirectory: ${join(folder, "data")} }, delete: { enabled: true } }`,
-    `http: { addr: "127.0.0.1:${port}" }`,
+    `http: { addr: "${address}" }`,
   ];
   if (auth.kind === "basic") {
     const script = 'print crypt($ARGV[0], "\\$2y\\$05\\$abcdefghijklmnopqrstuu")';

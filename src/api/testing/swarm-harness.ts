@@ -100,9 +100,12 @@ export async function swarmHarness(): Promise<Harness> {
     networks: {
       nameOf: async (input: string) => (["bridge", "mine"].includes(input) ? input : undefined),
     },
-    pinImage: async (image: string) => {
+    resolveImage: async (image: string) => {
       if (image.startsWith("gone")) throw new EngineError("not-found", "no such image");
-      return `${image}@sha256:${"a".repeat(64)}`;
+      return {
+        digest: `sha256:${"a".repeat(64)}`,
+        platforms: [{ os: "linux", architecture: "arm64" }],
+      };
     },
   };
   const server = createApiServer({

@@ -13,6 +13,7 @@ import {
 import { copyLogs, LOG_FLAGS, logQuery } from "../container/logs.ts";
 import { inspectAll } from "../inspect.ts";
 import type { FlagSpec } from "../pflag.ts";
+import { authHeader, pinned, registryAuth } from "../stack/registry.ts";
 import type { ServiceObject, ServiceSpecJson } from "../swarm/types.ts";
 import { explain } from "./explain.ts";
 import { findServices, printServices } from "./list.ts";
@@ -23,9 +24,13 @@ import { CREATE_FLAGS, createSpec, UPDATE_FLAGS, updateSpec } from "./spec-flags
 async function create(context: CommandContext): Promise<number> {
   const { args, client, flags, stdout, stderr } = context;
   const [image = "", ...command] = args;
+  const auth = await registryAuth(context, image);
+  const plain = createSpec(flags, image, command);
+  const spec = flags.bool("no-resolve-image") ? plain : await pinned(context, plain, auth);
   const { ID, Warnings } = await client.post<{ ID: string; Warnings?: readonly string[] | null }>(
     "/services/create",
-    createSpec(flags, image, command),
+    spec,
+    { headers: sentAuth(context, auth) },
   );
   for (const warning of Warnings ?? []) stderr.write(`${warning}\n`);
   stdout.write(`${ID}\n`);
@@ -33,18 +38,25 @@ async function create(context: CommandContext): Promise<number> {
   return 0;
 }
 
+/** Agents get the user's credentials only when the user says so. */
+function sentAuth({ flags }: CommandContext, auth: string | undefined) {
+  return flags.bool("with-registry-auth") ? authHeader(auth) : {};
+}
+
 /** Reads, changes and writes a service; "update out of sequence" is read anew, a few times. */
 async function change(
   { client }: CommandContext,
   name: string,
-  edit: (spec: ServiceSpecJson) => ServiceSpecJson,
+  edit: (spec: ServiceSpecJson) => ServiceSpecJson | Promise<ServiceSpecJson>,
   query: Readonly<Record<string, string>> = {},
+  headers: Readonly<Record<string, string>> = {},
 ): Promise<string> {
   for (let attempt = 1; ; attempt += 1) {
     const service = await client.get<ServiceObject>(`/services/${name}`);
     try {
-      await client.post(`/services/${service.ID}/update`, edit(service.Spec), {
+      await client.post(`/services/${service.ID}/update`, await edit(service.Spec), {
         query: { ...query, version: service.Version.Index },
+        headers,
       });
       return service.ID;
     } catch (error) {
@@ -89,9 +101,21 @@ async function scale(context: CommandContext): Promise<number> {
 async function update(context: CommandContext, rollback: boolean): Promise<number> {
   const { args, flags, stdout } = context;
   const name = args[0] ?? "";
+  const image = flags.string("image");
+  const auth = image === undefined ? undefined : await registryAuth(context, image);
   const id = rollback
     ? await change(context, name, (spec) => spec, { rollback: "previous" })
-    : await change(context, name, (spec) => updateSpec(spec, flags));
+    : await change(
+        context,
+        name,
+        (spec) => {
+          const next = updateSpec(spec, flags);
+          const pins = image !== undefined && !flags.bool("no-resolve-image");
+          return pins ? pinned(context, next, auth) : next;
+        },
+        {},
+        sentAuth(context, auth),
+      );
   stdout.write(`${name}\n`);
   if (!flags.bool("detach") && !flags.bool("quiet")) await waitConverged(context, id);
   return 0;

@@ -2,6 +2,7 @@
 
 import { EngineError } from "#base/error.ts";
 import { ROLLOUT_LABELS } from "#model/rollout.ts";
+import { IMAGE_LABELS } from "#plan/image-watch.ts";
 import { compact, pairs, parseMount } from "../container/run-flags.ts";
 import type { FlagSpec, FlagValues } from "../pflag.ts";
 import type { PortConfig, ServiceSpecJson } from "../swarm/types.ts";
@@ -57,6 +58,16 @@ const ROLLOUT_FLAGS = [
     flag: "progress-deadline",
     label: ROLLOUT_LABELS.deadline,
     usage: "Time without progress after which an update has failed (10m, 0 = never)",
+  },
+  {
+    flag: "image-watch",
+    label: IMAGE_LABELS.watch,
+    usage: "How often to look for a newer image and roll to it (5m)",
+  },
+  {
+    flag: "image-versions",
+    label: IMAGE_LABELS.versions,
+    usage: "Versions of the image to follow (1.4.x, ^2.1); else its tag",
   },
 ] as const;
 
@@ -114,6 +125,12 @@ const SHARED_FLAGS: readonly FlagSpec[] = [
     { name: `${kind}-failure-action`, kind: "string", usage: `Action on ${kind} failure` },
     { name: `${kind}-order`, kind: "string", usage: '"start-first" or "stop-first"' },
   ]),
+  { name: "no-resolve-image", kind: "bool", usage: "Do not ask the registry for the digest" },
+  {
+    name: "with-registry-auth",
+    kind: "bool",
+    usage: "Send registry authentication details to swarm agents",
+  },
   ...ROLLOUT_FLAGS.map(({ flag, usage }) => string(flag, usage)),
 ];
 
@@ -134,7 +151,6 @@ export const CREATE_FLAGS: readonly FlagSpec[] = [
   list("cap-add", "Add Linux capabilities"),
   list("cap-drop", "Drop Linux capabilities"),
   string("entrypoint", "Overwrite the image's ENTRYPOINT"),
-  { name: "no-resolve-image", kind: "bool", usage: "Do not ask the registry for the digest" },
 ];
 
 export const UPDATE_FLAGS: readonly FlagSpec[] = [

@@ -11,6 +11,7 @@ import type { SparseServiceSpec } from "#plan/compose/stack.ts";
 import { DEFAULT_DOMAIN, familiarReference, parseReference } from "#wire/reference.ts";
 import type { CommandContext } from "../command.ts";
 import { readAll } from "../http.ts";
+import type { ServiceSpecJson } from "../swarm/types.ts";
 
 interface Distribution {
   readonly Descriptor: { readonly digest: string };
@@ -18,11 +19,11 @@ interface Distribution {
 }
 
 /** The spec with its image's digest and platforms; when no registry answers, a warning and as it was. */
-export async function pinned(
+export async function pinned<S extends SparseServiceSpec | ServiceSpecJson>(
   { client, stderr }: CommandContext,
-  spec: SparseServiceSpec,
+  spec: S,
   auth: string | undefined,
-): Promise<SparseServiceSpec> {
+): Promise<S> {
   const image = spec.TaskTemplate?.ContainerSpec?.Image ?? "";
   const parsed = parseReference(image);
   if (!parsed.ok || parsed.value.digest !== undefined) return spec;

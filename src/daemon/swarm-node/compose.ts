@@ -9,6 +9,7 @@ import { createExternalAuthorities } from "#manager/control/external-authorities
 import { controlPart } from "#manager/control/service.ts";
 import { createDataPlane } from "#manager/dataplane/service.ts";
 import { createDispatcher } from "#manager/dispatcher/dispatcher.ts";
+import { imageWatchPart, type RemoteImages } from "#manager/image-watch.ts";
 import { reconcilerPart } from "#manager/leader/reconciler.ts";
 import { checkTaskChange } from "#manager/leader/task-check.ts";
 import { createLogBroker } from "#manager/logbroker/broker.ts";
@@ -32,6 +33,7 @@ export interface ComposeOptions {
   readonly dataRoot: string;
   readonly plugins: DriverPlugins;
   readonly controlSocket: string;
+  readonly images: RemoteImages;
   readonly metrics: ManagerMetrics;
   /** The disk failed or an invariant broke: log it and end the process. */
   readonly onFatal: (error: unknown) => void;
@@ -153,6 +155,13 @@ function partsOf(
       lead: (signal) => broker.lead(signal),
     },
     reconcilerPart({ state, clock, random, log: log.child({ part: "planner" }) }),
+    imageWatchPart({
+      state,
+      images: options.images,
+      clock,
+      random,
+      log: log.child({ part: "image-watch" }),
+    }),
     watchPart(state),
     resourceAllocatorPart({ state, clock, random }),
     controlPart({

@@ -2,6 +2,7 @@
 
 import { meshLabelProblem } from "#model/mesh-addresses.ts";
 import { ROLLOUT_LABELS, readRolloutRules } from "#model/rollout.ts";
+import { readImageRules } from "#plan/image-watch.ts";
 import { Rollout_Strategy as Strategy } from "#wire/gen/swarmkit/objects_pb.js";
 import type { EndpointSpec, ServiceSpec } from "#wire/gen/swarmkit/specs_pb.js";
 import { EndpointSpec_ResolutionMode } from "#wire/gen/swarmkit/specs_pb.js";
@@ -28,6 +29,8 @@ export function checkServiceSpec(spec: ServiceSpec | undefined): asserts spec is
   checkEndpoint(spec.endpoint);
   const rollout = readRolloutRules(spec);
   if (!rollout.ok) throw invalid(rollout.error);
+  const image = readImageRules(spec);
+  if (!image.ok) throw invalid(image.error);
   if (isJob(spec) && rollout.value.strategy !== Strategy.ROLLING) {
     throw invalid(`Jobs may not have the label ${ROLLOUT_LABELS.strategy}`);
   }
