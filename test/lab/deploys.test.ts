@@ -210,3 +210,13 @@ test("what cannot run says why, and which node comes nearest", async () => {
   });
   await skep("service", "rm", "big");
 });
+
+test("every manager tells what changes in the swarm, and has told", async () => {
+  const since = ["--since=1", `--until=${Math.ceil(Date.now() / 1000)}`];
+  const filters = ["--filter=scope=swarm", "--filter=service=big"];
+  const format = ["--format", "{{.Type}} {{.Action}} {{.Actor.Attributes.name}}"];
+  for (const host of HOSTS) {
+    const told = await lab.docker(host, "events", ...since, ...filters, ...format);
+    expect(told.split("\n")).toEqual(["service create big", "service remove big"]);
+  }
+});
