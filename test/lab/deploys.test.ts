@@ -88,7 +88,7 @@ async function serves(hostname: string): Promise<void> {
 function withCommand(spec: ServiceSpec, Hostname: string, command: string): ServiceSpec {
   const { TaskTemplate } = spec;
   const ContainerSpec = { ...TaskTemplate.ContainerSpec, Hostname, Args: ["sh", "-c", command] };
-  return { ...spec, TaskTemplate: { ...TaskTemplate, ContainerSpec } } as ServiceSpec;
+  return { ...spec, TaskTemplate: { ...TaskTemplate, ContainerSpec } };
 }
 
 const count = (by: ReadonlyMap<string, number>) => [...by.values()].reduce((a, b) => a + b, 0);

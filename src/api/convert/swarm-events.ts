@@ -45,7 +45,12 @@ export function swarmEventOf(change: WatchMessage_Event): SwarmEvent | undefined
     case "config":
     case "network":
       return told(object.value.spec?.annotations?.name ?? "");
-    default:
+    case "task":
+    case "cluster":
+    case "resource":
+    case "extension":
+    case "volume":
+    case undefined:
       return undefined;
   }
 }
