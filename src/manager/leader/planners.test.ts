@@ -1,9 +1,10 @@
 /** The planners together over a real store, as tables of what becomes of tasks. */
 
+import { create } from "@bufbuild/protobuf";
 import { describe, expect, it } from "vitest";
-import { isActive, stateOf } from "#model/task.ts";
+import { isActive, slotKeyOf, stateOf } from "#model/task.ts";
 import { durationOf } from "#model/time.ts";
-import type { Task } from "#wire/gen/swarmkit/objects_pb.js";
+import { NetworkSchema, type Task } from "#wire/gen/swarmkit/objects_pb.js";
 import { NodeSpec_Availability as Availability } from "#wire/gen/swarmkit/specs_pb.js";
 import {
   RestartPolicy_RestartCondition as Condition,
@@ -26,6 +27,10 @@ function perNode(swarm: SwarmLab, service: string): Record<string, number> {
   const counts: Record<string, number> = {};
   for (const { nodeId } of swarm.running(service)) counts[nodeId] = (counts[nodeId] ?? 0) + 1;
   return counts;
+}
+
+function startedAt(swarm: SwarmLab): bigint | undefined {
+  return swarm.view.get("service", "web")?.updateStatus?.startedAt?.seconds;
 }
 
 describe("replicated services", () => {
@@ -391,6 +396,58 @@ describe("updates", () => {
     }
   });
 
+  it("start first on a full network: the old task gives its address", () => {
+    const swarm = lab();
+    swarm.write("api", (tx) => {
+      const ipam = { configs: [{ subnet: "10.66.0.0/29" }] };
+      const spec = { annotations: { name: "net" }, ipam };
+      tx.create("network", create(NetworkSchema, { id: "net", spec }));
+    });
+    const service = { update: { parallelism: 1n, order: Order.START_FIRST } };
+    const task = { networks: [{ target: "net" }] };
+    swarm.addService("web", replicated("web", 4, { task, service }));
+    swarm.settle();
+    swarm.editService("web", (spec) => withImage(spec, "app:2"));
+    swarm.pass(120_000);
+    expect(swarm.running("web").map(imageOf)).toEqual(Array(4).fill("app:2"));
+  });
+
+  it("start first when the new task waited only for nodes to come back", () => {
+    const swarm = lab(2);
+    swarm.addService("web", app(2, 1, Order.START_FIRST));
+    swarm.settle();
+    for (const node of ["n1", "n2"]) swarm.setAvailability(node, Availability.PAUSE);
+    swarm.editService("web", (spec) => withImage(spec, "app:2"));
+    swarm.pass(5_000);
+    expect(swarm.running("web").map(imageOf)).toEqual(["app:1", "app:1"]);
+    swarm.onCommit = () => expect(swarm.running("web").length).toBeGreaterThanOrEqual(2);
+    for (const node of ["n1", "n2"]) swarm.setAvailability(node, Availability.ACTIVE);
+    swarm.pass(60_000);
+    expect(swarm.running("web").map(imageOf)).toEqual(["app:2", "app:2"]);
+  });
+
+  it("count the slots at work when the service is scaled in the middle", () => {
+    for (const order of [Order.START_FIRST, Order.STOP_FIRST]) {
+      const swarm = lab();
+      swarm.addService("web", app(4, 1, order));
+      swarm.settle();
+      swarm.fate = (task) => (imageOf(task) === "app:2" ? "hang" : "run");
+      swarm.editService("web", (spec) => withImage(spec, "app:2"));
+      swarm.pass(10_000);
+      const begunAt = startedAt(swarm);
+      swarm.onCommit = (view) => {
+        const slots = [...view.find("task", "service", "web")].filter(isActive).map(slotKeyOf);
+        expect(slots.length - new Set(slots).size).toBeLessThanOrEqual(1);
+      };
+      swarm.editService("web", (spec) => withReplicas(spec, 3));
+      expect(startedAt(swarm)).not.toBe(begunAt);
+      swarm.pass(10_000);
+      swarm.fate = () => "run";
+      swarm.pass(60_000);
+      expect(swarm.running("web").map(imageOf)).toEqual(Array(3).fill("app:2"));
+    }
+  });
+
   it("go on under a new leader", () => {
     const swarm = lab();
     swarm.addService("web", app(4, 1));
@@ -426,6 +483,26 @@ describe("global services", () => {
 });
 
 describe("jobs", () => {
+  it("need no second run of a task that ended well after it was told to stop", () => {
+    const swarm = lab(2);
+    swarm.addService("job", job("job", 1, 1));
+    swarm.settle();
+    const [first] = swarm.running("job");
+    swarm.setAvailability("n1", Availability.PAUSE);
+    swarm.setAvailability("n2", Availability.PAUSE);
+    swarm.setAvailability(first?.nodeId ?? "", Availability.DRAIN);
+    swarm.turn();
+    expect(swarm.tasks("job")).toHaveLength(2);
+    swarm.write("dispatcher", (tx) => {
+      const task = tx.get("task", first?.id ?? "");
+      if (task?.status === undefined) throw new Error("no task");
+      const status = { ...task.status, state: TaskState.COMPLETE };
+      tx.update("task", { ...task, status });
+    });
+    swarm.pass(10_000);
+    expect(swarm.tasks("job").filter(isActive)).toEqual([]);
+  });
+
   it("run until so many have completed, no more than so many at a time", () => {
     const swarm = lab();
     swarm.fate = () => "complete";

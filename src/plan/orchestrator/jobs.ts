@@ -5,7 +5,7 @@
  */
 
 import { takesTasks } from "#model/node.ts";
-import { isTerminal, isWanted, stateOf } from "#model/task.ts";
+import { isActive, isTerminal, isWanted, stateOf } from "#model/task.ts";
 import type { Service, Task } from "#wire/gen/swarmkit/objects_pb.js";
 import { TaskState } from "#wire/gen/swarmkit/types_pb.js";
 import type { Desk } from "./desk.ts";
@@ -73,8 +73,16 @@ function reconcileSlot(desk: Desk, service: Service, slot: Slot, isJob: true): J
     }
     if (isBroken(task, desk.nodeOf)) replace(desk, slot, task, service, isJob);
   }
+  if (state === "completed") {
+    // It was to be replaced, and has come to its end all the same: that is enough.
+    for (const task of slot.tasks.values()) {
+      if (isOfIteration(service, task) && isActive(task)) {
+        desk.want("orchestrator", task, TaskState.REMOVE);
+      }
+    }
+    return state;
+  }
   startReady(desk, service, slot, TaskState.COMPLETE);
-  if (state === "completed") return state;
   const tasks = [...slot.tasks.values()].filter((task) => isOfIteration(service, task));
   if (tasks.some(isWanted)) return "running";
   const ended = tasks.find((task) => task.desiredState === TaskState.SHUTDOWN && isTerminal(task));

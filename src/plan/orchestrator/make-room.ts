@@ -8,7 +8,7 @@ import { NodeInfo } from "../scheduler/node-info.ts";
 import type { Desk } from "./desk.ts";
 
 /** What the allocator says when a network has no address left, of which the old task has one. */
-const NO_ADDRESS = /no address is free|no free address/;
+const NO_ADDRESS = /could not find an available IP|no address is free/;
 
 export function makesRoom(desk: Desk, waiting: Task, old: readonly Task[]): boolean {
   const reason = waiting.status?.err ?? "";
@@ -22,11 +22,17 @@ export function makesRoom(desk: Desk, waiting: Task, old: readonly Task[]): bool
     const node = desk.nodeOf(nodeId);
     if (node === undefined || (waiting.nodeId !== "" && waiting.nodeId !== nodeId)) continue;
     const info = new NodeInfo(node);
+    const inTheWay: Task[] = [];
     for (const other of desk.context.tx.find("task", "node", nodeId)) {
+      if (!holdsNode(other)) continue;
+      if (going.has(other.id)) inTheWay.push(other);
       // What is told to stop will be gone as well.
-      if (holdsNode(other) && isWanted(other) && !going.has(other.id)) info.count(other, 1);
+      else if (isWanted(other)) info.count(other, 1);
     }
-    if (refusalOf(info, demand) < 0) return true;
+    if (refusalOf(info, demand) >= 0) continue;
+    for (const other of inTheWay) info.count(other, 1);
+    // A node that takes it as things are has only just come back: the scheduler has yet to look.
+    if (refusalOf(info, demand) >= 0) return true;
   }
   return false;
 }

@@ -95,7 +95,8 @@ function passOver(desk: Desk, service: Service, current: Task, old: readonly Tas
 }
 
 function noteProgress(desk: Desk, service: Service, slot: Slot, current: Task): void {
-  if (!isUpdating(service) || createdMs(current) < startedMs(service)) return;
+  if (!isUpdating(service)) return;
+  if (createdMs(current) < startedMs(service) && !isLeftOver(desk, slot, current)) return;
   const { progress } = desk.entry;
   const { key } = slot;
   if (stateOf(current) >= TaskState.RUNNING && !progress.doneMs.has(key)) {
@@ -110,6 +111,18 @@ function noteProgress(desk: Desk, service: Service, slot: Slot, current: Task): 
   const watchMs = failureAction === FailureAction.CONTINUE ? 0 : monitorMs;
   const untilMs = Math.max(doneMs + Math.max(watchMs, delayMs), leftMs(desk, slot));
   if (untilMs > desk.nowMs) progress.busy.set(key, untilMs);
+}
+
+/**
+ * A new task of the update before, which asked for the same tasks and was overtaken: it is still to
+ * come, or has still to take the place of the old one.
+ */
+function isLeftOver({ entry, nodeOf }: Desk, slot: Slot, current: Task): boolean {
+  const outdated = (task: Task) => entry.dirtiness?.isDirty(task, nodeOf(task.nodeId)) === true;
+  const history = historyOf(slot);
+  if (history.some((task) => isWanted(task) && outdated(task))) return true;
+  const before = history[history.indexOf(current) - 1];
+  return stateOf(current) < TaskState.RUNNING && before !== undefined && outdated(before);
 }
 
 /** Until when tasks that were told to stop still count as running beside the new one. */
