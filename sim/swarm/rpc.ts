@@ -50,7 +50,7 @@ export class RpcNetwork {
   readonly #lastArrival = new Map<string, number>();
   readonly #calls = new Set<Call>();
   /** Hears what servers stream to the node that asked, maybe through another, before it is on its way. */
-  onAnswer: (to: string, method: DescMethod, message: unknown) => void = () => {};
+  onAnswer: (from: string, to: string, method: DescMethod, message: unknown) => void = () => {};
   /** Signals of handlers that were not told of their end: their process may be gone. */
   readonly #signals = new Set<AbortController>();
 
@@ -339,7 +339,7 @@ class Call {
         for await (const message of handler(request, context) as AsyncIterable<unknown>) {
           if (this.#isOver) return;
           const asker = context.metadata[FORWARDED_FOR] ?? this.#from.nodeId;
-          this.#network.onAnswer(asker, this.#method, message);
+          this.#network.onAnswer(this.#to?.nodeId ?? "", asker, this.#method, message);
           this.#answer(encode(output, message));
         }
       }

@@ -100,6 +100,8 @@ class SwarmWorld {
   /** Index that the survivor of a lost majority had; undefined when none is awaited. */
   #survivedAt: number | undefined;
   #firstKey = 0;
+  /** Secrets and configs that leaders have sent, and what those leaders knew by then. */
+  #deliveries: { readonly index: number; readonly to: string; readonly payload: Payload }[] = [];
   readonly #bug: SwarmBug | undefined;
   #values = 0;
   #isChaos = true;
@@ -134,7 +136,7 @@ class SwarmWorld {
       opened: (host, node) => this.#opened(host, node),
       machineEvents: (nodeId) => this.#machineEvents(nodeId),
     };
-    this.#network.onAnswer = (to, method, message) => this.#answered(to, method, message);
+    this.#network.onAnswer = (...answer) => this.#answered(...answer);
     this.#hosts = nodes.map(({ nodeId, isManager }, at) => {
       const own = random.fork(nodeId);
       const drift = (own.int(2_001) / 1_000 - 1) * clockDrift;
@@ -241,19 +243,25 @@ class SwarmWorld {
     }
   }
 
-  #answered(to: string, { name }: DescMethod, message: unknown): void {
-    if (name !== "Assignments") return;
+  /** What a leader sends is judged when the ledger knows what that leader knew. */
+  #answered(from: string, to: string, { name }: DescMethod, message: unknown): void {
+    const state = this.#hosts.find(({ nodeId }) => nodeId === from)?.manager?.state;
+    if (name !== "Assignments" || state?.isLeader() !== true) return;
+    const { index } = state.view();
     for (const { assignment, action } of (message as AssignmentsMessage).changes) {
       const item = assignment?.item;
       if (action !== AssignmentAction.UPDATE) continue;
       if (item?.case !== "secret" && item?.case !== "config") continue;
       const payload = { kind: item.case, id: item.value.id };
-      // By then the ledger has read what the manager knew.
-      this.#timeline.after(1, () => {
-        if (this.#survivedAt !== undefined) return;
-        this.#judged(() => this.#payloads.delivers(to, payload));
-      });
+      this.#deliveries.push({ index, to, payload });
     }
+  }
+
+  #checkDeliveries(): void {
+    if (this.#survivedAt !== undefined) return;
+    const due = this.#deliveries.filter(({ index }) => index <= this.#ledger.index);
+    this.#deliveries = this.#deliveries.filter(({ index }) => index > this.#ledger.index);
+    for (const { to, payload } of due) this.#payloads.delivers(to, payload);
   }
 
   /** Notes a breach that was found in the middle of a process's work, without disturbing that. */
@@ -274,6 +282,7 @@ class SwarmWorld {
     this.#objects.forget();
     this.#leaders.forget();
     this.#addresses = undefined;
+    this.#deliveries = [];
     survivor.goAlone();
   }
 
@@ -312,6 +321,7 @@ class SwarmWorld {
       if (this.#survivedAt !== undefined && leader !== undefined) {
         this.#judged(() => this.#beginAgain(leader));
       }
+      this.#judged(() => this.#checkDeliveries());
       if (!this.#isChaos) this.#judge();
       this.#look();
     });
@@ -356,7 +366,10 @@ class SwarmWorld {
       return `${usage.addresses} addresses are counted as held, ${addresses} are`;
     }
     if (usage.ports !== ports) return `${usage.ports} ports are counted as held, ${ports} are`;
-    return usage.waiting === 0 ? undefined : `${usage.waiting} wait for addresses or ports`;
+    // Nodes wait where a small network has no address left for them.
+    const isScarce = [...this.#ledger.all("network")].some(({ spec }) => spec?.ipam !== undefined);
+    if (usage.waiting === 0 || isScarce) return undefined;
+    return `${usage.waiting} wait for addresses or ports`;
   }
 
   /** Managers that have applied the same have the same. */

@@ -14,6 +14,7 @@ import { endedByItself, isJob, isTerminal, isWanted, slotKeyOf, stateOf } from "
 import type { Service, Task } from "#wire/gen/swarmkit/objects_pb.js";
 import {
   UpdateConfig_UpdateOrder as Order,
+  PortConfig_PublishMode as PublishMode,
   TaskState,
   UpdateStatus_UpdateState as UpdateState,
 } from "#wire/gen/swarmkit/types_pb.js";
@@ -79,21 +80,18 @@ export class UpdatesKeepTheirWord implements StoreLaw {
       if (isOver(watched.slots.get(key), stopped)) watched.emptied.delete(key);
     }
     const stops = deltas.filter((delta) => isStop(delta, ledger));
-    for (const { after } of stops) if (after !== undefined) this.#checkStop(service, after);
+    for (const { after } of stops) if (after !== undefined) this.#checkStop(service, after, ledger);
     if (deltas.some(({ before }) => before === undefined)) this.#checkSurge(service, ledger);
   }
 
-  #checkStop(service: Service, task: Task): void {
+  #checkStop(service: Service, task: Task, ledger: Ledger): void {
     const watched = this.#watched(service.id);
     const key = slotKeyOf(task);
     const others = [...(watched.slots.get(key)?.values() ?? [])].filter(isWanted);
     this.stops++;
     // Nobody is to run there any more: the slot was given up, not updated.
     if (others.length === 0 || others.some((other) => stateOf(other) === TaskState.RUNNING)) return;
-    const isBlocked = others.some(
-      (other) => stateOf(other) === TaskState.PENDING && other.status?.err !== "",
-    );
-    if (watched.alwaysStartsFirst && !isBlocked) {
+    if (watched.alwaysStartsFirst && !mayBeInTheWay(service, ledger)) {
       throw new Violation(
         "availability",
         `${describe(service)} starts first, and stops ${task.id} in slot ${key} before another runs`,
@@ -184,6 +182,14 @@ function isOver(tasks: ReadonlyMap<string, Task> | undefined, stopped: Task): bo
   return others.some(
     (task) => stateOf(task) === TaskState.RUNNING || (endedByItself(task) && isLater(task)),
   );
+}
+
+/** Whether old tasks hold what new ones need: a port of their host, or an address of a small network. */
+function mayBeInTheWay({ spec }: Service, ledger: Ledger): boolean {
+  const ports = spec?.endpoint?.ports ?? [];
+  if (ports.some(({ publishMode }) => publishMode === PublishMode.HOST)) return true;
+  const networks = spec?.task?.networks ?? [];
+  return networks.some(({ target }) => ledger.get("network", target)?.spec?.ipam !== undefined);
 }
 
 function isActiveTask(task: Task, ledger: Ledger): boolean {
