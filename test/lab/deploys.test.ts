@@ -24,7 +24,7 @@ const ONE_MS = 120_000;
 const BAD = "(sleep 4; echo > /tmp/bad) & exec serve";
 const HEALTH = [
   "--health-cmd=wget -qO- http://127.0.0.1/ && test ! -e /tmp/bad",
-  "--health-interval=500ms",
+  "--health-interval=1s",
   "--health-retries=2",
   "--health-start-period=20s",
 ];
@@ -217,6 +217,8 @@ test("every manager tells what changes in the swarm, and has told", async () => 
   const format = ["--format", "{{.Type}} {{.Action}} {{.Actor.Attributes.name}}"];
   for (const host of HOSTS) {
     const told = await lab.docker(host, "events", ...since, ...filters, ...format);
-    expect(told.split("\n")).toEqual(["service create big", "service remove big"]);
+    // In between, the allocator notes what it has given.
+    const [first, ...others] = told.split("\n");
+    expect([first, others.at(-1)]).toEqual(["service create big", "service remove big"]);
   }
 });

@@ -19,6 +19,7 @@ export function startLoad(addresses: readonly string[], clients = 8, pauseMs = 1
   let turn = 0;
   let answered = 0;
   const failures: string[] = [];
+  const begunMs = performance.now();
   const by = new Map<string, number>();
   const client = async () => {
     while (!ending.signal.aborted) {
@@ -28,7 +29,8 @@ export function startLoad(addresses: readonly string[], clients = 8, pauseMs = 1
         answered += 1;
         by.set(hostname, (by.get(hostname) ?? 0) + 1);
       } catch (error) {
-        failures.push(`${address}: ${String(error)}`);
+        const seconds = ((performance.now() - begunMs) / 1000).toFixed(1);
+        failures.push(`${address} after ${seconds} s: ${String(error)}`);
       }
       await new Promise((resolve) => setTimeout(resolve, pauseMs));
     }
@@ -49,6 +51,8 @@ export function startLoad(addresses: readonly string[], clients = 8, pauseMs = 1
 export async function ask(address: string): Promise<ReadonlyMap<string, string>> {
   const text = await new Promise<string>((resolve, reject) => {
     const signal = AbortSignal.timeout(TIMEOUT_MS);
+    // A lost packet and a slow server are different stories.
+    let stage = "not connected";
     const sent = get(`http://${address}/`, { agent: false, signal }, (response) => {
       let body = "";
       response.on("data", (chunk) => (body += String(chunk)));
@@ -58,7 +62,8 @@ export async function ask(address: string): Promise<ReadonlyMap<string, string>>
         else reject(new Error(`status ${response.statusCode}`));
       });
     });
-    sent.on("error", reject);
+    sent.on("socket", (socket) => socket.on("connect", () => (stage = "connected, no answer")));
+    sent.on("error", (error) => reject(new Error(`${stage}: ${String(error)}`)));
   });
   return new Map(text.split("\n").map((line) => line.split(" ") as [string, string]));
 }
