@@ -153,6 +153,12 @@ describe.each([...DOCKERS, SKEP])("a stack, by %s", (cli) => {
     await stack("deploy", "-c", file, "app");
     await runs("app_front", 3);
     expect(await stack("ls", "--format", "{{.Name}} {{.Services}}")).toBe("app 2\n");
+    if (cli === SKEP) {
+      await stack("rollback", "app");
+      await runs("app_front", 2);
+      const format = ["--format", "{{.Revision}} {{.Services}} {{.Note}}"];
+      expect(await stack("history", ...format, "app")).toBe("3 2 rolled back to 1\n2 2 \n1 2 \n");
+    }
     await stack("rm", "app");
     await until("nothing of the stack is left", async () => {
       const label = "label=com.docker.stack.namespace=app";

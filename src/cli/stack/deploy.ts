@@ -19,6 +19,7 @@ import {
   stackServices,
 } from "./existing.ts";
 import { INPUT_FLAGS, loadProject, planProject, tell } from "./files.ts";
+import { remember } from "./history.ts";
 import { authHeader, pinned, registryAuth } from "./registry.ts";
 import type { EngineInfo, NetworkResource } from "./types.ts";
 
@@ -57,7 +58,9 @@ async function deploy(context: CommandContext): Promise<number> {
   await makeNetworks(context, plan);
   for (const spec of plan.secrets) await makePayload(context, "secret", spec);
   for (const spec of plan.configs) await makePayload(context, "config", spec);
-  const ids = await deployServices(context, plan, resolve);
+  const sent: SparseServiceSpec[] = [];
+  const ids = await deployServices(context, plan, resolve, (spec) => sent.push(spec));
+  await remember(context, name, sent);
   if (!detach) {
     for (const id of ids) await waitConverged(context, id);
   }
@@ -147,6 +150,7 @@ async function deployServices(
   context: CommandContext,
   plan: StackPlan,
   resolve: string,
+  note: (spec: SparseServiceSpec) => void,
 ): Promise<readonly string[]> {
   const { client, flags, stdout } = context;
   const present = new Map(
@@ -168,8 +172,8 @@ async function deployServices(
     const service = present.get(spec.Name);
     const id =
       service === undefined
-        ? await createService(context, spec, resolve, auth)
-        : await updateService(context, service, spec, resolve, auth);
+        ? await createService(context, spec, { resolve, auth, note })
+        : await updateService(context, service, spec, { resolve, auth, note });
     ids.set(spec.Name, id);
   }
   return [...ids.values()];
@@ -196,15 +200,22 @@ async function filled(
   return result.value;
 }
 
+interface Sending {
+  readonly resolve: string;
+  readonly auth: string | undefined;
+  /** Hears what is sent. */
+  readonly note: (spec: SparseServiceSpec) => void;
+}
+
 async function createService(
   context: CommandContext,
   spec: SparseServiceSpec,
-  resolve: string,
-  auth: string | undefined,
+  { resolve, auth, note }: Sending,
 ): Promise<string> {
   const { client, stderr, stdout } = context;
   stdout.write(`Creating service ${spec.Name}\n`);
   const body = resolve === "never" ? spec : await pinned(context, spec, auth);
+  note(body);
   try {
     const { ID, Warnings } = await client.post<{ ID: string; Warnings?: readonly string[] | null }>(
       "/services/create",
@@ -223,8 +234,7 @@ async function updateService(
   context: CommandContext,
   service: ServiceObject,
   planned: SparseServiceSpec,
-  resolve: string,
-  auth: string | undefined,
+  { resolve, auth, note }: Sending,
 ): Promise<string> {
   const { client, stderr, stdout } = context;
   stdout.write(`Updating service ${planned.Name} (id: ${service.ID})\n`);
@@ -254,6 +264,7 @@ async function updateService(
   };
   const query = resolve === "always" || (resolve === "changed" && !sameImage);
   const body = query ? await pinned(context, spec, auth) : spec;
+  note(body);
   try {
     const answer = await client.post<{ Warnings?: readonly string[] | null }>(
       `/services/${service.ID}/update`,

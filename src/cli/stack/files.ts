@@ -12,6 +12,7 @@ import {
   type ComposeSource,
   type ComposeSurroundings,
   mergeCompose,
+  type ReadCompose,
   readCompose,
 } from "#plan/compose/load.ts";
 import { payloadFiles, planStack } from "#plan/compose/plan.ts";
@@ -69,9 +70,22 @@ export async function loadProject(context: CommandContext): Promise<ComposeProje
     profiles,
     interpolate: !context.flags.bool("skip-interpolation"),
   };
-  const read = valueOf(readCompose(sources, around));
+  const read = await readAllFiles(sources, around);
   const envFiles = await readFiles(read.envFiles, "utf8");
   return valueOf(mergeCompose(read, around, envFiles));
+}
+
+/** With the files that the files name, and those that these name. */
+async function readAllFiles(
+  sources: readonly ComposeSource[],
+  around: ComposeSurroundings,
+): Promise<ReadCompose> {
+  const more = new Map<string, string>();
+  for (;;) {
+    const read = valueOf(readCompose(sources, around, more));
+    if (read.missing.length === 0) return read;
+    for (const [name, text] of await readFiles(read.missing, "utf8")) more.set(name, text);
+  }
 }
 
 /** Of the files that are named, the later over the earlier; of `.env` if it is there, else none. */

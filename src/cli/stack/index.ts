@@ -18,6 +18,7 @@ import type { ServiceObject, TaskObject } from "../swarm/types.ts";
 import { DEPLOY } from "./deploy.ts";
 import { checkStackName, inStack } from "./existing.ts";
 import { INPUT_FLAGS, loadProject, tell } from "./files.ts";
+import { HISTORY, ROLLBACK } from "./history.ts";
 import { REMOVE } from "./remove.ts";
 
 async function list({ client, flags, stdout }: CommandContext): Promise<number> {
@@ -110,6 +111,8 @@ export const COMMANDS: readonly Command[] = [
     maxArgs: 1,
     run: tasks,
   },
+  HISTORY,
+  ROLLBACK,
   REMOVE,
   {
     path: ["stack", "config"],

@@ -34,6 +34,99 @@ function refused(...texts: readonly string[]): string {
 const web = (...lines: readonly string[]) =>
   ["services:", "  web:", "    image: busybox", ...lines.map((line) => `    ${line}`)].join("\n");
 
+describe("files that name others", () => {
+  const FILES: Readonly<Record<string, string>> = {
+    "/srv/app/base/common.yml": `
+services:
+  base:
+    image: base:1
+    profiles: [never]
+    environment: { A: base, B: base }
+    volumes: ["./data:/data"]
+    deploy: { replicas: 3 }
+  round: { extends: round }
+`,
+    "/srv/app/far.yml": "services:\n  it: { image: 'far:1', command: [run], hostname: 7 }",
+    "/srv/app/db/compose.yml": `
+services:
+  db: { image: 'db:1', volumes: ["./files:/files", "data:/data"], networks: [back] }
+networks: { back: {} }
+volumes: { data: {} }
+`,
+  };
+
+  function project(text: string) {
+    const around = surroundings();
+    const sources = [{ name: "compose.yml", text }];
+    const more = new Map<string, string>();
+    for (;;) {
+      const read = readCompose(sources, around, more);
+      if (!read.ok) return read;
+      if (read.value.missing.length === 0) return mergeCompose(read.value, around, new Map());
+      for (const name of read.value.missing) more.set(name, FILES[name] ?? "services: {}");
+    }
+  }
+
+  function made(text: string) {
+    const read = project(text);
+    if (!read.ok) throw new Error(describeError(read.error));
+    return read.value;
+  }
+
+  it("extends: another service is what it begins with, its paths are its own file's", () => {
+    const { services } = made(
+      web("environment: [B=web]", "extends: { file: base/common.yml, service: base }"),
+    );
+    expect(services["web"]).toEqual({
+      image: "busybox",
+      environment: { A: "base", B: "web" },
+      volumes: [{ type: "bind", source: "/srv/app/base/data", target: "/data" }],
+      deploy: { replicas: 3 },
+    });
+    expect(made("services: { a: { image: x }, b: { extends: a, hostname: h } }").services).toEqual({
+      a: { image: "x" },
+      b: { image: "x", hostname: "h" },
+    });
+  });
+
+  it("include: a project beside this one, from its own folder", () => {
+    const { services, networks, volumes } = made(`include: [db/compose.yml]\n${web()}`);
+    expect(Object.keys(services).sort()).toEqual(["db", "web"]);
+    expect(services["db"]).toMatchObject({
+      volumes: [{ source: "/srv/app/db/files" }, { source: "data" }],
+    });
+    expect([Object.keys(networks), Object.keys(volumes)]).toEqual([["back"], ["data"]]);
+  });
+
+  it.each([
+    [web("extends: nobody"), 'compose.yml:4: services.web.extends: there is no service "nobody"'],
+    [
+      web("extends: { file: base/common.yml, service: round }"),
+      "/srv/app/base/common.yml:9: services.round.extends leads back to itself",
+    ],
+    [
+      web("extends: { file: far.yml, service: it }"),
+      "/srv/app/far.yml:2: services.it.hostname must be a string",
+    ],
+    [
+      "include: [db/compose.yml]\nservices:\n  db: { image: other }",
+      "compose.yml:3: services.db conflicts with the one of /srv/app/db/compose.yml",
+    ],
+    [
+      "include: [{ project_directory: x }]\nservices: {}",
+      "compose.yml:1: include.0 path is required",
+    ],
+  ])("%j is refused where the fault is", (text, message) => {
+    const read = project(text);
+    expect(read.ok ? "accepted" : describeError(read.error)).toBe(message);
+  });
+
+  it("are docker's to refuse in versions of the format that have them not", () => {
+    expect(refused(`version: "3.8"\n${web("extends: a")}`)).toContain("unsupported options");
+    expect(refused(`version: "3.8"\ninclude: [a]\n${web()}`)).toContain("include");
+  });
+});
+
 describe("variables", () => {
   const value = (text: string, env: Readonly<Record<string, string>> = {}) =>
     service([web(`hostname: '${text}'`)], env)["hostname"];

@@ -16,6 +16,16 @@ import {
 } from "./document.ts";
 import { interpolate, type Lookup } from "./interpolate.ts";
 import { mergeServices } from "./merge.ts";
+import {
+  DEPTH_MAX,
+  type Extending,
+  extendedBy,
+  FILES_MAX,
+  folderOf,
+  includesOf,
+  type ServiceSource,
+  withBases,
+} from "./more-files.ts";
 import { canonicalObjects, type Section } from "./objects-form.ts";
 import type { Places } from "./paths.ts";
 import { type ComposeError, catchRefusal, type Locate, Refusal } from "./refusal.ts";
@@ -42,10 +52,18 @@ interface ReadFile {
   readonly name: string;
   readonly document: ComposeDocument;
   readonly minor: number;
+  readonly places: Places;
+  /** Files of one group are laid over each other; what two groups both have is in conflict. */
+  readonly group: number;
 }
 
 export interface ReadCompose {
+  /** In the order in which they are merged. */
   readonly files: readonly ReadFile[];
+  /** Files that services extend, by absolute name. */
+  readonly bases: ReadonlyMap<string, ReadFile>;
+  /** Absolute names of Compose files to be read, for another call of `readCompose`. */
+  readonly missing: readonly string[];
   /** Absolute names of the environment files to hand to `mergeCompose`. */
   readonly envFiles: readonly string[];
 }
@@ -65,45 +83,118 @@ export interface ComposeProject {
   readonly locate: Locate;
 }
 
+/**
+ * Reads the files that the user names, and those that they name, as far as `more` (absolute name →
+ * text) has them. When the result says that some are missing, it is to be called again with them.
+ */
 export function readCompose(
   sources: readonly ComposeSource[],
   around: ComposeSurroundings,
+  more: ReadonlyMap<string, string> = new Map(),
 ): Result<ReadCompose, ComposeError> {
-  const files: ReadFile[] = [];
-  let current: ReadFile | undefined;
-  const locate: Locate = (path) => (current === undefined ? {} : lineIn(current, path));
-  return catchRefusal(locate, () => {
-    for (const { name, text } of sources) {
-      current = { name, document: { root: {}, lines: new Map([["", 1]]) }, minor: 0 };
-      const document = readDocument(text, (lines) => {
-        current = { name, document: { root: {}, lines }, minor: 0 };
-      });
-      const minor = minorVersion(document.root);
-      forbidden(document.root);
-      const root =
-        around.interpolate === false ? document.root : interpolate(document.root, around.lookup);
-      // Values that wait for their variables have not the types that the schema asks for.
-      if (around.interpolate !== false) validate(root, minor);
-      files.push({ name, document: { root, lines: document.lines }, minor });
-    }
-    sameVersion(files);
-    const envFiles = files.flatMap(({ document }) =>
+  const reading = new Reading(around, more);
+  return catchRefusal(reading.locate, () => {
+    const named = sources.map((source) => reading.read(source, around.places, 0, 0));
+    sameVersion(named);
+    const { included, bases, missing } = reading;
+    const files = [...included, ...named];
+    const envFiles = [...files, ...bases.values()].flatMap(({ document, places }) =>
       Object.values(section(document.root, "services")).flatMap((service) =>
-        isMapping(service) ? envFilesOf(service, around.places) : [],
+        isMapping(service) ? envFilesOf(service, places) : [],
       ),
     );
-    return { files, envFiles: [...new Set(envFiles)] };
+    return { files, bases, missing: [...missing], envFiles: [...new Set(envFiles)] };
   });
 }
 
+class Reading {
+  readonly included: ReadFile[] = [];
+  readonly bases = new Map<string, ReadFile>();
+  readonly missing = new Set<string>();
+  readonly #around: ComposeSurroundings;
+  readonly #more: ReadonlyMap<string, string>;
+  #current: ReadFile | undefined;
+  #files = 0;
+  #groups = 0;
+
+  constructor(around: ComposeSurroundings, more: ReadonlyMap<string, string>) {
+    this.#around = around;
+    this.#more = more;
+  }
+
+  readonly locate: Locate = (path) =>
+    this.#current === undefined ? {} : lineIn(this.#current, path);
+
+  read({ name, text }: ComposeSource, places: Places, depth: number, group: number): ReadFile {
+    this.#files += 1;
+    const empty = { name, minor: 0, places, group };
+    const at = (lines: ReadonlyMap<string, number>) => ({
+      ...empty,
+      document: { root: {}, lines },
+    });
+    this.#current = at(new Map([["", 1]]));
+    if (this.#files > FILES_MAX) throw new Refusal(`more than ${FILES_MAX} Compose files`, []);
+    const document = readDocument(text, (lines) => {
+      this.#current = at(lines);
+    });
+    const minor = minorVersion(document.root);
+    forbidden(document.root, minor);
+    const { lookup, interpolate: replaces } = this.#around;
+    const root = replaces === false ? document.root : interpolate(document.root, lookup);
+    // Values that wait for their variables have not the types that the schema asks for.
+    if (replaces !== false) validate(root, minor);
+    const file = { ...empty, minor, document: { root, lines: document.lines } };
+    this.#include(file, depth);
+    this.#current = file;
+    this.#extend(file, depth);
+    return file;
+  }
+
+  #include(file: ReadFile, depth: number): void {
+    for (const { at, files, places } of includesOf(file.document.root, file.places)) {
+      if (depth >= DEPTH_MAX) throw new Refusal("include leads back to itself", at);
+      this.#groups += 1;
+      const group = this.#groups;
+      for (const name of files) {
+        const text = this.#more.get(name);
+        if (text === undefined) this.missing.add(name);
+        else this.included.push(this.read({ name, text }, places, depth + 1, group));
+      }
+      this.#current = file;
+    }
+  }
+
+  #extend(file: ReadFile, depth: number): void {
+    for (const [name, service] of Object.entries(section(file.document.root, "services"))) {
+      const base = isMapping(service) ? extendedBy(service, file.places)?.file : undefined;
+      if (base === undefined || this.bases.has(base)) continue;
+      const text = this.#more.get(base);
+      if (text === undefined) {
+        this.missing.add(base);
+        continue;
+      }
+      if (depth >= DEPTH_MAX) {
+        throw new Refusal(`services.${name}.extends leads too far`, ["services", name, "extends"]);
+      }
+      const places = { ...file.places, workingDir: folderOf(base) };
+      this.bases.set(base, { ...file, name: base, document: { root: {}, lines: new Map() } });
+      this.bases.set(base, this.read({ name: base, text }, places, depth + 1, 0));
+      this.#current = file;
+    }
+  }
+}
+
 export function mergeCompose(
-  { files }: ReadCompose,
+  { files, bases }: ReadCompose,
   around: ComposeSurroundings,
   envFiles: ReadonlyMap<string, string>,
 ): Result<ComposeProject, ComposeError> {
   const warnings: string[] = [];
   const warn = (message: string) => void warnings.push(message);
-  const locate: Locate = (path) => locateIn(files, path);
+  // While a service is read, its own file says where things are.
+  let current: ReadFile | undefined;
+  const locate: Locate = (path) =>
+    current === undefined ? locateIn(files, path) : lineIn(current, path);
   return catchRefusal(locate, () => {
     let services: Mapping = {};
     const objects: Record<Section, Mapping> = {
@@ -112,22 +203,39 @@ export function mergeCompose(
       secrets: {},
       configs: {},
     };
-    for (const { document, minor } of files) {
+    const sourceOf = (file: ReadFile, name?: string): FileSource => ({
+      file: name,
+      of: file,
+      services: section(file.document.root, "services"),
+      places: file.places,
+    });
+    const extending: Extending<FileSource> = {
+      source: (name) => sourceOf(bases.get(name) ?? missingFile(name), name),
+      canonical: (service, path, { of, places }) => {
+        current = of;
+        return canonicalService(service, path, { ...around, places, envFiles, warn });
+      },
+    };
+    const owners = new Map<string, ReadFile>();
+    for (const file of files) {
+      const { document, minor, places } = file;
       const { root } = document;
-      const canonical = Object.entries(section(root, "services")).map(([name, service]) => [
-        name,
-        canonicalService(isMapping(service) ? service : {}, ["services", name], {
-          ...around,
-          envFiles,
-          warn,
-        }),
-      ]);
-      services = mergeServices(services, Object.fromEntries(canonical) as Mapping);
+      const source = sourceOf(file);
+      const canonical = Object.keys(source.services).map((name) => {
+        claim(owners, file, ["services", name], (at) => (current = at));
+        return [name, withBases(name, source, extending)] as const;
+      });
+      services = mergeServices(services, Object.fromEntries(canonical));
       for (const kind of Object.keys(objects) as Section[]) {
-        const own = canonicalObjects(root, kind, { minor, places: around.places, warn });
+        current = file;
+        const own = canonicalObjects(root, kind, { minor, places, warn });
+        for (const name of Object.keys(own)) {
+          claim(owners, file, [kind, name], (at) => (current = at));
+        }
         objects[kind] = { ...objects[kind], ...own };
       }
     }
+    current = undefined;
     services = withProfiles(services, around.profiles ?? []);
     const version = files.at(0)?.document.root.version;
     return {
@@ -139,6 +247,29 @@ export function mergeCompose(
       locate,
     };
   });
+}
+
+interface FileSource extends ServiceSource {
+  readonly of: ReadFile;
+}
+
+function missingFile(name: string): never {
+  throw new Refusal(`${name} has not been read`);
+}
+
+/** Included projects stand beside each other: two of them may not mean different things by a name. */
+function claim(
+  owners: Map<string, ReadFile>,
+  file: ReadFile,
+  path: readonly string[],
+  at: (file: ReadFile) => void,
+): void {
+  const key = pathKey(path);
+  const owner = owners.get(key);
+  owners.set(key, file);
+  if (owner === undefined || owner.group === file.group) return;
+  at(file);
+  throw new Refusal(`${path.join(".")} conflicts with the one of ${owner.name}`, path);
 }
 
 function section(root: Mapping, name: string): Mapping {

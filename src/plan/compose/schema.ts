@@ -172,6 +172,10 @@ const SERVICE = object(
     env_file: textOrTexts,
     environment: listOrMap,
     expose: textsOrNumbers,
+    extends: since(
+      TODAY,
+      oneOf(text, object({ service: text, file: text }, { required: ["service"] })),
+    ),
     external_links: texts,
     extra_hosts: listOrMap,
     healthcheck: HEALTHCHECK,
@@ -275,6 +279,12 @@ export const COMPOSE_FILE: Schema = object(
     secrets: since(1, map(SECRET)),
     configs: since(3, map(CONFIG)),
     name: since(TODAY, text),
+    include: since(
+      TODAY,
+      list(
+        oneOf(text, object({ path: textOrTexts, project_directory: text }, { required: ["path"] })),
+      ),
+    ),
   },
   { extensions: 4 },
 );

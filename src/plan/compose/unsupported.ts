@@ -5,6 +5,7 @@
 
 import { isMapping, type Mapping } from "./document.ts";
 import { Refusal } from "./refusal.ts";
+import { TODAY } from "./schema.ts";
 
 const USE_DEPLOY = "Set resource limits using deploy.resources";
 const FORBIDDEN: ReadonlyMap<string, string> = new Map([
@@ -52,12 +53,13 @@ const DEPRECATED: ReadonlyMap<string, string> = new Map([
 ]);
 
 /** Throws `Refusal`, with all forbidden keys in one message, at the first one's place. */
-export function forbidden(root: Mapping): void {
+export function forbidden(root: Mapping, minor: number): void {
   if (!isMapping(root.services)) return;
   const found = new Map<string, readonly string[]>();
   for (const [name, service] of Object.entries(root.services)) {
     if (!isMapping(service)) continue;
     for (const key of Object.keys(service)) {
+      if (key === "extends" && minor >= TODAY) continue;
       if (FORBIDDEN.has(key) && !found.has(key)) found.set(key, ["services", name, key]);
     }
   }
