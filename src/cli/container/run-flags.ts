@@ -4,6 +4,7 @@
  */
 
 import { readFileSync } from "node:fs";
+import { parseBytes } from "#base/bytes.ts";
 import { EngineError } from "#base/error.ts";
 import type {
   ContainerCreateBody,
@@ -39,11 +40,31 @@ export const CREATE_FLAGS: readonly FlagSpec[] = [
   list("attach", "Attach to STDIN, STDOUT or STDERR", "a"),
   list("cap-add", "Add Linux capabilities"),
   list("cap-drop", "Drop Linux capabilities"),
+  list("annotation", "Add an annotation to the container"),
+  { name: "blkio-weight", kind: "uint", usage: "Block IO weight (10 to 1000, or 0)" },
+  list("blkio-weight-device", "Block IO weight of a device (path:weight)"),
   text("cgroup-parent", "Parent cgroup of the container"),
+  text("cgroupns", "Cgroup namespace to use (host, private)"),
+  text("cidfile", "Write the container's ID to the file"),
+  { name: "cpu-period", kind: "int", usage: "Period of the CPU scheduler, in microseconds" },
+  { name: "cpu-quota", kind: "int", usage: "CPU time within a period, in microseconds" },
+  { name: "cpu-rt-period", kind: "int", usage: "Real-time period, in microseconds" },
+  { name: "cpu-rt-runtime", kind: "int", usage: "Real-time runtime, in microseconds" },
+  { name: "cpu-count", kind: "int", usage: "Of Windows; has no effect", hidden: true },
+  { name: "cpu-percent", kind: "int", usage: "Of Windows; has no effect", hidden: true },
+  { name: "io-maxbandwidth", kind: "bytes", usage: "Of Windows; has no effect", hidden: true },
+  { name: "io-maxiops", kind: "uint", usage: "Of Windows; has no effect", hidden: true },
   { name: "cpus", kind: "float", usage: "Number of CPUs", valueName: "decimal" },
   { name: "cpu-shares", short: "c", kind: "int", usage: "CPU shares (relative weight)" },
   text("cpuset-cpus", "CPUs in which to allow execution (0-3, 0,1)"),
+  text("cpuset-mems", "Memory nodes in which to allow execution (0-3, 0,1)"),
   list("device", "Add a host device to the container"),
+  list("device-cgroup-rule", "Add a rule to the allowed devices of the cgroup"),
+  list("device-read-bps", "Limit the read rate of a device (path:bytes)"),
+  list("device-read-iops", "Limit the reads of a device per second (path:count)"),
+  list("device-write-bps", "Limit the write rate of a device (path:bytes)"),
+  list("device-write-iops", "Limit the writes of a device per second (path:count)"),
+  { name: "disable-content-trust", kind: "bool", usage: "Accepted", hidden: true },
   list("dns", "Set custom DNS servers"),
   list("dns-option", "Set DNS options"),
   list("dns-search", "Set custom DNS search domains"),
@@ -52,22 +73,28 @@ export const CREATE_FLAGS: readonly FlagSpec[] = [
   list("env", "Set environment variables", "e"),
   list("env-file", "Read in a file of environment variables"),
   list("expose", "Expose a port or a range of ports"),
+  text("gpus", "GPU devices to add (all, or a count)"),
   list("group-add", "Add additional groups to join"),
   text("health-cmd", "Command to run to check health"),
   { name: "health-interval", kind: "duration", usage: "Time between running the check" },
   { name: "health-retries", kind: "int", usage: "Consecutive failures to report unhealthy" },
   { name: "health-start-period", kind: "duration", usage: "Time before failures count" },
+  { name: "health-start-interval", kind: "duration", usage: "Time between checks while it starts" },
   { name: "health-timeout", kind: "duration", usage: "Maximum time to allow one check to run" },
   text("hostname", "Container host name", "h"),
   bool("init", "Run an init that forwards signals and reaps processes"),
   bool("interactive", "Keep STDIN open even if not attached", "i"),
   text("ipc", "IPC mode to use"),
+  text("isolation", "Isolation technology (only default)"),
+  { name: "kernel-memory", kind: "bytes", usage: "Has no effect on newer kernels", hidden: true },
   list("label", "Set meta data on a container", "l"),
+  list("label-file", "Read in a file of labels"),
   text("log-driver", "Logging driver for the container"),
   list("log-opt", "Log driver options"),
   { name: "memory", short: "m", kind: "bytes", usage: "Memory limit" },
   { name: "memory-reservation", kind: "bytes", usage: "Memory soft limit" },
   { name: "memory-swap", kind: "bytes", usage: "Memory and swap; -1 = unlimited swap" },
+  { name: "memory-swappiness", kind: "int", usage: "Swappiness of the container (0 to 100)" },
   list("mount", "Attach a filesystem mount to the container"),
   text("name", "Assign a name to the container"),
   ...NETWORK_FLAGS,
@@ -85,15 +112,18 @@ export const CREATE_FLAGS: readonly FlagSpec[] = [
   bool("read-only", "Mount the container's root filesystem as read only"),
   text("restart", "Restart policy (no, on-failure[:N], always, unless-stopped)"),
   bool("rm", "Remove the container and its anonymous volumes when it exits"),
+  text("runtime", "Runtime of the container"),
   list("security-opt", "Security options"),
   { name: "shm-size", kind: "bytes", usage: "Size of /dev/shm" },
   text("stop-signal", "Signal to stop the container"),
   { name: "stop-timeout", kind: "int", usage: "Seconds to wait before killing it on stop" },
+  list("storage-opt", "Storage driver options of the container"),
   list("sysctl", "Sysctl options"),
   list("tmpfs", "Mount a tmpfs directory"),
   bool("tty", "Allocate a pseudo-TTY", "t"),
   list("ulimit", "Ulimit options"),
   text("user", "Username or UID (format: <name|uid>[:<group|gid>])", "u"),
+  text("userns", "User namespace to use"),
   text("uts", "UTS namespace to use"),
   list("volume", "Bind mount a volume", "v"),
   text("volume-driver", "Volume driver for the container"),
@@ -128,7 +158,7 @@ export function containerBody(
     Tty: flags.bool("tty"),
     OpenStdin: flags.bool("interactive"),
     Env: environment(flags, env),
-    Labels: pairs(flags.list("label")),
+    Labels: pairs([...flags.list("label-file").flatMap(fileLines), ...flags.list("label")]),
     ExposedPorts: exposed,
     HostConfig: { ...hostConfig(flags, networks.mode, bindings), Links: networks.links },
     ...(Object.keys(networks.endpoints).length > 0
@@ -152,7 +182,20 @@ function hostConfig(
   return {
     ...compact({
       CgroupParent: flags.string("cgroup-parent"),
+      CpuPeriod: flags.number("cpu-period"),
+      CpuQuota: flags.number("cpu-quota"),
+      CpuRealtimePeriod: flags.number("cpu-rt-period"),
+      CpuRealtimeRuntime: flags.number("cpu-rt-runtime"),
       CpuShares: flags.number("cpu-shares"),
+      CpusetMems: flags.string("cpuset-mems"),
+      CgroupnsMode: flags.string("cgroupns"),
+      BlkioWeight: flags.number("blkio-weight"),
+      Isolation: flags.string("isolation"),
+      MemorySwappiness: flags.number("memory-swappiness"),
+      Runtime: flags.string("runtime"),
+      UsernsMode: flags.string("userns"),
+      VolumeDriver: flags.string("volume-driver"),
+      ContainerIDFile: flags.string("cidfile"),
       CpusetCpus: flags.string("cpuset-cpus"),
       Memory: flags.bytes("memory"),
       MemoryReservation: flags.bytes("memory-reservation"),
@@ -182,8 +225,8 @@ function hostConfig(
     AutoRemove: flags.bool("rm"),
     Privileged: flags.bool("privileged"),
     ReadonlyRootfs: flags.bool("read-only"),
-    CapAdd: flags.list("cap-add"),
-    CapDrop: flags.list("cap-drop"),
+    CapAdd: flags.list("cap-add").map(capability),
+    CapDrop: flags.list("cap-drop").map(capability),
     Dns: flags.list("dns"),
     DnsOptions: flags.list("dns-option"),
     DnsSearch: flags.list("dns-search"),
@@ -192,6 +235,18 @@ function hostConfig(
     SecurityOpt: flags.list("security-opt"),
     VolumesFrom: flags.list("volumes-from"),
     Sysctls: pairs(flags.list("sysctl")),
+    StorageOpt: pairs(flags.list("storage-opt")),
+    Annotations: pairs(flags.list("annotation")),
+    DeviceCgroupRules: flags.list("device-cgroup-rule"),
+    DeviceRequests: gpuRequests(flags.string("gpus")),
+    BlkioWeightDevice: flags.list("blkio-weight-device").map((spec) => {
+      const { Path, Rate } = deviceRate(spec);
+      return { Path, Weight: Rate };
+    }),
+    BlkioDeviceReadBps: flags.list("device-read-bps").map(deviceRate),
+    BlkioDeviceReadIOps: flags.list("device-read-iops").map(deviceRate),
+    BlkioDeviceWriteBps: flags.list("device-write-bps").map(deviceRate),
+    BlkioDeviceWriteIOps: flags.list("device-write-iops").map(deviceRate),
     Ulimits: flags.list("ulimit").map(parseUlimit),
     Devices: flags.list("device").map(parseDevice),
     LogConfig: { Type: flags.string("log-driver") ?? "", Config: pairs(flags.list("log-opt")) },
@@ -216,14 +271,17 @@ export function pairs(items: readonly string[]): Readonly<Record<string, string>
   );
 }
 
+/** Without empty lines and comments. */
+function fileLines(path: string): readonly string[] {
+  return readFileSync(path, "utf8")
+    .split("\n")
+    .map((line) => line.replace(/\r$/, "").trimStart())
+    .filter((line) => line !== "" && !line.startsWith("#"));
+}
+
 /** `--env-file` first, then `--env`; a bare NAME takes the value from our own environment. */
 export function environment(flags: FlagValues, env: NodeJS.ProcessEnv): readonly string[] {
-  const lines = flags.list("env-file").flatMap((path) =>
-    readFileSync(path, "utf8")
-      .split("\n")
-      .map((line) => line.replace(/\r$/, "").trimStart())
-      .filter((line) => line !== "" && !line.startsWith("#")),
-  );
+  const lines = flags.list("env-file").flatMap(fileLines);
   return [...lines, ...flags.list("env")].flatMap((item) => {
     if (item.includes("=")) return [item];
     return env[item] === undefined ? [] : [`${item}=${env[item]}`];
@@ -231,20 +289,25 @@ export function environment(flags: FlagValues, env: NodeJS.ProcessEnv): readonly
 }
 
 function healthcheck(flags: FlagValues) {
-  if (flags.bool("no-healthcheck")) return { Test: ["NONE"] };
-  const names = ["cmd", "interval", "retries", "start-period", "timeout"];
-  if (!names.some((name) => flags.has(`health-${name}`))) return undefined;
+  const names = ["cmd", "interval", "retries", "start-interval", "start-period", "timeout"];
+  const given = names.some((name) => flags.has(`health-${name}`));
+  if (flags.bool("no-healthcheck")) {
+    if (!given) return { Test: ["NONE"] };
+    throw new EngineError("invalid-argument", "--no-healthcheck conflicts with --health-* options");
+  }
+  if (!given) return undefined;
   const command = flags.string("health-cmd");
   return compact({
     Test: command === undefined ? undefined : ["CMD-SHELL", command],
     Interval: flags.duration("health-interval"),
     Timeout: flags.duration("health-timeout"),
+    StartInterval: flags.duration("health-start-interval"),
     StartPeriod: flags.duration("health-start-period"),
     Retries: flags.number("health-retries"),
   });
 }
 
-function restartPolicy(policy: string): RestartPolicy {
+export function restartPolicy(policy: string): RestartPolicy {
   const [name = "", count] = policy.split(":");
   if (!["", "no", "always", "unless-stopped", "on-failure"].includes(name)) {
     throw new EngineError("invalid-argument", `invalid restart policy '${name}'`);
@@ -277,6 +340,35 @@ function parseDevice(spec: string) {
     PathInContainer: second === undefined || isMode ? host : second,
     CgroupPermissions: third ?? (isMode ? second : "rwm"),
   };
+}
+
+/** As docker's own command line sends them: "net_admin" is CAP_NET_ADMIN. */
+function capability(name: string): string {
+  const upper = name.trim().toUpperCase();
+  return upper === "ALL" || upper.startsWith("CAP_") ? upper : `CAP_${upper}`;
+}
+
+/** "/dev/sda:1mb" */
+function deviceRate(spec: string): { readonly Path: string; readonly Rate: number } {
+  const [Path = "", amount = ""] = spec.split(":");
+  const rate = parseBytes(amount);
+  if (!Path.startsWith("/dev/") || !rate.ok) {
+    throw new EngineError(
+      "invalid-argument",
+      `invalid rate for device: ${spec}. The correct format is <device-path>:<number>[<unit>]`,
+    );
+  }
+  return { Path, Rate: rate.value };
+}
+
+/** "all" or a number of devices. */
+function gpuRequests(spec: string | undefined): NonNullable<HostConfig["DeviceRequests"]> | null {
+  if (spec === undefined) return null;
+  const count = spec === "all" ? -1 : Number(spec.replace(/^count=/, ""));
+  if (!Number.isInteger(count)) {
+    throw new EngineError("invalid-argument", `invalid argument "${spec}" for "--gpus" flag`);
+  }
+  return [{ Driver: "", Count: count, Capabilities: [["gpu"]] }];
 }
 
 /** `type=bind,source=/a,target=/b,readonly`. */

@@ -1,11 +1,24 @@
 /** `create`, `run`, `start` and `attach`: making containers and staying with their streams. */
 
+import { existsSync, writeFileSync } from "node:fs";
 import { EngineError, isErrorCode } from "#base/error.ts";
 import type { ContainerInspect } from "#wire/docker/containers.ts";
 import type { Command, CommandContext } from "../command.ts";
 import { pullImage } from "../image/pull.ts";
+import type { FlagSpec, FlagValues } from "../pflag.ts";
 import { followSize, runStreams } from "./attach-streams.ts";
 import { CREATE_FLAGS, compact, containerBody } from "./run-flags.ts";
+
+const DETACH_KEYS_FLAG: FlagSpec = {
+  name: "detach-keys",
+  kind: "string",
+  usage: "Keys that detach from the container",
+};
+const SIG_PROXY_FLAG: FlagSpec = {
+  name: "sig-proxy",
+  kind: "bool",
+  usage: "Accepted: signals go to this program only",
+};
 
 interface Created {
   readonly Id: string;
@@ -16,26 +29,56 @@ async function createContainer(context: CommandContext): Promise<string> {
   const { flags, client, stderr } = context;
   const [image = "", ...command] = context.args;
   const body = containerBody(flags, image, command, context.env);
+  const { stdin, stdout, stderr: errors } = attachedStreams(flags);
   const attached = flags.bool("detach")
     ? {}
-    : { AttachStdout: true, AttachStderr: true, AttachStdin: body.OpenStdin === true };
+    : { AttachStdout: stdout, AttachStderr: errors, AttachStdin: stdin, StdinOnce: stdin };
   const query = compact({ name: flags.string("name"), platform: flags.string("platform") });
   const post = () =>
     client.post<Created>("/containers/create", { ...body, ...attached }, { query });
+  const cidFile = flags.string("cidfile");
+  if (cidFile !== undefined && existsSync(cidFile)) {
+    throw new EngineError(
+      "already-exists",
+      `container ID file found, make sure the other container isn't running or delete ${cidFile}`,
+    );
+  }
   const pull = flags.string("pull") ?? "missing";
-  if (pull === "always") await pullImage(context, image);
+  // What the container prints is all that goes to standard output.
+  const fetchImage = () =>
+    pullImage({ ...context, stdout: stderr }, image, {
+      platform: flags.string("platform"),
+      quiet: flags.bool("quiet"),
+    });
+  if (pull === "always") await fetchImage();
   let created: Created;
   try {
     created = await post();
   } catch (error) {
     if (pull === "never" || !isErrorCode(error, "not-found")) throw error;
     if (!/no such image/i.test((error as EngineError).message)) throw error;
-    stderr.write(`Unable to find image '${image}' locally\n`);
-    await pullImage(context, image);
+    if (!flags.bool("quiet")) stderr.write(`Unable to find image '${image}' locally\n`);
+    await fetchImage();
     created = await post();
   }
   for (const warning of created.Warnings ?? []) stderr.write(`WARNING: ${warning}\n`);
+  if (cidFile !== undefined) writeFileSync(cidFile, created.Id, { mode: 0o666 });
   return created.Id;
+}
+
+/** Without `--attach`, all of them: input only when it is kept open. */
+function attachedStreams(flags: FlagValues) {
+  const chosen = flags.list("attach").map((name) => name.toLowerCase());
+  const unknown = chosen.find((name) => !["stdin", "stdout", "stderr"].includes(name));
+  if (unknown !== undefined) {
+    throw new EngineError("invalid-argument", "valid streams are STDIN, STDOUT and STDERR");
+  }
+  const wants = (name: string) => chosen.length === 0 || chosen.includes(name);
+  return {
+    stdin: flags.bool("interactive") && wants("stdin"),
+    stdout: wants("stdout"),
+    stderr: wants("stderr"),
+  };
 }
 
 async function run(context: CommandContext): Promise<number> {
@@ -51,15 +94,23 @@ async function run(context: CommandContext): Promise<number> {
     return 0;
   }
   const tty = flags.bool("tty");
-  const stdin = flags.bool("interactive");
+  const { stdin, stdout: output, stderr: errors } = attachedStreams(flags);
   const stream = await client.hijack(`/containers/${id}/attach`, {
-    query: { stream: true, stdin, stdout: true, stderr: true },
+    query: {
+      stream: true,
+      stdin,
+      stdout: output,
+      stderr: errors,
+      detachKeys: flags.string("detach-keys"),
+    },
   });
   // The wait is placed before the start: a container that ends at once, or is removed by --rm, is
   // not missed.
   const condition = flags.bool("rm") ? "removed" : "next-exit";
+  const waiting = new AbortController();
   const exit = client.post<{ StatusCode: number }>(`/containers/${id}/wait`, undefined, {
     query: { condition },
+    signal: waiting.signal,
   });
   exit.catch(() => undefined);
   const streams = runStreams(context, stream, { tty, stdin });
@@ -68,6 +119,8 @@ async function run(context: CommandContext): Promise<number> {
     await client.post(`/containers/${id}/start`);
   } catch (error) {
     stream.socket.destroy();
+    // What is still open would keep this program from ending.
+    waiting.abort();
     if (flags.bool("rm"))
       await client.delete(`/containers/${id}`, { force: true }).catch(() => undefined);
     return startExitCode(context, error);
@@ -75,7 +128,10 @@ async function run(context: CommandContext): Promise<number> {
   const stopResize = tty ? followSize(context, `/containers/${id}/resize`) : () => undefined;
   const outcome = await streams;
   stopResize();
-  if (outcome === "detached") return 0;
+  if (outcome === "detached") {
+    waiting.abort();
+    return 0;
+  }
   return (await exit).StatusCode;
 }
 
@@ -124,18 +180,36 @@ async function attachTo(
   const tty = Config.Tty === true;
   const withInput = stdin && Config.OpenStdin === true;
   const stream = await client.hijack(`/containers/${name}/attach`, {
-    query: { stream: true, stdin: withInput, stdout: true, stderr: true },
+    query: {
+      stream: true,
+      stdin: withInput,
+      stdout: true,
+      stderr: true,
+      detachKeys: context.flags.string("detach-keys"),
+    },
   });
+  const waiting = new AbortController();
   const exit = client.post<{ StatusCode: number }>(`/containers/${name}/wait`, undefined, {
     query: { condition: "next-exit" },
+    signal: waiting.signal,
   });
   exit.catch(() => undefined);
   const streams = runStreams(context, stream, { tty, stdin: withInput });
-  await begin();
+  try {
+    await begin();
+  } catch (error) {
+    stream.socket.destroy();
+    waiting.abort();
+    throw error;
+  }
   const stopResize = tty ? followSize(context, `/containers/${name}/resize`) : () => undefined;
   const outcome = await streams;
   stopResize();
-  return outcome === "detached" ? 0 : (await exit).StatusCode;
+  if (outcome === "detached") {
+    waiting.abort();
+    return 0;
+  }
+  return (await exit).StatusCode;
 }
 
 async function attach(context: CommandContext): Promise<number> {
@@ -157,6 +231,8 @@ export const RUN_COMMANDS: readonly Command[] = [
     flags: [
       ...CREATE_FLAGS,
       { name: "detach", short: "d", kind: "bool", usage: "Run in the background and print the ID" },
+      DETACH_KEYS_FLAG,
+      SIG_PROXY_FLAG,
     ],
     minArgs: 1,
     maxArgs: undefined,
@@ -185,6 +261,7 @@ export const RUN_COMMANDS: readonly Command[] = [
     flags: [
       { name: "attach", short: "a", kind: "bool", usage: "Attach STDOUT/STDERR" },
       { name: "interactive", short: "i", kind: "bool", usage: "Attach the container's STDIN" },
+      DETACH_KEYS_FLAG,
     ],
     minArgs: 1,
     maxArgs: undefined,
@@ -195,7 +272,11 @@ export const RUN_COMMANDS: readonly Command[] = [
     shortcuts: [["attach"]],
     usage: "[OPTIONS] CONTAINER",
     summary: "Attach standard streams to a running container",
-    flags: [{ name: "no-stdin", kind: "bool", usage: "Do not attach STDIN" }],
+    flags: [
+      { name: "no-stdin", kind: "bool", usage: "Do not attach STDIN" },
+      DETACH_KEYS_FLAG,
+      SIG_PROXY_FLAG,
+    ],
     minArgs: 1,
     maxArgs: 1,
     run: attach,
