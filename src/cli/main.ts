@@ -41,6 +41,18 @@ const NOUNS: Readonly<Record<string, { readonly load: Loader; readonly summary: 
     load: async () => (await import("./node/index.ts")).COMMANDS,
     summary: "Manage swarm nodes",
   },
+  plugin: {
+    load: async () => (await import("./plugin/index.ts")).COMMANDS,
+    summary: "Managed plugins, which this engine does not have",
+  },
+  secret: {
+    load: async () => (await import("./secret/index.ts")).COMMANDS,
+    summary: "Manage secrets of the swarm",
+  },
+  config: {
+    load: async () => (await import("./config/index.ts")).COMMANDS,
+    summary: "Manage configs of the swarm",
+  },
   service: {
     load: async () => (await import("./service/index.ts")).COMMANDS,
     summary: "Manage swarm services",
@@ -57,10 +69,14 @@ const NOUNS: Readonly<Record<string, { readonly load: Loader; readonly summary: 
 
 /** Top-level words that belong to a noun: `skep ps` is `skep container ls`. */
 const SHORTCUTS: Readonly<Record<string, string>> = {
-  ...fromNoun("container", "attach create exec kill logs pause port ps rename restart rm run"),
+  ...fromNoun(
+    "container",
+    "attach commit cp create diff exec export kill logs pause port ps rename restart rm run",
+  ),
   ...fromNoun("container", "start stats stop top unpause update wait"),
-  ...fromNoun("image", "images import load pull push rmi save tag history"),
-  ...fromNoun("system", "events info inspect version"),
+  ...fromNoun("image", "history images import load pull push rmi save tag"),
+  ...fromNoun("system", "events info inspect login logout version"),
+  builder: "plugin",
 };
 
 function fromNoun(noun: string, words: string): Readonly<Record<string, string>> {
@@ -73,6 +89,9 @@ const GLOBAL_FLAGS: readonly FlagSpec[] = [
   { name: "help", short: "h", kind: "bool", usage: "Print usage" },
   { name: "version", short: "v", kind: "bool", usage: "Print version information and quit" },
 ];
+
+/** Their own mistakes must be told from what a container returns. */
+const MAKING: ReadonlySet<string> = new Set(["container run", "container create"]);
 
 const HELP_FLAG: FlagSpec = { name: "help", kind: "bool", usage: "Print usage" };
 
@@ -159,7 +178,7 @@ async function runCommand(
   } catch (error) {
     const shown = globals.bool("debug") && error instanceof Error ? error.stack : messageOf(error);
     process.stderr.write(`${shown ?? ""}\n`);
-    return path === "container run" && error instanceof EngineError ? 125 : 1;
+    return MAKING.has(path) && error instanceof EngineError ? 125 : 1;
   }
 }
 
@@ -181,7 +200,7 @@ function countProblem(command: Command, count: number): string | undefined {
 function usageError(message: string, path: readonly string[]): number {
   const words = ["skep", ...path].join(" ");
   process.stderr.write(`${message}\nSee '${words} --help'.\n`);
-  return path.join(" ") === "container run" ? 125 : 1;
+  return MAKING.has(path.join(" ")) ? 125 : 1;
 }
 
 function printed(text: string): number {

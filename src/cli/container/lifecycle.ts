@@ -1,5 +1,6 @@
 /** `stop`, `kill`, `restart`, `pause`, `unpause`, `rename`, `wait`, `rm`, `prune`. */
 
+import { isErrorCode, messageOf } from "#base/error.ts";
 import { type Command, FILTER_FLAG, filtersQuery, forEachArg } from "../command.ts";
 import { confirm } from "../confirm.ts";
 import { humanSize } from "../output/units.ts";
@@ -85,16 +86,26 @@ export const LIFECYCLE_COMMANDS: readonly Command[] = [
     summary: "Remove one or more containers",
     flags: [
       { name: "force", short: "f", kind: "bool", usage: "Remove a running container (by SIGKILL)" },
+      { name: "link", short: "l", kind: "bool", usage: "Remove the link of that name" },
       { name: "volumes", short: "v", kind: "bool", usage: "Remove its anonymous volumes too" },
     ],
     minArgs: 1,
     maxArgs: undefined,
     run: (context) =>
       forEachArg(context, async (container) => {
-        await context.client.delete(`/containers/${container}`, {
-          force: context.flags.bool("force"),
-          v: context.flags.bool("volumes"),
-        });
+        const force = context.flags.bool("force");
+        try {
+          await context.client.delete(`/containers/${container}`, {
+            force,
+            v: context.flags.bool("volumes"),
+            link: context.flags.bool("link"),
+          });
+        } catch (error) {
+          // By force means that it shall be gone, which it is.
+          if (!force || !isErrorCode(error, "not-found")) throw error;
+          context.stderr.write(`${messageOf(error)}\n`);
+          return undefined;
+        }
         return container;
       }),
   },

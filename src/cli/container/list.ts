@@ -155,10 +155,16 @@ export const LIST_COMMANDS: readonly Command[] = [
     path: ["container", "inspect"],
     usage: "[OPTIONS] CONTAINER [CONTAINER...]",
     summary: "Show a container in full",
-    flags: [{ ...FORMAT_FLAG, short: "f" }],
+    flags: [
+      { ...FORMAT_FLAG, short: "f" },
+      { name: "size", short: "s", kind: "bool", usage: "Sizes, too" },
+    ],
     minArgs: 1,
     maxArgs: undefined,
-    run: (context) => inspectAll(context, "container", ["/containers/{}/json"]),
+    run: (context) =>
+      inspectAll(context, "container", ["/containers/{}/json"], {
+        size: context.flags.bool("size"),
+      }),
   },
   {
     path: ["container", "port"],

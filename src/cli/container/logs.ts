@@ -84,7 +84,11 @@ async function stats({ args, client, flags, stdout }: CommandContext): Promise<n
   const names =
     args.length > 0
       ? args
-      : (await client.get<readonly { Id: string }[]>("/containers/json")).map(({ Id }) => Id);
+      : (
+          await client.get<readonly { Id: string }[]>("/containers/json", {
+            all: flags.bool("all"),
+          })
+        ).map(({ Id }) => Id);
   const rows = await Promise.all(
     names.map(async (name) => {
       const now = await client.get<Stats>(`/containers/${name}/stats`, { stream: "false" });
@@ -93,7 +97,7 @@ async function stats({ args, client, flags, stdout }: CommandContext): Promise<n
       const cpu = all > 0 ? (busy / all) * (now.cpu_stats.online_cpus ?? 1) * 100 : 0;
       const { usage = 0, limit = 0 } = now.memory_stats;
       return {
-        ID: now.id.slice(0, 12),
+        ID: flags.bool("no-trunc") ? now.id : now.id.slice(0, 12),
         Name: now.name.replace(/^\//, ""),
         CPUPerc: `${cpu.toFixed(2)}%`,
         MemUsage: `${(usage / 2 ** 20).toFixed(1)}MiB / ${(limit / 2 ** 20).toFixed(0)}MiB`,
@@ -143,6 +147,8 @@ export const LOGS_COMMANDS: readonly Command[] = [
     usage: "[OPTIONS] [CONTAINER...]",
     summary: "Show the resource usage of containers, once",
     flags: [
+      { name: "all", short: "a", kind: "bool", usage: "Containers that do not run, too" },
+      { name: "no-trunc", kind: "bool", usage: "Show IDs in full" },
       { name: "no-stream", kind: "bool", usage: "Accepted: the result is always shown once" },
       { name: "format", kind: "string", usage: "Format the output with a Go template" },
     ],

@@ -4,6 +4,12 @@ import { createReadStream, createWriteStream } from "node:fs";
 import { pipeline } from "node:stream/promises";
 import type { ImageSummary } from "#wire/docker/images.ts";
 import {
+  canonicalReference,
+  parseReference,
+  type Reference,
+  withDefaultTag,
+} from "#wire/reference.ts";
+import {
   type Command,
   type CommandContext,
   FILTER_FLAG,
@@ -16,6 +22,7 @@ import {
 import { inspectAll } from "../inspect.ts";
 import { formatListing, type Row } from "../output/table.ts";
 import { ago, humanSize } from "../output/units.ts";
+import { MORE_COMMANDS } from "./history.ts";
 import { pullImage, showProgress } from "./pull.ts";
 
 function rowsOf(image: ImageSummary, full: boolean): readonly Row[] {
@@ -119,6 +126,11 @@ async function remove(context: CommandContext): Promise<number> {
   });
 }
 
+function fullName(reference: Reference, allTags: boolean): string {
+  const { domain, path } = reference;
+  return allTags ? `${domain}/${path}` : canonicalReference(withDefaultTag(reference));
+}
+
 export const COMMANDS: readonly Command[] = [
   {
     path: ["image", "ls"],
@@ -143,11 +155,26 @@ export const COMMANDS: readonly Command[] = [
     shortcuts: [["pull"]],
     usage: "[OPTIONS] NAME[:TAG|@DIGEST]",
     summary: "Download an image from a registry",
-    flags: [],
+    flags: [
+      { name: "all-tags", short: "a", kind: "bool", usage: "Download all tags of the repository" },
+      { name: "disable-content-trust", kind: "bool", usage: "Accepted", hidden: true },
+      { name: "platform", kind: "string", usage: "Platform of the image, as os/arch" },
+      { name: "quiet", short: "q", kind: "bool", usage: "Suppress the progress" },
+    ],
     minArgs: 1,
     maxArgs: 1,
     run: async (context) => {
-      await pullImage(context, context.args[0] ?? "");
+      const { flags, stdout } = context;
+      const image = context.args[0] ?? "";
+      const quiet = flags.bool("quiet");
+      await pullImage(context, image, {
+        allTags: flags.bool("all-tags"),
+        platform: flags.string("platform"),
+        quiet,
+        tells: true,
+      });
+      const parsed = parseReference(image);
+      if (parsed.ok) stdout.write(`${fullName(parsed.value, flags.bool("all-tags"))}\n`);
       return 0;
     },
   },
@@ -237,4 +264,5 @@ export const COMMANDS: readonly Command[] = [
     maxArgs: undefined,
     run: (context) => inspectAll(context, "image", ["/images/{}/json"]),
   },
+  ...MORE_COMMANDS,
 ];

@@ -14,11 +14,27 @@ export interface Progress {
   readonly errorDetail?: { readonly message: string };
 }
 
-export async function pullImage(context: CommandContext, image: string): Promise<void> {
+export interface PullOptions {
+  readonly allTags?: boolean;
+  readonly platform?: string | undefined;
+  readonly quiet?: boolean;
+  /** Says that a tag was assumed. */
+  readonly tells?: boolean;
+}
+
+export async function pullImage(
+  context: CommandContext,
+  image: string,
+  { allTags = false, platform, quiet = false, tells = false }: PullOptions = {},
+): Promise<void> {
+  const tag = allTags || hasTag(image) ? undefined : "latest";
+  if (tag !== undefined && tells && !quiet) context.stdout.write(`Using default tag: ${tag}\n`);
+  const { authHeader, registryAuth } = await import("../stack/registry.ts");
   const body = await context.client.stream("POST", "/images/create", {
-    query: { fromImage: image, tag: hasTag(image) ? undefined : "latest" },
+    query: { fromImage: image, tag, platform },
+    headers: authHeader(await registryAuth(context, image)),
   });
-  await showProgress(context, body);
+  await showProgress(context, body, quiet);
 }
 
 function hasTag(image: string): boolean {
@@ -39,8 +55,10 @@ export async function showProgress(
     }
     if (quiet) continue;
     if (message.stream !== undefined) stdout.write(message.stream);
-    else if (message.id === undefined) stdout.write(`${message.status ?? ""}\n`);
-    else if (stdout.isTTY === true) redraw(stdout, lines, message);
+    else if (message.id === undefined) {
+      // Messages for programs have neither.
+      if (message.status !== undefined) stdout.write(`${message.status}\n`);
+    } else if (stdout.isTTY === true) redraw(stdout, lines, message);
     else if (message.progress === undefined)
       stdout.write(`${message.id}: ${message.status ?? ""}\n`);
   }

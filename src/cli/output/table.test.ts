@@ -61,5 +61,5 @@ test("ports show where they are published", () => {
       { IP: "0.0.0.0", PrivatePort: 80, PublicPort: 8080, Type: "tcp" },
       { IP: "::", PrivatePort: 80, PublicPort: 8080, Type: "tcp" },
     ]),
-  ).toBe("[::]:8080->80/tcp, 0.0.0.0:8080->80/tcp, 443/tcp");
+  ).toBe("443/tcp, 0.0.0.0:8080->80/tcp, [::]:8080->80/tcp");
 });

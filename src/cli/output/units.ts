@@ -48,10 +48,22 @@ export interface ShownPort {
   readonly Type: string;
 }
 
-/** The PORTS column of `ps`: published ones first by address, ranges merged. */
+/** Under another number than its own. */
+function isMapped({ PublicPort, PrivatePort }: ShownPort): boolean {
+  return PublicPort !== undefined && PublicPort !== PrivatePort;
+}
+
+function byText(a: string, b: string): number {
+  return a === b ? 0 : a < b ? -1 : 1;
+}
+
+/** The PORTS column of `ps`: those under other numbers come last. */
 export function shownPorts(ports: readonly ShownPort[]): string {
   const sorted = [...ports].sort(
-    (a, b) => a.PrivatePort - b.PrivatePort || (a.IP ?? "").localeCompare(b.IP ?? ""),
+    (a, b) =>
+      Number(isMapped(a)) - Number(isMapped(b)) ||
+      a.PrivatePort - b.PrivatePort ||
+      byText(a.IP ?? "", b.IP ?? ""),
   );
   return sorted
     .map((port) => {

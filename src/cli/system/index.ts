@@ -1,5 +1,6 @@
 /** `skep system …`, `version`, `info`, `events` and the `inspect` that finds any object. */
 
+import { EngineError } from "#base/error.ts";
 import type { EngineEvent } from "#wire/docker/events.ts";
 import {
   type Command,
@@ -13,6 +14,8 @@ import { CLI_API_VERSION, jsonLines } from "../http.ts";
 import { inspectAll } from "../inspect.ts";
 import { compileTemplate } from "../output/go-template.ts";
 import { COMMIT, VERSION } from "../version.ts";
+import { LOGIN_COMMANDS } from "./login.ts";
+import { USAGE_COMMANDS } from "./usage.ts";
 
 async function version({ client, flags, stdout }: CommandContext): Promise<number> {
   const own = { Version: VERSION, ApiVersion: CLI_API_VERSION, GitCommit: COMMIT, Os: "linux" };
@@ -183,9 +186,25 @@ export const COMMANDS: readonly Command[] = [
     shortcuts: [["inspect"]],
     usage: "[OPTIONS] NAME|ID [NAME|ID...]",
     summary: "Show any object in full",
-    flags: [{ ...FORMAT_FLAG, short: "f" }],
+    flags: [
+      { ...FORMAT_FLAG, short: "f" },
+      { name: "size", short: "s", kind: "bool", usage: "Sizes of containers, too" },
+      { name: "type", kind: "string", usage: "Only objects of this type" },
+    ],
     minArgs: 1,
     maxArgs: undefined,
-    run: (context) => inspectAll(context, "object", ANY_OBJECT),
+    run: (context) => {
+      const type = context.flags.string("type");
+      const paths = ANY_OBJECT.filter(
+        (path) => type === undefined || path.startsWith(`/${type}s/`),
+      );
+      if (paths.length === 0) {
+        throw new EngineError("invalid-argument", `"${type}" is not a valid value for --type`);
+      }
+      const size = context.flags.bool("size") ? { size: true } : {};
+      return inspectAll(context, type ?? "object", paths, size);
+    },
   },
+  ...USAGE_COMMANDS,
+  ...LOGIN_COMMANDS,
 ];

@@ -3,15 +3,57 @@
 import type { VolumeInspect } from "#wire/docker/volumes.ts";
 import {
   type Command,
+  type CommandContext,
   FILTER_FLAG,
   FORMAT_FLAG,
   filtersQuery,
   forEachArg,
   QUIET_FLAG,
 } from "../command.ts";
+import { confirm } from "../confirm.ts";
 import { pairs } from "../container/run-flags.ts";
 import { inspectAll } from "../inspect.ts";
-import { formatListing } from "../output/table.ts";
+import { formatListing, type Row } from "../output/table.ts";
+import { humanSize } from "../output/units.ts";
+
+function rowOf({ Driver, Name, Mountpoint, Scope, Labels }: VolumeInspect): Row {
+  return {
+    Driver,
+    Name,
+    Mountpoint,
+    Scope,
+    Labels: Object.entries(Labels ?? {})
+      .map(([key, value]) => `${key}=${value}`)
+      .join(","),
+    Label: (label: string) => Labels?.[label] ?? "",
+    // Known to `system df` only, and to cluster volumes.
+    Links: "N/A",
+    Size: "N/A",
+    Status: "N/A",
+    Availability: "N/A",
+    Group: "N/A",
+  };
+}
+
+interface Pruned {
+  readonly VolumesDeleted: readonly string[] | null;
+  readonly SpaceReclaimed: number;
+}
+
+async function prune(context: CommandContext): Promise<number> {
+  const { client, flags, stdout } = context;
+  const all = flags.bool("all");
+  const warning = `WARNING! This will remove ${all ? "all" : "anonymous local"} volumes not used by at least one container.`;
+  if (!flags.bool("force") && !(await confirm(context, warning))) return 1;
+  const filters = [...(all ? ["all=1"] : []), ...flags.list("filter")];
+  const answer = await client.post<Pruned>("/volumes/prune", undefined, {
+    query: { filters: filtersQuery(filters) },
+  });
+  const deleted = answer.VolumesDeleted ?? [];
+  if (deleted.length > 0) stdout.write(`Deleted Volumes:\n${deleted.join("\n")}\n\n`);
+  stdout.write(`Total reclaimed space: ${humanSize(answer.SpaceReclaimed)}\n`);
+  return 0;
+}
 
 export const COMMANDS: readonly Command[] = [
   {
@@ -33,12 +75,20 @@ export const COMMANDS: readonly Command[] = [
         formatListing(
           {
             table: "{{.Driver}}\t{{.Name}}",
-            headings: { Driver: "DRIVER", Name: "VOLUME NAME", Mountpoint: "MOUNTPOINT" },
-            rows: (Volumes ?? []).map(({ Driver, Name, Mountpoint }) => ({
-              Driver,
-              Name,
-              Mountpoint,
-            })),
+            headings: {
+              Driver: "DRIVER",
+              Name: "VOLUME NAME",
+              Mountpoint: "MOUNTPOINT",
+              Scope: "SCOPE",
+              Labels: "LABELS",
+              Label: (label: string) => label,
+              Links: "LINKS",
+              Size: "SIZE",
+              Status: "STATUS",
+              Availability: "AVAILABILITY",
+              Group: "GROUP",
+            },
+            rows: (Volumes ?? []).map(rowOf),
             quietField: "Name",
           },
           { format: flags.string("format"), quiet: flags.bool("quiet") },
@@ -60,13 +110,14 @@ export const COMMANDS: readonly Command[] = [
         defaultText: '"local"',
       },
       { name: "label", kind: "list", usage: "Set metadata for a volume" },
+      { name: "name", kind: "string", usage: "Name of the volume", hidden: true },
       { name: "opt", short: "o", kind: "list", usage: "Set driver specific options" },
     ],
     minArgs: 0,
     maxArgs: 1,
     run: async ({ args, client, flags, stdout }) => {
       const { Name } = await client.post<VolumeInspect>("/volumes/create", {
-        Name: args[0] ?? "",
+        Name: args[0] ?? flags.string("name") ?? "",
         Driver: flags.string("driver") ?? "local",
         DriverOpts: pairs(flags.list("opt")),
         Labels: pairs(flags.list("label")),
@@ -97,5 +148,18 @@ export const COMMANDS: readonly Command[] = [
     minArgs: 1,
     maxArgs: undefined,
     run: (context) => inspectAll(context, "volume", ["/volumes/{}"]),
+  },
+  {
+    path: ["volume", "prune"],
+    usage: "[OPTIONS]",
+    summary: "Remove volumes that no container uses",
+    flags: [
+      { name: "all", short: "a", kind: "bool", usage: "Those with names, too" },
+      FILTER_FLAG,
+      { name: "force", short: "f", kind: "bool", usage: "Do not ask for confirmation" },
+    ],
+    minArgs: 0,
+    maxArgs: 0,
+    run: prune,
   },
 ];
