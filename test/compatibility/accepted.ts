@@ -62,7 +62,7 @@ const CONTENT: readonly Accepted[] = [
   ours(/bridge\.name: "skep0"/, "the default bridge is called skep0"),
   newer(/(IPAM\.Options|Labels): \{\}, not null/, "what was not said is an empty map"),
   newer(/BuildCache: \[\]/, "empty lists are lists"),
-  ours(/\.Membership: extra/, "a node's membership is told"),
+  ours(/Membership: extra|KeyFingerprint: extra/, "a node's membership and key are told"),
   newer(/ExitCode: 127, not 126/, "a program that is not there is 127"),
   ours(
     /80\/tcp\[1\]: missing|Ports\[\d\]/,

@@ -5,21 +5,25 @@ import { fileURLToPath } from "node:url";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { ACCEPTED } from "./accepted.ts";
 import { askBoth, type Finding } from "./ask-both.ts";
-import { endpointTable, HEAD } from "./document.ts";
+import { commandTable, endpointTable, HEAD } from "./document.ts";
 import { openPair, type Pair } from "./engines.ts";
+import { ownFlags } from "./own-flags.ts";
 import { REQUESTS } from "./requests.ts";
+import { runSessions, type SessionFindings } from "./sessions.ts";
 
 const DOCUMENT = fileURLToPath(new URL("../../docs/compatibility.md", import.meta.url));
 
 let pair: Pair | undefined;
 let endpoints: ReadonlyMap<string, Finding> = new Map();
+let session: SessionFindings | undefined;
 
 beforeAll(async () => {
   const opened = await openPair();
   if (typeof opened === "string") throw new Error(opened);
   pair = opened;
   endpoints = await askBoth(pair, REQUESTS);
-});
+  session = await runSessions(pair);
+}, 400_000);
 
 afterAll(() => pair?.close());
 
@@ -33,10 +37,16 @@ test("no endpoint differs from dockerd's without a reason", () => {
 test("every reason explains something", () => {
   const used = new Set([...endpoints.values()].flatMap(({ explained }) => [...explained]));
   expect(ACCEPTED.filter((row) => !used.has(row)).map(({ pattern }) => pattern.source)).toEqual([]);
+  expect(session?.unused).toEqual([]);
 });
 
-test("docs/compatibility.md says so", () => {
-  const text = [HEAD, endpointTable(endpoints)].join("\n");
+test("a session on the command line goes on both engines alike", () => {
+  expect(session?.unexplained).toEqual([]);
+});
+
+test("docs/compatibility.md says so", async () => {
+  if (session === undefined) throw new Error("there was no session");
+  const text = [HEAD, endpointTable(endpoints), commandTable(session, await ownFlags())].join("\n");
   if (process.env["SKEP_REWRITE"] === "1") writeFileSync(DOCUMENT, text);
   expect(readFileSync(DOCUMENT, "utf8")).toBe(text);
 });

@@ -1,6 +1,8 @@
 /** `docs/compatibility.md`, from what the tests found. */
 
 import type { Finding } from "./ask-both.ts";
+import { wholeName } from "./commands.ts";
+import type { CommandFinding, SessionFindings } from "./sessions.ts";
 
 export const HEAD = `# Compatibility with Docker
 
@@ -46,3 +48,54 @@ function byPath(a: string, b: string): number {
   const key = (endpoint: string) => endpoint.split(" ").reverse().join(" ");
   return key(a) < key(b) ? -1 : 1;
 }
+
+/** Whole name of a command → its flags. */
+export type Flags = ReadonlyMap<string, ReadonlySet<string>>;
+
+export function commandTable({ commands, byCommand }: SessionFindings, own: Flags): string {
+  const lines = [
+    "## Commands",
+    "",
+    "Both docker command lines (20.10 and, where installed, 28), the same session on both engines.",
+    "Exit codes and output are compared. Commands that no line of the session uses do not concern the",
+    "engine (contexts, manifests, trust, the client's configuration) or have tests of their own.",
+    "",
+    "| command | | lines | flags not in the session | `skep` lacks | remarks |",
+    "|---|---|---|---|---|---|",
+  ];
+  const flagsOf = new Map<string, Set<string>>();
+  for (const [path, flags] of commands) {
+    const whole = wholeName(path);
+    flagsOf.set(whole, new Set([...(flagsOf.get(whole) ?? []), ...flags]));
+  }
+  for (const path of [...flagsOf.keys()].sort()) {
+    const finding = byCommand.get(path);
+    const used = new Set([...(finding?.flags ?? []), ...(SAME_FLAGS.get(path)?.(byCommand) ?? [])]);
+    const rest = [...(flagsOf.get(path) ?? [])].filter((flag) => !used.has(flag));
+    const remarks = sorted([...(finding?.why ?? [])]).join("; ");
+    const state = finding === undefined ? "–" : finding.why.size > 0 ? "differs" : "works";
+    const missing = finding === undefined ? "" : rest.map((flag) => `--${flag}`).join(" ");
+    const lacks = lackingIn(own.get(path), flagsOf.get(path) ?? new Set());
+    lines.push(
+      `| \`${path}\` | ${state} | ${finding?.lines ?? 0} | ${missing} | ${lacks} | ${remarks} |`,
+    );
+  }
+  return `${lines.join("\n")}\n`;
+}
+
+/** What our own command line lacks of docker's. */
+function lackingIn(own: ReadonlySet<string> | undefined, flags: ReadonlySet<string>): string {
+  if (own === undefined) return "all of it";
+  return [...flags]
+    .filter((flag) => !own.has(flag))
+    .map((flag) => `--${flag}`)
+    .join(" ");
+}
+
+type Lookup = ReadonlyMap<string, CommandFinding>;
+
+/** Commands that take the flags of another, and do with them what that one does. */
+const SAME_FLAGS: ReadonlyMap<string, (found: Lookup) => Iterable<string>> = new Map([
+  ["container run", (found: Lookup) => found.get("container create")?.flags ?? []],
+  ["container create", (found: Lookup) => found.get("container run")?.flags ?? []],
+]);

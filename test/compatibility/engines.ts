@@ -4,6 +4,7 @@ import { writeFileSync } from "node:fs";
 import { basename, join } from "node:path";
 import { openDockerd } from "../../bench/lib/dockerd.ts";
 import type { Engine } from "../../bench/lib/engine.ts";
+import type { Host } from "../../bench/lib/host.ts";
 import { SkepEngine } from "../../bench/lib/skep.ts";
 import { busyboxLayer, dockerArchive, makeImage, makeTar } from "../images/fixtures.ts";
 import { send } from "./call.ts";
@@ -37,13 +38,25 @@ export async function openPair(): Promise<Pair | string> {
     for (const { socket } of [ours, theirs]) {
       await send(socket, { method: "POST", path: "/images/load?quiet=1", raw: archive });
     }
-    writeFileSync(join(ours.host.folder, "image.tar"), archive);
-    writeFileSync(join(theirs.host.folder, "image.tar"), archive);
+    for (const { host } of [ours, theirs]) startRegistry(host);
   } catch (error) {
     await close();
     throw error;
   }
   return { ours: sideOf(ours, "d"), theirs: sideOf(theirs, "data"), close };
+}
+
+/** In the engine's own network, where every engine may speak plain HTTP to it. */
+function startRegistry(host: Host): void {
+  const config = join(host.folder, "registry.yml");
+  const lines = [
+    "version: 0.1",
+    "log: { level: error }",
+    `storage: { filesystem: { rootdirectory: ${join(host.folder, "registry")} } }`,
+    'http: { addr: "127.0.0.1:5000" }',
+  ];
+  writeFileSync(config, `${lines.join("\n")}\n`);
+  host.spawn(["docker-registry", "serve", config], "registry.log");
 }
 
 function sideOf(engine: Engine, dataFolder: string): Side {

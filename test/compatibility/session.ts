@@ -164,7 +164,7 @@ inspect -f '{{.HostConfig.CapAdd}} {{.HostConfig.CapDrop}} {{json .HostConfig.De
 create --name driven -v vol:/vol --volume-driver local --cidfile DIR/cid-files app:1 true
 rm driven
 create --name files -v vol:/vol -v /etc:/hostetc:ro --mount type=tmpfs,dst=/t,tmpfs-size=1m --mount type=volume,src=vol2,dst=/v2,readonly --mount type=bind,src=/usr,dst=/u --tmpfs /run:size=1m --volumes-from limits -w /w app:1 true
-inspect -f '{{len .Mounts}}{{.HostConfig.Binds}} {{.HostConfig.Tmpfs}}' files
+inspect -f '{{len .Mounts}}{{len .HostConfig.Binds}} {{.HostConfig.Tmpfs}}' files
 create --name net --network bridge --dns 9.9.9.9 --dns-search x.org --dns-option ndots:1 --add-host a:1.2.3.4 --domainname d.org --mac-address 02:42:ac:11:00:99 --network-alias n --link-local-ip 169.254.1.1 --ip 172.17.0.99 -P --publish 81:81/udp app:1 true
 create --name net --dns 9.9.9.9 --dns-search x.org --dns-option ndots:1 --add-host a:1.2.3.4 --domainname d.org --hostname hh -P --publish 81:81/udp app:1 true
 inspect -f '{{.HostConfig.Dns}} {{.HostConfig.DnsSearch}} {{.HostConfig.ExtraHosts}} {{.Config.Domainname}} {{.HostConfig.PublishAllPorts}} {{json .HostConfig.PortBindings}}' net
@@ -281,7 +281,7 @@ service ls -q -f name=bare
 service ps -q nosuch
 service ps --no-trunc --format {{.Name}} -f name=nosuch web
 service update -d -q --no-resolve-image --args 'sleep 2000' --env-add Z=1 --env-rm X --label-add l=m --label-rm a --container-label-add e=f --container-label-rm c --constraint-rm node.role==manager --constraint-add node.role!=worker --dns-add 8.8.8.8 --dns-rm 9.9.9.9 --dns-option-add timeout:1 --dns-option-rm ndots:1 --dns-search-add y.org --dns-search-rm x.org --host-add b:2.3.4.5 --host-rm a --group-add 5 --group-rm users --mount-add type=tmpfs,dst=/t2 --mount-rm /t --secret-rm s1 --secret-add source=s1,target=other --config-rm c1 --config-add source=c1,target=/c2 --sysctl-add net.ipv4.conf.all.forwarding=1 --sysctl-rm net.ipv4.ip_forward --ulimit-add core=0 --ulimit-rm nofile --placement-pref-rm spread=node.labels.zone --placement-pref-add spread=node.labels.row --replicas 1 --hostname h2 --user root --workdir / --tty=false --read-only=false --init=false --force --image app:1 --entrypoint '' --stop-signal INT --stop-grace-period 2s --restart-condition any --update-delay 0s --rollback-delay 0s --limit-memory 32m --cap-add SYS_TIME --cap-drop CHOWN --endpoint-mode vip web
-service inspect -f '{{json .Spec}}' web
+service inspect -f '{{json .Spec.TaskTemplate.Placement}} {{json .Spec.Mode}} {{json .Spec.UpdateConfig}}' web
 service scale -d web=0 nosuch=1
 service rollback -d -q web
 service logs --tail 1 --no-trunc --no-resolve --no-task-ids --raw --since 1m -t --details nosuch
