@@ -13,10 +13,13 @@ import {
 } from "node:fs";
 import { request } from "node:http";
 import { join } from "node:path";
+import { fileURLToPath } from "node:url";
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from "vitest";
 import { makeTar } from "../images/fixtures.ts";
 import type { Host } from "./engine-host.ts";
 import { DOCKERS, docker, type Harness, IMAGE, makeHarness } from "./harness.ts";
+
+const SKEP = fileURLToPath(new URL("../../bin/skep", import.meta.url));
 
 let harness: Harness;
 let host: Host;
@@ -73,7 +76,7 @@ async function contentOf(program: string, path: string): Promise<string> {
   return readFileSync(target, "utf8");
 }
 
-describe.each(DOCKERS.filter((path) => existsSync(path)))("%s", (program) => {
+describe.each([...DOCKERS.filter((path) => existsSync(path)), SKEP])("%s", (program) => {
   describe.each([
     ["running", true],
     ["stopped", false],

@@ -26,7 +26,8 @@ import { EngineError } from "#base/error.ts";
 /** `path` and all below it under the name `asName`; "." means what is in the folder. */
 export function packPath(path: string, asName: string, followLink: boolean): Readable {
   const archive = pack();
-  void add(archive, path, asName, followLink).then(
+  const packing: Packing = { archive, firstNames: new Map() };
+  void add(packing, path, asName, followLink).then(
     () => archive.finalize(),
     (error: unknown) => archive.destroy(error as Error),
   );
@@ -35,7 +36,14 @@ export function packPath(path: string, asName: string, followLink: boolean): Rea
 
 type EntryHeader = Partial<Header> & Pick<Header, "name">;
 
-async function add(archive: Pack, path: string, name: string, follow: boolean): Promise<void> {
+interface Packing {
+  readonly archive: Pack;
+  /** Of files with several names: device and inode → the name under which it was packed. */
+  readonly firstNames: Map<string, string>;
+}
+
+async function add(packing: Packing, path: string, name: string, follow: boolean): Promise<void> {
+  const { archive, firstNames } = packing;
   const found = await (follow ? stat : lstat)(path);
   const header = {
     name,
@@ -47,11 +55,15 @@ async function add(archive: Pack, path: string, name: string, follow: boolean): 
   if (found.isDirectory()) {
     if (name !== ".") await entry(archive, { ...header, name: `${name}/`, type: "directory" });
     for (const child of (await readdir(path)).sort()) {
-      await add(archive, join(path, child), name === "." ? child : `${name}/${child}`, false);
+      await add(packing, join(path, child), name === "." ? child : `${name}/${child}`, false);
     }
   } else if (found.isSymbolicLink()) {
     await entry(archive, { ...header, type: "symlink", linkname: await readlink(path) });
   } else if (found.isFile()) {
+    const inode = `${found.dev}:${found.ino}`;
+    const first = found.nlink > 1 ? firstNames.get(inode) : undefined;
+    if (first !== undefined) return entry(archive, { ...header, type: "link", linkname: first });
+    if (found.nlink > 1) firstNames.set(inode, name);
     if (found.size === 0) return entry(archive, { ...header, size: 0 });
     const into = archive.entry({ ...header, size: found.size }) as unknown as Writable;
     // A file that grows meanwhile is packed as long as it was.
