@@ -27,6 +27,7 @@ export function readCertificate(bundle: string): CertificateFacts {
   if (certificate === undefined) throw malformed("no certificate found");
   const subject = attributesOf(certificate.subject);
   const names = namesOf(certificate.raw);
+  const publicKey = keyOf(certificate);
   return {
     commonName: subject.get("CN") ?? "",
     organizationalUnit: subject.get("OU") ?? "",
@@ -35,10 +36,10 @@ export function readCertificate(bundle: string): CertificateFacts {
     notAfterMs: Date.parse(certificate.validTo),
     asIssuer: {
       subject: names.subject,
-      publicKey: certificate.publicKey.export({ type: "spki", format: "der" }),
+      publicKey: publicKey.export({ type: "spki", format: "der" }),
     },
     issuerSubject: names.issuer,
-    publicKey: certificate.publicKey,
+    publicKey,
   };
 }
 
@@ -115,7 +116,7 @@ export function issuerOf(chain: string, roots: string): Issuer | undefined {
   if (signer === undefined) return undefined;
   return {
     subject: namesOf(signer.raw).subject,
-    publicKey: signer.publicKey.export({ type: "spki", format: "der" }),
+    publicKey: keyOf(signer).export({ type: "spki", format: "der" }),
   };
 }
 
@@ -128,7 +129,16 @@ function parseBundle(bundle: string): X509Certificate[] {
 }
 
 function signed(issuer: X509Certificate, certificate: X509Certificate): boolean {
-  return issuer.ca && certificate.checkIssued(issuer) && certificate.verify(issuer.publicKey);
+  return issuer.ca && certificate.checkIssued(issuer) && certificate.verify(keyOf(issuer));
+}
+
+/** The key is decoded only here, long after the certificate around it. */
+function keyOf(certificate: X509Certificate): KeyObject {
+  try {
+    return certificate.publicKey;
+  } catch (error) {
+    throw malformed(`malformed certificate: ${messageOf(error)}`);
+  }
 }
 
 function assertValidAt(certificate: X509Certificate, nowMs: number): void {
