@@ -10,7 +10,7 @@ import { toHex } from "#base/ids.ts";
 import type { Clock, Log, Random } from "#base/ports.ts";
 import { nextIssuanceStep } from "#pki/issuance.ts";
 import { generateJoinToken } from "#pki/join-token.ts";
-import { leafProfile } from "#pki/profile.ts";
+import { type LeafProfile, leafProfile } from "#pki/profile.ts";
 import { nextRotationStep, ROTATE_STEP_MS, signerOf } from "#pki/rotation.ts";
 import { sleep } from "#platform/async.ts";
 import { digestOfPem, readCertificate } from "#platform/x509/certificate.ts";
@@ -133,7 +133,10 @@ class CaSigner {
     const request = await readRequest(textOf(asked.csr));
     const intermediate = textOf(root.rootRotation?.crossSignedCaCert ?? new Uint8Array());
     const external = await externalCa.sign(cluster, request.csr, profile, this.#signal);
-    if (external !== undefined) return Buffer.from(external + intermediate);
+    if (external !== undefined) {
+      assertAsAsked(external, profile, request.publicKey);
+      return Buffer.from(external + intermediate);
+    }
     const signer = signerOf(root);
     if (signer === undefined) throw new EngineError("unavailable", "no valid signer found");
     const authority = { cert: textOf(signer.cert), key: textOf(signer.key) };
@@ -210,6 +213,21 @@ function newRootCa(rotation: NonNullable<RootCA["rootRotation"]>, old: RootCA, r
     }),
     lastForcedRotation: old.lastForcedRotation,
   });
+}
+
+/** An authority with a policy of its own may leave out, or put in, what decides who a node is. */
+function assertAsAsked(certificate: string, asked: LeafProfile, publicKey: Uint8Array): void {
+  const { commonName, organizationalUnit, organization, asIssuer } = readCertificate(certificate);
+  const asAsked =
+    commonName === asked.commonName &&
+    organizationalUnit === asked.organizationalUnit &&
+    organization === asked.organization &&
+    sameBytes(asIssuer.publicKey, publicKey);
+  if (asAsked) return;
+  throw new EngineError(
+    "failed-precondition",
+    `the external CA signed another subject than it was asked for: CN=${commonName}, OU=${organizationalUnit}, O=${organization}`,
+  );
 }
 
 function statusOf(state: IssuanceStatus_State, err = "") {
