@@ -1,7 +1,8 @@
 /**
  * Any manager answers: calls that only the leader can serve are forwarded to it with the identity of
  * their origin, one hop and no more. What has surely not reached a leader is tried again while an
- * election goes on, for a bounded time; what may have been executed is not, its error goes back.
+ * election goes on, for a bounded time; what may have been executed is not, its error goes back (reads
+ * are tried again in any case).
  */
 
 import type { DescMethod, DescService } from "@bufbuild/protobuf";
@@ -88,15 +89,19 @@ function forward(
   };
 
   if (method.methodKind === "unary") {
+    const { clock } = options;
     return async (request, context) => {
+      const end = clock.monotonicMs() + ELECTION_WAIT_MS;
       for (;;) {
         const leader = await election.leaderFor(context);
         if (leader === "self") return here(request, context);
         try {
           return await remote(request, context, leader);
         } catch (error) {
-          if (!refusedToForward(error)) throw error;
-          await election.anotherThan(leader, error, context.signal);
+          if (refusedToForward(error)) await election.anotherThan(leader, error, context.signal);
+          else if (isRead(method) && isErrorCode(error, "unavailable") && clock.monotonicMs() < end)
+            await sleep(clock, ELECTION_POLL_MS, context.signal);
+          else throw error;
         }
       }
     };
@@ -191,6 +196,11 @@ function refusedToForward(error: unknown): boolean {
   return (
     isErrorCode(error, "resource-exhausted") && (error as Error).message.startsWith(SECOND_HOP)
   );
+}
+
+/** Calls that may be made again although the first may have been executed, by their names. */
+function isRead(method: DescMethod): boolean {
+  return /^(Get|List)/.test(method.name);
 }
 
 function pathOf(method: DescMethod): string {
