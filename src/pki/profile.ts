@@ -18,7 +18,7 @@ const HOUR_MS = 3_600 * SECOND_MS;
 
 /** How long a new root lives. */
 export const ROOT_LIFETIME_MS = 630_720_000 * SECOND_MS;
-/** Certificates start this long before they are made, because clocks differ. */
+/** Certificates start this long before they are made, because clocks differ; short ones less. */
 export const BACKDATE_MS = HOUR_MS;
 export const DEFAULT_NODE_LIFETIME_MS = 2_160 * HOUR_MS;
 /** The shortest lifetime that operators may set. */
@@ -53,18 +53,18 @@ export interface LeafSubject {
   readonly clusterId: string;
 }
 
-/** `lifetimeMs` under the minimum means the default, as in SwarmKit. */
+/** Without a lifetime the default; that it is long enough is checked where it is set. */
 export function leafProfile(subject: LeafSubject, nowMs: number, lifetimeMs: number): LeafProfile {
   const manager = subject.role === NodeRole.MANAGER;
   const organizationalUnit = manager ? MANAGER_OU : WORKER_OU;
-  const lifetime = lifetimeMs < MIN_NODE_LIFETIME_MS ? DEFAULT_NODE_LIFETIME_MS : lifetimeMs;
+  const lifetime = lifetimeMs <= 0 ? DEFAULT_NODE_LIFETIME_MS : lifetimeMs;
   const start = toSecond(nowMs);
   return {
     commonName: subject.nodeId,
     organizationalUnit,
     organization: subject.clusterId,
     dnsNames: [organizationalUnit, subject.nodeId, ...(manager ? [CA_NAME] : [])],
-    notBeforeMs: start - BACKDATE_MS,
+    notBeforeMs: start - Math.min(BACKDATE_MS, lifetime),
     notAfterMs: start + lifetime,
   };
 }

@@ -101,8 +101,8 @@ export async function updateCluster(
 ): Promise<UpdateClusterResponse> {
   const id = requiredId(request.clusterId);
   const version = required(request.clusterVersion);
-  checkClusterSpec(request.spec);
   const before = (await read(context)).get("cluster", id);
+  checkClusterSpec(request.spec, before?.spec);
   if (before === undefined) throw notFound(`cluster ${id} not found`);
   const spec = completed(request.spec, before.spec);
   const rotation = request.rotation ?? create(KeyRotationSchema);
@@ -136,10 +136,18 @@ export function withoutExpired(cluster: Cluster, nowMs: number): Cluster {
   return { ...cluster, blacklistedCertificates: Object.fromEntries(kept) };
 }
 
-function checkClusterSpec(spec: ClusterSpec | undefined): asserts spec is ClusterSpec {
+function checkClusterSpec(
+  spec: ClusterSpec | undefined,
+  before: ClusterSpec | undefined,
+): asserts spec is ClusterSpec {
   if (spec === undefined) throw invalid();
   const expiry = spec.caConfig?.nodeCertExpiry;
-  if (expiry !== undefined && nanoseconds(expiry) < BigInt(MIN_NODE_LIFETIME_MS) * 1_000_000n) {
+  const known = before?.caConfig?.nodeCertExpiry;
+  const kept = expiry && known && nanoseconds(expiry) === nanoseconds(known);
+  const tooShort =
+    expiry !== undefined && nanoseconds(expiry) < BigInt(MIN_NODE_LIFETIME_MS) * 1_000_000n;
+  // What is so already does not keep the operator from changing something else.
+  if (tooShort && !kept) {
     throw invalid("minimum certificate expiry time is: 1h0m0s");
   }
   for (const { secret } of spec.acceptancePolicy?.policies ?? []) {
