@@ -37,6 +37,8 @@ export interface LocalSwarmInfo {
   /** Why the node is in state "error", or what last went wrong while it is "pending". */
   readonly error: string;
   readonly remoteManagers: readonly RemoteManager[];
+  /** What an operator should look at, though the node goes on. */
+  readonly warnings?: readonly string[];
 }
 
 export interface InitRequest {

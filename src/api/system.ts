@@ -239,6 +239,7 @@ const TWO_MANAGERS =
 async function swarmInfo({ cluster, clusterInfo }: SystemServices) {
   const local = cluster.info();
   const summary = local.controlAvailable ? await clusterInfo() : undefined;
+  const warnings = [...(local.warnings ?? []), ...(summary?.managers === 2 ? [TWO_MANAGERS] : [])];
   return {
     NodeID: local.nodeId,
     NodeAddr: local.nodeAddr,
@@ -252,7 +253,7 @@ async function swarmInfo({ cluster, clusterInfo }: SystemServices) {
     ...(summary === undefined
       ? {}
       : { Nodes: summary.nodes, Managers: summary.managers, Cluster: summary.cluster }),
-    ...(summary?.managers === 2 ? { Warnings: [TWO_MANAGERS] } : {}),
+    ...(warnings.length === 0 ? {} : { Warnings: warnings }),
   };
 }
 

@@ -50,10 +50,11 @@ export class TestCluster {
     this.#createExecutor = createExecutor;
   }
 
-  async node(name: string): Promise<TestNode> {
+  /** `clockOffsetMs`: how far its wall clock is ahead of the others'. */
+  async node(name: string, clockOffsetMs = 0): Promise<TestNode> {
     const dataRoot = await mkdtemp(join(tmpdir(), `skep-identity-${name}-`));
     this.#directories.push(dataRoot);
-    return this.#start(name, dataRoot, await freePort());
+    return this.#start(name, dataRoot, await freePort(), clockOffsetMs);
   }
 
   /** Puts a certificate on the stopped node's disk that ended minutes ago, for the key it has. */
@@ -82,7 +83,12 @@ export class TestCluster {
       await rm(directory, { recursive: true, force: true });
   }
 
-  async #start(name: string, dataRoot: string, port: number): Promise<TestNode> {
+  async #start(
+    name: string,
+    dataRoot: string,
+    port: number,
+    clockOffsetMs: number,
+  ): Promise<TestNode> {
     const log: Log = !process.env["SKEP_TEST_LOG"] ? silentLog : createLog("debug").child({ name });
     const address = `127.0.0.1:${port}`;
     const swarm = pretendSwarm({
@@ -90,6 +96,7 @@ export class TestCluster {
       dataRoot,
       host: "127.0.0.1",
       createExecutor: this.#createExecutor,
+      clockOffsetMs,
       onFatal: (error) => {
         throw error;
       },
@@ -128,7 +135,7 @@ export class TestCluster {
         }),
       restart: async () => {
         await node.stop();
-        return this.#start(name, dataRoot, port);
+        return this.#start(name, dataRoot, port, clockOffsetMs);
       },
       stop: () => swarm.close(),
     };

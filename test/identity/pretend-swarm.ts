@@ -19,11 +19,15 @@ export interface PretendOptions {
   /** By default the node runs no tasks. */
   readonly createExecutor?: (name: string) => Executor;
   readonly onFatal: (error: unknown) => void;
+  /** How far the host's wall clock is ahead of this one, milliseconds. */
+  readonly clockOffsetMs?: number;
   readonly log: Log;
 }
 
 export function pretendSwarm(options: PretendOptions): Swarm {
   const { name, dataRoot, host, createExecutor = idleExecutor, onFatal, log } = options;
+  const { clockOffsetMs = 0 } = options;
+  const clock = { ...realClock, nowMs: () => realClock.nowMs() + clockOffsetMs };
   return createSwarm({
     dataRoot,
     hostAddresses: () => ({
@@ -40,12 +44,12 @@ export function pretendSwarm(options: PretendOptions): Swarm {
       images: { digest: async () => "", tags: async () => [] },
       controlSocket: controlSocketOf(dataRoot),
       metrics: new ManagerMetrics(() => realClock.monotonicMs()),
-      clock: realClock,
+      clock,
       random: realRandom,
       log,
     }),
     joinTimeoutMs: 20_000,
-    clock: realClock,
+    clock,
     random: realRandom,
     log,
   });

@@ -9,6 +9,8 @@ import { EngineError, isErrorCode } from "#base/error.ts";
 import { toHex } from "#base/ids.ts";
 import type { Clock, Random } from "#base/ports.ts";
 import { nodeLifetimeMs } from "#manager/ca/cluster.ts";
+import { msOfTimestamp } from "#model/time.ts";
+import { clockSkewMs } from "#pki/clock-skew.ts";
 import { parseJoinToken } from "#pki/join-token.ts";
 import { leafProfile } from "#pki/profile.ts";
 import { signerOf } from "#pki/rotation.ts";
@@ -52,7 +54,11 @@ export interface JoinOptions {
   readonly clock: Clock;
   /** Told once: the node waits for an operator to accept it. */
   readonly onPending?: (waiting: Waiting) => void;
+  readonly onSkew?: OnSkew;
 }
+
+/** Told with each certificate: by how much this node's clock is ahead of the leader's, milliseconds. */
+export type OnSkew = (skewMs: number) => void;
 
 /** What an operator compares before the node is let in. */
 export interface Waiting {
@@ -76,6 +82,7 @@ export async function joinCluster(options: JoinOptions, signal: AbortSignal): Pr
       {
         clock: options.clock,
         mayBeRejected: true,
+        onSkew: options.onSkew,
         onPending: (nodeId) =>
           options.onPending?.({
             nodeId,
@@ -142,6 +149,7 @@ export async function renewIdentity(
   identity: NodeIdentity,
   channel: RpcChannel,
   clock: Clock,
+  onSkew: OnSkew,
   signal: AbortSignal,
 ): Promise<void> {
   const expired = identity.expired(clock);
@@ -150,7 +158,7 @@ export async function renewIdentity(
   const nodeCert = await requestCertificate(
     channel,
     { csr, token: "", availability: NodeSpec_Availability.ACTIVE },
-    { clock },
+    { clock, onSkew },
     signal,
   );
   await identity.renew(nodeCert, pemOf(key));
@@ -195,6 +203,7 @@ interface RequestOptions {
   /** A request of somebody new, which an operator may reject. */
   readonly mayBeRejected?: boolean;
   readonly onPending?: (nodeId: string) => void;
+  readonly onSkew?: OnSkew | undefined;
 }
 
 async function requestCertificate(
@@ -204,12 +213,16 @@ async function requestCertificate(
   signal: AbortSignal,
 ): Promise<string> {
   const client = channel.client(NodeCA);
-  const { nodeId, nodeMembership } = await client.issueNodeCertificate(
+  const askedMs = options.clock.nowMs();
+  const { nodeId, nodeMembership, leaderTime } = await client.issueNodeCertificate(
     { ...request, csr: Buffer.from(request.csr) },
     { timeoutMs: CALL_TIMEOUT_MS, signal },
   );
-  let told = nodeMembership === NodeSpec_Membership.PENDING;
-  if (told) options.onPending?.(nodeId);
+  const leaderMs = msOfTimestamp(leaderTime);
+  if (leaderMs !== undefined) {
+    options.onSkew?.(clockSkewMs(askedMs, leaderMs, options.clock.nowMs()));
+  }
+  if (nodeMembership === NodeSpec_Membership.PENDING) options.onPending?.(nodeId);
   for (let unknown = 0; ; ) {
     try {
       const options = { timeoutMs: CALL_TIMEOUT_MS, signal };
@@ -225,8 +238,6 @@ async function requestCertificate(
       if (!isErrorCode(error, ...TEMPORARY)) throw error;
       unknown = isErrorCode(error, "not-found") ? unknown + 1 : 0;
       if (options.mayBeRejected && unknown >= UNKNOWN_ANSWERS) throw rejected(nodeId);
-      if (!told) options.onPending?.(nodeId);
-      told = true;
     }
     await sleep(options.clock, RETRY_MS, signal);
   }

@@ -13,6 +13,7 @@ import type { Executor } from "#agent/executor.ts";
 import { EngineError, isErrorCode, messageOf } from "#base/error.ts";
 import type { Clock, Log, Random } from "#base/ports.ts";
 import type { Manager } from "#manager/manager.ts";
+import { skewWarning } from "#pki/clock-skew.ts";
 import { deferred } from "#platform/async.ts";
 import type { RpcChannel } from "#platform/grpc/client.ts";
 import { NodeCA } from "#wire/gen/swarmkit/ca_pb.js";
@@ -93,6 +94,7 @@ export class SwarmNode {
   #agent: Agent | undefined;
   #waiting: Waiting | undefined;
   #told: string | undefined;
+  #clockWarning: string | undefined;
   /** Removed from the raft group, or demoted: until when a manager of this node is not to be waited for. */
   #betweenManagers = false;
   /** The cluster said, after this node's manager was removed, that it shall be a manager. */
@@ -131,6 +133,11 @@ export class SwarmNode {
   /** Set while the node waits for an operator to accept it. */
   get waiting(): Waiting | undefined {
     return this.#waiting;
+  }
+
+  /** What is wrong with this node's clock, as far as its last certificate could tell. */
+  get clockWarning(): string | undefined {
+    return this.#clockWarning;
   }
 
   get knownManagers(): KnownManagers | undefined {
@@ -221,21 +228,28 @@ export class SwarmNode {
       });
       this.#options.onChange();
     };
-    const credentials = await joinCluster({ ...origin, clock, onPending }, signal);
+    const onSkew = (skewMs: number) => this.#onSkew(skewMs);
+    const credentials = await joinCluster({ ...origin, clock, onPending, onSkew }, signal);
     this.#waiting = undefined;
     const identity = new NodeIdentity(paths, credentials);
     await identity.save();
     return identity;
   }
 
+  #onSkew(skewMs: number): void {
+    this.#clockWarning = skewWarning(skewMs);
+    if (this.#clockWarning !== undefined) this.#options.log.warn(this.#clockWarning);
+  }
+
   async #renew(identity: NodeIdentity, signal: AbortSignal): Promise<void> {
     const { clock, random } = this.#options;
+    const onSkew = (skewMs: number) => this.#onSkew(skewMs);
     if (this.#manager !== undefined) {
       const { state } = this.#manager;
       if (identity.expired(clock) && state.leader() === undefined) {
         return renewFromStore(identity, state.view(), clock, random);
       }
-      return renewIdentity(identity, this.#manager.channel, clock, signal);
+      return renewIdentity(identity, this.#manager.channel, clock, onSkew, signal);
     }
     const remote = this.#known?.pick(random, [identity.nodeId]) ?? this.#known?.pick(random);
     if (remote === undefined) throw new EngineError("unavailable", "no manager is known");
@@ -243,7 +257,7 @@ export class SwarmNode {
       ? anonymousChannel(remote.addr, identity.tls().ca)
       : managerChannel(remote.addr, identity.tls());
     try {
-      await renewIdentity(identity, channel, clock, signal);
+      await renewIdentity(identity, channel, clock, onSkew, signal);
     } finally {
       channel.close();
     }

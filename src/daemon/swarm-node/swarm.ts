@@ -135,6 +135,7 @@ class NodeSwarm implements Swarm {
         nodeId,
         addr,
       })),
+      warnings: node?.clockWarning === undefined ? [] : [node.clockWarning],
     };
   }
 

@@ -1,5 +1,7 @@
 import { create } from "@bufbuild/protobuf";
+import * as fc from "fast-check";
 import { afterEach, beforeEach, expect, test } from "vitest";
+import { EngineError } from "#base/error.ts";
 import type { Clock } from "#base/ports.ts";
 import { generateJoinToken } from "#pki/join-token.ts";
 import { rootValidity } from "#pki/profile.ts";
@@ -273,3 +275,55 @@ function descriptionWith(issuer: Issuer) {
   if (description === undefined) throw new Error("no description");
   return description;
 }
+
+test("no request makes the authority do anything but answer or refuse", async () => {
+  const good = Buffer.from(await createRequest(generateKey(), "n"));
+  const before = state.view().count("node");
+  let at = 0;
+  await fc.assert(
+    fc.asyncProperty(
+      fc.oneof(
+        fc.uint8Array({ maxLength: 400 }),
+        fc.tuple(fc.nat(good.length - 1), fc.nat(255)).map(([index, byte]) => {
+          const damaged = Buffer.from(good);
+          damaged[index] = byte === damaged[index] ? byte ^ 1 : byte;
+          return damaged;
+        }),
+        fc.constant(good),
+      ),
+      fc.oneof(
+        fc.string(),
+        fc.constant(""),
+        fc.nat(84).map((length) => tokens.worker.slice(0, length)),
+        fc.constant(`${tokens.worker} `),
+      ),
+      fc.option(fc.record({ nodeId: fc.string(), role: fc.string(), clusterId: fc.string() }), {
+        nil: undefined,
+      }),
+      async (csr, token, peer) => {
+        at += 1;
+        const context = call({ peer, peerAddress: `10.0.${at >> 8}.${at & 255}:1` });
+        const request = create(IssueNodeCertificateRequestSchema, { csr: Buffer.from(csr), token });
+        const refusal = await Promise.resolve(
+          services.nodeCa.issueNodeCertificate(request, context),
+        ).then(
+          () => undefined,
+          (error: unknown) => error,
+        );
+        expect(refusal).toBeInstanceOf(EngineError);
+        expect(refusal).toMatchObject({ code: "invalid-argument" });
+      },
+    ),
+    { numRuns: 300 },
+  );
+  expect(state.view().count("node")).toBe(before);
+  // With the right token a damaged request is refused all the same, and is no node.
+  const damaged = Buffer.from(good);
+  // A character in the middle of the key.
+  damaged[120] = damaged[120] === 65 ? 66 : 65;
+  const request = create(IssueNodeCertificateRequestSchema, { csr: damaged, token: tokens.worker });
+  await expect(
+    Promise.resolve(services.nodeCa.issueNodeCertificate(request, call())),
+  ).rejects.toThrow("malformed certificate request");
+  expect(state.view().count("node")).toBe(before);
+});

@@ -11,7 +11,7 @@ import { create } from "@bufbuild/protobuf";
 import { EngineError } from "#base/error.ts";
 import { newId } from "#base/ids.ts";
 import type { Clock, Log, Random } from "#base/ports.ts";
-import { msOfTimestamp } from "#model/time.ts";
+import { msOfTimestamp, timestampOf } from "#model/time.ts";
 import { type Admission, admit, isFinal, withUse } from "#pki/issuance.ts";
 import { MANAGER_OU, WORKER_OU } from "#pki/profile.ts";
 import type { RpcContext, RpcHandlers } from "#platform/grpc/server.ts";
@@ -182,7 +182,7 @@ async function enrol(
     return admission.value;
   });
   options.log.info("node admitted", { node: nodeId, role, membership });
-  return answer(nodeId, membership);
+  return answer(options, nodeId, membership);
 }
 
 function newcomer(
@@ -258,11 +258,16 @@ async function renew(
     tx.update("node", { ...node, certificate });
     return node.spec?.membership ?? NodeSpec_Membership.PENDING;
   });
-  return answer(nodeId, membership);
+  return answer(options, nodeId, membership);
 }
 
-function answer(nodeId: string, nodeMembership: NodeSpec_Membership) {
-  return create(IssueNodeCertificateResponseSchema, { nodeId, nodeMembership });
+function answer(
+  { clock }: CaServiceOptions,
+  nodeId: string,
+  nodeMembership: NodeSpec_Membership,
+): IssueNodeCertificateResponse {
+  const leaderTime = timestampOf(clock.nowMs());
+  return create(IssueNodeCertificateResponseSchema, { nodeId, nodeMembership, leaderTime });
 }
 
 /** Answers once the certificate is issued or refused; the caller's deadline bounds the wait. */
