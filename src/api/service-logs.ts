@@ -8,7 +8,9 @@ import { once } from "node:events";
 import type { Writable } from "node:stream";
 import { create } from "@bufbuild/protobuf";
 import { type Timestamp, TimestampSchema } from "@bufbuild/protobuf/wkt";
-import { EngineError, messageOf } from "#base/error.ts";
+import { EngineError, isErrorCode, messageOf } from "#base/error.ts";
+import { sleep } from "#platform/async.ts";
+import { realClock } from "#platform/real-ports.ts";
 import { type LogMessage, LogStream } from "#wire/gen/swarmkit/logbroker_pb.js";
 import type { TaskSpec } from "#wire/gen/swarmkit/specs_pb.js";
 import type { ClusterPort } from "./cluster-port.ts";
@@ -19,6 +21,9 @@ import { findService, findTask } from "./swarm-lookup.ts";
 
 const RAW_TYPE = "application/vnd.docker.raw-stream";
 const FRAMED_TYPE = "application/vnd.docker.multiplexed-stream";
+/** How long a stream that is followed waits for a leader to go on. */
+const RESUME_MS = 30_000;
+const RESUME_PAUSE_MS = 250;
 const CONTEXT_PREFIX = "com.docker.swarm";
 
 interface Selector {
@@ -72,19 +77,14 @@ async function stream(
   options: LogOptions,
   tty: boolean,
 ): Promise<void> {
-  const { streams, follow, tail, since } = options;
-  const subscription = { selector, options: { streams, follow, tail, since } };
-  const batches = cluster.logs().subscribeLogs(subscription, { signal: request.signal });
   const contentType = !tty && request.atLeast(42) ? FRAMED_TYPE : RAW_TYPE;
   const output = response.stream(200, contentType);
   const send = (type: StreamType, bytes: Uint8Array) =>
     write(output, tty ? bytes : encodeFrame(type, bytes), request.signal);
   try {
-    for await (const { messages } of batches) {
-      for (const message of messages) {
-        const type = message.stream === LogStream.STDERR ? STDERR : STDOUT;
-        await send(type, lineOf(message, options));
-      }
+    for await (const message of messagesOf(cluster, selector, options, request.signal)) {
+      const type = message.stream === LogStream.STDERR ? STDERR : STDOUT;
+      await send(type, lineOf(message, options));
     }
   } catch (error) {
     if (!request.signal.aborted) {
@@ -94,6 +94,60 @@ async function stream(
   } finally {
     output.end();
   }
+}
+
+/**
+ * The messages, each once. Who follows goes on behind another leader: from where the task that is
+ * furthest behind was, without what was seen of the others.
+ */
+async function* messagesOf(
+  cluster: ClusterPort,
+  selector: Selector,
+  options: LogOptions,
+  signal: AbortSignal,
+): AsyncGenerator<LogMessage> {
+  const { streams, follow } = options;
+  const seen = new Map<string, bigint>();
+  let resumed = false;
+  let lostMs: number | undefined;
+  for (;;) {
+    const since = resumed && seen.size > 0 ? earliest(seen) : options.since;
+    const tail = resumed && seen.size > 0 ? 0n : options.tail;
+    const subscription = { selector, options: { streams, follow, tail, since } };
+    const before = new Map(seen);
+    try {
+      for await (const { messages } of cluster.logs().subscribeLogs(subscription, { signal })) {
+        lostMs = undefined;
+        for (const message of messages) {
+          const taskId = message.context?.taskId ?? "";
+          const ns = nanosecondsOf(message.timestamp);
+          if (ns <= (before.get(taskId) ?? -1n)) continue;
+          seen.set(taskId, ns);
+          yield message;
+        }
+      }
+      return;
+    } catch (error) {
+      const broken = isErrorCode(error, "unavailable", "aborted", "cancelled");
+      if (!follow || signal.aborted || !broken) throw error;
+      lostMs ??= performance.now();
+      if (performance.now() - lostMs > RESUME_MS) throw error;
+      resumed = true;
+      await sleep(realClock, RESUME_PAUSE_MS, signal);
+    }
+  }
+}
+
+function earliest(seen: ReadonlyMap<string, bigint>): Timestamp {
+  let first: bigint | undefined;
+  for (const ns of seen.values()) if (first === undefined || ns < first) first = ns;
+  const ns = first ?? 0n;
+  const nanos = Number(ns % 1_000_000_000n);
+  return create(TimestampSchema, { seconds: ns / 1_000_000_000n, nanos });
+}
+
+function nanosecondsOf(time: Timestamp | undefined): bigint {
+  return (time?.seconds ?? 0n) * 1_000_000_000n + BigInt(time?.nanos ?? 0);
 }
 
 /** Waits while the client reads slowly; ends at once when it has gone away. */

@@ -436,6 +436,25 @@ describe("logs", () => {
     expect(framesOf(bytes).at(-1)).toEqual([3, "Error grabbing logs: node is gone\n"]);
   });
 
+  test("that are followed go on behind another leader, each line once", async () => {
+    await made();
+    const at = (nanos: number, taskId: string, text: string) => ({
+      ...line(LogStream.STDOUT, text),
+      context: { serviceId: "s", nodeId: "n", taskId },
+      timestamp: { seconds: 9n, nanos },
+    });
+    api.logs.batches = [{ messages: [at(5, "a", "a5\n"), at(3, "b", "b3\n")] }];
+    api.logs.error = "leader lost";
+    api.logs.resumed = [
+      {
+        messages: [at(4, "a", "a4\n"), at(5, "a", "a5\n"), at(3, "b", "b3\n"), at(4, "b", "b4\n")],
+      },
+    ];
+    const { bytes } = await api.call("GET", "/services/web/logs?stdout=1&follow=1&tail=9");
+    expect(framesOf(bytes).map(([, text]) => text)).toEqual(["a5\n", "b3\n", "b4\n"]);
+    expect(api.logs.asked?.options).toMatchObject({ tail: 0n, since: { seconds: 9n, nanos: 3 } });
+  });
+
   test.each([
     ["/services/web/logs", 400, "Bad parameters: you must choose at least one stream"],
     ["/services/web/logs?stdout=1&tail=x", 400, 'tail value must be a positive integer or "all"'],

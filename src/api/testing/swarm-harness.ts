@@ -54,7 +54,13 @@ export interface Harness {
   /** What this node's own part in the swarm answers; tests change it. */
   readonly port: { -readonly [K in keyof ClusterPort]: ClusterPort[K] };
   /** What `subscribeLogs` was asked last, and what it answers. */
-  readonly logs: { asked: SubscribeLogsRequest | undefined; batches: LogBatch[]; error: string };
+  readonly logs: {
+    asked: SubscribeLogsRequest | undefined;
+    batches: LogBatch[];
+    error: string;
+    /** What the next subscription after the first error answers, without one. */
+    resumed: LogBatch[] | undefined;
+  };
   call(
     method: string,
     path: string,
@@ -81,7 +87,7 @@ export async function swarmHarness(): Promise<Harness> {
   });
   const folder = await mkdtemp(join(tmpdir(), "skep-swarm-api-"));
   const rpc = createRpcServer(() => undefined);
-  const logs: Harness["logs"] = { asked: undefined, batches: [], error: "" };
+  const logs: Harness["logs"] = { asked: undefined, batches: [], error: "", resumed: undefined };
   rpc.add(Control, controlHandlers(context));
   rpc.add(Deploy, deployHandlers(context));
   rpc.add(JoinTokens, joinTokenHandlers(context));
@@ -89,7 +95,12 @@ export async function swarmHarness(): Promise<Harness> {
     subscribeLogs: async function* (request) {
       logs.asked = request;
       yield* logs.batches;
-      if (logs.error !== "") throw new EngineError("unavailable", logs.error);
+      const { error } = logs;
+      if (logs.resumed !== undefined) {
+        logs.batches = logs.resumed;
+        logs.error = "";
+      }
+      if (error !== "") throw new EngineError("unavailable", error);
     },
   });
   await rpc.listenUnix(join(folder, "rpc.sock"));

@@ -62,6 +62,17 @@ test.each([
   expect(names.lookup("ov", name, 4)).toEqual(addresses);
 });
 
+test("a service that asks for it is found by its tasks before they are ready, not when they end", () => {
+  const services = OV.services.map((one) => ({ ...one, earlyNames: true }));
+  const [ready, starting] = OV.endpoints;
+  if (ready === undefined || starting === undefined) throw new Error("endpoints");
+  const ending = { ...ready, taskId: "e", addresses: ["10.0.1.15"], ready: false, withdrawn: true };
+  const early = { ...OV, services, endpoints: [...OV.endpoints, ending] };
+  const found = new TableNames(() => early);
+  expect(found.lookup("ov", "tasks.web", 4)).toEqual(["10.0.1.11", "10.0.1.12"]);
+  expect(found.lookup("ov", "rr", 4)).toEqual(["10.0.1.13"]);
+});
+
 test("IPv6, the way back, and networks that have no names", () => {
   expect(names.lookup("ov", "web", 6)).toEqual(["fd00::2"]);
   expect(names.lookup("ov", "rr", 6)).toEqual([]);

@@ -11,7 +11,8 @@ interface NetworkIndex {
 
 /**
  * A service's name and aliases are its virtual addresses, or without those its ready tasks;
- * "tasks.NAME" always the tasks; a task is found by its container's name, "SERVICE.SLOT", and its own
+ * "tasks.NAME" always the ready tasks, or those that will be, too, if the service
+ * asks for it; a task is found by its container's name, "SERVICE.SLOT", and its own
  * aliases as long as it has a row.
  */
 export class TableNames {
@@ -56,17 +57,19 @@ function indexOf({ endpoints, services }: NetworkTable): NetworkIndex {
     for (const address of addresses) known.add(canonicalAddress(address) ?? address);
   };
   const ready = new Map<string, string[]>();
-  for (const endpoint of endpoints) {
-    const { serviceId, addresses } = endpoint;
-    if (endpoint.ready) ready.set(serviceId, [...(ready.get(serviceId) ?? []), ...addresses]);
+  const present = new Map<string, string[]>();
+  for (const { serviceId, addresses, ready: isReady, withdrawn } of endpoints) {
+    if (isReady) ready.set(serviceId, [...(ready.get(serviceId) ?? []), ...addresses]);
+    if (!withdrawn) present.set(serviceId, [...(present.get(serviceId) ?? []), ...addresses]);
   }
   const serviceNames = new Map<string, string>();
-  for (const { serviceId, name, aliases, virtualIps } of services) {
+  for (const { serviceId, name, aliases, virtualIps, earlyNames } of services) {
     serviceNames.set(serviceId, name);
     const tasks = ready.get(serviceId) ?? [];
+    const listed = earlyNames ? (present.get(serviceId) ?? []) : tasks;
     for (const one of new Set([name, ...aliases])) {
       add(one, virtualIps.length > 0 ? virtualIps : tasks);
-      add(`tasks.${one}`, tasks);
+      add(`tasks.${one}`, listed);
     }
     for (const address of virtualIps) reverse.set(canonicalAddress(address) ?? address, name);
   }

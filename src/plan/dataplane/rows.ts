@@ -33,6 +33,8 @@ import { isIngressPort, networksOf } from "../allocator/service-endpoint.ts";
 
 /** A service with this label, "true": the mesh on a node prefers the tasks of that node. */
 export const LOCAL_FIRST_LABEL = "com.skep.mesh.local-first";
+/** "early": tasks find each other under "tasks.NAME" before they are ready, as clusters need it. */
+export const DISCOVERY_LABEL = "skep.discovery";
 const ENCRYPTED_OPTION = "encrypted";
 const SHORT_ID_LENGTH = 12;
 
@@ -135,6 +137,7 @@ export function endpointOf(
     aliases,
     ready: isReady(task) && !isSetAside(service?.rollout, task),
     canary: isCanary(service, task),
+    withdrawn: isToEnd(task) || isSetAside(service?.rollout, task),
   };
 }
 
@@ -176,6 +179,7 @@ export function entriesOf(
         ports: ingress ? (service.endpoint?.ports ?? []).filter(isIngressPort) : [],
         localFirst: service.spec?.annotations?.labels[LOCAL_FIRST_LABEL] === "true",
         canaryShare: service.rollout?.canaryShare ?? 0,
+        earlyNames: service.spec?.annotations?.labels[DISCOVERY_LABEL] === "early",
         addresses: ingress ? answersOn(service) : {},
       }),
     );
