@@ -11,10 +11,15 @@ type Table = Readonly<Record<string, Readonly<Record<string, readonly string[]>>
 function sourceOf(table: Table): NameSource {
   return {
     lookup: (network, name, family) =>
-      table[network]?.[name]?.filter((address) => address.includes(":") === (family === 6)),
+      own(table[network], name)?.filter((address) => address.includes(":") === (family === 6)),
     reverse: (network, address) =>
       Object.entries(table[network] ?? {}).find(([, all]) => all.includes(address))?.[0],
   };
+}
+
+/** What the record itself holds: a name may be that of something that every object has. */
+function own<T>(record: Readonly<Record<string, T>> | undefined, name: string): T | undefined {
+  return record !== undefined && Object.hasOwn(record, name) ? record[name] : undefined;
 }
 
 const ASKER: Asker = {
@@ -101,7 +106,7 @@ describe("a question", () => {
           const verdict = answerQuestion({ name, type }, ASKER, sourceOf(names), turn);
           if (verdict.kind !== "addresses") return;
           const plain = name.endsWith(".front") ? name.slice(0, -".front".length) : name;
-          const all = [names["1"]?.[name], names["2"]?.[name], names["1"]?.[plain]].find(
+          const all = [own(names["1"], name), own(names["2"], name), own(names["1"], plain)].find(
             (addresses) => addresses !== undefined,
           );
           expect([...verdict.addresses].sort(compare)).toEqual([...(all ?? [])].sort(compare));
