@@ -42,6 +42,11 @@ const SLICE_MS = 20;
 const INFLIGHT_MAX_BYTES = 64 * 1024 * 1024;
 /** How much faster the core's clock runs while an election is hurried. */
 const HURRY = 5;
+/**
+ * A candidate that has not won after so many ticks is tied with another: neither has lost as long as
+ * a third one that is dead does not answer.
+ */
+const TIE_TICKS = 2;
 /** Hurried ticks after the loss of a leader, in election timeouts; then patience again. */
 const HURRY_TIMEOUTS = 4;
 
@@ -95,6 +100,9 @@ export class Driver {
   #leaderChanges = 0;
   /** Hurried ticks that are left. */
   #hurried = 0;
+  /** Ticks as a candidate; undefined when it is none. */
+  #standing: number | undefined;
+  #hasHurriedTie = false;
   readonly #applying = new AppliedWaiters();
 
   constructor(options: DriverOptions) {
@@ -275,9 +283,25 @@ export class Driver {
   hurry(leader: NodeId): void {
     if (this.#stopped || leader !== this.#lead || this.#leads) return;
     this.#options.log.info("the leader is gone", { member: leader.toString(16) });
+    this.#hurryNow();
+  }
+
+  #hurryNow(): void {
     this.#hurried = HURRY_TIMEOUTS * this.#options.electionTick;
     this.#timer?.cancel();
     this.#armTick();
+  }
+
+  /**
+   * Ends a tie soon: to stand again takes a random time, and a whole one would double the pause. Once
+   * until there is a leader: where answers take longer than that, patience is what helps.
+   */
+  #noticeTie(): void {
+    if (this.#standing === undefined) return;
+    this.#standing += 1;
+    if (this.#standing < TIE_TICKS || this.#hasHurriedTie) return;
+    this.#hasHurriedTie = true;
+    this.#hurryNow();
   }
 
   /** Takes no more part; what waits is told so. Resolves when writes under way have ended. */
@@ -314,6 +338,7 @@ export class Driver {
       this.#armTick();
       this.#act(() => this.#core.tick());
       if (isHurried) return;
+      this.#noticeTie();
       this.#reads.tick();
       this.#options.events.ticked();
     });
@@ -396,8 +421,10 @@ export class Driver {
       const isNew = softState.lead !== this.#lead;
       this.#lead = softState.lead;
       this.#leads = softState.raftState === "leader";
+      this.#standing = softState.raftState === "candidate" ? 0 : undefined;
       if (isNew && this.#lead !== NONE) {
         this.#hurried = 0;
+        this.#hasHurriedTie = false;
         this.#leaderChanges += 1;
         this.#reads.retry();
       }
