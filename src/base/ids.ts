@@ -12,9 +12,11 @@ const SWARM_ID_LENGTH = 25;
 export function newId(random: Random): string {
   const bytes = random.bytes(17);
   bytes[0] = (bytes[0] ?? 0) | 0x80;
-  return bytesToBigInt(bytes)
-    .toString(36)
-    .slice(1, 1 + SWARM_ID_LENGTH);
+  const digits = bytesToBigInt(bytes).toString(36);
+  // Joined, V8 has it in one piece. A mere slice keeps pointing into what it is a slice of, and to
+  // compare such keys of a large table takes six times as long.
+  const half = 13;
+  return [digits.slice(1, half), digits.slice(half, 1 + SWARM_ID_LENGTH)].join("");
 }
 
 /** A fresh container, exec or local network id: 64 hexadecimal characters. */

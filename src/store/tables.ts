@@ -95,8 +95,8 @@ export class Draft {
     const fresh = after.filter((key) => !before?.includes(key));
     if (gone.length === 0 && fresh.length === 0) return;
     const entries = this.#writableIndex(kind, index);
-    for (const key of gone) entries.delete(key + SEPARATOR + id);
-    for (const key of fresh) entries.set(key + SEPARATOR + id, id);
+    for (const key of gone) entries.delete(entryKey(key, id));
+    for (const key of fresh) entries.set(entryKey(key, id), id);
   }
 
   #writable(kind: Kind): OrderedMap<Stored> {
@@ -117,6 +117,11 @@ export class Draft {
     this.#tables[kind] = { ...table, indexes: new Map(table.indexes).set(index, copy) };
     return copy;
   }
+}
+
+/** Joined, V8 keeps it in one piece, which is quicker to compare than a sum of pieces. */
+function entryKey(key: string, id: string): string {
+  return [key, id].join(SEPARATOR);
 }
 
 function emptyTable(kind: Kind): Table {
