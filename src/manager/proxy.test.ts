@@ -22,6 +22,8 @@ class Manager {
   seen: RpcContext[] = [];
   /** What the next local call fails with. */
   failure: Error | undefined;
+  /** Whether local calls are answered at all; a host without power answers nothing. */
+  silent = false;
   readonly #network: Map<string, Manager>;
   readonly #handlers;
 
@@ -42,8 +44,13 @@ class Manager {
       if (this.failure !== undefined) throw this.failure;
     };
     this.#handlers = proxy.wrap(Dispatcher, {
-      heartbeat: (_request, context) => {
+      heartbeat: async (_request, context) => {
         answer(context);
+        if (this.silent) {
+          await new Promise((_resolve, reject) => {
+            context.signal.addEventListener("abort", () => reject(context.signal.reason));
+          });
+        }
         return create(HeartbeatResponseSchema);
       },
       session: async function* (_request, context) {
@@ -180,6 +187,16 @@ test("what may have been done is not done twice", async () => {
   first.failure = new EngineError("unavailable", "the connection broke");
   await expect(callAt(second).heartbeat({})).rejects.toThrow("the connection broke");
   expect(first.seen.length).toBe(1);
+});
+
+test("a leader that says nothing any more is not waited for once another leads", async () => {
+  first.silent = true;
+  const answered = callAt(second).heartbeat({});
+  answered.catch(() => undefined);
+  await new Promise((resolve) => setTimeout(resolve, 20));
+  lead(second);
+  await expect(answered).rejects.toThrow("whether it was carried out is not known");
+  expect(second.seen).toEqual([]);
 });
 
 test("a leader that cannot be reached is no leader", async () => {

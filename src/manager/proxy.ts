@@ -7,7 +7,7 @@
 
 import type { DescMethod, DescService } from "@bufbuild/protobuf";
 import { EngineError, isErrorCode } from "#base/error.ts";
-import type { Clock } from "#base/ports.ts";
+import type { Clock, Timer } from "#base/ports.ts";
 import { sleep } from "#platform/async.ts";
 import type { CallOptions, RpcChannel } from "#platform/grpc/client.ts";
 import type { PeerIdentity, RpcContext, RpcHandlers } from "#platform/grpc/server.ts";
@@ -24,6 +24,7 @@ import type { ClusterState, LeaderInfo } from "./state.ts";
 /** How long a call waits for a leader to be elected. */
 const ELECTION_WAIT_MS = 5_000;
 const ELECTION_POLL_MS = 50;
+const LAST_ANSWERS_MS = 200;
 /** How long to try to reach one leader before looking whether there is another. */
 const CONNECT_WAIT_MS = 100;
 
@@ -96,7 +97,9 @@ function forward(
         const leader = await election.leaderFor(context);
         if (leader === "self") return here(request, context);
         try {
-          return await remote(request, context, leader);
+          return await election.during(leader, context.signal, (signal) =>
+            remote(request, { ...context, signal }, leader),
+          );
         } catch (error) {
           if (refusedToForward(error)) await election.anotherThan(leader, error, context.signal);
           else if (isRead(method) && isErrorCode(error, "unavailable") && clock.monotonicMs() < end)
@@ -132,6 +135,9 @@ function forward(
   };
 }
 
+const REPLACED =
+  "the leader was replaced while it worked on the request: whether it was carried out is not known";
+
 /** Finds a leader that can be reached, with patience while there is hope for one. */
 class Election {
   readonly #options: LeaderProxyOptions;
@@ -166,6 +172,39 @@ class Election {
         throw new EngineError("unknown", NO_LEADER);
       }
       await sleep(clock, ELECTION_POLL_MS, context.signal);
+    }
+  }
+
+  /**
+   * Runs a forwarded call for as long as its leader leads. A host without power answers nothing, and
+   * says nothing of it either: the connection would be waited on long after another leads.
+   */
+  async during<T>(
+    leader: LeaderInfo,
+    caller: AbortSignal,
+    call: (signal: AbortSignal) => T | Promise<T>,
+  ): Promise<T> {
+    const { state, clock } = this.#options;
+    const over = new AbortController();
+    const signal = AbortSignal.any([caller, over.signal]);
+    let timer: Timer | undefined;
+    const look = () => {
+      const now = state.isLeader() ? undefined : state.leader();
+      const replaced = state.isLeader() || (now !== undefined && now.nodeId !== leader.nodeId);
+      // One that was merely replaced knows it by now, and its last answers are on their way.
+      timer = replaced
+        ? clock.setTimer(LAST_ANSWERS_MS, () =>
+            over.abort(new EngineError("unavailable", REPLACED)),
+          )
+        : clock.setTimer(ELECTION_POLL_MS, look);
+    };
+    timer = clock.setTimer(ELECTION_POLL_MS, look);
+    try {
+      return await call(signal);
+    } catch (error) {
+      throw over.signal.aborted ? over.signal.reason : error;
+    } finally {
+      timer.cancel();
     }
   }
 
