@@ -106,10 +106,16 @@ function isUsed(number: number): boolean {
 }
 
 export function createNetwork(host: LabHost): void {
+  command(["ip", "netns", "add", host.netns]);
+  plugIn(host);
+}
+
+/** A host whose power was cut has a new kernel, and is plugged in when it starts. */
+export function plugIn(host: LabHost): void {
+  if (linkNames().includes(host.veth)) return;
   command(
     ["ip", "-batch", "-"],
     [
-      `netns add ${host.netns}`,
       `link add ${host.veth} type veth peer name eth0 netns ${host.netns}`,
       `link set ${host.veth} master ${host.bridge} up`,
       "",
@@ -125,6 +131,18 @@ export function createNetwork(host: LabHost): void {
       "",
     ].join("\n"),
   );
+}
+
+/**
+ * A power cut: nothing gets out any more, every process dies, and with the kernel all that it was told
+ * is gone; what is left is the disk.
+ */
+export async function cutPower(host: LabHost): Promise<void> {
+  spawnSync("ip", ["link", "set", host.veth, "down"]);
+  await powerCut(host);
+  spawnSync("ip", ["link", "del", host.veth]);
+  spawnSync("ip", ["netns", "del", host.netns]);
+  command(["ip", "netns", "add", host.netns]);
 }
 
 export function setLink(host: LabHost, state: "up" | "down"): void {

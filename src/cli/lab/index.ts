@@ -14,7 +14,9 @@ import type { SwarmObject } from "../swarm/types.ts";
 import {
   createLab,
   createNetwork,
+  cutPower,
   enginePid,
+  plugIn,
   removeHost,
   removeLab,
   removeUnclaimedNetworks,
@@ -22,7 +24,7 @@ import {
   startEngine,
 } from "./host.ts";
 import { allLabs, DEFAULT_LAB, hostsOf, type LabHost, labHost, labName, labOf } from "./lab.ts";
-import { hostProcesses, kill, powerCut } from "./power.ts";
+import { hostProcesses, kill } from "./power.ts";
 
 const MAX_HOSTS = 50;
 const START_TIMEOUT_MS = 60_000;
@@ -200,6 +202,7 @@ async function start(context: CommandContext): Promise<number> {
   if (enginePid(host) !== undefined) {
     throw new EngineError("conflict", `the engine of ${host.name} is already running`);
   }
+  plugIn(host);
   startEngine(host, flags.list("engine-flag"));
   await waitForEngine(host);
   const settled = await settles(host);
@@ -228,9 +231,9 @@ interface Verb {
 const VERBS: readonly Verb[] = [
   {
     name: "kill",
-    summary: "Cut a host's power: engine, containerd, shims and containers die at once",
+    summary: "Cut a host's power: engine, containers and kernel die at once; the disk stays",
     done: "lost its power",
-    act: powerCut,
+    act: cutPower,
   },
   {
     name: "stop-engine",
