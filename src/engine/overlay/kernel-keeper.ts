@@ -24,7 +24,7 @@ import type { Wireguard } from "./wireguard.ts";
 
 /** What to bring about; the rest of the planner's input is read from the host. */
 export interface PassInput
-  extends Pick<KernelInput, "tables" | "nodeId" | "containers" | "meshAddresses"> {
+  extends Pick<KernelInput, "tables" | "nodeId" | "containers" | "silentNodes" | "meshAddresses"> {
   /** UDP port of VXLAN. */
   readonly port: number;
 }
@@ -254,6 +254,7 @@ export class KernelKeeper {
       containers: [],
       refusedPorts: new Set(),
       meshAddresses: [],
+      silentNodes: new Set(),
       loopback6: false,
       encryption: undefined,
     });

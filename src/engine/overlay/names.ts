@@ -1,7 +1,10 @@
 /** Names on the swarm's networks, from the same tables as the balance. */
 
+import { servedElsewhere } from "#plan/dataplane/reachability.ts";
 import type { NetworkTable } from "#wire/gen/skep/dataplane_pb.js";
 import { canonicalAddress } from "../networks/ipam.ts";
+
+const NOBODY: ReadonlySet<string> = new Set();
 
 /** The ends of a name on one network, and the names of addresses. */
 interface NetworkIndex {
@@ -16,12 +19,18 @@ interface NetworkIndex {
  * aliases as long as it has a row.
  */
 export class TableNames {
-  readonly #indexes = new WeakMap<NetworkTable, NetworkIndex>();
+  #indexes = new WeakMap<NetworkTable, NetworkIndex>();
+  #indexed: ReadonlySet<string> | undefined;
   readonly #table: (networkId: string) => NetworkTable | undefined;
+  readonly #silent: () => ReadonlySet<string>;
 
-  /** `table` gives the newest one; tables are values. */
-  constructor(table: (networkId: string) => NetworkTable | undefined) {
+  /** `table` gives the newest one, `silent` the nodes that do not answer; both are values. */
+  constructor(
+    table: (networkId: string) => NetworkTable | undefined,
+    silent: () => ReadonlySet<string> = () => NOBODY,
+  ) {
     this.#table = table;
+    this.#silent = silent;
   }
 
   lookup(networkId: string, name: string, family: 4 | 6): readonly string[] | undefined {
@@ -38,15 +47,18 @@ export class TableNames {
     const table = this.#table(networkId);
     // Nobody finds a service on the network that only carries the mesh.
     if (table === undefined || table.ingress) return undefined;
+    const silent = this.#silent();
+    if (this.#indexed !== silent) this.#indexes = new WeakMap();
+    this.#indexed = silent;
     const known = this.#indexes.get(table);
     if (known !== undefined) return known;
-    const index = indexOf(table);
+    const index = indexOf(table, silent);
     this.#indexes.set(table, index);
     return index;
   }
 }
 
-function indexOf({ endpoints, services }: NetworkTable): NetworkIndex {
+function indexOf({ endpoints, services }: NetworkTable, silent: ReadonlySet<string>): NetworkIndex {
   const names = new Map<string, Set<string>>();
   const reverse = new Map<string, string>();
   const add = (name: string, addresses: readonly string[]) => {
@@ -58,7 +70,9 @@ function indexOf({ endpoints, services }: NetworkTable): NetworkIndex {
   };
   const ready = new Map<string, string[]>();
   const present = new Map<string, string[]>();
-  for (const { serviceId, addresses, ready: isReady, withdrawn } of endpoints) {
+  const served = servedElsewhere(endpoints, silent);
+  for (const { serviceId, nodeId, addresses, ready: isReady, withdrawn } of endpoints) {
+    if (silent.has(nodeId) && served.has(serviceId)) continue;
     if (isReady) ready.set(serviceId, [...(ready.get(serviceId) ?? []), ...addresses]);
     if (!withdrawn) present.set(serviceId, [...(present.get(serviceId) ?? []), ...addresses]);
   }

@@ -16,6 +16,7 @@ import { hostedNetwork } from "./hosted.ts";
 import { KernelKeeper } from "./kernel-keeper.ts";
 import { type Monitor, startMonitor } from "./monitor.ts";
 import { TableNames } from "./names.ts";
+import { PeerProbe } from "./peer-probe.ts";
 import type { Wireguard } from "./wireguard.ts";
 
 export type Tables = ReadonlyMap<string, NetworkTable>;
@@ -70,6 +71,8 @@ export class Overlay {
   #tables: Tables | undefined;
   /** Those that the kernel is kept to: no name leads to where no rule is yet. */
   #applied: Tables = new Map();
+  /** Nodes that did not answer when the last pass began. */
+  #silent: ReadonlySet<string> = new Set();
   /** Networks that are here for their containers only. */
   #lingering: ReadonlySet<string> = new Set();
   /** Something was asked for that is not in the kernel yet. */
@@ -83,12 +86,21 @@ export class Overlay {
   #hint: Timer | undefined;
   #glances = 0;
   #monitor: Monitor | undefined;
+  readonly #probe: PeerProbe;
 
   constructor(options: OverlayOptions) {
     this.#options = options;
     this.#log = options.log;
     this.#keeper = new KernelKeeper(options.log, options.wireguard);
-    this.names = new TableNames((id) => this.#applied.get(id));
+    this.#probe = new PeerProbe({
+      clock: options.clock,
+      log: options.log,
+      onChange: () => this.#look("change"),
+    });
+    this.names = new TableNames(
+      (id) => this.#applied.get(id),
+      () => this.#silent,
+    );
   }
 
   get canEncrypt(): boolean {
@@ -226,6 +238,7 @@ export class Overlay {
   #stopWatching(): void {
     this.#timer?.cancel();
     this.#hint?.cancel();
+    this.#probe.close();
     this.#monitor?.close();
     this.#timer = this.#hint = this.#monitor = undefined;
   }
@@ -307,6 +320,7 @@ export class Overlay {
     if (tables === undefined || this.#nodeId === "") return;
     this.#withdraw(tables);
     const [audit, thorough] = [!this.#dirty, this.#thorough];
+    this.#silent = this.#probe.silent;
     this.#dirty = this.#thorough = false;
     try {
       if (!thorough) {
@@ -318,6 +332,7 @@ export class Overlay {
           tables,
           nodeId: this.#nodeId,
           port: this.#port,
+          silentNodes: this.#silent,
           meshAddresses: this.#options.meshAddresses ?? [],
           containers: [...this.#members].map(([id, { endpoints }]) => ({
             id,
@@ -334,6 +349,7 @@ export class Overlay {
       this.#watch();
     }
     this.#publish(tables);
+    this.#probe.setPeers(this.#keeper.plan?.peers ?? new Map());
   }
 
   /** Nobody shall be attached to what is about to go. */
@@ -386,7 +402,7 @@ export class Overlay {
     });
   }
 
-  #look(reason: "audit" | "glance"): void {
+  #look(reason: "audit" | "change" | "glance"): void {
     if (this.#closing.signal.aborted || this.#tables === undefined) return;
     this.#request(reason).catch((error: unknown) =>
       this.#log.error("the kernel could not be repaired, it is tried again", {

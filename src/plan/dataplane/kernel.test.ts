@@ -48,6 +48,7 @@ function input(table: NetworkTable, more: Partial<KernelInput> = {}): KernelInpu
     ],
     refusedPorts: new Set(),
     meshAddresses: [],
+    silentNodes: new Set(),
     loopback6: true,
     encryption: undefined,
     ...more,

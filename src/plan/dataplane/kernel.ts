@@ -51,6 +51,8 @@ export interface KernelInput {
   readonly meshAddresses: readonly string[];
   /** Connections to ::1 can be led into a bridge. */
   readonly loopback6: boolean;
+  /** Nodes that do not answer this one any more. */
+  readonly silentNodes: ReadonlySet<string>;
   /** Undefined where WireGuard is missing: then encrypted networks do not exist here. */
   readonly encryption: Encryption | undefined;
 }
@@ -83,7 +85,9 @@ export interface KernelPlan {
   readonly loopback6: readonly string[];
   /** Published ports to hold on this host, whether or not anybody stands behind them. */
   readonly meshPorts: readonly MeshPort[];
-  /** Every task on each network, ready or not: network id → task id → addresses. */
+  /** Where to ask whether a node is there: its own address on a network, the ingress one if it can be. */
+  readonly peers: ReadonlyMap<string, string>;
+  /** Tasks that connections may still be with, ready or not: network id → task id → addresses. */
   readonly tasks: ReadonlyMap<string, ReadonlyMap<string, readonly string[]>>;
   /** By container id. */
   readonly containers: ReadonlyMap<string, ContainerPlan>;
@@ -108,6 +112,7 @@ export function planKernel(input: KernelInput): KernelPlan {
     table: mesh.table,
     loopback6: input.loopback6 ? placed.flatMap(leadsOut6) : [],
     meshPorts: mesh.ports,
+    peers: peersOf(placed),
     tasks: new Map(placed.map((network) => [network.id, addressesByTask(network)])),
     containers: new Map(
       input.containers.flatMap((container) => {
@@ -122,8 +127,23 @@ function leadsOut6({ bridge, own, table }: PlacedNetwork): readonly string[] {
   return own.v6 === undefined || table.internal ? [] : [bridge];
 }
 
-function addressesByTask({ tasks }: PlacedNetwork): ReadonlyMap<string, readonly string[]> {
+function peersOf(networks: readonly PlacedNetwork[]): ReadonlyMap<string, string> {
+  const ingressLast = networks.toSorted(
+    (a, b) => Number(a.table.ingress) - Number(b.table.ingress),
+  );
   return new Map(
-    tasks.map(({ taskId, v4, v6 }) => [taskId, [v4, v6].filter((one) => one !== undefined)]),
+    ingressLast.flatMap(({ peers }) =>
+      peers.flatMap(({ nodeId, v4, v6 }) => {
+        const address = v4 ?? v6;
+        return address === undefined ? [] : [[nodeId, address] as const];
+      }),
+    ),
+  );
+}
+
+function addressesByTask({ tasks }: PlacedNetwork): ReadonlyMap<string, readonly string[]> {
+  const live = tasks.filter(({ lost }) => lost !== true);
+  return new Map(
+    live.map(({ taskId, v4, v6 }) => [taskId, [v4, v6].filter((one) => one !== undefined)]),
   );
 }

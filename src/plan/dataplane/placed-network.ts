@@ -14,6 +14,7 @@ import {
 import type { NetworkTable, TaskEndpoint } from "#wire/gen/skep/dataplane_pb.js";
 import { innerAddress, innerMtu } from "./encryption.ts";
 import type { KernelInput } from "./kernel.ts";
+import { withoutSilent } from "./reachability.ts";
 
 const MTU_OPTION = "com.docker.network.driver.mtu";
 /** VXLAN's headers, and the outer packet's. */
@@ -43,6 +44,8 @@ export interface PlacedTask extends Addresses {
   readonly serviceId: string;
   readonly mac: string;
   readonly ready: boolean;
+  /** It shall end, and its node is silent: nothing comes of its connections any more. */
+  readonly lost?: true;
   readonly canary: boolean;
 }
 
@@ -78,7 +81,7 @@ function deviceId(networkId: string): string {
 /** Undefined for a network that this node does not serve, or one that must not go in clear. */
 export function placeNetwork(
   table: NetworkTable,
-  { nodeId, dataPath, encryption }: KernelInput,
+  { nodeId, dataPath, encryption, silentNodes }: KernelInput,
 ): PlacedNetwork | undefined {
   if (table.driver !== "overlay" || (table.encrypted && encryption === undefined)) return undefined;
   const peers = table.peers
@@ -110,7 +113,7 @@ export function placeNetwork(
     subnets: table.subnets.flatMap(({ subnet }) => canonicalSubnet(subnet) ?? []),
     own,
     peers: peers.filter((peer) => peer !== own),
-    tasks,
+    tasks: withoutSilent(tasks, silentNodes),
   };
 }
 
