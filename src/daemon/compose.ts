@@ -287,6 +287,8 @@ async function openHost(
   await containers.refreshNetworks();
   const wireguard = await Wireguard.open({
     keyPath: join(dataRoot, "wireguard", "key.pem"),
+    port: config.wireguardPort,
+    clock,
     log: log("overlay"),
   });
   const overlay = new Overlay({
@@ -351,6 +353,7 @@ async function openSwarm(
         network: {
           dataPathAddr: node.swarm?.dataPathAddr() ?? "",
           wireguardPublicKey: overlay.publicKey,
+          wireguardPort: config.wireguardPort,
           routes: await readHostRoutes(isOverlay),
           addresses: readOwnAddresses(isOverlay),
         },

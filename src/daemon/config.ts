@@ -52,6 +52,8 @@ export interface DaemonConfig {
   };
   /** CIDRs of this host's addresses that the routing mesh answers on; empty = all. */
   readonly meshAddresses: readonly string[];
+  /** UDP port of WireGuard, for encrypted networks. */
+  readonly wireguardPort: number;
   readonly dns: {
     readonly servers: readonly string[];
     readonly options: readonly string[];
@@ -270,6 +272,7 @@ function build(configFile: string, values: OptionValues): DaemonConfig {
       defaultBindIp: values.string("ip") ?? "0.0.0.0",
     },
     meshAddresses: meshAddresses(values.list("default-mesh-addr")),
+    wireguardPort: port("wireguard-port", values.int("wireguard-port", 51_820)),
     dns: {
       servers: values.list("dns"),
       options: values.list("dns-opt"),
@@ -296,6 +299,11 @@ function build(configFile: string, values: OptionValues): DaemonConfig {
     metricsAddr: metricsAddr(values.string("metrics-addr") ?? ""),
     tls: tlsFiles(values),
   };
+}
+
+function port(name: string, value: number): number {
+  if (value > 0 && value <= 65_535) return value;
+  throw new EngineError("invalid-argument", `${name} must be between 1 and 65535, not ${value}`);
 }
 
 function meshAddresses(list: readonly string[]): readonly string[] {

@@ -90,6 +90,9 @@ export const DAEMON_OPTIONS: readonly OptionSpec[] = [
     defaultText: "all",
     valueName: "ip|cidr",
   }),
+  option("wireguard-port", "int", "UDP port of WireGuard, for encrypted networks", {
+    defaultText: "51820",
+  }),
   option("dns", "list", "DNS server to use"),
   option("dns-opt", "list", "DNS options to use", { key: "dns-opts" }),
   option("dns-search", "list", "DNS search domains to use"),

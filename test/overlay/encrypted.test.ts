@@ -8,7 +8,11 @@ let h2: FabricHost;
 let one: NetworkSandbox;
 let two: NetworkSandbox;
 
-const network = (keys: "right" | "none" | "swapped") =>
+/** h2's WireGuard has the usual port. */
+const portOf = (number: number) => (number === 1 ? 40_001 : 51_820);
+
+/** `first`: where managers say that h1 is. */
+const network = (keys: "right" | "none" | "swapped", first?: string) =>
   table({
     networkId: "sec00000000000000000000aa",
     name: "sec",
@@ -19,7 +23,8 @@ const network = (keys: "right" | "none" | "swapped") =>
     ],
     peers: fabric.hosts.map(({ number, nodeId, v4, publicKey }) => ({
       nodeId,
-      dataPathAddr: v4,
+      dataPathAddr: number === 1 && first !== undefined ? first : v4,
+      wireguardPort: number === 1 ? portOf(1) : 0,
       addresses: [`10.0.1.20${number}`, `fd00:1::20${number}`],
       publicKey:
         keys === "right"
@@ -38,8 +43,8 @@ const network = (keys: "right" | "none" | "swapped") =>
     services: [{ serviceId: "web", name: "web", virtualIps: ["10.0.1.2"] }],
   });
 
-const tables = async (keys: Parameters<typeof network>[0]) => {
-  await Promise.all(fabric.hosts.map((host) => host.tables([network(keys)])));
+const tables = async (...given: Parameters<typeof network>) => {
+  await Promise.all(fabric.hosts.map((host) => host.tables([network(...given)])));
 };
 
 const place = (host: FabricHost): Place => ({ netnsPath: host.netns.path });
@@ -52,7 +57,7 @@ const counted = () => {
 };
 
 beforeAll(async () => {
-  fabric = await makeFabric(2);
+  fabric = await makeFabric(2, portOf);
   [h1, h2] = fabric.hosts as [FabricHost, FabricHost];
   const chain = "{ type filter hook prerouting priority -400; }";
   const rules = ["udp dport 4789", "udp dport 51820"].map(
@@ -126,6 +131,27 @@ test("a stranger's packets in clear are dropped", async () => {
   const before = (await h1.status()).foreignPackets;
   ask(fabric.client, "udp", "10.0.1.11", 80);
   expect((await h1.status()).foreignPackets).toBeGreaterThan(before);
+});
+
+test("a host that has another address tells the others by itself; managers' word counts, too", async () => {
+  const device = `wg-${Buffer.from(h2.publicKey).toString("hex").slice(0, 12)}`;
+  const endpoint = () => run(place(h2), "wg", "show", device, "endpoints").split("\t")[1]?.trim();
+  for (const host of [h1, h2]) await host.audit();
+  expect(run(place(h2), "wg", "show", device, "persistent-keepalive")).toMatch(/\t25$/m);
+  expect(endpoint()).toBe(`${h1.v4}:40001`);
+  run(place(h1), "ip", "addr", "del", `${h1.v4}/24`, "dev", "eth0");
+  run(place(h1), "ip", "addr", "add", "192.0.2.51/24", "dev", "eth0");
+  // Nobody sends anything: it is the keepalive that comes from elsewhere.
+  await expect.poll(endpoint, { timeout: 60_000 }).toBe("192.0.2.51:40001");
+  await h2.audit();
+  expect(endpoint()).toBe("192.0.2.51:40001");
+  run(place(h1), "ip", "addr", "del", "192.0.2.51/24", "dev", "eth0");
+  run(place(h1), "ip", "addr", "add", `${h1.v4}/24`, "dev", "eth0");
+  await h2.tables([network("right", "192.0.2.77")]);
+  expect(endpoint()).toBe("192.0.2.77:40001");
+  await h2.tables([network("right")]);
+  expect(endpoint()).toBe(`${h1.v4}:40001`);
+  await expect.poll(() => ask(two, "tcp", "10.0.1.11", 80), { timeout: 20_000 }).toMatch(/^one/);
 });
 
 test("when no network is encrypted any more, WireGuard goes", async () => {

@@ -60,7 +60,11 @@ export interface Place {
 const SWITCH4 = "192.0.2";
 const SWITCH6 = "2001:db8::";
 
-export async function makeFabric(count: number): Promise<Fabric> {
+/** `wireguardPort`: of the host with that number; the usual one unless given. */
+export async function makeFabric(
+  count: number,
+  wireguardPort: (number: number) => number = () => 51_820,
+): Promise<Fabric> {
   const folder = mkdtempSync(join(tmpdir(), "skep-overlay-"));
   const children = new Set<ChildProcess>();
   const spaces: ScratchNetns[] = [];
@@ -103,7 +107,8 @@ export async function makeFabric(count: number): Promise<Fabric> {
     const hosts: FabricHost[] = [];
     for (let number = 1; number <= count; number += 1) {
       const netns = plug(number);
-      hosts.push(await startHost(number, netns, join(folder, `h${number}`), children));
+      const place = { folder: join(folder, `h${number}`), port: wireguardPort(number) };
+      hosts.push(await startHost(number, netns, place, children));
     }
     const client = plug(99);
     return {
@@ -133,7 +138,7 @@ export async function makeFabric(count: number): Promise<Fabric> {
 async function startHost(
   number: number,
   netns: ScratchNetns,
-  folder: string,
+  { folder, port }: { readonly folder: string; readonly port: number },
   children: Set<ChildProcess>,
 ): Promise<FabricHost> {
   mkdirSync(folder);
@@ -147,6 +152,7 @@ async function startHost(
     program,
     folder,
     nodeId,
+    String(port),
   ];
   const child = spawn("nsenter", words, { stdio: ["ignore", "inherit", "inherit", "ipc"] });
   children.add(child);

@@ -28,7 +28,7 @@ export type Order =
   | { readonly do: "audit" | "status" | "restart" | "leave" }
   | { readonly do: "lookup"; readonly network: string; readonly name: string };
 
-const [folder = "", nodeId = ""] = process.argv.slice(2);
+const [folder = "", nodeId = "", wireguardPort = "51820"] = process.argv.slice(2);
 const log = createLog(process.env["SKEP_TEST_LOG"] === undefined ? "error" : "debug");
 const running = new Map<string, NetworkSandbox>();
 let networks: NetworkStore;
@@ -55,7 +55,12 @@ async function open(): Promise<void> {
     log,
   });
   await networks.reconcile(running);
-  const wireguard = await Wireguard.open({ keyPath: join(folder, "wireguard.pem"), log });
+  const wireguard = await Wireguard.open({
+    keyPath: join(folder, "wireguard.pem"),
+    port: Number(wireguardPort),
+    clock,
+    log,
+  });
   overlay = new Overlay({ networks, wireguard, clock, log });
   publicKey = wireguard?.encryption.publicKey;
   overlay.adopt(running);

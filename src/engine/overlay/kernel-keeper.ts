@@ -137,7 +137,7 @@ export class KernelKeeper {
     const [wanted, before] = [plan.wireguard, this.#plan?.wireguard];
     if (wanted === undefined || this.#wireguard === undefined) return 0;
     if (!audit && JSON.stringify(wanted) === JSON.stringify(before)) return 0;
-    return this.#wireguard.ensure(wanted, host.links);
+    return this.#wireguard.ensure(wanted, host.links, { audit });
   }
 
   /**

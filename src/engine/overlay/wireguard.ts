@@ -13,7 +13,7 @@ import {
 import { mkdir, readFile } from "node:fs/promises";
 import { dirname } from "node:path";
 import { EngineError, messageOf } from "#base/error.ts";
-import type { Log } from "#base/ports.ts";
+import type { Clock, Log } from "#base/ports.ts";
 import type { Encryption, WireguardPeer, WireguardPlan } from "#plan/dataplane/encryption.ts";
 import { runCommand } from "#platform/net/command.ts";
 import type { DumpedLink } from "#platform/net/dump.ts";
@@ -24,21 +24,36 @@ import { ALIAS } from "./host-diff.ts";
 
 /** X25519 keys in DER end with the key itself. */
 const KEY_BYTES = 32;
+/**
+ * How often each peer is sent something: under the half minute after which NATs and firewalls forget
+ * UDP flows. It also tells a peer, with proof, that this node has moved.
+ */
+const KEEPALIVE_S = 25;
+/** WireGuard shakes hands anew every two minutes of use; a peer that has not is not reached. */
+const STALE_MS = 180_000;
 
 export class Wireguard {
   readonly encryption: Encryption;
   readonly #privateKey: string;
+  readonly #clock: Clock;
   readonly #log: Log;
+  /** By public key: where peers were said to be when they were last told to WireGuard. */
+  #told: ReadonlyMap<string, string> = new Map();
+  /** This host's own addresses, as they were last seen. */
+  #own: string | undefined;
 
-  private constructor(encryption: Encryption, privateKey: string, log: Log) {
+  private constructor(encryption: Encryption, privateKey: string, clock: Clock, log: Log) {
     this.encryption = encryption;
     this.#privateKey = privateKey;
+    this.#clock = clock;
     this.#log = log;
   }
 
   /** Undefined on a host that has no WireGuard. `keyPath`: this node's key, made when it is not there. */
   static async open(options: {
     readonly keyPath: string;
+    readonly port: number;
+    readonly clock: Clock;
     readonly log: Log;
   }): Promise<Wireguard | undefined> {
     if (!(await isAvailable())) return undefined;
@@ -48,20 +63,73 @@ export class Wireguard {
     // With wireguard-go, the names of interfaces are the host's, whatever network namespace.
     const device = `wg-${Buffer.from(publicKey).toString("hex").slice(0, 12)}`;
     const base64 = Buffer.from(privateKey).toString("base64");
-    return new Wireguard({ device, publicKey }, base64, options.log);
+    const { port, clock, log } = options;
+    return new Wireguard({ device, publicKey, port }, base64, clock, log);
   }
 
   /** Brings device and peers to the plan; how much was changed. */
-  async ensure(plan: WireguardPlan, links: ReadonlyMap<string, DumpedLink>): Promise<number> {
+  async ensure(
+    plan: WireguardPlan,
+    links: ReadonlyMap<string, DumpedLink>,
+    { audit }: { readonly audit: boolean },
+  ): Promise<number> {
     const changed = await this.#ensureDevice(plan, links.get(plan.device));
     const found = await showPeers(plan.device);
     const wanted = plan.peers.map(lineOf).sort();
-    if (found.port === plan.port && found.peers.sort().join() === wanted.join()) return changed;
+    const lines = found.peers.map(({ line }) => line).sort();
+    if (found.port === plan.port && lines.join() === wanted.join()) {
+      await this.#lead(plan, found.peers, this.#hasMoved(links));
+      if (audit) await keepAlive(plan.device, found.peers);
+      return changed;
+    }
+    this.#told = new Map(plan.peers.map(({ publicKey, endpoint }) => [publicKey, endpoint]));
     // `wg` opens the file by its name, which a socket, as our pipes are, does not allow.
     await runCommand("sh", ["-c", 'cat | wg syncconf "$0" /dev/stdin', plan.device], {
       input: this.#configuration(plan),
     });
     return changed + 1;
+  }
+
+  /** Whether this host's addresses are others than before. */
+  #hasMoved(links: ReadonlyMap<string, DumpedLink>): boolean {
+    const before = this.#own;
+    this.#own = [...links.values()]
+      .filter(({ ifalias }) => ifalias?.startsWith(ALIAS) !== true)
+      .flatMap(({ addr_info }) => (addr_info ?? []).map(({ local }) => local))
+      .toSorted()
+      .join();
+    return before !== undefined && before !== this.#own;
+  }
+
+  /**
+   * Where a peer is, it tells by what it sends. It is led back to where managers say if they say so
+   * anew, or if nothing has come of where it was heard last. Told the same place again, wireguard-go
+   * forgets from which address it sent there, which it may have lost.
+   */
+  async #lead(
+    { device, peers }: WireguardPlan,
+    found: readonly FoundPeer[],
+    moved: boolean,
+  ): Promise<void> {
+    const known = new Map(found.map((peer) => [peer.publicKey, peer]));
+    const told = new Map<string, string>();
+    for (const { publicKey, endpoint } of peers) {
+      told.set(publicKey, endpoint);
+      const key = base64Of(publicKey);
+      const peer = known.get(key);
+      if (peer === undefined) continue;
+      const before = this.#told.get(publicKey);
+      const isAnew = before !== undefined && before !== endpoint;
+      const isSilent = this.#clock.nowMs() - peer.handshakeMs > STALE_MS;
+      if (!isAnew && !isSilent && !moved) continue;
+      const to = isAnew || isSilent ? endpoint : peer.endpoint;
+      if (to !== peer.endpoint) {
+        const from = peer.endpoint;
+        this.#log.info("a WireGuard peer is led to where managers say it is", { to, from });
+      }
+      await runCommand("wg", ["set", device, "peer", key, "endpoint", to]);
+    }
+    this.#told = told;
   }
 
   async #ensureDevice(
@@ -146,15 +214,40 @@ function lineOf({ publicKey, address }: WireguardPeer): string {
   return `${base64Of(publicKey)} ${address}/128`;
 }
 
+interface FoundPeer {
+  readonly publicKey: string;
+  readonly endpoint: string;
+  /** Since the epoch; 0 = never. */
+  readonly handshakeMs: number;
+  /** It is sent something now and then. */
+  readonly isKept: boolean;
+  /** As `lineOf` makes it. */
+  readonly line: string;
+}
+
+/**
+ * Not with the configuration: both ends of a new pair would begin a handshake in the same moment,
+ * spoil each other's, and try again only after five seconds.
+ */
+async function keepAlive(device: string, found: readonly FoundPeer[]): Promise<void> {
+  const settings = found
+    .filter(({ isKept }) => !isKept)
+    .flatMap(({ publicKey }) => ["peer", publicKey, "persistent-keepalive", `${KEEPALIVE_S}`]);
+  if (settings.length > 0) await runCommand("wg", ["set", device, ...settings]);
+}
+
 async function showPeers(
   device: string,
-): Promise<{ readonly port: number; readonly peers: string[] }> {
+): Promise<{ readonly port: number; readonly peers: readonly FoundPeer[] }> {
   const [own = "", ...rows] = (await runCommand("wg", ["show", device, "dump"])).trim().split("\n");
   return {
     port: Number(own.split("\t")[2]),
     peers: rows.map((row) => {
-      const [publicKey = "", , , allowed = ""] = row.split("\t");
-      return `${publicKey} ${allowed}`;
+      const [publicKey = "", , endpoint = "", allowed = "", handshake = "", , , keepalive = ""] =
+        row.split("\t");
+      const line = `${publicKey} ${allowed}`;
+      const isKept = keepalive === String(KEEPALIVE_S);
+      return { publicKey, endpoint, handshakeMs: Number(handshake) * 1000, isKept, line };
     }),
   };
 }

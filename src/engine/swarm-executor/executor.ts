@@ -116,6 +116,7 @@ class SwarmExecutor implements Executor, TaskWithdrawer {
     const {
       dataPathAddr = "",
       wireguardPublicKey,
+      wireguardPort = 0,
       routes = [],
       addresses = [],
     } = facts.network ?? {};
@@ -137,6 +138,7 @@ class SwarmExecutor implements Executor, TaskWithdrawer {
       // Nodes that give an address are waited for to acknowledge tables: without a data path, none.
       dataPathAddr: this.#options.tables === undefined ? "" : dataPathAddr,
       wireguardPublicKey: wireguardPublicKey ?? new Uint8Array(),
+      wireguardPort,
       routes: [...routes],
       addresses: [...addresses],
     });

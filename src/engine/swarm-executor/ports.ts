@@ -29,6 +29,8 @@ export interface NetworkFacts {
   /** Where VXLAN packets go to and come from; empty while there is no data path. */
   readonly dataPathAddr: string;
   readonly wireguardPublicKey: Uint8Array;
+  /** UDP port of it. */
+  readonly wireguardPort: number;
   /** CIDRs that the host's own routes lead to. */
   readonly routes: readonly string[];
   /** Where packets of the host itself may come from. */

@@ -8,6 +8,7 @@ import { formatIpv6 } from "#model/ip.ts";
 import type { KernelInput, Route } from "./kernel.ts";
 import type { PlacedNetwork } from "./placed-network.ts";
 
+/** UDP port where a node does not say another. */
 export const WIREGUARD_PORT = 51_820;
 /** What may leave by WireGuard, and by nothing else: the letters of our name behind "fd". */
 export const INNER_PREFIX = "fd73:6b65::/32";
@@ -20,6 +21,8 @@ export interface Encryption {
   /** Interface of WireGuard. */
   readonly device: string;
   readonly publicKey: Uint8Array;
+  /** UDP port that this node listens on. */
+  readonly port: number;
 }
 
 export interface WireguardPeer {
@@ -61,8 +64,9 @@ export function planWireguard(
   if (first === undefined || encryption === undefined) return undefined;
   const peers = new Map<string, WireguardPeer>();
   for (const network of secret) {
-    for (const { dataPath: address, outer, publicKey } of network.peers) {
-      const endpoint = `${outer.includes(":") ? `[${outer}]` : outer}:${WIREGUARD_PORT}`;
+    for (const { dataPath: address, outer, publicKey, wireguardPort } of network.peers) {
+      const host = outer.includes(":") ? `[${outer}]` : outer;
+      const endpoint = `${host}:${wireguardPort === 0 ? WIREGUARD_PORT : wireguardPort}`;
       peers.set(address, { publicKey: hex(publicKey), endpoint, address });
     }
   }
@@ -70,7 +74,7 @@ export function planWireguard(
     device: encryption.device,
     address: first.own.dataPath,
     mtu: innerMtu(dataPath.mtuOf(first.own.outer)),
-    port: WIREGUARD_PORT,
+    port: encryption.port,
     peers: [...peers.values()].sort((a, b) => (a.address < b.address ? -1 : 1)),
   };
 }

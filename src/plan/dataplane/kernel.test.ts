@@ -150,7 +150,7 @@ describe("planKernel", () => {
   test("encrypted: never in clear, and only with who has a key", () => {
     const secret = { ...NETWORK, encrypted: true };
     expect(plan(secret).overlays).toEqual([]);
-    const encryption = { device: "wg-x", publicKey: key(1) };
+    const encryption = { device: "wg-x", publicKey: key(1), port: 51_820 };
     const [peer] = NETWORK.peers;
     const found = plan(secret, { encryption });
     const end = "fd73:6b65:202:202:202:202:202:202";

@@ -33,6 +33,8 @@ export interface PlacedPeer extends Addresses {
   /** Its address outside. */
   readonly outer: string;
   readonly publicKey: Uint8Array;
+  /** UDP port of its WireGuard; 0 = the usual one. */
+  readonly wireguardPort: number;
   readonly mac: string;
   /** On the ingress network: where packets of that host itself come from. */
   readonly hostAddresses: readonly string[];
@@ -94,7 +96,9 @@ export function placeNetwork(
       const end = table.encrypted ? innerAddress(publicKey) : outer;
       if (outer === undefined || end === undefined) return [];
       const hostAddresses = peer.hostAddresses.flatMap((address) => canonical(address) ?? []);
-      return [{ ...placed, nodeId: peer.nodeId, dataPath: end, outer, publicKey, hostAddresses }];
+      const { nodeId: id, wireguardPort } = peer;
+      const keys = { publicKey, wireguardPort };
+      return [{ ...placed, nodeId: id, dataPath: end, outer, ...keys, hostAddresses }];
     })
     .sort((a, b) => (a.nodeId < b.nodeId ? -1 : 1));
   const own = peers.find((peer) => peer.nodeId === nodeId);

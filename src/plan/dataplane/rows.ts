@@ -101,6 +101,7 @@ export function peerOf(node: Node, { addresses, network }: NetworkAttachment): P
     hostAddresses: isIngress(network) ? [...new Set(outside)] : [],
     addresses: addresses.map(withoutMask),
     publicKey: description?.wireguardPublicKey ?? new Uint8Array(),
+    wireguardPort: description?.wireguardPort ?? 0,
   });
 }
 
