@@ -14,6 +14,8 @@ const ASK = fileURLToPath(new URL("ask.ts", import.meta.url));
 const IMAGE = "web:demo";
 const DOCKER = "/usr/bin/docker";
 const SILENT_ADDRESS = "192.0.2.3";
+/** A client's five seconds, and what its process takes to begin. */
+const PATIENCE_MS = 7_500;
 
 interface Answered {
   readonly id: number;
@@ -87,7 +89,8 @@ async function ask(
   const pid = await docker("inspect", "-f", "{{.State.Pid}}", container);
   const words = [`--net=/proc/${pid}/ns/net`, process.execPath, "--import", "tsx", ASK];
   return await new Promise((resolve, reject) => {
-    execFile("nsenter", [...words, name, type, transport], (error, stdout) => {
+    const patience = { timeout: PATIENCE_MS };
+    execFile("nsenter", [...words, name, type, transport], patience, (error, stdout) => {
       if (error === null) resolve(JSON.parse(stdout) as Answered);
       else reject(new Error(`no answer for ${name} by ${transport}`, { cause: error }));
     });
@@ -209,6 +212,18 @@ describe("forwarding", () => {
     expect(await docker("exec", "asker", "cat", "/etc/resolv.conf")).toBe(
       "nameserver 127.0.0.11\nsearch corp.example\noptions timeout:9 ndots:0",
     );
+  });
+
+  test("when no server answers, it is said before clients give up", async () => {
+    await docker("network", "create", "front");
+    await run("asker", "--network", "front", "--dns", SILENT_ADDRESS);
+    for (const transport of ["udp", "tcp"] as const) {
+      expect((await ask("asker", "fixed.example", { transport })).rcode, transport).toBe(
+        "SERVFAIL",
+      );
+    }
+    // Names of containers do not wait for it.
+    expect((await ask("asker", "asker")).data).toEqual([await addressOf("asker", "front")]);
   });
 
   test("goes out from the container itself", async () => {

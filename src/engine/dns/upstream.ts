@@ -6,7 +6,7 @@
 
 import { createSocket } from "node:dgram";
 import { connect, Socket } from "node:net";
-import { EngineError } from "#base/error.ts";
+import { EngineError, isErrorCode } from "#base/error.ts";
 import type { Clock, Random } from "#base/ports.ts";
 import { bindSocket, connectSocket } from "#platform/net/socket.ts";
 import { framed, type Transport } from "./listener.ts";
@@ -21,8 +21,9 @@ export interface Upstream {
 const PORT = 53;
 /** As many as a resolv.conf may name. */
 const SERVERS_MAX = 3;
-/** Clients give up after five seconds: two servers must have been tried by then. */
-const ATTEMPT_MS = 2_000;
+/** Clients give up after five seconds: by then they must have heard that nobody answers. */
+const TOTAL_MS = 4_500;
+const ATTEMPT_MAX_MS = 2_000;
 /** A lone server is asked again, in case a datagram was lost. */
 const ATTEMPTS_MIN = 2;
 const RCODE_SERVER_FAILURE = 2;
@@ -42,13 +43,15 @@ export async function askUpstream(
 ): Promise<Reply | undefined> {
   const some = servers.slice(0, SERVERS_MAX);
   let refusal: Reply | undefined;
-  for (let attempt = 0; attempt < Math.max(some.length, ATTEMPTS_MIN); attempt += 1) {
+  const attempts = Math.max(some.length, ATTEMPTS_MIN);
+  const timer = { clock: exchange.clock, ms: Math.min(ATTEMPT_MAX_MS, TOTAL_MS / attempts) };
+  for (let attempt = 0; attempt < attempts; attempt += 1) {
     const server = some[attempt % some.length];
     if (server === undefined) return undefined;
     const own = Buffer.from(query);
     own.writeUInt16BE(exchange.random.int(0x10000), 0);
     try {
-      const reply = await askOnce(own, transport, server, exchange.clock);
+      const reply = await askOnce(own, transport, server, timer);
       if (reply.rcode !== RCODE_SERVER_FAILURE && reply.rcode !== RCODE_REFUSED) return reply;
       refusal ??= reply;
     } catch {
@@ -58,15 +61,25 @@ export async function askUpstream(
   return refusal;
 }
 
+interface Patience {
+  readonly clock: Clock;
+  readonly ms: number;
+}
+
 async function askOnce(
   query: Buffer,
   transport: Transport,
   server: Upstream,
-  clock: Clock,
+  patience: Patience,
 ): Promise<Reply> {
-  if (transport === "udp") return await askUdp(query, server, clock);
-  // Few servers are without TCP; those that are still give what fits a datagram.
-  return await askTcp(query, server, clock).catch(() => askUdp(query, server, clock));
+  if (transport === "udp") return await askUdp(query, server, patience);
+  try {
+    return await askTcp(query, server, patience);
+  } catch (error) {
+    if (isErrorCode(error, "deadline-exceeded")) throw error;
+    // Few servers are without TCP; those that are still give what fits a datagram.
+    return await askUdp(query, server, patience);
+  }
 }
 
 /** An answer to this query and no other: forged and late ones are passed over. */
@@ -76,7 +89,11 @@ function fitting(query: Buffer, message: Buffer): Reply | undefined {
   return sameQuestion(query, reply) ? reply : undefined;
 }
 
-function askUdp(query: Buffer, { address, netns }: Upstream, clock: Clock): Promise<Reply> {
+function askUdp(
+  query: Buffer,
+  { address, netns }: Upstream,
+  { clock, ms }: Patience,
+): Promise<Reply> {
   const six = address.includes(":");
   const any = { protocol: "udp", address: six ? "::" : "0.0.0.0", port: 0 } as const;
   const fd = bindSocket(any, { netns });
@@ -91,7 +108,7 @@ function askUdp(query: Buffer, { address, netns }: Upstream, clock: Clock): Prom
       if (result instanceof Error) reject(result);
       else resolve(result);
     };
-    const timer = clock.setTimer(ATTEMPT_MS, () => end(silent(address)));
+    const timer = clock.setTimer(ms, () => end(late(address)));
     socket.on("error", end);
     socket.on("message", (message) => {
       const reply = fitting(query, message);
@@ -106,13 +123,17 @@ function askUdp(query: Buffer, { address, netns }: Upstream, clock: Clock): Prom
   });
 }
 
-async function askTcp(query: Buffer, { address, netns }: Upstream, clock: Clock): Promise<Reply> {
+async function askTcp(
+  query: Buffer,
+  { address, netns }: Upstream,
+  { clock, ms }: Patience,
+): Promise<Reply> {
   const socket =
     netns === undefined
       ? connect({ host: address, port: PORT })
       : new Socket({ fd: connectSocket({ address, port: PORT }, netns) });
   return await new Promise<Reply>((resolve, reject) => {
-    const timer = clock.setTimer(ATTEMPT_MS, () => end(silent(address)));
+    const timer = clock.setTimer(ms, () => end(late(address)));
     let buffered = Buffer.alloc(0);
     const end = (result: Reply | Error) => {
       timer.cancel();
@@ -130,6 +151,10 @@ async function askTcp(query: Buffer, { address, netns }: Upstream, clock: Clock)
     });
     socket.write(framed(query));
   });
+}
+
+function late(address: string): EngineError {
+  return new EngineError("deadline-exceeded", `the name server ${address} is silent`);
 }
 
 function silent(address: string): EngineError {
