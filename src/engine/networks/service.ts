@@ -3,10 +3,7 @@
  * somebody else hosts here. `NetworkService` for containers and tasks, and what the routes need.
  */
 
-import { createHash } from "node:crypto";
 import { join } from "node:path";
-import { EngineError } from "#base/error.ts";
-import { newHexId } from "#base/ids.ts";
 import { KeyedLock } from "#platform/async.ts";
 import { openNft } from "#platform/net/nft.ts";
 import type {
@@ -34,37 +31,23 @@ import {
 import { checkAddresses, checkSettings } from "./endpoint-plan.ts";
 import { DEFAULT_POOLS, formatPrefix } from "./ipam.ts";
 import type { NetworkLender } from "./lend.ts";
+import { createNetwork, removeIfItGoes, removeNetwork } from "./lifecycle.ts";
 import { type HostedNetwork, LocalNetwork } from "./network.ts";
 import { containerOf, filterNetworks, inspectLocal, pruneFilter } from "./network-json.ts";
-import { networkRecordOf, PREDEFINED } from "./network-spec.ts";
-import { dummyName, hasParent } from "./parent.ts";
+import { PREDEFINED } from "./network-spec.ts";
 import { HostPorts } from "./port-hold.ts";
 import { type AttachmentRecord, RecordFolder } from "./records.ts";
-import { forgetDebts, settleDebts } from "./remote-debts.ts";
-import { releasePools } from "./remote-ipam.ts";
+import { OWN_DRIVERS } from "./remote-network.ts";
+import { reconcileContainers, startNetworks, takenSubnets } from "./start.ts";
 import {
-  createRemote,
-  deleteRemote,
-  findDrivers,
-  forgetRemote,
-  OWN_DRIVERS,
-  usesPlugins,
-  withPools,
-} from "./remote-network.ts";
-import { renderNetwork } from "./ruleset.ts";
-import { hostSubnets, reconcileContainers, startNetworks, takenSubnets } from "./start.ts";
-import {
-  changeTable,
   findHosted,
   findLocal,
   findOrNone,
   type NetworkOptions,
   type NetworkState,
   notFound,
-  publishEvent,
-  rulesetNetwork,
 } from "./state.ts";
-import { bridgePlan, Wiring } from "./wiring.ts";
+import { Wiring } from "./wiring.ts";
 
 /** What a prune has to know beyond this host's networks. */
 export interface PruneMore {
@@ -164,14 +147,14 @@ class LocalNetworks implements NetworkStore {
   }
 
   create(body: NetworkCreateBody): Promise<{ id: string; warning: string }> {
-    return this.#lock.run("networks", () => this.#create(body));
+    return this.#lock.run("networks", () => createNetwork(this.#state, body));
   }
 
   remove(reference: string): Promise<void> {
     return this.#lock.run("networks", async () => {
       const network = findLocal(this.#state, reference);
       if (network === undefined) throw notFound(reference);
-      await this.#remove(network);
+      await removeNetwork(this.#state, network);
     });
   }
 
@@ -250,7 +233,7 @@ class LocalNetworks implements NetworkStore {
         const { record, endpoints } = network;
         if (PREDEFINED.includes(record.name) || endpoints.size > 0 || record.configOnly) continue;
         if (more?.keep.has(record.name) || !wanted(record.created, record.labels)) continue;
-        if (await this.#removeIfItGoes(network)) deleted.push(record.name);
+        if (await removeIfItGoes(this.#state, network)) deleted.push(record.name);
       }
       for (const network of more?.others ?? []) {
         const { Name, Created, Labels } = network;
@@ -305,146 +288,4 @@ class LocalNetworks implements NetworkStore {
     );
     return { ...hosted.inspect(), Containers: Object.fromEntries(containers) };
   }
-
-  async #create(body: NetworkCreateBody): Promise<{ id: string; warning: string }> {
-    const state = this.#state;
-    const { random, clock, table, bridge } = state.options;
-    const id = newHexId(random);
-    const existing = [...state.networks.values()].some(({ record }) => record.name === body.Name);
-    const plugins = await findDrivers(state, body);
-    const spec = networkRecordOf(body, {
-      id,
-      created: new Date(clock.nowMs()).toISOString(),
-      pools: state.pools,
-      networkSubnets: takenSubnets(state),
-      hostSubnets: await hostSubnets(state),
-      localIpv6: localIpv6(id),
-      plugins,
-      configOf: (name) => findLocal(state, name)?.record,
-    });
-    if (existing) {
-      throw new EngineError("already-exists", `network with name ${spec.name} already exists`);
-    }
-    const record = await withPools(state, spec);
-    const network = new LocalNetwork(record);
-    try {
-      const shared = usesPlugins(record);
-      await state.networkFiles.save(id, shared ? { ...record, unfinished: true } : record);
-      await createRemote(state, record);
-      await this.#makeInterface(network, bridge.mtu);
-      if (record.ipv6) state.wiring.enableForwarding(true);
-      state.networks.set(id, network);
-      const rules = rulesetNetwork(network);
-      if (rules !== undefined) await changeTable(state, renderNetwork(table, rules, "add"));
-      if (shared) await state.networkFiles.save(id, record);
-    } catch (error) {
-      state.networks.delete(id);
-      if (usesPlugins(record)) await forgetRemote(state, record, error);
-      await state.networkFiles.remove(id);
-      throw error;
-    }
-    publishEvent(state, "create", record);
-    return { id, warning: "" };
-  }
-
-  async #makeInterface(network: LocalNetwork, mtu: number): Promise<void> {
-    const { wiring, networks } = this.#state;
-    const { record } = network;
-    if (record.bridge === "") return;
-    const links = await wiring.links();
-    if (hasParent(record.driver)) {
-      const other = [...networks.values()].find(
-        ({ record: { bridge } }) => bridge === record.bridge,
-      );
-      if (other !== undefined) {
-        throw new EngineError(
-          "internal",
-          `network ${dummyName(other.record)} is already using parent interface ${record.bridge}`,
-        );
-      }
-      await wiring.ensureParent(record, links);
-      return;
-    }
-    if (links.some(({ ifname }) => ifname === record.bridge)) {
-      throw new EngineError(
-        "forbidden",
-        `networks have same bridge name: ${record.bridge} exists already`,
-      );
-    }
-    await wiring.ensureBridge(bridgePlan(record, network.mtu(mtu)), []);
-  }
-
-  /** Parents that the user made are the user's. */
-  async #removeInterface({ record }: LocalNetwork): Promise<void> {
-    const { wiring } = this.#state;
-    const link = (await wiring.links()).find(({ ifname }) => ifname === record.bridge);
-    if (link !== undefined && wiring.isOurs(link)) await wiring.removeLinks([record.bridge]);
-  }
-
-  /** One whose plug-in is away must not keep a prune from the others. */
-  async #removeIfItGoes(network: LocalNetwork): Promise<boolean> {
-    try {
-      await this.#remove(network);
-      return true;
-    } catch (error) {
-      this.#state.log.warn("a network is not pruned", { network: network.record.name, error });
-      return false;
-    }
-  }
-
-  /** Who keeps a network from being removed. */
-  #users({ endpoints }: LocalNetwork): string {
-    const names = [...endpoints.keys()].map((id) => {
-      const name = this.#state.attachments.get(id)?.containerName ?? "";
-      return `name:"${name}" id:"${id.slice(0, 12)}"`;
-    });
-    return names.join(", ");
-  }
-
-  async #remove(network: LocalNetwork): Promise<void> {
-    const state = this.#state;
-    const { record } = network;
-    if (PREDEFINED.includes(record.name)) {
-      throw new EngineError(
-        "forbidden",
-        `${record.name} is a pre-defined network and cannot be removed`,
-      );
-    }
-    if (network.endpoints.size > 0) {
-      throw new EngineError(
-        "forbidden",
-        `error while removing network: network ${record.name} id ${record.id} has active endpoints (${this.#users(network)})`,
-      );
-    }
-    const user = [...state.networks.values()].find(
-      (other) => record.configOnly && other.record.configFrom === record.name,
-    );
-    if (user !== undefined) {
-      throw new EngineError("forbidden", `configuration network "${record.name}" is in use`);
-    }
-    network.removing = true;
-    try {
-      if (usesPlugins(record)) await settleDebts(state, record.id);
-      await deleteRemote(state, record);
-      await this.#removeInterface(network);
-      state.networks.delete(record.id);
-      const rules = rulesetNetwork(network);
-      if (rules !== undefined) {
-        await changeTable(state, renderNetwork(state.options.table, rules, "delete"));
-      }
-      await releasePools(state, record);
-      if (usesPlugins(record)) await forgetDebts(state, record.id);
-      await state.networkFiles.remove(record.id);
-    } catch (error) {
-      network.removing = false;
-      throw error;
-    }
-    publishEvent(state, "destroy", record);
-  }
-}
-
-/** A unique local /64 that follows from the network's id. */
-function localIpv6(id: string): string {
-  const hex = createHash("sha256").update(id).digest("hex");
-  return `fd${hex.slice(0, 2)}:${hex.slice(2, 6)}:${hex.slice(6, 10)}:${hex.slice(10, 14)}::/64`;
 }
