@@ -162,6 +162,11 @@ describe("networks that users make", () => {
       { Name: "x", IPAM: { Config: [{ Subnet: "10.0.0.0/24", IPRange: "10.0.0.0/16" }] } },
       /invalid ip-range/,
     ],
+    [
+      { Name: "x", Options: { "com.docker.network.driver.mtu": "1e3" } },
+      'failed to parse com.docker.network.driver.mtu value: 1e3 (strconv.Atoi: parsing "1e3": invalid syntax)',
+    ],
+    [{ Name: "x", Options: { "com.docker.network.driver.mtu": "-5" } }, "invalid MTU number: -5"],
     [{ Name: "x", Options: { "com.docker.network.bridge.name": "a;b" } }, /invalid interface name/],
     [{ Name: "x", Options: { "com.docker.network.bridge.name": "up0" } }, /up0 exists already/],
   ])("refuses %j", async (body, message) => {

@@ -20,6 +20,8 @@ export interface EndpointOwner {
 /** Refuses what the default bridge and networks without a chosen subnet do not offer. */
 export function checkSettings(network: LocalNetwork, settings: EndpointSettings): void {
   const wanted = settings.IPAMConfig;
+  checkFamily(4, wanted?.IPv4Address);
+  checkFamily(6, wanted?.IPv6Address);
   const hasAddress = (wanted?.IPv4Address ?? "") !== "" || (wanted?.IPv6Address ?? "") !== "";
   if (network.isDefaultBridge) {
     if (hasAddress) {
@@ -45,6 +47,11 @@ export function checkSettings(network: LocalNetwork, settings: EndpointSettings)
     if (linkLocalCidr(address) !== undefined) continue;
     throw new EngineError("invalid-argument", `invalid link local IP address: ${address}`);
   }
+}
+
+function checkFamily(family: 4 | 6, address: string | undefined): void {
+  if (address === undefined || address === "" || parseIp(address)?.family === family) return;
+  throw new EngineError("invalid-argument", `invalid IPv${family} address: ${address}`);
 }
 
 /** Before anything is made: an address that can never be given is refused at create. */

@@ -51,6 +51,7 @@ export function networkRecordOf(body: NetworkCreateBody, context: SpecContext): 
   if (!ipv4 && !ipv6) {
     throw new EngineError("invalid-argument", "IPv4 or IPv6 must be enabled");
   }
+  if (!remote) checkMtu(options);
   const parentless = hasParent(driver) && (options[PARENT_OPTION] ?? "") === "";
   const internal = (wanted.Internal ?? false) || parentless;
   const pools = wanted.IPAM?.Config ?? [];
@@ -78,6 +79,19 @@ export function networkRecordOf(body: NetworkCreateBody, context: SpecContext): 
     labels: { ...wanted.Labels },
     bridge: remote ? "" : interfaceOf(driver, options, context.id),
   };
+}
+
+function checkMtu(options: Readonly<Record<string, string>>): void {
+  const text = options[OPTION.mtu];
+  if (text === undefined) return;
+  if (!/^[+-]?\d+$/.test(text)) {
+    const reason = `strconv.Atoi: parsing ${JSON.stringify(text)}: invalid syntax`;
+    throw new EngineError(
+      "invalid-argument",
+      `failed to parse ${OPTION.mtu} value: ${text} (${reason})`,
+    );
+  }
+  if (Number(text) < 0) throw new EngineError("invalid-argument", `invalid MTU number: ${text}`);
 }
 
 function interfaceOf(

@@ -136,10 +136,13 @@ export async function ensureParent(
   if (links.some(({ ifname }) => ifname === parent)) return;
   const lonely = parent === dummyName(record);
   const peer = `dp-${id.slice(0, 12)}`;
+  const make = lonely
+    ? // Not of the type dummy, which a kernel may be without. Its other end gives it a carrier.
+      `link add name ${parent} type veth peer name ${peer}`
+    : vlanCommand(parent, links);
   try {
     await ipBatch([
-      // Not of the type dummy, which a kernel may be without. Its other end gives it a carrier.
-      lonely ? `link add name ${parent} type veth peer name ${peer}` : vlanCommand(parent, links),
+      make,
       ...(lonely ? [`link set dev ${peer} up`] : []),
       `link set dev ${parent} alias ${tag}`,
       `link set dev ${parent} up`,
