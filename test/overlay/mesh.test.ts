@@ -232,6 +232,16 @@ describe("a published port", () => {
     const udp = stay(fabric.client, "udp", h1.v4, 8081);
     try {
       expect(await tcp.say("")).toBe(`web2 ${fabric.client.v4}`);
+      // Idle, it is remembered for days by both hosts that it passes.
+      for (const [host, end] of [
+        [h1, "dport=8080"],
+        [h2, "dst=10.0.0.12"],
+      ] as const) {
+        const listed = run(place(host), "conntrack", "-L", "-p", "tcp", "--state", "ESTABLISHED");
+        expect(listed, host.nodeId).toMatch(
+          new RegExp(`^tcp +6 43\\d{4} ESTABLISHED .*${end} `, "m"),
+        );
+      }
       expect(await udp.say("x")).toBe(`web2 ${fabric.client.v4}`);
       await tables({ endpoints: [row("t1", 1, 11), row("t2", 2, 12, { ready: false })] });
       expect(await tcp.say("stay")).toBe("here");

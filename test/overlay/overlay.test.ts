@@ -117,6 +117,10 @@ describe("a virtual address", () => {
     const six = stay(user, "udp", "fd00:1::2", 80);
     try {
       expect(await tcp.say("")).toBe("web2 10.0.1.13");
+      // Idle, it is remembered for days.
+      expect(run(user, "conntrack", "-L", "-p", "tcp", "--orig-dst", "10.0.1.2")).toMatch(
+        /^tcp +6 43\d{4} ESTABLISHED /m,
+      );
       expect(await udp.say("x")).toBe("web2 10.0.1.13");
       expect(await six.say("x")).toBe("web2 fd00:1::13");
       await tables([row("t1", 1, 11), row("t2", 2, 12, { ready: false }), ROWS[2] ?? {}]);
