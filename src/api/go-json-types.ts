@@ -7,13 +7,26 @@
 
 import { EngineError } from "#base/error.ts";
 
-type GoType = "string" | "bool" | "int64" | "[]string" | "map[string]string";
+/** A driver is a name here and an object there. */
+type GoType =
+  | "string"
+  | "driver"
+  | "bool"
+  | "int64"
+  | "[]string"
+  /** A single text stands for a list of one. */
+  | "strslice"
+  | "map[string]string"
+  | "struct"
+  | "[]struct"
+  | "map[string]struct"
+  | "map[string][]struct";
 
 const STRINGS = `
 CgroupParent CgroupPermissions CgroupnsMode ContainerIDFile CpusetCpus CpusetMems DetachKeys
 Domainname EndpointID Gateway HostIp HostPort Hostname IPAddress IPRange IPv4Address IPv6Address
 IPv6Gateway Image IpcMode Isolation MacAddress Name NetworkID NetworkMode PathInContainer PathOnHost
-PidMode Propagation Runtime StopSignal Subnet Subpath UTSMode User UsernsMode VolumeDriver WorkingDir
+identitytoken password serveraddress username PidMode Propagation Runtime StopSignal Subnet Subpath UTSMode User UsernsMode VolumeDriver WorkingDir
 `;
 const BOOLS = `
 AttachStderr AttachStdin AttachStdout Attachable AutoRemove CheckDuplicate ConfigOnly
@@ -29,14 +42,28 @@ const STRING_LISTS = `
 Aliases Binds CapAdd CapDrop DeviceCgroupRules DnsOptions DnsSearch Env ExtraHosts GroupAdd OnBuild
 SecurityOpt Shell VolumesFrom
 `;
+const STRUCTS = `
+BindOptions ConfigFrom DriverConfig EndpointConfig Healthcheck HostConfig IPAM IPAMConfig LogConfig
+NetworkingConfig RestartPolicy TmpfsOptions VolumeOptions
+`;
+const STRUCT_LISTS = `
+BlkioDeviceReadBps BlkioDeviceReadIOps BlkioDeviceWriteBps BlkioDeviceWriteIOps BlkioWeightDevice
+DeviceRequests Devices Mounts Ulimits
+`;
 const STRING_MAPS = "DriverOpts Labels StorageOpt Sysctls Tmpfs";
 
 const TYPES: ReadonlyMap<string, GoType> = new Map([
   ...names(STRINGS, "string"),
+  ...names("Driver", "driver"),
   ...names(BOOLS, "bool"),
   ...names(INTEGERS, "int64"),
   ...names(STRING_LISTS, "[]string"),
+  ...names("Cmd Entrypoint", "strslice"),
   ...names(STRING_MAPS, "map[string]string"),
+  ...names(STRUCTS, "struct"),
+  ...names(STRUCT_LISTS, "[]struct"),
+  ...names("EndpointsConfig ExposedPorts Volumes", "map[string]struct"),
+  ...names("PortBindings", "map[string][]struct"),
 ]);
 
 function names(text: string, type: GoType): readonly (readonly [string, GoType])[] {
@@ -44,6 +71,11 @@ function names(text: string, type: GoType): readonly (readonly [string, GoType])
     .trim()
     .split(/\s+/)
     .map((name) => [name, type] as const);
+}
+
+/** The value as lists of words are kept. */
+export function asGoValue(name: string, value: unknown): unknown {
+  return TYPES.get(name) === "strslice" && typeof value === "string" ? [value] : value;
 }
 
 /** Throws `invalid-argument` for a value that is not of the field's type. Null is anything. */
@@ -65,23 +97,46 @@ function mismatch(type: GoType, value: unknown): readonly [string, string] | und
   switch (type) {
     case "string":
       return typeof value === "string" ? undefined : [kindOf(value), type];
+    case "driver":
+      if (isObject(value)) return undefined;
+      return typeof value === "string" ? undefined : [kindOf(value), "string"];
     case "bool":
       return typeof value === "boolean" ? undefined : [kindOf(value), type];
     case "int64":
       if (typeof value !== "number") return [kindOf(value), type];
       return Number.isInteger(value) ? undefined : [`number ${value}`, type];
+    case "strslice":
+      return typeof value === "string" ? undefined : mismatch("[]string", value);
+    case "struct":
+      return isObject(value) ? undefined : [kindOf(value), type];
     case "[]string":
-      if (!Array.isArray(value)) return [kindOf(value), type];
-      return firstMismatch(value);
+      return Array.isArray(value) ? firstMismatch("string", value) : [kindOf(value), type];
+    case "[]struct":
+      return Array.isArray(value) ? firstMismatch("struct", value) : [kindOf(value), type];
     case "map[string]string":
-      if (typeof value !== "object" || Array.isArray(value)) return [kindOf(value), type];
-      return firstMismatch(Object.values(value));
+      return below("string", value, type);
+    case "map[string]struct":
+      return below("struct", value, type);
+    case "map[string][]struct":
+      return below("[]struct", value, type);
   }
 }
 
-function firstMismatch(items: readonly unknown[]): readonly [string, string] | undefined {
+function below(items: GoType, value: unknown, type: GoType) {
+  if (!isObject(value)) return [kindOf(value), type] as const;
+  return firstMismatch(items, Object.values(value));
+}
+
+function isObject(value: unknown): value is object {
+  return typeof value === "object" && value !== null && !Array.isArray(value);
+}
+
+function firstMismatch(
+  type: GoType,
+  items: readonly unknown[],
+): readonly [string, string] | undefined {
   for (const item of items) {
-    const wrong = mismatch("string", item);
+    const wrong = mismatch(type, item);
     if (wrong !== undefined) return wrong;
   }
   return undefined;

@@ -51,3 +51,21 @@ test("__proto__ is a name like any other", () => {
   expect(Object.keys(value.Labels)).toEqual(["__proto__"]);
   expect(({} as { polluted?: string }).polluted).toBeUndefined();
 });
+
+test.each([
+  ['{"Hostname":7}', "number into Go struct field Hostname of type string"],
+  ['{"Tty":"yes"}', "string into Go struct field Tty of type bool"],
+  ['{"Memory":1.5}', "number 1.5 into Go struct field Memory of type int64"],
+  ['{"Env":["A=1",2]}', "number into Go struct field Env of type string"],
+  ['{"HostConfig":{"PortBindings":{"80/tcp":{}}}}', "object into Go struct field PortBindings"],
+  ['{"Labels":{"a":1}}', "number into Go struct field Labels of type string"],
+])("%s is refused as Go's decoder refuses it", (text, message) => {
+  expect(() => parseGoJson(text)).toThrow(message);
+});
+
+test("a single text is a list of one where docker's lists of words are", () => {
+  expect(parseGoJson('{"Cmd":"echo","Labels":{"Cmd":"x"}}')).toEqual({
+    Cmd: ["echo"],
+    Labels: { Cmd: "x" },
+  });
+});

@@ -6,7 +6,7 @@
 
 import { EngineError, messageOf } from "#base/error.ts";
 import { FIELD_NAMES, MAP_FIELDS } from "./go-json-names.ts";
-import { checkGoType } from "./go-json-types.ts";
+import { asGoValue, checkGoType } from "./go-json-types.ts";
 
 const CANONICAL: ReadonlyMap<string, string> = new Map(
   FIELD_NAMES.map((name) => [name.toLowerCase(), name]),
@@ -38,7 +38,11 @@ function canonicalize(value: unknown, userKeys: boolean, depth: number): unknown
     if (item === null) continue;
     const name = userKeys ? key : fieldName(key);
     if (!userKeys) checkGoType(name, item);
-    const below = canonicalize(item, !userKeys && MAP_FIELDS.has(name), depth + 1);
+    const below = canonicalize(
+      userKeys ? item : asGoValue(name, item),
+      !userKeys && MAP_FIELDS.has(name),
+      depth + 1,
+    );
     // defineProperty semantics: "__proto__" is a name like any other.
     Object.defineProperty(result, name, {
       value: below,

@@ -46,6 +46,9 @@ export interface ServerTls {
   readonly ca?: string;
 }
 
+/** A client that finds the queue full is refused at once: as long as the kernel lets it be. */
+const BACKLOG = 4096;
+
 export interface ApiServer {
   listenUnix(path: string, options?: UnixOptions): Promise<void>;
   /** Resolves to the port. */
@@ -84,14 +87,14 @@ export function createApiServer(options: ApiServerOptions): ApiServer {
     listenUnix: async (path, unix = {}) => {
       await clearStaleSocket(path);
       const { server } = open(createHttpServer());
-      await listening(server, (done) => server.listen(path, done));
+      await listening(server, (done) => server.listen({ path, backlog: BACKLOG }, done));
       await chmod(path, unix.mode ?? 0o660);
       const gid = unix.group === undefined ? undefined : await groupId(unix.group);
       if (gid !== undefined) await chown(path, 0, gid);
     },
     listenTcp: async (host, port, tls) => {
       const { server } = open(tls === undefined ? createHttpServer() : secureServer(tls));
-      await listening(server, (done) => server.listen(port, host, done));
+      await listening(server, (done) => server.listen({ port, host, backlog: BACKLOG }, done));
       return (server.address() as AddressInfo).port;
     },
     close: async (graceMs = 1_000) => {

@@ -111,6 +111,9 @@ async function login(auth: AuthConfig, options: RegistryOptions): Promise<void> 
 /** "https://index.docker.io/v1/" and "" are docker.io; else the host of a URL or a bare host. */
 export function domainOf(serverAddress: string | undefined): string {
   const host = (serverAddress ?? "").replace(/^https?:\/\//, "").split("/")[0] ?? "";
+  if (!/^[\w.:[\]-]*$/.test(host)) {
+    throw new EngineError("invalid-argument", `invalid registry address: ${host}`);
+  }
   return ["", "index.docker.io", "docker.io", "registry-1.docker.io"].includes(host)
     ? DEFAULT_DOMAIN
     : host;
