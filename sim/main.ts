@@ -3,13 +3,14 @@
  *   --seeds N [--from S]   run N seeds on all cores, show each that breaks a law, and a summary
  *   --seed S               run one seed and print everything that happens
  *   --world group|swarm    only this world, whatever the seed stands for
- *   --bug NAME             with a bug put in on purpose (see bugs.ts): to see what a breach looks like
+ *   --bug NAME             with a bug put in on purpose (see bugs.ts, swarm/bugs.ts): to see what a breach looks like
  * Exits with 1 if a law was broken.
  */
 
 import { parseArgs } from "node:util";
 import { BUGS, isBug } from "./bugs.ts";
 import { runAll } from "./pool.ts";
+import { isSwarmBug, SWARM_BUGS } from "./swarm/bugs.ts";
 import {
   type Assignment,
   describeResult,
@@ -36,12 +37,19 @@ process.exitCode = await main();
 
 async function main(): Promise<number> {
   const { bug, world } = values;
-  if (bug !== undefined && !isBug(bug)) return misuse(`unknown bug "${bug}"`, BUGS);
+  if (bug !== undefined && bugOf() === undefined) {
+    return misuse(`unknown bug "${bug}"`, [...BUGS, ...SWARM_BUGS]);
+  }
   if (world !== undefined && !isWorld(world)) return misuse(`unknown world "${world}"`, WORLDS);
-  if (values.seed !== undefined) return await showSeed({ seed: Number(values.seed), world, bug });
+  if (values.seed !== undefined)
+    return await showSeed({ seed: Number(values.seed), world, bug: bugOf() });
   const from = Number(values.from);
   const count = Number(values.seeds ?? "100");
-  const seeds = Array.from({ length: count }, (_, at) => ({ seed: from + at, world, bug }));
+  const seeds = Array.from({ length: count }, (_, at) => ({
+    seed: from + at,
+    world,
+    bug: bugOf(),
+  }));
   return await runSeeds(seeds);
 }
 
@@ -96,5 +104,6 @@ async function showEnd(assignment: Assignment): Promise<void> {
 }
 
 function bugOf() {
-  return values.bug !== undefined && isBug(values.bug) ? values.bug : undefined;
+  const { bug } = values;
+  return bug !== undefined && (isBug(bug) || isSwarmBug(bug)) ? bug : undefined;
 }

@@ -4,11 +4,12 @@
  * managers and agents.
  */
 
-import type { Bug } from "./bugs.ts";
+import { type Bug, isBug } from "./bugs.ts";
 import type { Law } from "./checker.ts";
 import { describeProfile } from "./profile.ts";
+import { isSwarmBug, type SwarmBug } from "./swarm/bugs.ts";
 import { describeSwarm } from "./swarm/profile.ts";
-import { runSwarm, type SwarmBug } from "./swarm/world.ts";
+import { runSwarm } from "./swarm/world.ts";
 import { runSeed } from "./world.ts";
 
 export const WORLDS = ["group", "swarm"] as const;
@@ -53,7 +54,10 @@ export async function runWorld(assignment: Assignment): Promise<Result> {
     const counts = { terms, changes, answers };
     return { seed, world, conditions: describeSwarm(profile), counts, ...verdictOf(outcome) };
   }
-  const outcome = runSeed(seed, { trace, bug });
+  const outcome = runSeed(seed, {
+    trace,
+    bug: bug !== undefined && isBug(bug) ? bug : undefined,
+  });
   const { terms, applied, writesAcked, readsAnswered, profile } = outcome;
   const counts = { terms, entries: applied, writes: writesAcked, reads: readsAnswered };
   return { seed, world, conditions: describeProfile(profile), counts, ...verdictOf(outcome) };
@@ -70,10 +74,6 @@ function verdictOf({
   trace: { digest, lines },
 }: Verdict & { readonly trace: Pick<Result, "digest" | "lines"> }) {
   return { broken, message, endedAtMs, isUndecided, digest, lines };
-}
-
-function isSwarmBug(bug: Assignment["bug"]): bug is SwarmBug {
-  return bug === "staleRead";
 }
 
 export function describeResult(result: Result): string {

@@ -162,6 +162,11 @@ export class Host {
     this.#known = [{ nodeId, addr, weight: 1 }];
   }
 
+  /** Whether it would find one of those managers by itself. */
+  knowsOneOf(managers: readonly string[]): boolean {
+    return this.#known.some(({ nodeId }) => managers.includes(nodeId));
+  }
+
   hold(durationMs: number): void {
     this.#say(() => `is held up for ${durationMs}ms`);
     this.#process?.hold(durationMs);

@@ -21,6 +21,7 @@ import { linearizabilityFault, UNDECIDED } from "../linearizability.ts";
 import { SeededRandom } from "../random.ts";
 import { Timeline } from "../timeline.ts";
 import { Trace } from "../trace.ts";
+import { type SwarmBug, withBrokenSwarm } from "./bugs.ts";
 import { RegisterClient } from "./clients.ts";
 import type { MachineEvents } from "./containers.ts";
 import { repeat, type SwarmVictims, unleash } from "./faults.ts";
@@ -46,8 +47,6 @@ const KEYS_APART = 100;
 const CALM = { latencyMs: [1, 10], breakage: 0 } as const;
 const CALM_SYNC_MS = [0, 5] as const;
 
-export type SwarmBug = "staleRead";
-
 export interface SwarmOptions {
   readonly trace: boolean;
   readonly bug: SwarmBug | undefined;
@@ -71,7 +70,7 @@ export async function runSwarm(
   seed: number,
   { trace = false, bug }: Partial<SwarmOptions> = {},
 ): Promise<SwarmOutcome> {
-  return await new SwarmWorld(seed, { trace, bug }).run();
+  return await withBrokenSwarm(bug, () => new SwarmWorld(seed, { trace, bug }).run());
 }
 
 class SwarmWorld {
@@ -306,9 +305,19 @@ class SwarmWorld {
     for (const host of this.#hosts) {
       host.machine.failure = 0;
       host.disk.calm({ syncMs: CALM_SYNC_MS });
+      this.#showTheWay(host);
       host.start();
     }
     this.#answeredAtHeal = this.#clients.map(({ answered }) => answered);
+  }
+
+  /** Who was cut off until all the managers it had heard of were none any more must be told. */
+  #showTheWay(host: Host): void {
+    const voters = this.#leader()?.status().voters ?? [];
+    const manager = this.#hosts.find(({ nodeId }) => nodeId === voters[0]);
+    if (manager === undefined || host.knowsOneOf(voters)) return;
+    host.kill();
+    host.tellOf(manager);
   }
 
   /** Looks at the swarm now and then, and lets the operator help it to rest after the healing. */

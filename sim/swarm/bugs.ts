@@ -1,0 +1,127 @@
+/**
+ * Negative controls of the swarm: methods of the real code replaced by wrong ones while a run lasts,
+ * each with the laws that it may break. If no law speaks up, the laws are blind.
+ */
+
+import { create } from "@bufbuild/protobuf";
+import { AssignmentSet } from "#manager/dispatcher/assignment-set.ts";
+import { Driver } from "#manager/raft/driver.ts";
+import { NetworkTable } from "#plan/allocator/network-table.ts";
+import { PortSpace } from "#plan/allocator/port-space.ts";
+import { Desk } from "#plan/orchestrator/desk.ts";
+import { ServiceEntry } from "#plan/orchestrator/service-entry.ts";
+import type { ReadView } from "#store/types.ts";
+import { AssignmentChangeSchema } from "#wire/gen/swarmkit/dispatcher_pb.js";
+import { TaskState } from "#wire/gen/swarmkit/types_pb.js";
+import type { Law } from "../checker.ts";
+
+export const SWARM_BUGS = [
+  /** Reads are answered by whatever a manager has. */
+  "staleRead",
+  /** A change is acknowledged before it is committed. */
+  "ackBeforeCommit",
+  /** A new leader does not count the addresses that are in use. */
+  "addressesForgotten",
+  /** Addresses never come free. */
+  "addressesKept",
+  /** A new leader does not count the ports that are in use. */
+  "portsForgotten",
+  /** An update forgets which slots are at work. */
+  "workForgotten",
+  /** A job has two tasks for each that it needs. */
+  "jobsDoubled",
+  /** Every node is sent every secret. */
+  "secretsToAll",
+] as const;
+export type SwarmBug = (typeof SWARM_BUGS)[number];
+
+export const SWARM_LAWS: Readonly<Record<SwarmBug, readonly Law[]>> = {
+  staleRead: ["linearizability"],
+  ackBeforeCommit: ["durability", "linearizability"],
+  addressesForgotten: ["allocation"],
+  addressesKept: ["liveness"],
+  portsForgotten: ["allocation"],
+  workForgotten: ["availability", "surge"],
+  jobsDoubled: ["jobs"],
+  secretsToAll: ["secrecy"],
+};
+
+export function isSwarmBug(name: string | undefined): name is SwarmBug {
+  return (SWARM_BUGS as readonly (string | undefined)[]).includes(name);
+}
+
+/** Runs `body` with the code broken as asked, and mends it afterwards. */
+export async function withBrokenSwarm<T>(
+  bug: SwarmBug | undefined,
+  body: () => Promise<T>,
+): Promise<T> {
+  const mend = bug === undefined ? undefined : BREAK[bug]?.();
+  try {
+    return await body();
+  } finally {
+    mend?.();
+  }
+}
+
+const BREAK: Partial<Record<SwarmBug, () => () => void>> = {
+  ackBeforeCommit: () =>
+    replace(Driver.prototype, "propose", (original) => {
+      return async function (this: Driver, data: Uint8Array): Promise<void> {
+        original.call(this, data).catch(() => undefined);
+      };
+    }),
+  addressesForgotten: () => replace(NetworkTable.prototype, "occupy", () => () => undefined),
+  addressesKept: () => replace(NetworkTable.prototype, "release", () => () => true),
+  portsForgotten: () => replace(PortSpace.prototype, "take", () => () => true),
+  workForgotten: () =>
+    replace(ServiceEntry.prototype, "put", (original) => {
+      return function (this: ServiceEntry, task) {
+        original.call(this, task);
+        this.progress.busy.clear();
+      };
+    }),
+  jobsDoubled: () =>
+    replace(Desk.prototype, "spawn", (original) => {
+      return function (this: Desk, actor, service, place, desiredState) {
+        original.call(this, actor, service, place, desiredState);
+        if (desiredState !== TaskState.COMPLETE) return;
+        original.call(this, actor, service, place, desiredState);
+      };
+    }),
+  secretsToAll: sendAllSecrets,
+};
+
+function sendAllSecrets(): () => void {
+  const views = new WeakMap<AssignmentSet, ReadView>();
+  const mendLoad = replace(AssignmentSet.prototype, "load", (original) => {
+    return function (this: AssignmentSet, view) {
+      views.set(this, view);
+      original.call(this, view);
+    };
+  });
+  const mendTake = replace(AssignmentSet.prototype, "take", (original) => {
+    return function (this: AssignmentSet, maxChanges, maxBytes) {
+      const secrets = [...(views.get(this)?.all("secret") ?? [])].map((value) =>
+        create(AssignmentChangeSchema, { assignment: { item: { case: "secret", value } } }),
+      );
+      return [...secrets, ...original.call(this, maxChanges, maxBytes)];
+    };
+  });
+  return () => {
+    mendLoad();
+    mendTake();
+  };
+}
+
+/** Puts another method in the place of one; returns how to put it back. */
+function replace<Owner extends object, Name extends keyof Owner>(
+  owner: Owner,
+  name: Name,
+  make: (original: Owner[Name]) => Owner[Name],
+): () => void {
+  const original = owner[name];
+  owner[name] = make(original);
+  return () => {
+    owner[name] = original;
+  };
+}
