@@ -37,10 +37,16 @@ export function encodeFramed(schema: DescMessage, value: object): Uint8Array {
 
 /** Cuts what arrives into messages. */
 export class MessageCutter {
+  readonly #max: number;
   #pieces: Uint8Array[] = [];
   #bytes = 0;
   /** Size of the message that is arriving, its prefix included; 0 while that is not known. */
   #wanted = 0;
+
+  /** Messages larger than `max` are refused, bytes. */
+  constructor(max: number) {
+    this.#max = max;
+  }
 
   /** Whether nothing is left over. */
   get isClean(): boolean {
@@ -59,29 +65,29 @@ export class MessageCutter {
       this.#bytes = 0;
     }
     while (rest.length >= PREFIX_BYTES) {
-      const size = PREFIX_BYTES + lengthOf(rest);
+      const size = PREFIX_BYTES + this.#length(rest);
       if (rest.length < size) break;
       take(rest.subarray(PREFIX_BYTES, size));
       rest = rest.subarray(size);
     }
-    this.#wanted = rest.length < PREFIX_BYTES ? 0 : PREFIX_BYTES + lengthOf(rest);
+    this.#wanted = rest.length < PREFIX_BYTES ? 0 : PREFIX_BYTES + this.#length(rest);
     if (rest.length === 0) return;
     this.#pieces.push(Uint8Array.from(rest));
     this.#bytes = rest.length;
   }
-}
 
-function lengthOf(bytes: Uint8Array): number {
-  if (bytes[0] !== 0) {
-    throw new EngineError("unimplemented", "a compressed message, which is not understood");
+  #length(bytes: Uint8Array): number {
+    if (bytes[0] !== 0) {
+      throw new EngineError("unimplemented", "a compressed message, which is not understood");
+    }
+    const [, a = 0, b = 0, c = 0, d = 0] = bytes;
+    const length = ((a * 256 + b) * 256 + c) * 256 + d;
+    if (length > this.#max) {
+      const message = `a message of ${length} bytes is larger than ${this.#max}`;
+      throw new EngineError("resource-exhausted", message);
+    }
+    return length;
   }
-  const [, a = 0, b = 0, c = 0, d = 0] = bytes;
-  const length = ((a * 256 + b) * 256 + c) * 256 + d;
-  if (length > GRPC_MESSAGE_MAX_BYTES) {
-    const message = `a message of ${length} bytes is larger than ${GRPC_MESSAGE_MAX_BYTES}`;
-    throw new EngineError("resource-exhausted", message);
-  }
-  return length;
 }
 
 /**
@@ -91,16 +97,21 @@ function lengthOf(bytes: Uint8Array): number {
 export class Incoming<T> {
   readonly #decode: (bytes: Uint8Array) => T;
   readonly #credit: (bytes: number) => void;
-  readonly #cutter = new MessageCutter();
+  readonly #cutter: MessageCutter;
   #ready: T[] = [];
   #uncredited = 0;
   #waiting: Deferred<void> | undefined;
   #isEnded = false;
   #error: EngineError | undefined;
 
-  constructor(decode: (bytes: Uint8Array) => T, credit: (bytes: number) => void) {
+  constructor(
+    decode: (bytes: Uint8Array) => T,
+    credit: (bytes: number) => void,
+    max: number = GRPC_MESSAGE_MAX_BYTES,
+  ) {
     this.#decode = decode;
     this.#credit = credit;
+    this.#cutter = new MessageCutter(max);
   }
 
   /** Throws for what is no message. */

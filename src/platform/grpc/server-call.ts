@@ -39,6 +39,8 @@ export interface Caller {
   readonly local: boolean;
   readonly address: string;
   peer(): PeerIdentity | undefined;
+  /** Largest request, bytes. */
+  readonly messageMax: number;
   /** A handler ended; calls that were cancelled count until then. */
   ended(): void;
 }
@@ -50,7 +52,7 @@ export class ServerCall implements StreamEvents {
   /** The requests, where there may be many. */
   readonly #incoming: Incoming<unknown> | undefined;
   /** The one request, where there is one. */
-  readonly #one = new MessageCutter();
+  readonly #one: MessageCutter;
   readonly #context: RpcContext;
   #abort: AbortController | undefined;
   /** Why nobody waits for the answer any more. */
@@ -67,10 +69,12 @@ export class ServerCall implements StreamEvents {
     this.#stream = stream;
     this.#caller = caller;
     this.#method = method;
+    this.#one = new MessageCutter(caller.messageMax);
     if (method.readsStream) {
       this.#incoming = new Incoming(
         (bytes) => decodeMessage(method.input, bytes) as unknown,
         (bytes) => stream.consumed(bytes),
+        caller.messageMax,
       );
     }
     this.#context = this.#contextOf(fields);

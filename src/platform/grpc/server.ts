@@ -17,6 +17,7 @@ import {
 import { createServer as createTlsServer, type TLSSocket } from "node:tls";
 import type { DescMessage, DescService, MessageInitShape, MessageShape } from "@bufbuild/protobuf";
 import type { GenService, GenServiceMethods } from "@bufbuild/protobuf/codegenv2";
+import { GRPC_MESSAGE_MAX_BYTES } from "#base/limits.ts";
 import { CODE } from "#wire/http2/frames.ts";
 import { type HeaderField, writeHeaders } from "#wire/http2/hpack.ts";
 import { Connection, KEEPALIVE_MS } from "../http2/connection.ts";
@@ -28,6 +29,12 @@ import { atExpiry, peerOf, tlsOptions } from "./tls.ts";
 
 /** Calls that one connection may have open at once. */
 const CALLS_MAX = 1_000;
+/**
+ * The same, and the largest request in bytes, for callers without a certificate of ours: whoever
+ * reaches the port can make the server hold that much, and all they may do is to ask for one.
+ */
+const STRANGERS_CALLS_MAX = 20;
+const STRANGERS_MESSAGE_MAX_BYTES = 256 * 1024;
 /** A connection that has not begun to speak by then is closed, milliseconds. */
 const GREETING_TIMEOUT_MS = 20_000;
 
@@ -200,10 +207,12 @@ function answerCalls(
   closed: () => void,
 ): Connection {
   let running = 0;
+  const isStranger = !door.local && door.peer() === undefined;
+  const callsMax = isStranger ? STRANGERS_CALLS_MAX : CALLS_MAX;
   socket.setTimeout(GREETING_TIMEOUT_MS, () => socket.destroy());
   const opened = (stream: Stream, fields: readonly HeaderField[], isLast: boolean) => {
     // Calls whose caller went away run on until their handler notices: they count.
-    if (running >= CALLS_MAX) return undefined;
+    if (running >= callsMax) return undefined;
     const refusal = refusalOf(fields, methods);
     const method = methods.get(field(fields, ":path") ?? "");
     if (refusal !== undefined || method === undefined) {
@@ -220,7 +229,7 @@ function answerCalls(
   const connection = new Connection({
     socket,
     side: "server",
-    streamsMax: CALLS_MAX,
+    streamsMax: callsMax,
     opened,
     settled: () => socket.setTimeout(0),
     closed,
@@ -228,6 +237,7 @@ function answerCalls(
   const caller: Caller = {
     ...door,
     connection,
+    messageMax: isStranger ? STRANGERS_MESSAGE_MAX_BYTES : GRPC_MESSAGE_MAX_BYTES,
     ended: () => {
       running -= 1;
     },

@@ -147,6 +147,17 @@ test.each([
   expect(outcome).toBe(spoken);
 });
 
+test("a caller without a certificate can send little at once", async () => {
+  const large = { service: "x".repeat(1024 * 1024) };
+  await open(await material(root, "n1"))
+    .client(Health)
+    .check(large);
+  const stranger = open(undefined).client(Health);
+  await expect(stranger.check(large)).rejects.toMatchObject({ code: "resource-exhausted" });
+  // Calls that are more than may be open at once wait for the others.
+  await Promise.all(Array.from({ length: 100 }, () => stranger.check({})));
+});
+
 test("a client that names no protocol is spoken to in HTTP/2", async () => {
   const socket = connectTls({
     port,
