@@ -362,6 +362,13 @@ async function openSwarm(
     networks: new OverlayTasks(overlay, clock),
     attachments,
     tables,
+    issueIdentity: async (taskId, csr) => {
+      const client = must(node.swarm, "the swarm").workloadIdentities();
+      const request = { taskId, csr: Buffer.from(csr) };
+      const { certificate, bundle } = await client.issue(request, { timeoutMs: 10_000 });
+      const text = (bytes: Uint8Array) => Buffer.from(bytes).toString("utf8");
+      return { certificate: text(certificate), bundle: text(bundle) };
+    },
   });
   node.swarm = createSwarm({
     dataRoot: config.dataRoot,
@@ -396,6 +403,12 @@ async function openSwarm(
     clock,
     random,
     log,
+  });
+  let roots = "";
+  node.swarm.onChange(() => {
+    const now = node.swarm?.roots() ?? "";
+    if (now !== roots) executor.rootsChanged();
+    roots = now;
   });
   return { swarm: node.swarm, tables, tasks: executor };
 }

@@ -14,7 +14,8 @@ import { realRandom } from "#platform/real-ports.ts";
 import { createRoot } from "#platform/x509/issue.ts";
 import { DataPlane } from "#wire/gen/skep/dataplane_pb.js";
 import { Deploy } from "#wire/gen/skep/deploy_pb.js";
-import { JoinTokens } from "#wire/gen/skep/identity_pb.js";
+import { JoinTokens, WorkloadIdentities } from "#wire/gen/skep/identity_pb.js";
+import { RaftSnapshots } from "#wire/gen/skep/raft_pb.js";
 import { CA, NodeCA } from "#wire/gen/swarmkit/ca_pb.js";
 import { Control } from "#wire/gen/swarmkit/control_pb.js";
 import { Dispatcher } from "#wire/gen/swarmkit/dispatcher_pb.js";
@@ -40,8 +41,10 @@ const SERVICES: readonly DescService[] = [
   Logs,
   Raft,
   RaftMembership,
+  RaftSnapshots,
   ResourceAllocator,
   Watch,
+  WorkloadIdentities,
 ];
 const METHODS = SERVICES.flatMap((service) => service.methods);
 
@@ -157,6 +160,10 @@ async function letIn(node: TestNode, caller: string): Promise<readonly string[]>
     channel.close();
   }
 }
+
+test("no method is left out", () => {
+  expect(METHODS.map(pathOf).sort()).toEqual([...RULES.keys()].sort());
+});
 
 describe.each(["leader", "follower"] as const)("the %s", (which) => {
   test.each(Object.entries(CALLERS))(

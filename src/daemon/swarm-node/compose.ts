@@ -18,6 +18,7 @@ import type { ManagerPart, PartContext } from "#manager/manager-ports.ts";
 import { openRaftNode, type RaftNode } from "#manager/raft/node.ts";
 import { resourceAllocatorPart } from "#manager/resource-allocator.ts";
 import { watchPart } from "#manager/watch-service.ts";
+import { workloadIdentityPart } from "#manager/workload-identity.ts";
 import { isTaskDirty } from "#plan/orchestrator/dirtiness.ts";
 import { realFileSystem } from "#platform/wal/file-system.ts";
 import { DataPlane } from "#wire/gen/skep/dataplane_pb.js";
@@ -164,6 +165,7 @@ function partsOf(
     }),
     watchPart(state),
     resourceAllocatorPart({ state, clock, random }),
+    workloadIdentityPart({ state, nodeId, clock, random }),
     controlPart({
       state,
       clock,

@@ -18,9 +18,9 @@ import type { Manager } from "#manager/manager.ts";
 import { parseBackupKey } from "#pki/backup-key.ts";
 import { formatUnlockKey, parseUnlockKey, UNLOCK_KEY_BYTES } from "#pki/unlock-key.ts";
 import { KeyedLock } from "#platform/async.ts";
-import type { RpcClient } from "#platform/grpc/client.ts";
+import type { RpcChannel, RpcClient } from "#platform/grpc/client.ts";
 import { Deploy } from "#wire/gen/skep/deploy_pb.js";
-import { JoinTokens } from "#wire/gen/skep/identity_pb.js";
+import { JoinTokens, WorkloadIdentities } from "#wire/gen/skep/identity_pb.js";
 import { CA } from "#wire/gen/swarmkit/ca_pb.js";
 import { Control } from "#wire/gen/swarmkit/control_pb.js";
 import { Logs } from "#wire/gen/swarmkit/logbroker_pb.js";
@@ -93,6 +93,10 @@ export interface Swarm extends ClusterPort {
   dataPathAddr(): string;
   /** The swarm's id; empty when not in one, or when it is not known yet. */
   swarmId(): string;
+  /** Certificates for the tasks of this node; for any node that is in a swarm. */
+  workloadIdentities(): RpcClient<typeof WorkloadIdentities>;
+  /** PEM of what this node trusts at this moment; empty when it is in no swarm. */
+  roots(): string;
   /** The manager of this node, while there is one. */
   manager(): Manager | undefined;
   close(): Promise<void>;
@@ -328,9 +332,15 @@ class NodeSwarm implements Swarm {
   }
 
   resources(): RpcClient<typeof ResourceAllocator> {
-    const runner = this.#runner;
-    if (runner?.node === undefined || runner.state !== "active") throw refusal("noSwarm");
-    return runner.node.anyManager().client(ResourceAllocator);
+    return this.#anyManager().client(ResourceAllocator);
+  }
+
+  roots(): string {
+    return this.#runner?.node?.identity?.tls().ca ?? "";
+  }
+
+  workloadIdentities(): RpcClient<typeof WorkloadIdentities> {
+    return this.#anyManager().client(WorkloadIdentities);
   }
 
   onChange(listener: () => void): () => void {
@@ -353,6 +363,12 @@ class NodeSwarm implements Swarm {
     const manager = runner?.node?.manager;
     if (runner?.state !== "active" || manager === undefined) throw this.#noManager();
     return manager.channel.client(service);
+  }
+
+  #anyManager(): RpcChannel {
+    const runner = this.#runner;
+    if (runner?.node === undefined || runner.state !== "active") throw refusal("noSwarm");
+    return runner.node.anyManager();
   }
 
   #noManager(): EngineError {

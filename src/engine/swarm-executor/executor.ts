@@ -25,6 +25,7 @@ import type { NodeTables } from "./node-tables.ts";
 import type { TaskWithdrawer } from "./operator-stops.ts";
 import type { HostFacts, TaskAttachments, TaskNetworks } from "./ports.ts";
 import { openTaskFiles } from "./task-files.ts";
+import { type IdentityOptions, TaskIdentities } from "./task-identity.ts";
 
 export interface SwarmExecutorOptions {
   readonly containers: ContainerService;
@@ -43,15 +44,22 @@ export interface SwarmExecutorOptions {
   readonly tables?: NodeTables;
   /** Containers that are not the swarm's; without it their tasks are rejected. */
   readonly attachments?: TaskAttachments;
+  /** Asks the swarm for identities of tasks; without it they get none. */
+  readonly issueIdentity?: IdentityOptions["issue"];
   /** How many containers may be starting at once; default 8. */
   readonly startLimit?: number;
 }
 
 const START_LIMIT = 8;
 
+export interface IdentityKeeper {
+  /** The swarm trusts other roots: the tasks of this host are told, and get new identities. */
+  rootsChanged(): void;
+}
+
 export async function createSwarmExecutor(
   options: SwarmExecutorOptions,
-): Promise<Executor & TaskWithdrawer> {
+): Promise<Executor & TaskWithdrawer & IdentityKeeper> {
   const executor = new SwarmExecutor(options);
   await executor.open();
   return executor;
@@ -70,12 +78,13 @@ const NO_DEPENDENCIES: Dependencies = {
   complete: () => false,
 };
 
-class SwarmExecutor implements Executor, TaskWithdrawer {
+class SwarmExecutor implements Executor, TaskWithdrawer, IdentityKeeper {
   readonly #options: SwarmExecutorOptions;
   readonly #networks: TaskNetworks;
   /** Tasks that have a controller: whatever a manager says, they are not leftovers. */
   readonly #live = new Map<string, Controller | ContainerTaskController>();
   #ports: ControllerPorts | undefined;
+  #identities: TaskIdentities | undefined;
   #dependencies: Dependencies = NO_DEPENDENCIES;
   #description: NodeDescription | undefined;
 
@@ -93,6 +102,8 @@ class SwarmExecutor implements Executor, TaskWithdrawer {
 
   async open(): Promise<void> {
     const { containers, images, volumes, events, clock, log, startLimit } = this.#options;
+    const issue = this.#options.issueIdentity;
+    this.#identities = issue && new TaskIdentities({ issue, clock, log });
     this.#ports = {
       containers,
       images,
@@ -103,7 +114,11 @@ class SwarmExecutor implements Executor, TaskWithdrawer {
       networks: this.#networks,
       releases: this.#options.tables,
       pulls: createImagePulls(images, clock),
-      files: await openTaskFiles(this.#options.filesDir, () => this.#dependencies),
+      files: await openTaskFiles(
+        this.#options.filesDir,
+        () => this.#dependencies,
+        this.#identities,
+      ),
       starts: new Semaphore(startLimit ?? START_LIMIT),
       node: () => this.#description,
     };
@@ -175,6 +190,10 @@ class SwarmExecutor implements Executor, TaskWithdrawer {
         reason: messageOf(error),
       });
     }
+  }
+
+  rootsChanged(): void {
+    this.#identities?.renewAll();
   }
 
   async retain(taskIds: ReadonlySet<string>): Promise<void> {

@@ -11,10 +11,12 @@ import { promisify } from "node:util";
 import type { Dependencies } from "#agent/executor.ts";
 import { EngineError } from "#base/error.ts";
 import { err, ok, type Result } from "#base/result.ts";
+import { identifiedService } from "#pki/workload.ts";
 import type { Task } from "#wire/gen/swarmkit/objects_pb.js";
 import type { ContainerSpec } from "#wire/gen/swarmkit/specs_pb.js";
 import type { Driver, FileTarget, NodeDescription } from "#wire/gen/swarmkit/types_pb.js";
 import type { TaskFile } from "./container-body.ts";
+import { IDENTITY_PATH, type TaskIdentities } from "./task-identity.ts";
 import { taskScope } from "./task-scope.ts";
 import { expandTemplate, type TemplateFunction } from "./template.ts";
 
@@ -44,6 +46,7 @@ interface Wanted {
 export async function openTaskFiles(
   directory: string,
   dependencies: () => Dependencies,
+  identities?: TaskIdentities,
 ): Promise<TaskFiles> {
   await mkdir(directory, { recursive: true, mode: 0o700 });
   if ((await statfs(directory)).type !== TMPFS_MAGIC) {
@@ -51,15 +54,23 @@ export async function openTaskFiles(
     await run("mount", ["-t", "tmpfs", "-o", options, "skep-task-files", directory]);
   }
   const hostPath = (taskId: string, at: number) => join(directory, taskId, String(at));
+  const identityPath = (taskId: string) => join(directory, taskId, "identity");
 
   return {
-    plan: (task, spec) =>
-      wantedFiles(spec).map((file, at) => ({
+    plan: (task, spec) => [
+      ...wantedFiles(spec).map((file, at) => ({
         hostPath: hostPath(task.id, at),
         containerPath: containerPath(file),
       })),
+      ...(identifiedService(task) === undefined || identities === undefined
+        ? []
+        : [{ hostPath: identityPath(task.id), containerPath: IDENTITY_PATH }]),
+    ],
     write: async (task, spec, node) => {
       const files = wantedFiles(spec);
+      if (identifiedService(task) !== undefined) {
+        await identities?.write(identityPath(task.id), task.id);
+      }
       if (files.length === 0) return;
       await mkdir(join(directory, task.id), { recursive: true, mode: 0o700 });
       for (const [at, file] of files.entries()) {
@@ -67,10 +78,14 @@ export async function openTaskFiles(
         await writeOwned(hostPath(task.id, at), data, file);
       }
     },
-    remove: (taskId) => rm(join(directory, taskId), { recursive: true, force: true }),
+    remove: async (taskId) => {
+      identities?.forget(taskId);
+      await rm(join(directory, taskId), { recursive: true, force: true });
+    },
     retain: async (keeps) => {
       for (const taskId of await readdir(directory)) {
-        if (!keeps(taskId)) await rm(join(directory, taskId), { recursive: true, force: true });
+        if (keeps(taskId)) await identities?.resume(identityPath(taskId), taskId);
+        else await rm(join(directory, taskId), { recursive: true, force: true });
       }
     },
   };

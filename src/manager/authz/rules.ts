@@ -8,7 +8,7 @@ import type { DescService } from "@bufbuild/protobuf";
 import { invariant } from "#base/invariant.ts";
 import { DataPlane } from "#wire/gen/skep/dataplane_pb.js";
 import { Deploy } from "#wire/gen/skep/deploy_pb.js";
-import { JoinTokens } from "#wire/gen/skep/identity_pb.js";
+import { JoinTokens, WorkloadIdentities } from "#wire/gen/skep/identity_pb.js";
 import { RaftSnapshots } from "#wire/gen/skep/raft_pb.js";
 import { CA, NodeCA } from "#wire/gen/swarmkit/ca_pb.js";
 import { Control } from "#wire/gen/swarmkit/control_pb.js";
@@ -70,6 +70,7 @@ export const RULES: ReadonlyMap<string, Rule> = new Map([
   ...rows(RaftSnapshots, { held: MEMBER_LOCAL }),
   ...rows(Health, { check: MEMBER_LOCAL }),
   ...rows(Watch, { watch: MANAGER_LOCAL }),
+  ...rows(WorkloadIdentities, { issue: NODE }),
   ...rows(JoinTokens, { create: MANAGER, list: MANAGER, remove: MANAGER }),
   ...rows(Control, {
     getNode: MANAGER,

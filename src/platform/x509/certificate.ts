@@ -156,10 +156,13 @@ function assertValidAt(certificate: X509Certificate, nowMs: number): void {
   }
 }
 
-/** Node prints a name as lines of `KEY=value`; our own names need no unescaping. */
-function attributesOf(name: string): ReadonlyMap<string, string> {
+/**
+ * Node prints a name as lines of `KEY=value`, and an empty one, whatever its types say, as undefined.
+ * Our own names need no unescaping.
+ */
+function attributesOf(name: string | undefined): ReadonlyMap<string, string> {
   const attributes = new Map<string, string>();
-  for (const line of name.split("\n")) {
+  for (const line of (name ?? "").split("\n")) {
     const at = line.indexOf("=");
     const key = line.slice(0, at);
     if (at > 0 && !attributes.has(key)) attributes.set(key, line.slice(at + 1));

@@ -10,6 +10,7 @@ import { EngineError, messageOf } from "#base/error.ts";
 import { toHex } from "#base/ids.ts";
 import type { Random } from "#base/ports.ts";
 import { type LeafProfile, ROOT_NAME, type Validity } from "#pki/profile.ts";
+import type { WorkloadProfile } from "#pki/workload.ts";
 
 const KEY = { name: "ECDSA", namedCurve: "P-256" } as const;
 const SIGNATURE = { name: "ECDSA", hash: "SHA-256" } as const;
@@ -119,6 +120,36 @@ export async function issueCertificate(
       new x509.SubjectAlternativeNameExtension(
         profile.dnsNames.map((value) => ({ type: "dns" as const, value })),
       ),
+    ],
+  });
+  return pemOf(certificate);
+}
+
+/** A workload's certificate: it names nobody but by its URI (SPIFFE's X.509-SVID). */
+export async function issueWorkload(
+  authority: Authority,
+  request: CertificateRequest,
+  profile: WorkloadProfile,
+  random: Random,
+): Promise<string> {
+  const x509 = await library();
+  const issuer = new x509.X509Certificate(authority.cert);
+  const certificate = await x509.X509CertificateGenerator.create({
+    serialNumber: serialNumber(random),
+    // Without a subject the alternative name is critical.
+    subject: [],
+    issuer: issuer.subject,
+    ...period(profile),
+    publicKey: request.publicKey,
+    signingKey: (await webKeys(readPrivateKey(authority.key))).privateKey,
+    signingAlgorithm: SIGNATURE,
+    extensions: [
+      keyUsages(x509, x509.KeyUsageFlags.digitalSignature),
+      new x509.ExtendedKeyUsageExtension([SERVER_AUTH, CLIENT_AUTH]),
+      new x509.BasicConstraintsExtension(false, undefined, true),
+      await x509.SubjectKeyIdentifierExtension.create(request.publicKey, false, webcrypto),
+      await authorityKeyId(issuer),
+      new x509.SubjectAlternativeNameExtension([{ type: "url", value: profile.uri }], true),
     ],
   });
   return pemOf(certificate);
