@@ -69,22 +69,46 @@ export function stateOfSnapshot(snapshot: StoreSnapshot): State {
   return builder.state;
 }
 
-/** What leads from one state to another, judged by the versions of the objects. */
+/**
+ * What leads from one state to another, judged by the versions of the objects: per kind first what
+ * goes, then what comes. Both tables are walked side by side, in the order of their ids: a lookup for
+ * each object takes ten times as long, and this is done in one go.
+ */
 export function difference(before: State, after: State): readonly Change[] {
   const changes: Change[] = [];
   for (const kind of KINDS) {
-    const old = before[kind].objects;
-    const now = after[kind].objects;
-    for (const [id, object] of old.entries()) {
-      if (!now.has(id)) push(changes, kind, object, undefined);
+    const come: Change[] = [];
+    const old = before[kind].objects.entries();
+    const now = after[kind].objects.entries();
+    let left = nextOf(old);
+    let right = nextOf(now);
+    while (left !== undefined || right !== undefined) {
+      const order = left === undefined ? 1 : right === undefined ? -1 : compare(left[0], right[0]);
+      if (order < 0) push(changes, kind, left?.[1], undefined);
+      else if (order > 0) push(come, kind, undefined, right?.[1]);
+      else if (isChanged(left, right)) push(come, kind, left?.[1], right?.[1]);
+      if (order <= 0) left = nextOf(old);
+      if (order >= 0) right = nextOf(now);
     }
-    for (const [id, object] of now.entries()) {
-      const previous = old.get(id);
-      if (previous !== undefined && versionOf(previous) === versionOf(object)) continue;
-      push(changes, kind, previous, object);
-    }
+    for (const change of come) changes.push(change);
   }
   return changes;
+}
+
+type Pair = readonly [string, Stored];
+
+function nextOf(entries: Iterator<Pair>): Pair | undefined {
+  const { done, value } = entries.next();
+  return done === true ? undefined : value;
+}
+
+/** The order of the tables' ids. */
+function compare(a: string, b: string): number {
+  return a < b ? -1 : a > b ? 1 : 0;
+}
+
+function isChanged(left: Pair | undefined, right: Pair | undefined): boolean {
+  return left !== undefined && right !== undefined && versionOf(left[1]) !== versionOf(right[1]);
 }
 
 function push(
