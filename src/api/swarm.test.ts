@@ -305,5 +305,13 @@ describe("networks of the swarm", () => {
 
 function infoOf() {
   const state = "active" as const;
-  return { state, nodeId: "", nodeAddr: "", controlAvailable: true, error: "", remoteManagers: [] };
+  return {
+    state,
+    nodeId: "",
+    nodeAddr: "",
+    controlAvailable: true,
+    error: "",
+    remoteManagers: [],
+    warnings: [],
+  };
 }

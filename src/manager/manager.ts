@@ -39,6 +39,7 @@ import type {
 } from "./manager-ports.ts";
 import { writeRestored } from "./manager-restore.ts";
 import { createLeaderProxy } from "./proxy.ts";
+import type { AloneReport } from "./raft/going-alone.ts";
 import { runRoleManager } from "./role-manager.ts";
 import type { ClusterState } from "./state.ts";
 
@@ -56,6 +57,8 @@ export interface StartedRaft {
   readonly removed: Promise<void>;
   /** Resolves when nothing is on disk any more that the log's current key does not open. */
   reseal(): Promise<void>;
+  /** Set if it went on alone, without the rest of its group. */
+  readonly alone: AloneReport | undefined;
   close(): Promise<void>;
 }
 
@@ -95,6 +98,8 @@ export interface Manager {
   clusterReady(signal: AbortSignal): Promise<void>;
   /** How managers are to lock: now, and after each change. Ends with the signal. */
   lock(signal: AbortSignal): AsyncIterable<Lock>;
+  /** Set if it went on alone, without the rest of its group, when it was started. */
+  readonly alone: AloneReport | undefined;
   /** The raft log's key was exchanged: resolves when the old one opens nothing any more. */
   reseal(): Promise<void>;
   close(): Promise<void>;
@@ -165,6 +170,10 @@ class RunningManager implements Manager {
 
   get removed(): Promise<void> {
     return this.#raft.removed;
+  }
+
+  get alone(): AloneReport | undefined {
+    return this.#raft.alone;
   }
 
   reseal(): Promise<void> {

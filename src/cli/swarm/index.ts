@@ -137,12 +137,6 @@ const INITIAL_SPEC: Json = {
   EncryptionConfig: { AutoLockManagers: false },
 };
 
-/** On standard error: standard output is docker's, word for word. */
-const ALONE_WARNING = `WARNING: This manager goes on alone with what it has stored. Changes that reached only the
-managers that are lost are gone. Those managers must not come back as they are: remove their nodes
-with 'skep node rm --force', and let them leave this swarm and join again.
-`;
-
 async function init(context: CommandContext): Promise<number> {
   const { client, flags, stdout } = context;
   const nodeId = await client.post<string>("/swarm/init", {
@@ -158,13 +152,19 @@ async function init(context: CommandContext): Promise<number> {
     AutoLockManagers: flags.bool("autolock"),
   });
   stdout.write(`Swarm initialized: current node (${nodeId}) is now a manager.\n\n`);
-  if (flags.bool("force-new-cluster")) context.stderr.write(ALONE_WARNING);
+  if (flags.bool("force-new-cluster")) await printWarnings(context);
   await printJoinCommand(context, "worker");
   stdout.write(
     "To add a manager to this swarm, run 'skep swarm join-token manager' and follow the instructions.\n\n",
   );
   if (flags.bool("autolock")) await printUnlockKey(context);
   return 0;
+}
+
+/** What may be lost; on standard error, because standard output is docker's, word for word. */
+async function printWarnings({ client, stderr }: CommandContext): Promise<void> {
+  const { Swarm } = await client.get<{ Swarm: { Warnings?: readonly string[] | null } }>("/info");
+  for (const warning of Swarm.Warnings ?? []) stderr.write(`${warning}\n`);
 }
 
 async function printJoinCommand(context: CommandContext, role: string): Promise<void> {

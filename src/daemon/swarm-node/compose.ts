@@ -57,6 +57,7 @@ export function composeManager(
         state,
         membership: raft.membership,
         removed: raft.removed,
+        alone: raft.alone,
         register: (services) => raft.register(services),
         run: () => raft.run(),
         reseal: () => raft.reseal(),

@@ -40,6 +40,7 @@ import {
   resolveListenAddr,
   splitHostPort,
 } from "./addresses.ts";
+import { aloneWarnings } from "./alone-warnings.ts";
 import { openBackup, sealBackup } from "./backup.ts";
 import {
   badRequest,
@@ -139,7 +140,10 @@ class NodeSwarm implements Swarm {
         nodeId,
         addr,
       })),
-      warnings: node?.clockWarning === undefined ? [] : [node.clockWarning],
+      warnings: [
+        ...aloneWarnings(node?.manager?.alone),
+        ...(node?.clockWarning === undefined ? [] : [node.clockWarning]),
+      ],
     };
   }
 

@@ -8,123 +8,41 @@
  */
 
 import { EngineError, messageOf } from "#base/error.ts";
-import type { Clock, Log, Random } from "#base/ports.ts";
 import { sleep } from "#platform/async.ts";
-import type { RpcChannel } from "#platform/grpc/client.ts";
 import type { RpcContext } from "#platform/grpc/server.ts";
-import type { KeyRing } from "#platform/wal/key-ring.ts";
 import { NONE, type NodeId } from "#raft/index.ts";
-import type { Change } from "#store/types.ts";
 import { RaftSnapshots } from "#wire/gen/skep/raft_pb.js";
 import { Raft, RaftMembership } from "#wire/gen/swarmkit/raft_pb.js";
-import { RaftMemberStatus_Reachability as Reachability } from "#wire/gen/swarmkit/types_pb.js";
-import type { Member, Membership, Registrar } from "../manager-ports.ts";
-import type { Actor, ClusterState } from "../state.ts";
+import type { Membership, Registrar } from "../manager-ports.ts";
+import type { ClusterState } from "../state.ts";
 import { Admission } from "./admission.ts";
 import { lookAfter } from "./bereavement.ts";
 import { ChangeFeed } from "./change-feed.ts";
-import { type Disk, type DiskOptions, openDisk } from "./disk.ts";
+import { type Disk, openDisk } from "./disk.ts";
 import { Driver } from "./driver.ts";
+import { type AloneReport, forceNewCluster } from "./going-alone.ts";
 import { Greeter } from "./greeter.ts";
+import { Handover } from "./handover.ts";
 import { createRaftServices } from "./inbox.ts";
 import { announceAddress, joinGroup } from "./joining.ts";
 import { Leadership } from "./leadership.ts";
 import { encodeMember, freshRaftId, type KnownMember } from "./members.ts";
+import { createMembership, required } from "./membership-view.ts";
 import { Peers } from "./peers.ts";
 import { notLeading } from "./proposals.ts";
+import type { RaftNode, RaftNodeOptions, RaftNodeStatus } from "./raft-node.ts";
 import { createRaftState } from "./raft-state.ts";
-import { forceNewCluster, type Recovered, recover } from "./recovery.ts";
+import { type Recovered, recover } from "./recovery.ts";
 import type { Loaded } from "./replayed-log.ts";
 import { Snapshotter } from "./snapshotter.ts";
+
+export type { RaftNode, RaftNodeOptions, RaftNodeStatus, RaftTimings } from "./raft-node.ts";
 
 /** With the ticks below, an election comes 0.8 to 1.6 s after the leader was last heard. */
 const TICK_MS = 80;
 const ELECTION_TICKS = 10;
 /** Pause before a reign that failed is begun again where nobody else can lead. */
 const REIGN_RETRY_MS = 1_000;
-
-export interface RaftNodeOptions {
-  /** Directory of the log and the snapshots; nobody else's. */
-  readonly dir: string;
-  readonly keys: KeyRing;
-  readonly nodeId: string;
-  /** "host:port" under which the other members reach this one; asked for when it is needed. */
-  readonly addr: () => string;
-  /** A shared channel to a manager's port; the caller owns it. */
-  readonly channelTo: (addr: string) => RpcChannel;
-  /** Managers that may take this one in, for a disk that never took part; else a new group. */
-  readonly join?: (() => readonly string[]) | undefined;
-  /** Makes this member the only one, after the majority was lost for good. */
-  readonly forceNewCluster?: boolean | undefined;
-  /** The node id that the transport vouches for; default: that of the caller's certificate. */
-  readonly callerOf?: ((context: RpcContext) => string | undefined) | undefined;
-  /** Throws if the actor may not make the change. */
-  readonly checkChange?: ((actor: Actor, change: Change) => void) | undefined;
-  /** The disk failed or an invariant broke: log it and end the process. */
-  readonly onFatal: (error: unknown) => void;
-  readonly clock: Clock;
-  readonly random: Random;
-  readonly log: Log;
-  readonly tickMs?: number | undefined;
-  readonly electionTicks?: number | undefined;
-  readonly snapshotEvery?: number | undefined;
-  readonly keepEntries?: number | undefined;
-  readonly segmentBytes?: number | undefined;
-  readonly chunkBytes?: number | undefined;
-  readonly fs?: DiskOptions["fs"];
-  /** Told how long things took. */
-  readonly timings?: RaftTimings | undefined;
-}
-
-/** What is worth a histogram; all in seconds. */
-export interface RaftTimings {
-  /** From the proposal of a change until it was applied here; or that its outcome is not known. */
-  transaction(seconds: number, outcome: "applied" | "lost"): void;
-  /** A snapshot of the store, encoded and on disk. */
-  snapshot(seconds: number): void;
-}
-
-/** Where a member stands, for operators and tests. */
-export interface RaftNodeStatus {
-  /** Undefined before the member has its place in a group. */
-  readonly raftId: NodeId | undefined;
-  readonly term: number;
-  /** Node ids of the members that vote, and of those that only learn yet. */
-  readonly voters: readonly string[];
-  readonly learners: readonly string[];
-  /** Index of the newest applied entry. */
-  readonly applied: number;
-  /** Index of the oldest entry that the log in memory still has. */
-  readonly firstIndex: number;
-  /** Index of the newest entry that is known to be committed. */
-  readonly committed: number;
-  /** Whether this member knows who leads. */
-  readonly hasLeader: boolean;
-  /** Leaders that were heard of since the start, each time anew. */
-  readonly leaderChanges: number;
-  /** Changes that wait for their commit. */
-  readonly pending: number;
-}
-
-export interface RaftNode {
-  readonly state: ClusterState;
-  readonly membership: Membership;
-  status(): RaftNodeStatus;
-  register(services: Registrar): void;
-  /** Takes part. Resolves when the member is in the group, not when there is a leader. */
-  run(): Promise<void>;
-  /** Resolves when the group has removed this member. */
-  readonly removed: Promise<void>;
-  /**
-   * Resolves when nothing is on disk any more that the key ring's current key does not open; rejects
-   * when that is not so yet, to be tried again.
-   */
-  reseal(): Promise<void>;
-  /** Hands leadership over if it has it, and lets go of everything. */
-  close(): Promise<void>;
-  /** Lets go of everything at once, as if the process had died. */
-  kill(): Promise<void>;
-}
 
 /** Reads the disk; takes no part in the group yet. */
 export async function openRaftNode(options: RaftNodeOptions): Promise<RaftNode> {
@@ -134,23 +52,15 @@ export async function openRaftNode(options: RaftNodeOptions): Promise<RaftNode> 
   try {
     const { self } = loaded;
     const isForced = options.forceNewCluster === true && self !== undefined;
-    const start = isForced ? await goOnAlone(disk, loaded, self, options.log) : loaded;
-    return new RunningNode(options, disk, start, await recover(start));
+    const forced = isForced ? await forceNewCluster(disk, loaded, self) : undefined;
+    const start = forced?.loaded ?? loaded;
+    if (forced !== undefined) options.log.warn("this manager goes on alone", { ...forced.report });
+    return new RunningNode(options, disk, start, await recover(start), forced?.report);
   } catch (error) {
     await loaded.snapshot?.close();
     await disk.close();
     throw error;
   }
-}
-
-async function goOnAlone(disk: Disk, loaded: Loaded, self: KnownMember, log: Log): Promise<Loaded> {
-  const forced = await forceNewCluster(disk, loaded, self);
-  const { unconfirmed, lost } = forced;
-  log.warn(
-    "this manager goes on alone: changes that reached only the lost managers are gone, and those must leave the swarm and join again",
-    { lostManagers: lost, changesOfUnknownOutcomeKept: unconfirmed },
-  );
-  return forced.loaded;
 }
 
 /** A disk from which nothing can be learnt about the group. */
@@ -167,25 +77,32 @@ class RunningNode implements RaftNode {
   readonly #leadership: Leadership;
   readonly #peers: Peers;
   readonly #snapshotter: Snapshotter;
+  readonly #handover: Handover;
   readonly #closing = new AbortController();
   readonly #tickMs: number;
   readonly #electionTicks: number;
   readonly state: ClusterState;
   readonly membership: Membership;
   readonly removed: Promise<void>;
+  readonly alone: AloneReport | undefined;
   #tellRemoved: () => void = () => undefined;
   #driver: Driver | undefined;
   #admission: Admission | undefined;
   #self: KnownMember | undefined;
   /** A reign failed and is being handed over. */
   #abdicating = false;
-  /** Callbacks of those who wait for another role or leader. */
-  readonly #roleWaiters = new Set<() => void>();
 
-  constructor(options: RaftNodeOptions, disk: Disk, loaded: Loaded, recovered: Recovered) {
+  constructor(
+    options: RaftNodeOptions,
+    disk: Disk,
+    loaded: Loaded,
+    recovered: Recovered,
+    alone: AloneReport | undefined,
+  ) {
     const { clock, random, log, channelTo, onFatal } = options;
     const { store, members, storage } = recovered;
     this.#options = options;
+    this.alone = alone;
     this.#disk = disk;
     this.#loaded = loaded;
     this.#recovered = recovered;
@@ -242,13 +159,18 @@ class RunningNode implements RaftNode {
       clock,
       random,
     });
-    this.membership = {
-      list: () => this.#list(),
-      canRemove: (nodeId) => this.#canRemove(nodeId),
-      remove: (nodeId) => this.#remove(nodeId),
-      transferLeadership: () => this.#transfer(),
-      onChange: (listener) => members.onChange(listener),
-    };
+    this.#handover = new Handover({
+      driver: () => this.#driver,
+      timeoutMs: 2 * this.#electionTicks * this.#tickMs,
+      closing: this.#closing.signal,
+      clock,
+    });
+    this.membership = createMembership({
+      members,
+      driver: () => this.#driver,
+      admission: () => this.#admission,
+      transfer: () => this.#handover.transfer(),
+    });
   }
 
   status(): RaftNodeStatus {
@@ -429,7 +351,7 @@ class RunningNode implements RaftNode {
     if (!driver.leads) this.#leadership.end();
     else if (driver.caughtUp && !this.#abdicating) this.#leadership.begin();
     if (this.#isAlone() && driver.leadId === NONE) driver.campaign();
-    for (const wake of this.#roleWaiters) wake();
+    this.#handover.roleChanged();
   }
 
   /** Whether this member is the only voter, so that there is nobody to wait for. */
@@ -454,7 +376,7 @@ class RunningNode implements RaftNode {
     this.#abdicating = true;
     this.#leadership.end();
     try {
-      await this.#transfer();
+      await this.#handover.transfer();
     } catch (reason) {
       log.info("nobody else can lead, beginning anew", { reason: messageOf(reason) });
       await sleep(clock, REIGN_RETRY_MS, this.#closing.signal).catch(() => undefined);
@@ -464,79 +386,13 @@ class RunningNode implements RaftNode {
     }
   }
 
-  #list(): readonly Member[] {
-    const driver = this.#driver;
-    const isLeading = driver?.leads === true;
-    return this.#recovered.members.list().map(({ raftId, nodeId, addr }) => ({
-      raftId: BigInt(raftId),
-      nodeId,
-      addr,
-      leader: driver?.leadId === raftId,
-      voter: this.#recovered.members.isVoter(raftId),
-      reachability: isLeading ? this.#reachability(raftId) : Reachability.UNKNOWN,
-    }));
-  }
-
-  #reachability(raftId: NodeId): Reachability {
-    const reachable = this.#admission?.isReachable(raftId) === true;
-    return reachable ? Reachability.REACHABLE : Reachability.UNREACHABLE;
-  }
-
-  #canRemove(nodeId: string): boolean {
-    const member = this.#recovered.members.byNodeId(nodeId);
-    return member === undefined || this.#admission?.canRemove(member.raftId) === true;
-  }
-
-  async #remove(nodeId: string): Promise<void> {
-    const member = this.#recovered.members.byNodeId(nodeId);
-    if (member !== undefined) await this.#requireAdmission().remove(member.raftId);
-  }
-
-  /** Hands leadership to the voter that is furthest and was heard of lately. */
-  async #transfer(): Promise<void> {
-    const driver = this.#driver;
-    if (driver === undefined || !driver.leads) throw notLeading();
-    const { progress } = driver.status();
-    const candidates = [...progress]
-      .filter(([id, state]) => id !== this.#self?.raftId && !state.isLearner && state.recentActive)
-      .toSorted(([, a], [, b]) => b.match - a.match);
-    const target = candidates[0]?.[0];
-    if (target === undefined) {
-      throw new EngineError("failed-precondition", "no other manager can take the leadership");
-    }
-    driver.transferTo(target);
-    await this.#roleUntil(() => !driver.leads, 2 * this.#electionTicks * this.#tickMs);
-    if (driver.leads) {
-      throw new EngineError("unavailable", "the other manager did not take the leadership in time");
-    }
-  }
-
   async #handOver(): Promise<void> {
     if (this.#driver?.leads !== true || this.#isAlone()) return;
     try {
-      await this.#transfer();
+      await this.#handover.transfer();
     } catch (error) {
       this.#options.log.info("leadership was not handed over", { reason: messageOf(error) });
     }
-  }
-
-  /** Resolves when the condition holds after a change of role, or after `timeoutMs`. */
-  async #roleUntil(condition: () => boolean, timeoutMs: number): Promise<void> {
-    if (condition()) return;
-    await new Promise<void>((resolve) => {
-      const end = () => {
-        this.#roleWaiters.delete(look);
-        timer.cancel();
-        this.#closing.signal.removeEventListener("abort", end);
-        resolve();
-      };
-      const look = () => {
-        if (condition()) end();
-      };
-      const timer = this.#options.clock.setTimer(timeoutMs, end);
-      this.#roleWaiters.add(look);
-      this.#closing.signal.addEventListener("abort", end, { once: true });
-    });
   }
 
   async #tellAddress(known: KnownMember): Promise<void> {
@@ -557,11 +413,7 @@ class RunningNode implements RaftNode {
   }
 
   #requireAdmission(): Admission {
-    if (this.#admission === undefined) {
-      const message = "raft: node is not yet part of a raft cluster";
-      throw new EngineError("failed-precondition", message);
-    }
-    return this.#admission;
+    return required(this.#admission);
   }
 
   #callerOf(context: RpcContext): string | undefined {

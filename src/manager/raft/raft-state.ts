@@ -17,8 +17,8 @@ import type { ChangeFeed } from "./change-feed.ts";
 import type { Driver } from "./driver.ts";
 import type { Leadership } from "./leadership.ts";
 import type { Members } from "./members.ts";
-import type { RaftTimings } from "./node.ts";
 import { notLeading } from "./proposals.ts";
+import type { RaftTimings } from "./raft-node.ts";
 
 export interface RaftStateOptions {
   readonly store: Store;

@@ -10,7 +10,7 @@ import { EMPTY_BYTES, type MemoryStorage } from "#raft/index.ts";
 import type { Store } from "#store/store.ts";
 import type { Disk } from "./disk.ts";
 import type { Members } from "./members.ts";
-import type { RaftTimings } from "./node.ts";
+import type { RaftTimings } from "./raft-node.ts";
 import type { Recovered } from "./recovery.ts";
 import { encodeSnapshot } from "./snapshot-data.ts";
 
