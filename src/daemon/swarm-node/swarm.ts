@@ -53,6 +53,8 @@ import {
 } from "./errors.ts";
 import { addressTowards } from "./host-addresses.ts";
 import { LockedKeyError } from "./key-file.ts";
+import { KnownManagers } from "./managers.ts";
+import { movedState } from "./moved-state.ts";
 import { checkSpec, newSwarm, swarmOfBackup } from "./new-swarm.ts";
 import { type ManagerStart, type Origin, SwarmNode } from "./node.ts";
 import { clearSwarm, type SwarmPaths, swarmPaths } from "./paths.ts";
@@ -121,8 +123,10 @@ class NodeSwarm implements Swarm {
 
   async start(): Promise<void> {
     await this.#exclusively(async () => {
-      const start = await loadStartState(this.#paths);
-      if (start !== undefined) this.#run(start, { kind: "disk", address: start.remoteAddr });
+      const stored = await loadStartState(this.#paths);
+      if (stored === undefined) return;
+      const start = await this.#whereItIsNow(stored);
+      this.#run(start, { kind: "disk", address: start.remoteAddr });
     });
   }
 
@@ -356,6 +360,23 @@ class NodeSwarm implements Swarm {
     // Not behind the lock: a join that hangs is ended by this.
     await this.#runner?.stop();
     await this.#exclusively(() => this.#runner?.stop() ?? Promise.resolve());
+  }
+
+  /**
+   * The machine may have another address than when it came into the swarm. What it was told then is
+   * kept: where its network only is late, the next start finds the old address again.
+   */
+  async #whereItIsNow(stored: StartState): Promise<StartState> {
+    const { hostAddresses, log } = this.#options;
+    const options = { told: stored.remoteAddr, fresh: false };
+    const known = await KnownManagers.open(this.#paths.managers, log, options);
+    const start = await movedState(stored, known.list(), hostAddresses());
+    if (start === stored) return stored;
+    log.warn("this machine has another address now", {
+      was: stored.localAddr,
+      is: start.localAddr,
+    });
+    return start;
   }
 
   #exclusively<T>(work: () => Promise<T>): Promise<T> {
