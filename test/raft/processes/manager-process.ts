@@ -16,7 +16,12 @@ import {
   ConfigSpecSchema,
   NodeSpec_Availability,
 } from "#wire/gen/swarmkit/specs_pb.js";
-import { AnnotationsSchema, EncryptionConfigSchema } from "#wire/gen/swarmkit/types_pb.js";
+import {
+  AnnotationsSchema,
+  EncryptionConfigSchema,
+  NodeRole,
+  RaftMemberStatus_Reachability,
+} from "#wire/gen/swarmkit/types_pb.js";
 import { pretendSwarm } from "../../identity/pretend-swarm.ts";
 import type { Answer, Order, ProcessInfo } from "./protocol.ts";
 
@@ -79,10 +84,27 @@ async function carryOut(order: Order): Promise<unknown> {
     case "unlock":
       await swarm.unlock(order.key);
       return undefined;
+    case "role":
+      await setRole(order.nodeId, order.isManager);
+      return undefined;
+    case "remove":
+      await swarm.control().removeNode({ nodeId: order.nodeId, force: order.force });
+      return undefined;
+    case "nodes":
+      return (await swarm.control().listNodes({})).nodes.map(({ id }) => id);
     case "close":
       await swarm.close();
       return undefined;
   }
+}
+
+async function setRole(nodeId: string, isManager: boolean): Promise<void> {
+  const control = swarm.control();
+  const { node } = await control.getNode({ nodeId });
+  if (node?.spec === undefined || node.meta?.version === undefined) throw new Error("no node");
+  const desiredRole = isManager ? NodeRole.MANAGER : NodeRole.WORKER;
+  const spec = { ...node.spec, desiredRole };
+  await control.updateNode({ nodeId, nodeVersion: node.meta.version, spec });
 }
 
 async function lock(autoLockManagers: boolean, rotate: boolean): Promise<void> {
@@ -141,7 +163,11 @@ function info(node: Swarm): ProcessInfo {
     active: node.info().controlAvailable,
     leads: manager?.state.isLeader() === true,
     leader: manager?.state.leader()?.nodeId,
-    members: (manager?.membership.list() ?? []).map(({ nodeId, voter }) => ({ nodeId, voter })),
+    members: (manager?.membership.list() ?? []).map(({ nodeId, addr, voter, reachability }) => {
+      const isSilent = reachability === RaftMemberStatus_Reachability.UNREACHABLE;
+      return { nodeId, addr, voter, isSilent };
+    }),
+    warnings: node.info().warnings,
     index: manager?.state.view().index ?? 0,
     memory: { heapUsed, external, rss },
   };

@@ -9,6 +9,7 @@ const SUBNET = "10.253.77";
 
 export class HostNetwork {
   readonly #names: readonly string[];
+  readonly #moves = new Map<string, number>();
   readonly #prefix = `skep-rp-${process.pid}`;
 
   private constructor(names: readonly string[]) {
@@ -27,7 +28,7 @@ export class HostNetwork {
   }
 
   address(name: string): string {
-    return `${SUBNET}.${1 + this.#names.indexOf(name)}`;
+    return `${SUBNET}.${1 + this.#names.indexOf(name) + 100 * (this.#moves.get(name) ?? 0)}`;
   }
 
   /** Runs a command on the host. */
@@ -47,6 +48,15 @@ export class HostNetwork {
       ? "add table inet skep_mute; add chain inet skep_mute out { type filter hook output priority 0; }; add rule inet skep_mute out oifname eth0 drop"
       : "delete table inet skep_mute";
     run(command, ...rest, "nft", rules);
+  }
+
+  /** Gives the host another address, and takes its old one away. */
+  move(name: string): void {
+    const host = this.#namespace(name);
+    // The first address of a subnet takes those that were added to it with it.
+    run("ip", "-n", host, "address", "delete", `${this.address(name)}/24`, "dev", "eth0");
+    this.#moves.set(name, (this.#moves.get(name) ?? 0) + 1);
+    run("ip", "-n", host, "address", "add", `${this.address(name)}/24`, "dev", "eth0");
   }
 
   remove(): void {

@@ -14,6 +14,11 @@ export type Command =
   | { readonly op: "lock"; readonly autoLock: boolean; readonly rotate: boolean }
   | { readonly op: "unlockKey" }
   | { readonly op: "unlock"; readonly key: string }
+  /** Makes a node a manager, or a worker. */
+  | { readonly op: "role"; readonly nodeId: string; readonly isManager: boolean }
+  | { readonly op: "remove"; readonly nodeId: string; readonly force: boolean }
+  /** As a client of this manager would: the names of all nodes. */
+  | { readonly op: "nodes" }
   | { readonly op: "close" };
 
 export interface Answer {
@@ -31,7 +36,15 @@ export interface ProcessInfo {
   readonly leads: boolean;
   /** Node id of the leader that it knows. */
   readonly leader: string | undefined;
-  readonly members: readonly { readonly nodeId: string; readonly voter: boolean }[];
+  readonly members: readonly {
+    readonly nodeId: string;
+    readonly addr: string;
+    readonly voter: boolean;
+    /** As the leader sees it. */
+    readonly isSilent: boolean;
+  }[];
+  /** What `docker info` warns of. */
+  readonly warnings: readonly string[];
   /** Index of its newest applied entry. */
   readonly index: number;
   readonly memory: { readonly heapUsed: number; readonly external: number; readonly rss: number };
