@@ -59,8 +59,9 @@ const NO_AUTHORITIES = {
   crossSign: () => Promise.reject(new EngineError("unimplemented", "no authority is here")),
 };
 const KEYS = keyRing([dataKey(new Uint8Array(32).fill(7))]);
-/** Small, so that segments are changed often. */
+/** Small, so that segments are changed often, and snapshots break off in the middle. */
 const SEGMENT_BYTES = 16 * 1024;
+const CHUNK_BYTES = 1024;
 
 export interface SimManager {
   readonly raft: RaftNode;
@@ -82,6 +83,7 @@ export async function startManager(
     keys: KEYS,
     fs: init.disk.raftFiles(process),
     segmentBytes: SEGMENT_BYTES,
+    chunkBytes: CHUNK_BYTES,
     nodeId,
     addr: () => addr,
     channelTo,
