@@ -3,8 +3,8 @@
  * for. Its writes go through `storage-writes.ts`, and messages flow meanwhile.
  *
  * Invariants: the core is touched by this class alone, synchronously; proposals that gather are
- * handed to it before anything else, so that each gets the index that it was promised; entries are
- * applied in order, each once. An exception in here is a bug or a broken disk: the node stops.
+ * handed to it before anything else, so that each gets the index that it was promised. An exception in
+ * here is a bug or a broken disk: the node stops.
  */
 
 import { EngineError } from "#base/error.ts";
@@ -12,8 +12,6 @@ import { invariant } from "#base/invariant.ts";
 import type { Clock, Log, Random, Timer } from "#base/ports.ts";
 import {
   type ConfChange,
-  decodeConfChange,
-  type Entry,
   type MemoryStorage,
   type Message,
   NONE,
@@ -26,9 +24,8 @@ import {
   type Status,
 } from "#raft/index.ts";
 import type { Store } from "#store/store.ts";
-import { decodeMessage } from "#wire/decode.ts";
-import { InternalRaftRequestSchema } from "#wire/gen/swarmkit/raft_pb.js";
 import { AppliedWaiters } from "./applied-waiters.ts";
+import { Applier } from "./applier.ts";
 import type { Disk } from "./disk.ts";
 import type { Members } from "./members.ts";
 import { notLeading, notProposed, outcomeUnknown, Proposals } from "./proposals.ts";
@@ -88,12 +85,11 @@ export class Driver {
   /** Proposals of this turn, not yet handed to the core. */
   #gathering: Uint8Array[] = [];
   readonly #writes: StorageWrites;
+  readonly #applier: Applier;
   #lead: NodeId = NONE;
   #leads = false;
   /** Term of the newest Ready. */
   #roleTerm = 0;
-  #appliedTerm = 0;
-  #appliedBytes = 0;
   #scheduled = false;
   #stopped = false;
   #timer: Timer | undefined;
@@ -137,7 +133,16 @@ export class Driver {
       ended: () => this.#schedule(),
     });
     const term = storage.term(applied);
-    this.#appliedTerm = typeof term === "number" ? term : 0;
+    this.#applier = new Applier({
+      id,
+      store: options.store,
+      members: options.members,
+      proposals: this.#proposals,
+      term: typeof term === "number" ? term : 0,
+      follow: (change) => this.#core.applyConfChange(change),
+      giveUp: () => this.#giveUp(outcomeUnknown()),
+      removedSelf: () => options.events.removedSelf(),
+    });
   }
 
   /** Begins to tick. `bootstrap` makes this member the first one of a new group. */
@@ -174,7 +179,7 @@ export class Driver {
 
   /** True once this leader has applied an entry of its own term, and with it all earlier ones. */
   get caughtUp(): boolean {
-    return this.#leads && this.#appliedTerm === this.term;
+    return this.#leads && this.#applier.term === this.term;
   }
 
   get pending(): number {
@@ -183,11 +188,11 @@ export class Driver {
 
   /** Payload bytes applied since this was last reset. */
   get appliedBytes(): number {
-    return this.#appliedBytes;
+    return this.#applier.bytes;
   }
 
   resetAppliedBytes(): void {
-    this.#appliedBytes = 0;
+    this.#applier.bytes = 0;
   }
 
   status(): Status {
@@ -444,56 +449,21 @@ export class Driver {
     }
   }
 
-  #restore(metadata: SnapshotMetadata, { state, membership }: DecodedSnapshot): void {
-    const { store, members, events } = this.#options;
-    this.#giveUp(outcomeUnknown());
-    store.restore(state, metadata.index);
-    members.restore(membership, metadata.confState);
-    this.#appliedTerm = metadata.term;
-    events.applied();
-    this.#applying.reached(store.view().index);
+  #restore(metadata: SnapshotMetadata, snapshot: DecodedSnapshot): void {
+    this.#applier.restore(metadata, snapshot);
+    this.#options.events.applied();
+    this.#applying.reached(this.#options.store.view().index);
   }
 
   #apply(m: Message): void {
     for (const entry of m.entries) {
-      this.#applyEntry(entry);
+      this.#applier.apply(entry);
       if (this.#stopped) return;
     }
     this.#options.events.applied();
     this.#applying.reached(this.#options.store.view().index);
     this.#deliver(m.responses);
     this.#options.events.roleChanged();
-  }
-
-  #applyEntry(entry: Entry): void {
-    const { store } = this.#options;
-    const { index, term } = entry;
-    const whose = this.#proposals.match(index, term);
-    if (whose === "overwritten") this.#giveUp(outcomeUnknown());
-    this.#appliedTerm = term;
-    this.#appliedBytes += entry.data.length;
-    if (entry.type !== "normal") this.#applyChange(entry);
-    else if (entry.data.length === 0) store.skip(index);
-    else if (whose === "mine") store.commitHead(index);
-    else store.apply(decodeMessage(InternalRaftRequestSchema, entry.data).action, index);
-    if (whose !== "mine") return;
-    // The core puts an empty entry in the place of a membership change that may not be made now.
-    if (entry.type === "normal" && entry.data.length === 0) {
-      this.#proposals.rejectOldest(notProposed("another change of membership is under way"));
-    } else {
-      this.#proposals.resolveOldest();
-    }
-  }
-
-  #applyChange(entry: Entry): void {
-    const { id, members, store, events } = this.#options;
-    const change = decodeConfChange(entry);
-    if (!change.ok) throw new EngineError("data-loss", `a membership entry: ${change.error}`);
-    const wasMember = members.isVoter(id) || members.isLearner(id);
-    const confState = this.#core.applyConfChange(change.value);
-    members.apply(change.value, confState);
-    store.skip(entry.index);
-    if (wasMember && members.isRemoved(id)) events.removedSelf();
   }
 }
 
