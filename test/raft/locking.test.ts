@@ -138,9 +138,11 @@ test("locking, another unlock key, and no lock any more: each time another key a
 });
 
 test("killed at any moment of it, the old unlock key or the new one opens everything", async () => {
+  const open = await settledKey("");
   await manager.ask({ op: "lock", autoLock: true, rotate: false });
   let key = await unlockKey();
-  const seen = [await sealedAnew(key, [])];
+  const seen = [open ?? ""];
+  seen.push(await sealedAnew(key, seen));
   const { index } = await manager.info();
   for (let delayMs = 0; delayMs <= 40; delayMs += 5) {
     await manager.ask({ op: "lock", autoLock: true, rotate: true });
