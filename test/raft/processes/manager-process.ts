@@ -167,7 +167,7 @@ function info(node: Swarm): ProcessInfo {
       const isSilent = reachability === RaftMemberStatus_Reachability.UNREACHABLE;
       return { nodeId, addr, voter, isSilent };
     }),
-    warnings: node.info().warnings,
+    warnings: node.info().warnings ?? [],
     index: manager?.state.view().index ?? 0,
     memory: { heapUsed, external, rss },
   };
