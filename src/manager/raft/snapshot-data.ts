@@ -23,8 +23,6 @@ import { SnapshotParser } from "./snapshot-parser.ts";
 const RUN_OBJECTS = 25;
 /** Size of a piece, bytes; an object that is larger is one of its own. */
 const PIECE_BYTES = 128 * 1024;
-/** What is read without a pause, bytes: a few milliseconds. */
-const READ_BYTES = 64 * 1024;
 /** Fields beside the store, bytes: the membership. */
 const FACTS_MAX_BYTES = 64 * 1024 * 1024;
 
@@ -76,22 +74,10 @@ export async function decodeSnapshot(
   const store = new StateBuilder();
   const facts: Uint8Array[] = [];
   let factBytes = 0;
-  let objects: Uint8Array[] = [];
-  let objectBytes = 0;
-  // Fields of the store one after another are the store again, and cheaper to read at once.
-  const readObjects = () => {
-    const bytes = Buffer.concat(objects);
-    store.add(decoded(() => decodeMessage(StoreSnapshotSchema, bytes)));
-    objects = [];
-    objectBytes = 0;
-  };
   for await (const piece of pieces) {
     for (const { of, bytes } of parser.push(piece)) {
       if (of === "store") {
-        objects.push(bytes);
-        objectBytes += bytes.length;
-        if (objectBytes < READ_BYTES) continue;
-        readObjects();
+        store.add(decoded(() => decodeMessage(StoreSnapshotSchema, bytes)));
         await pause();
         continue;
       }
@@ -100,7 +86,6 @@ export async function decodeSnapshot(
       factBytes += bytes.length;
       if (factBytes > FACTS_MAX_BYTES) throw unreadable("it holds more than a store");
     }
-    readObjects();
   }
   parser.end();
   const { membership } = decoded(() => decodeMessage(SnapshotSchema, Buffer.concat(facts)));

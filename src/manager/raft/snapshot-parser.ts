@@ -26,6 +26,9 @@ export class SnapshotParser {
   #rest: Buffer = Buffer.alloc(0);
   /** Bytes of the store that are still to come; 0 outside of it. */
   #storeLeft = 0;
+  /** Objects that are to be given out together. */
+  #objects: Buffer[] = [];
+  #objectBytes = 0;
 
   /** What has become whole with this piece; throws `data-loss` for what is no such message. */
   *push(piece: Uint8Array): Generator<Fields> {
@@ -35,13 +38,18 @@ export class SnapshotParser {
     for (;;) {
       const fields = this.#storeLeft > 0 ? this.#storeRun(all, at) : this.#field(all, at);
       if (fields === undefined) break;
-      at = fields.end;
-      if (fields.of !== undefined) yield { of: fields.of, bytes: all.subarray(fields.begin, at) };
+      const { of, begin, end } = fields;
+      at = end;
+      if (of === "snapshot") yield { of, bytes: all.subarray(begin, end) };
+      else if (of === "store") this.#gather(all.subarray(begin, end));
+      if (this.#objectBytes >= RUN_BYTES) yield this.#gathered();
     }
+    if (this.#objectBytes > 0) yield this.#gathered();
     // A copy, so that the piece is not held for a few bytes of it.
     this.#rest = Buffer.from(all.subarray(at));
-    if (this.#rest.length > FIELD_MAX_BYTES + HEAD_MAX_BYTES)
+    if (this.#rest.length > FIELD_MAX_BYTES + HEAD_MAX_BYTES) {
       throw unreadable("a field is too large");
+    }
   }
 
   /** Throws `data-loss` if the message is not over. */
@@ -49,11 +57,29 @@ export class SnapshotParser {
     if (this.#rest.length > 0 || this.#storeLeft > 0) throw unreadable("it ends too early");
   }
 
+  #gather(objects: Buffer): void {
+    this.#objects.push(objects);
+    this.#objectBytes += objects.length;
+  }
+
+  /** Fields of the store one after another are the store again. */
+  #gathered(): Fields {
+    const bytes = this.#objects.length === 1 ? this.#objects[0] : undefined;
+    const fields = { of: "store", bytes: bytes ?? Buffer.concat(this.#objects) } as const;
+    this.#objects = [];
+    this.#objectBytes = 0;
+    return fields;
+  }
+
   /** The next field of the message, or the beginning of the store, which is passed over. */
   #field(all: Buffer, begin: number) {
     const field = fieldAt(all, begin);
     if (field === undefined) return undefined;
     if (field.number === STORE && field.wireType === LENGTH_DELIMITED) {
+      // A small one, as ours are, is taken as it is.
+      if (field.end <= all.length && field.end - field.body <= RUN_BYTES) {
+        return { of: "store" as const, begin: field.body, end: field.end };
+      }
       this.#storeLeft = field.end - field.body;
       return { of: undefined, begin, end: field.body };
     }
