@@ -321,7 +321,7 @@ export function restartPolicy(policy: string): RestartPolicy {
   };
 }
 
-function parseUlimit(spec: string) {
+export function parseUlimit(spec: string) {
   const match = /^([a-z]+)=(-?\d+)(?::(-?\d+))?$/.exec(spec);
   if (match === null) throw new EngineError("invalid-argument", `invalid ulimit argument: ${spec}`);
   const soft = Number(match[2]);

@@ -17,6 +17,7 @@ import { authHeader, pinned, registryAuth } from "../stack/registry.ts";
 import type { ServiceObject, ServiceSpecJson } from "../swarm/types.ts";
 import { explain } from "./explain.ts";
 import { findServices, printServices } from "./list.ts";
+import { withListChanges, withLists } from "./list-flags.ts";
 import { waitConverged } from "./progress.ts";
 import { listTasks } from "./ps.ts";
 import { CREATE_FLAGS, createSpec, UPDATE_FLAGS, updateSpec } from "./spec-flags.ts";
@@ -25,7 +26,7 @@ async function create(context: CommandContext): Promise<number> {
   const { args, client, flags, stdout, stderr } = context;
   const [image = "", ...command] = args;
   const auth = await registryAuth(context, image);
-  const plain = createSpec(flags, image, command);
+  const plain = await withLists(context, createSpec(flags, image, command));
   const spec = flags.bool("no-resolve-image") ? plain : await pinned(context, plain, auth);
   const { ID, Warnings } = await client.post<{ ID: string; Warnings?: readonly string[] | null }>(
     "/services/create",
@@ -108,8 +109,8 @@ async function update(context: CommandContext, rollback: boolean): Promise<numbe
     : await change(
         context,
         name,
-        (spec) => {
-          const next = updateSpec(spec, flags);
+        async (spec) => {
+          const next = await withListChanges(context, updateSpec(spec, flags));
           const pins = image !== undefined && !flags.bool("no-resolve-image");
           return pins ? pinned(context, next, auth) : next;
         },

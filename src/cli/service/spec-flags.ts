@@ -6,6 +6,7 @@ import { IMAGE_LABELS } from "#plan/image-watch.ts";
 import { compact, pairs, parseMount } from "../container/run-flags.ts";
 import type { FlagSpec, FlagValues } from "../pflag.ts";
 import type { PortConfig, ServiceSpecJson } from "../swarm/types.ts";
+import { CREATE_LIST_FLAGS, UPDATE_LIST_FLAGS } from "./list-flags.ts";
 
 type Json = Readonly<Record<string, unknown>>;
 
@@ -90,6 +91,7 @@ const SHARED_FLAGS: readonly FlagSpec[] = [
   string("endpoint-mode", "Endpoint mode (vip or dnsrr)"),
   string("hostname", "Container hostname"),
   string("user", "Username or UID", "u"),
+  string("entrypoint", "Overwrite the image's ENTRYPOINT"),
   string("workdir", "Working directory inside the container", "w"),
   string("stop-signal", "Signal to stop the container"),
   { name: "stop-grace-period", kind: "duration", usage: "Time to wait before force killing" },
@@ -112,6 +114,10 @@ const SHARED_FLAGS: readonly FlagSpec[] = [
     usage: "Time between checks in the start period",
   },
   { name: "health-timeout", kind: "duration", usage: "Maximum time for one check" },
+  string("isolation", "Service container isolation mode"),
+  string("credential-spec", "Credential spec for managed service accounts (Windows only)"),
+  { name: "oom-score-adj", kind: "int", usage: "OOM score adjustment" },
+  { name: "max-concurrent", kind: "uint", usage: "Tasks of a job that run at once" },
   { name: "no-healthcheck", kind: "bool", usage: "Disable any container-specified HEALTHCHECK" },
   ...(["update", "rollback"] as const).flatMap((kind): readonly FlagSpec[] => [
     {
@@ -136,6 +142,7 @@ const SHARED_FLAGS: readonly FlagSpec[] = [
 
 export const CREATE_FLAGS: readonly FlagSpec[] = [
   ...SHARED_FLAGS,
+  ...CREATE_LIST_FLAGS,
   string("name", "Service name"),
   string("mode", 'Service mode ("replicated", "global", "replicated-job", "global-job")'),
   list("constraint", "Placement constraints"),
@@ -150,11 +157,11 @@ export const CREATE_FLAGS: readonly FlagSpec[] = [
   list("dns", "Set custom DNS servers"),
   list("cap-add", "Add Linux capabilities"),
   list("cap-drop", "Drop Linux capabilities"),
-  string("entrypoint", "Overwrite the image's ENTRYPOINT"),
 ];
 
 export const UPDATE_FLAGS: readonly FlagSpec[] = [
   ...SHARED_FLAGS,
+  ...UPDATE_LIST_FLAGS,
   string("image", "Service image tag"),
   string("args", "Service command args"),
   { name: "force", kind: "bool", usage: "Update even if nothing changed" },
@@ -218,7 +225,12 @@ function modeOf(mode: string, flags: FlagValues): ServiceSpecJson["Mode"] {
       }
       return mode === "global" ? { Global: {} } : { GlobalJob: {} };
     case "replicated-job":
-      return { ReplicatedJob: { MaxConcurrent: replicas ?? 1, TotalCompletions: replicas ?? 1 } };
+      return {
+        ReplicatedJob: {
+          MaxConcurrent: flags.number("max-concurrent") ?? replicas ?? 1,
+          TotalCompletions: replicas ?? 1,
+        },
+      };
     default:
       throw new EngineError(
         "invalid-argument",
@@ -249,6 +261,9 @@ function mergeSpec(spec: ServiceSpecJson, flags: FlagValues): ServiceSpecJson {
           User: flags.string("user"),
           Dir: flags.string("workdir"),
           StopSignal: flags.string("stop-signal"),
+          Isolation: flags.string("isolation"),
+          OomScoreAdj: flags.number("oom-score-adj"),
+          Privileges: credentials(flags, task.ContainerSpec.Privileges),
           StopGracePeriod: flags.duration("stop-grace-period"),
           Init: flags.has("init") ? flags.bool("init") : undefined,
           ReadOnly: flags.has("read-only") ? flags.bool("read-only") : undefined,
@@ -312,6 +327,22 @@ function withRollout(
   return next;
 }
 
+/** "file://NAME", "registry://NAME" or "config://NAME". */
+function credentials(flags: FlagValues, before: unknown): Json | undefined {
+  const text = flags.string("credential-spec");
+  if (text === undefined) return undefined;
+  const match = /^(file|registry|config):\/\/(.+)$/.exec(text);
+  if (match === null) {
+    throw new EngineError(
+      "invalid-argument",
+      "invalid credential spec: value must be prefixed with 'config://', 'file://', or 'registry://'",
+    );
+  }
+  const [, scheme = "", name = ""] = match;
+  const kind = scheme.charAt(0).toUpperCase() + scheme.slice(1);
+  return { ...(before as Json | undefined), CredentialSpec: { [kind]: name } };
+}
+
 function healthcheck(flags: FlagValues, current: Json): Json | undefined {
   if (flags.bool("no-healthcheck")) return { Test: ["NONE"] };
   const command = flags.string("health-cmd");
@@ -349,14 +380,11 @@ export function updateSpec(spec: ServiceSpecJson, flags: FlagValues): ServiceSpe
     Constraints?: readonly string[] | null;
   };
   const args = flags.string("args");
-  const replicas = flags.number("replicas");
-  if (replicas !== undefined && spec.Mode.Replicated === undefined) {
-    throw new EngineError("invalid-argument", "replicas can only be used with replicated mode");
-  }
+  const entrypoint = flags.string("entrypoint");
   const changed: ServiceSpecJson = {
     ...spec,
     Labels: changePairs(spec.Labels ?? {}, flags, "label"),
-    Mode: replicas === undefined ? spec.Mode : { Replicated: { Replicas: replicas } },
+    Mode: changedMode(spec.Mode, flags),
     TaskTemplate: {
       ...spec.TaskTemplate,
       ForceUpdate: (spec.TaskTemplate.ForceUpdate ?? 0) + (flags.bool("force") ? 1 : 0),
@@ -364,6 +392,7 @@ export function updateSpec(spec: ServiceSpecJson, flags: FlagValues): ServiceSpe
         ...container,
         Image: flags.string("image") ?? container.Image,
         ...(args === undefined ? {} : { Args: args.split(/\s+/) }),
+        ...(entrypoint === undefined ? {} : { Command: entrypoint.split(/\s+/) }),
         Env: changeList(
           (container.Env ?? []) as readonly string[],
           flags,
@@ -402,6 +431,29 @@ export function updateSpec(spec: ServiceSpecJson, flags: FlagValues): ServiceSpe
     },
   };
   return mergeSpec(changed, flags);
+}
+
+function changedMode(mode: ServiceSpecJson["Mode"], flags: FlagValues): ServiceSpecJson["Mode"] {
+  const replicas = flags.number("replicas");
+  const most = flags.number("max-concurrent");
+  if (mode.ReplicatedJob !== undefined) {
+    const job = compact({ TotalCompletions: replicas, MaxConcurrent: most });
+    return { ReplicatedJob: { ...mode.ReplicatedJob, ...job } };
+  }
+  if (most !== undefined) {
+    throw new EngineError(
+      "invalid-argument",
+      "max-concurrent can only be used with replicated-job mode",
+    );
+  }
+  if (replicas === undefined) return mode;
+  if (mode.Replicated === undefined) {
+    throw new EngineError(
+      "invalid-argument",
+      "replicas can only be used with replicated or replicated-job mode",
+    );
+  }
+  return { Replicated: { Replicas: replicas } };
 }
 
 function changePairs(
