@@ -209,6 +209,33 @@ test("leader through the head and follower through apply hold the same, at every
   );
 });
 
+test("entries that are applied without a look in between make the same, and a held view stays", () => {
+  const entryArb = fc.record({ steps: fc.array(stepArb, { maxLength: 4 }), looks: fc.boolean() });
+  fc.assert(
+    fc.property(fc.array(entryArb, { maxLength: 12 }), (entries) => {
+      const leader = createStore();
+      const follower = createStore();
+      const held: { view: ReadView; dumped: unknown[] }[] = [];
+      let index = 0;
+      for (const { steps, looks } of entries) {
+        const tx = leader.begin({ index: index + 1, nowMs: 1_700_000_000_123 });
+        run(tx, steps);
+        if (tx.changes().length === 0) continue;
+        index += 1;
+        leader.push(tx);
+        leader.commitHead(index);
+        follower.apply(tx.actions(), index);
+        if (looks) held.push({ view: follower.view(), dumped: dump(leader.view()) });
+      }
+      checkIndexes(follower.view());
+      expect(follower.view().index).toBe(index);
+      expect(dump(follower.view())).toEqual(dump(leader.view()));
+      for (const { view, dumped } of held) expect(dump(view)).toEqual(dumped);
+    }),
+    { numRuns: 150 },
+  );
+});
+
 test("a snapshot restores everything, and its watchers see the difference", () => {
   fc.assert(
     fc.property(fc.array(txArb, { maxLength: 8 }), fc.nat(8), (transactions, behind) => {

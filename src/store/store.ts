@@ -76,7 +76,12 @@ export function createStore(options: StoreOptions = {}): Store {
 class MemoryStore implements Store {
   #index = 0;
   #committed: State = emptyState();
-  #view: ReadView;
+  /**
+   * Where entries of others are applied, as long as nobody looks in between: what many of them write
+   * in one turn is copied once. Taken into `#committed` by whoever looks.
+   */
+  #draft: Draft | undefined;
+  #view: ReadView | undefined;
   #ring: ChangeRing;
   #flying: InFlight[] = [];
   #newestMs = 0;
@@ -85,7 +90,6 @@ class MemoryStore implements Store {
   constructor(options: StoreOptions) {
     this.#watchChangesMax = options.watchChangesMax;
     this.#ring = new ChangeRing(0, this.#watchChangesMax);
-    this.#view = new StateView(0, this.#committed);
   }
 
   get newestMs(): number {
@@ -97,12 +101,13 @@ class MemoryStore implements Store {
   }
 
   view(): ReadView {
+    this.#view ??= new StateView(this.#index, this.#settled());
     return this.#view;
   }
 
   head(): ReadView {
     const last = this.#flying.at(-1);
-    return last === undefined ? this.#view : new StateView(last.index, last.state);
+    return last === undefined ? this.view() : new StateView(last.index, last.state);
   }
 
   begin(options: TransactionOptions): Transaction {
@@ -114,7 +119,7 @@ class MemoryStore implements Store {
       const below = this.#flying.filter(({ index }) => index <= base);
       return below.map(({ changes }) => changes);
     };
-    return new Transaction(last?.state ?? this.#committed, options, beneath);
+    return new Transaction(last?.state ?? this.#settled(), options, beneath);
   }
 
   push(transaction: Transaction): void {
@@ -127,7 +132,9 @@ class MemoryStore implements Store {
   commitHead(index: number): ChangeBatch {
     const oldest = must(this.#flying.shift(), "a transaction in flight");
     invariant(oldest.index === index, "transactions in flight are committed at their own index");
-    return this.#advance(index, oldest.state, oldest.changes);
+    invariant(this.#draft === undefined, "what is in flight stands on what is committed");
+    this.#committed = oldest.state;
+    return this.#advance(index, oldest.changes);
   }
 
   dropHead(index = 0): void {
@@ -136,7 +143,8 @@ class MemoryStore implements Store {
 
   apply(actions: readonly StoreAction[], index: number): ChangeBatch {
     invariant(this.#flying.length === 0, "what is in flight is dropped before others' entries");
-    const draft = new Draft(this.#committed);
+    this.#draft ??= new Draft(this.#committed);
+    const draft = this.#draft;
     const touched = new Map<string, Effects>();
     for (const action of actions) {
       const effect = effectOf(action);
@@ -158,26 +166,26 @@ class MemoryStore implements Store {
       const change = changeOf(kind, before, after);
       if (change !== undefined) changes.push(change);
     }
-    return this.#advance(index, draft.state, changes);
+    return this.#advance(index, changes);
   }
 
   skip(index: number): void {
-    this.#advance(index, this.#committed, []);
+    this.#advance(index, []);
   }
 
   snapshot(): StoreSnapshot {
-    return storeSnapshotOf(this.#view);
+    return storeSnapshotOf(this.view());
   }
 
   restore(state: State, index: number): ChangeBatch {
     invariant(index >= this.#index, "a snapshot never leads back");
     this.#flying = [];
     const from = this.#index;
-    const batch = { index, changes: difference(this.#committed, state) };
+    const batch = { index, changes: difference(this.#settled(), state) };
     this.#noteStamps(batch.changes);
     this.#index = index;
     this.#committed = state;
-    this.#view = new StateView(index, state);
+    this.#view = undefined;
     // The first state of a process has no past that anybody could have watched.
     if (from === 0) this.#ring = new ChangeRing(index, this.#watchChangesMax);
     else if (index > from) this.#ring.pushJump(from, batch);
@@ -188,11 +196,19 @@ class MemoryStore implements Store {
     return this.#ring.after(index);
   }
 
-  #advance(index: number, state: State, changes: readonly Change[]): ChangeBatch {
+  /** The committed state, to be kept. */
+  #settled(): State {
+    if (this.#draft !== undefined) {
+      this.#committed = this.#draft.state;
+      this.#draft = undefined;
+    }
+    return this.#committed;
+  }
+
+  #advance(index: number, changes: readonly Change[]): ChangeBatch {
     invariant(index > this.#index, "entries are applied in order, each once");
     this.#index = index;
-    this.#committed = state;
-    this.#view = new StateView(index, state);
+    this.#view = undefined;
     const batch = { index, changes };
     this.#noteStamps(changes);
     if (changes.length > 0) this.#ring.push(batch);
