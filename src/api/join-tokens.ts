@@ -49,6 +49,7 @@ async function createToken(
     name: body.text("Name"),
     role,
     labels: body.map("Labels"),
+    identityLabels: body.map("IdentityLabels"),
     maxUses: body.uint32("MaxUses"),
     ...(lifeNs === undefined ? {} : { expiresIn: durationOf(lifeNs) }),
   };

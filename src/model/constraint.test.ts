@@ -6,6 +6,7 @@ import { NodeRole } from "#wire/gen/swarmkit/types_pb.js";
 import { nodeMatches, parseConstraints } from "./constraint.ts";
 
 const node = create(NodeSchema, {
+  identityLabels: { vault: "yes" },
   id: "abc",
   role: NodeRole.MANAGER,
   spec: { annotations: { labels: { disk: "SSD", Zone: "a" } } },
@@ -61,6 +62,9 @@ describe("nodeMatches", () => {
     ["node.labels.missing!=x", true],
     ["node.labels.missing==x", false],
     ["engine.labels.rack==7", true],
+    ["node.identity.vault==yes", true],
+    ["node.identity.vault==no", false],
+    ["node.identity.disk==ssd", false],
     ["node.ip==10.1.2.3", true],
     ["node.ip==10.1.0.0/16", true],
     ["node.ip!=10.1.0.0/16", false],

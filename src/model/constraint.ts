@@ -20,6 +20,8 @@ const KEY = /^[a-z_][a-z0-9\-_.]+$/i;
 const VALUE = /^[a-z0-9:\-_\s.*()?+[\]\\^$|/]+$/i;
 const NODE_LABEL = "node.labels.";
 const ENGINE_LABEL = "engine.labels.";
+/** Given with the token that let the node in; neither node nor a later update can change them. */
+const IDENTITY_LABEL = "node.identity.";
 
 /** Parses all of them, or says what is wrong with the first bad one, in SwarmKit's words. */
 export function parseConstraints(texts: readonly string[]): Result<readonly Constraint[]> {
@@ -86,6 +88,9 @@ function attributeOf(node: Node, key: string, written: string): string | undefin
   }
   if (key.length > ENGINE_LABEL.length && key.startsWith(ENGINE_LABEL)) {
     return labelOf(description?.engine?.labels, written.slice(ENGINE_LABEL.length));
+  }
+  if (key.length > IDENTITY_LABEL.length && key.startsWith(IDENTITY_LABEL)) {
+    return labelOf(node.identityLabels, written.slice(IDENTITY_LABEL.length));
   }
   return undefined;
 }

@@ -72,7 +72,7 @@ const cluster = create(ClusterSchema, {
 });
 
 test("a token opens its door and no other", () => {
-  const accepted = { membership: NodeSpec_Membership.ACCEPTED, labels: {} };
+  const accepted = { membership: NodeSpec_Membership.ACCEPTED, labels: {}, identityLabels: {} };
   expect(admit(cluster, "W", 0)).toEqual(ok({ role: NodeRole.WORKER, ...accepted }));
   expect(admit(cluster, "M", 0)).toEqual(ok({ role: NodeRole.MANAGER, ...accepted }));
   expect(admit(cluster, "", 0)).toEqual(NO_TOKEN);
@@ -93,7 +93,7 @@ test("the acceptance policy makes nodes wait, or lets workers come without a tok
       },
     });
   const { PENDING: membership, ACCEPTED } = NodeSpec_Membership;
-  const pending = ok({ role: NodeRole.WORKER, membership, labels: {} });
+  const pending = ok({ role: NodeRole.WORKER, membership, labels: {}, identityLabels: {} });
   expect(admit(policy(false, true), "W", 0)).toEqual(pending);
   expect(admit(policy(false, true), "", 0)).toEqual(NO_TOKEN);
   expect(admit(policy(false, false), "", 0)).toEqual(pending);

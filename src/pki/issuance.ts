@@ -39,6 +39,8 @@ export interface Admission {
   readonly membership: NodeSpec_Membership;
   /** Labels that the node has from the start. */
   readonly labels: Readonly<Record<string, string>>;
+  /** As `labels`, but for the operators of the root alone to give. */
+  readonly identityLabels: Readonly<Record<string, string>>;
   /** The token that it came with, where that is counted. */
   readonly named?: NamedJoinToken;
 }
@@ -62,14 +64,15 @@ export function admit(cluster: Cluster, token: string, nowMs: number): Result<Ad
     );
     if (token !== "" || !waits) return err(NO_TOKEN);
     const membership = NodeSpec_Membership.PENDING;
-    return ok({ role: NodeRole.WORKER, membership, labels: {} });
+    return ok({ role: NodeRole.WORKER, membership, labels: {}, identityLabels: {} });
   }
   const refusal = named && spent(named, nowMs);
   if (refusal !== undefined) return err(refusal);
   const policy = policies.find((candidate) => candidate.role === role);
   const accepted = policy === undefined || policy.autoaccept;
   const membership = accepted ? NodeSpec_Membership.ACCEPTED : NodeSpec_Membership.PENDING;
-  return ok({ role, membership, labels: named?.labels ?? {}, ...(named && { named }) });
+  const { labels = {}, identityLabels = {} } = named ?? {};
+  return ok({ role, membership, labels, identityLabels, ...(named && { named }) });
 }
 
 /** Why nobody comes in with that token any more; undefined while it is good. */

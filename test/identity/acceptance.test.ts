@@ -108,6 +108,7 @@ test("a named token labels its nodes, and is used up and expires with the reason
     name: "rack-7",
     role: WORKER,
     labels: { rack: "7" },
+    identityLabels: { vault: "yes" },
     maxUses: 1,
   });
   const text = must(once, "token").token;
@@ -131,6 +132,20 @@ test("a named token labels its nodes, and is used up and expires with the reason
     ({ spec }) => spec?.annotations?.labels ?? {},
   );
   expect(labels).toContainEqual({ rack: "7" });
+  // What it is identified by, nobody takes away or gives by an update.
+  const [identified] = [...(await nodesOf(manager)).values()].filter(
+    ({ identityLabels }) => identityLabels["vault"] === "yes",
+  );
+  const { id, meta, spec } = must(identified, "node");
+  await manager.swarm.control().updateNode({
+    nodeId: id,
+    nodeVersion: must(meta?.version, "version"),
+    spec: {
+      ...must(spec, "spec"),
+      annotations: { ...must(spec?.annotations, "name"), labels: {} },
+    },
+  });
+  expect((await nodesOf(manager)).get(id)?.identityLabels).toEqual({ vault: "yes" });
   const { token: brief } = await tokens.create({ role: MANAGER, expiresIn: durationFromMs(50) });
   await new Promise((resolve) => setTimeout(resolve, 60));
   await expect(third.join(manager, must(brief, "token").token)).rejects.toThrow(

@@ -407,7 +407,9 @@ test("what we answer has the members that docker's SDK reads", () => {
   type Ours = "AllocationError" | "Rollout";
   expectTypeOf<Exclude<keyof Service, Unnamed | Ours>>().toExtend<keyof SdkService>();
   expectTypeOf<Exclude<keyof Task, Unnamed>>().toExtend<keyof SdkTask>();
-  expectTypeOf<Exclude<keyof Node, "KeyFingerprint">>().toExtend<keyof SdkNode>();
+  expectTypeOf<Exclude<keyof Node, "KeyFingerprint" | "IdentityLabels">>().toExtend<
+    keyof SdkNode
+  >();
   expectTypeOf<keyof Swarm>().toExtend<keyof SdkSwarm>();
   expectTypeOf<keyof Secret>().toExtend<keyof SdkSecret>();
   expectTypeOf<keyof Service["Spec"]>().toExtend<keyof NonNullable<SdkService["Spec"]>>();

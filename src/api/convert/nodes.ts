@@ -82,6 +82,7 @@ export function nodeToJson(node: Node): NodeJson {
         Addr: textOrNone(managerStatus.addr),
       }),
     KeyFingerprint: keyFingerprint(node),
+    IdentityLabels: mapOrNone(node.identityLabels),
   });
 }
 

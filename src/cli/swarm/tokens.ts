@@ -11,6 +11,7 @@ interface TokenObject {
   readonly Token: string;
   readonly Role: string;
   readonly Labels: Readonly<Record<string, string>>;
+  readonly IdentityLabels?: Readonly<Record<string, string>>;
   readonly MaxUses: number;
   readonly Uses: number;
   readonly CreatedAt: string;
@@ -25,6 +26,7 @@ async function create({ args, client, flags, stdout }: CommandContext): Promise<
   const token = await client.post<TokenObject>("/swarm/tokens/create", {
     Role: role,
     Labels: pairs(flags.list("label")),
+    IdentityLabels: pairs(flags.list("identity-label")),
     ...compact({
       Name: flags.string("name"),
       MaxUses: flags.number("uses"),
@@ -35,11 +37,13 @@ async function create({ args, client, flags, stdout }: CommandContext): Promise<
   return 0;
 }
 
-function described({ Name, Token, Role, Labels, MaxUses, ExpiresAt }: TokenObject): string {
+function described(token: TokenObject): string {
+  const { Name, Token, Role, Labels, IdentityLabels = {}, MaxUses, ExpiresAt } = token;
   const bounds = [
     MaxUses === 0 ? "any number of nodes" : `${MaxUses} ${MaxUses === 1 ? "node" : "nodes"}`,
     ...(ExpiresAt === undefined ? [] : [`until ${ExpiresAt}`]),
     ...Object.entries(Labels).map(([key, value]) => `labelled ${key}=${value}`),
+    ...Object.entries(IdentityLabels).map(([key, value]) => `identified by ${key}=${value}`),
   ];
   return `Join token ${Name} for a ${Role} (${bounds.join(", ")}):\n\n    ${Token}\n\nUse it with 'skep swarm join --token'.`;
 }
@@ -87,6 +91,12 @@ export const COMMANDS: readonly Command[] = [
     flags: [
       { name: "name", kind: "string", usage: "Name of the token" },
       { name: "label", kind: "list", usage: "Label of the nodes that join with it (key=value)" },
+      {
+        name: "identity-label",
+        kind: "list",
+        usage:
+          "What they are identified by for ever, for constraints on node.identity.KEY (key=value)",
+      },
       { name: "uses", kind: "uint", usage: "Nodes that may join with it", defaultText: "any" },
       { name: "expires", kind: "duration", usage: "How long it is good", defaultText: "for ever" },
       { name: "quiet", short: "q", kind: "bool", usage: "Show only the token" },

@@ -173,12 +173,12 @@ async function enrol(
     const cluster = clusterOf(tx);
     const admission = admit(cluster, request.token, nowMs);
     if (!admission.ok) throw new EngineError("invalid-argument", admission.error);
-    const { named, labels } = admission.value;
+    const { named } = admission.value;
     if (admission.value.membership === NodeSpec_Membership.PENDING) makeRoom(tx, nowMs);
     if (named !== undefined) {
       tx.update("cluster", { ...cluster, namedJoinTokens: withUse(cluster, named) });
     }
-    tx.create("node", newcomer(nodeId, request, admission.value, { labels, cluster, peerAddress }));
+    tx.create("node", newcomer(nodeId, request, admission.value, { cluster, peerAddress }));
     return admission.value;
   });
   options.log.info("node admitted", { node: nodeId, role, membership });
@@ -188,9 +188,8 @@ async function enrol(
 function newcomer(
   nodeId: string,
   request: IssueNodeCertificateRequest,
-  { role, membership }: Admission,
+  { role, membership, labels, identityLabels }: Admission,
   more: {
-    readonly labels: Readonly<Record<string, string>>;
     readonly cluster: Cluster;
     readonly peerAddress: string;
   },
@@ -205,7 +204,7 @@ function newcomer(
       status: { state: IssuanceStatus_State.PENDING },
     },
     spec: {
-      annotations: create(AnnotationsSchema, { labels: { ...more.labels } }),
+      annotations: create(AnnotationsSchema, { labels: { ...labels } }),
       desiredRole: role,
       membership,
       availability: request.availability,
@@ -213,6 +212,7 @@ function newcomer(
     // Until its agent says more, this is all that an operator can tell it by, besides its key.
     status: { addr: hostOf(more.peerAddress) },
     VXLANUDPPort: more.cluster.VXLANUDPPort,
+    identityLabels: { ...identityLabels },
   });
 }
 

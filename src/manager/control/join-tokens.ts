@@ -40,13 +40,15 @@ async function createToken(
 ): Promise<MessageInitShape<typeof CreateJoinTokenResponseSchema>> {
   const { random, clock } = context;
   const nowMs = clock.nowMs();
-  const { role, labels, maxUses } = request;
+  const { role, labels, identityLabels, maxUses } = request;
   const lifeMs = msOfDuration(request.expiresIn);
   const name = request.name === "" ? newId(random).slice(0, 8) : request.name;
   if (!NAME.test(name)) throw invalid(`invalid name of a join token: ${JSON.stringify(name)}`);
   if (role !== NodeRole.WORKER && role !== NodeRole.MANAGER) throw invalid("invalid role");
-  if (Object.keys(labels).length > LABELS_MAX) throw invalid("too many labels");
-  if (Object.keys(labels).includes("")) throw invalid("a label has no name");
+  for (const names of [Object.keys(labels), Object.keys(identityLabels)]) {
+    if (names.length > LABELS_MAX) throw invalid("too many labels");
+    if (names.includes("")) throw invalid("a label has no name");
+  }
   if (lifeMs !== undefined && (lifeMs <= 0 || lifeMs > LIFE_MAX_MS)) {
     throw invalid("a join token lives between a moment and ten years");
   }
@@ -66,6 +68,7 @@ async function createToken(
       token: generateJoinToken(digestOfPem(root), random),
       role,
       labels,
+      identityLabels,
       maxUses,
       createdAt: timestampOf(nowMs),
       ...(lifeMs === undefined ? {} : { expiresAt: timestampOf(nowMs + lifeMs) }),

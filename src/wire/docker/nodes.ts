@@ -49,4 +49,6 @@ export interface Node extends ObjectMeta {
   readonly ManagerStatus?: ManagerStatus;
   /** Of the public key in the node's certificate, or in its request for one; ours alone. */
   readonly KeyFingerprint?: string;
+  /** From the token that let the node in; ours alone. */
+  readonly IdentityLabels?: StringMap;
 }

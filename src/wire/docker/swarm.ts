@@ -71,6 +71,8 @@ export interface JoinToken {
   readonly Role: "worker" | "manager";
   /** What nodes are labelled with that come with it. */
   readonly Labels: StringMap;
+  /** What they are identified by, for constraints on `node.identity.…`. */
+  readonly IdentityLabels?: StringMap;
   /** 0 means any number. */
   readonly MaxUses: number;
   readonly Uses: number;
