@@ -251,6 +251,24 @@ test("what was not announced is taken too, and not kept when it breaks off", asy
   expect((await contentOf(files, NAME)).equals(bytes)).toBe(true);
 });
 
+test("what was announced without an id is checked, and not kept when it breaks off", async () => {
+  const files = await opened();
+  const bytes = bytesOf(2 * CHUNK_BYTES);
+  const nameless = { ...announced(bytes), id: undefined };
+  const broken = await files.receive(NAME, ABOUT, nameless, 0);
+  await broken.append(bytes);
+  await broken.suspend();
+  expect(await readdir(dir)).toEqual([]);
+  const wrong = await files.receive(NAME, ABOUT, { ...nameless, crc: 1 }, 0);
+  await wrong.append(bytes);
+  await expect(wrong.finish()).rejects.toThrow("checksum is wrong");
+  const right = await files.receive(NAME, ABOUT, nameless, 0);
+  await right.append(bytes);
+  await right.finish();
+  await files.adopt(NAME);
+  expect((await contentOf(files, NAME)).equals(bytes)).toBe(true);
+});
+
 test("transfers that nobody will go on with are deleted", async () => {
   const bytes = bytesOf(2 * CHUNK_BYTES);
   const files = await opened();
