@@ -5,8 +5,8 @@ import { runSeed } from "./world.ts";
 import { runWorld, type WorldName } from "./worlds.ts";
 
 /** 300 together; `./dev sim --seeds N` runs more. */
-const GROUP_SEEDS = 260;
-const SWARM_SEEDS = 40;
+const GROUP_SEEDS = 270;
+const SWARM_SEEDS = 30;
 /** Far more than needed: how long a seed takes is no law. */
 const TIMEOUT_MS = 600_000;
 

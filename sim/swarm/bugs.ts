@@ -40,7 +40,7 @@ export const SWARM_LAWS: Readonly<Record<SwarmBug, readonly Law[]>> = {
   ackBeforeCommit: ["durability", "linearizability"],
   addressesForgotten: ["allocation"],
   addressesKept: ["liveness"],
-  portsForgotten: ["allocation"],
+  portsForgotten: ["allocation", "liveness"],
   workForgotten: ["availability", "surge"],
   jobsDoubled: ["jobs"],
   secretsToAll: ["secrecy"],
