@@ -108,8 +108,8 @@ export function createRpcServer(authorize: Authorize): RpcServer {
   const connections = new Set<Connection>();
   /** Also those that are still shaking hands. */
   const sockets = new Set<Socket>();
-  /** Those that are through with it, by which a peer is known. */
-  const secured = new Set<TLSSocket>();
+  /** Those that are through with it, and whom their certificate names: once closed they don't tell. */
+  const secured = new Map<TLSSocket, string>();
   let local: Server | undefined;
   let remote: Server | undefined;
   let exchange: (tls: TlsMaterial) => void = () => undefined;
@@ -142,7 +142,7 @@ export function createRpcServer(authorize: Authorize): RpcServer {
       const server = createTlsServer(
         { ...tlsOptions(tls), requestCert: true, rejectUnauthorized: false, ALPNProtocols: ["h2"] },
         (socket) => {
-          secured.add(socket);
+          secured.set(socket, peerOf(socket)?.nodeId ?? "");
           const stopWaiting = atExpiry(socket, () => socket.destroy());
           socket.on("close", () => {
             secured.delete(socket);
@@ -165,8 +165,8 @@ export function createRpcServer(authorize: Authorize): RpcServer {
     },
     setTls: (tls) => exchange(tls),
     dropPeer: (nodeId) => {
-      for (const socket of secured) {
-        if (socket.getPeerCertificate().subject?.CN === nodeId) socket.destroy();
+      for (const [socket, name] of secured) {
+        if (name === nodeId) socket.destroy();
       }
     },
     close: async () => {

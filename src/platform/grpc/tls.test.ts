@@ -108,6 +108,8 @@ test("a peer that is dropped loses its connection, and nobody else does", async 
   const kept = pending("n2");
   await expect.poll(() => seen.length).toBe(2);
   server.dropPeer("n1");
+  // The connection is over, and not gone yet.
+  server.dropPeer("n1");
   expect(await dropped).toMatchObject({ code: "unavailable" });
   answer.resolve();
   expect(await kept).not.toBeInstanceOf(Error);

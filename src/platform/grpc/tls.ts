@@ -1,6 +1,6 @@
 /** TLS of the RPC server: what it speaks, who the peer is, and for how long. */
 
-import type { TLSSocket } from "node:tls";
+import type { PeerCertificate, TLSSocket } from "node:tls";
 import type { PeerIdentity, TlsMaterial } from "./server.ts";
 
 /** TLS 1.3, and of 1.2 (which Docker Engines speak) what has forward secrecy and no padding. */
@@ -42,7 +42,9 @@ export function atExpiry(socket: TLSSocket, expired: () => void): () => void {
 /** Absent when the caller showed no certificate, or one that our CA did not issue. */
 export function peerOf(socket: TLSSocket): PeerIdentity | undefined {
   if (!socket.authorized) return undefined;
-  const { subject } = socket.getPeerCertificate();
+  // Null for a socket that is over, and without a subject where that is empty, whatever the types say.
+  const certificate = socket.getPeerCertificate() as Partial<PeerCertificate> | null;
+  const subject = certificate?.subject;
   if (subject === undefined) return undefined;
   return { nodeId: one(subject.CN), role: one(subject.OU), clusterId: one(subject.O) };
 }
