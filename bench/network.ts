@@ -2,8 +2,8 @@
  * What the swarm's data path costs: the same client and server with a connection of their own, and
  * through the routing mesh, a virtual address, and an encrypted network. Hosts are network namespaces
  * on one switch; rounds of the paths alternate. Both ends are small Node programs, which are slower
- * than the kernel between them: the ratio tells more than the figure. At the end, in memory, what one
- * change of the tables costs (`tables.ts`).
+ * than the kernel between them: the ratio tells more than the figure. Then how soon
+ * all know of a task (`propagation.ts`), and, in memory, what one change of the tables costs (`tables.ts`).
  */
 
 import { spawn } from "node:child_process";
@@ -14,6 +14,7 @@ import {
   type Place,
   table,
 } from "../test/overlay/fabric.ts";
+import { run as propagation } from "./propagation.ts";
 import type { Report } from "./report.ts";
 import { run as tables } from "./tables.ts";
 
@@ -75,6 +76,7 @@ export async function run(report: Report): Promise<void> {
   } finally {
     await fabric.end();
   }
+  await propagation(report);
   await tables(report);
 }
 

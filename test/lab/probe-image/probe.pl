@@ -6,6 +6,7 @@
 #                               connection open until the next line
 #   probe ask TARGET...         TARGET: PROTOCOL/FAMILY/NAME/PORT/TIMES ("tcp/4/web/80/8"); a line each:
 #                               the target, then what was answered, comma between
+#   probe watch NAME            a line for each change of the name's addresses
 #   probe check PORT            0 when the server answers on loopback, and there is no file /tmp/sick
 #
 # One thread and poll-like `select`: a thousand short connections a second are a small part of one core.
@@ -130,8 +131,21 @@ sub check {
   exit 1;
 }
 
+sub watch {
+  my ($host) = @_;
+  $| = 1;
+  my $last = '';
+  while (1) {
+    my ($error, @found) = getaddrinfo($host, '', { family => AF_INET, socktype => SOCK_STREAM });
+    my $now = join ' ', sort map { inet_ntoa((sockaddr_in($_->{addr}))[1]) } @found;
+    if ($now ne $last) { print "$now\n"; $last = $now }
+    select undef, undef, undef, 0.01;
+  }
+}
+
 my ($verb, @words) = @ARGV;
 if ($verb eq 'serve') { serve(@words) }
 elsif ($verb eq 'ask') { ask(@words) }
+elsif ($verb eq 'watch') { watch(@words) }
 elsif ($verb eq 'check') { check(@words) }
-else { die "usage: probe serve PORT | ask TARGET... | check PORT\n" }
+else { die "usage: probe serve PORT | ask TARGET... | watch NAME | check PORT\n" }
