@@ -70,15 +70,34 @@ describe("a published port", () => {
 });
 
 test("names lead to services, from containers that are no tasks as well", async () => {
-  await docker("service", "create", "-d", "--name=api", "--replicas=2", "--network=back", IMAGE);
+  const dns = ["--dns-search=corp.example", "--dns-option=timeout:7"];
+  const service = ["--name=api", "--replicas=2", "--network=name=back,alias=nick", ...dns];
+  await docker("service", "create", "-d", ...service, IMAGE);
   await runs("api", 2);
+  const [vip = ""] = (
+    await docker("service", "inspect", "api", "-f", "{{(index .Endpoint.VirtualIPs 0).Addr}}")
+  ).split("/");
   for (const host of ["h2", "h3"]) {
-    const look = "wget -qO- http://api/; wget -qO- http://tasks.api/; cat /etc/resolv.conf";
+    const names = ["api", "tasks.api", "api.1", "nick", "api.2.back"];
+    const look = `for name in ${names.join(" ")}; do wget -qO- http://$name/; done; nslookup ${vip} 127.0.0.11; cat /etc/resolv.conf`;
     const answer = await lab.docker(host, "run", "--rm", "--network=back", IMAGE, "sh", "-c", look);
-    expect(answer.match(/^hostname /gm)).toHaveLength(2);
+    expect(answer.match(/^hostname /gm)).toHaveLength(names.length);
+    expect(answer).toMatch(/in-addr\.arpa\s+name = api\.back$/m);
     expect(answer).toContain("nameserver 127.0.0.11");
     // The way by the virtual address keeps the caller's own, too.
     expect(answer).not.toMatch(/^caller 10\.99\./m);
+  }
+  const files = await Promise.all(
+    HOSTS.map(async (one) => {
+      const ids = (await lab.docker(one, "ps", "-q", "--filter=name=api.")).split("\n");
+      return Promise.all(
+        ids.filter(Boolean).map((id) => lab.docker(one, "exec", id, "cat", "/etc/resolv.conf")),
+      );
+    }),
+  );
+  expect(files.flat()).toHaveLength(2);
+  for (const file of files.flat()) {
+    expect(file).toBe("nameserver 127.0.0.11\nsearch corp.example\noptions timeout:7 ndots:0");
   }
   await docker("service", "rm", "api");
 });

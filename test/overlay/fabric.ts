@@ -26,7 +26,8 @@ export interface FabricHost {
   readonly netns: ScratchNetns;
   /** Of its WireGuard; empty without. */
   readonly publicKey: Uint8Array;
-  tables(tables: readonly NetworkTable[]): Promise<void>;
+  /** `port`: of VXLAN; the usual one unless given. */
+  tables(tables: readonly NetworkTable[], port?: number): Promise<void>;
   /** Starts a container with addresses on networks. */
   container(networks: Readonly<Record<string, readonly string[]>>): Promise<NetworkSandbox>;
   /** What a task's container waits for before it is made. */
@@ -165,8 +166,9 @@ async function startHost(
     v4: `${SWITCH4}.${number}`,
     v6: `${SWITCH6}${number}`,
     netns,
-    tables: async (tables) => {
-      await ask({ do: "tables", tables: tables.map((table) => toJson(NetworkTableSchema, table)) });
+    tables: async (tables, port = 4789) => {
+      const json = tables.map((table) => toJson(NetworkTableSchema, table));
+      await ask({ do: "tables", tables: json, port });
     },
     container: async (networks) => {
       const sandbox = await startContainer(children);

@@ -17,7 +17,7 @@ import { NetworkTableSchema } from "#wire/gen/skep/dataplane_pb.js";
 import { TaskSchema } from "#wire/gen/swarmkit/objects_pb.js";
 
 export type Order =
-  | { readonly do: "tables"; readonly tables: readonly JsonValue[] }
+  | { readonly do: "tables"; readonly tables: readonly JsonValue[]; readonly port: number }
   | {
       readonly do: "attach";
       readonly sandbox: NetworkSandbox;
@@ -35,6 +35,7 @@ let networks: NetworkStore;
 let overlay: Overlay;
 let publicKey: Uint8Array | undefined;
 let known: ReadonlyMap<string, JsonValue> = new Map();
+let port = 0;
 
 async function open(): Promise<void> {
   networks = await openNetworkStore({
@@ -70,12 +71,14 @@ async function open(): Promise<void> {
 function setTables(): Promise<void> {
   return overlay.setTables(
     new Map([...known].map(([id, table]) => [id, fromJson(NetworkTableSchema, table)])),
+    port,
   );
 }
 
 async function obey(order: Order): Promise<unknown> {
   switch (order.do) {
     case "tables":
+      port = order.port;
       known = new Map(
         order.tables.map((table) => [fromJson(NetworkTableSchema, table).networkId, table]),
       );

@@ -216,6 +216,15 @@ describe("what crosses the edge of a network", () => {
   });
 });
 
+test("another port for the data path: devices are made anew for it", async () => {
+  const place = { netnsPath: h1.netns.path };
+  for (const port of [4790, 4789]) {
+    await Promise.all(fabric.hosts.map((host) => host.tables([ov(ROWS)], port)));
+    expect(run(place, "ip", "-d", "link", "show", "type", "vxlan")).toContain(`dstport ${port} `);
+    expect(ask(user, "tcp", "10.0.1.12", 80)).toBe("web2 10.0.1.13");
+  }
+});
+
 test("hosts may be joined by IPv6, and devices are made anew for it", async () => {
   const peers = fabric.hosts.map(({ number, nodeId, v6 }) => ({
     nodeId,
