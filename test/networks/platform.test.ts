@@ -1,5 +1,5 @@
 import { spawn } from "node:child_process";
-import { readlinkSync } from "node:fs";
+import { closeSync, openSync, readlinkSync } from "node:fs";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import {
   ipBatch,
@@ -12,6 +12,7 @@ import {
 } from "#platform/net/ip.ts";
 import { openNft } from "#platform/net/nft.ts";
 import { interfaceIndex, openRouteSocket } from "#platform/net/rtnetlink.ts";
+import { closeSocket, holdSocket } from "#platform/net/socket.ts";
 import { netnsIdentity, runInNetns } from "#platform/netns/netns.ts";
 import {
   addAddress,
@@ -160,4 +161,24 @@ describe.each([false, true])("nftables, by program: %s", (forceProgram) => {
     nft.close();
     if (!forceProgram) await expect(nft.run("list ruleset")).rejects.toThrow(/closed/);
   });
+});
+
+test("with a thousand open files nftables are still served, and held ports take high numbers", async () => {
+  const held = holdSocket({ protocol: "tcp", address: "127.0.0.1", port: 0 });
+  expect(held).toBeGreaterThan(1024);
+  const files = Array.from({ length: 1100 }, () => openSync("/dev/null", "r"));
+  const nft = openNft({ netns: netns.path });
+  try {
+    // libnftables would end the process.
+    expect(nft.inProcess).toBe(false);
+    await nft.run("add table inet many");
+    expect(await nft.list("list tables")).toContainEqual(
+      expect.objectContaining({ table: expect.objectContaining({ name: "many" }) }),
+    );
+    await nft.run("delete table inet many");
+  } finally {
+    nft.close();
+    for (const file of files) closeSync(file);
+    closeSocket(held);
+  }
 });

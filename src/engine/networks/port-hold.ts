@@ -5,7 +5,7 @@
  */
 
 import { EngineError, isErrorCode, messageOf } from "#base/error.ts";
-import { bindSocket, closeSocket } from "#platform/net/socket.ts";
+import { closeSocket, holdSocket } from "#platform/net/socket.ts";
 
 export type Protocol = "tcp" | "udp" | "sctp";
 
@@ -116,7 +116,7 @@ export class HostPorts {
 
   #bind({ protocol, address, port }: PortHold): number | undefined {
     try {
-      return bindSocket({ protocol, address, port });
+      return holdSocket({ protocol, address, port });
     } catch (error) {
       // A kernel without SCTP has no programs that could take the port; it is led on all the same.
       if (protocol === "sctp" && isErrorCode(error, "unimplemented")) return undefined;

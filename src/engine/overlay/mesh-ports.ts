@@ -9,7 +9,7 @@ import { isErrorCode, messageOf } from "#base/error.ts";
 import type { Log } from "#base/ports.ts";
 import { type MeshPort, portKey } from "#plan/dataplane/mesh.ts";
 import { contains } from "#plan/dataplane/placed-network.ts";
-import { bindSocket, closeSocket } from "#platform/net/socket.ts";
+import { closeSocket, holdSocket } from "#platform/net/socket.ts";
 
 const ANY = ["0.0.0.0", "::"];
 
@@ -93,7 +93,7 @@ function bindAll({ protocol, port }: MeshPort, addresses: readonly string[]): re
   try {
     for (const address of addresses) {
       try {
-        sockets.push(bindSocket({ protocol, address, port }));
+        sockets.push(holdSocket({ protocol, address, port }));
       } catch (error) {
         if (isErrorCode(error, "already-exists")) throw error;
       }

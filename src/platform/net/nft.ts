@@ -5,6 +5,7 @@
  * `oifname`: indexes would be looked up in the namespace of the caller.
  */
 
+import { closeSync, openSync } from "node:fs";
 import koffi from "koffi";
 import { EngineError } from "#base/error.ts";
 import { Semaphore } from "../async.ts";
@@ -76,8 +77,20 @@ function bindLibrary(): Library {
 
 /** A handle on the namespace at `netns`, or on the engine's own. */
 export function openNft(options: { netns?: string; forceProgram?: boolean } = {}): Nft {
-  const loaded = options.forceProgram === true ? undefined : loadLibrary();
+  const loaded = options.forceProgram === true || !hasLowNumbers() ? undefined : loadLibrary();
   return loaded === undefined ? new NftProgram(options.netns) : new NftLibrary(loaded, options);
+}
+
+/**
+ * libnftables waits for its socket with `select`, and ends the process when the number of the socket
+ * is 1024 or more. With room for what other threads open in this moment.
+ */
+const LOW_NUMBERS = 960;
+
+function hasLowNumbers(): boolean {
+  const next = openSync("/dev/null", "r");
+  closeSync(next);
+  return next < LOW_NUMBERS;
 }
 
 /** libnftables keeps caches in globals: one call at a time in the whole process. */

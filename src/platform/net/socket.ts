@@ -21,11 +21,14 @@ const IPPROTO_SCTP = 132;
 const IP_FREEBIND = 15;
 const IPPROTO_IPV6 = 41;
 const IPV6_V6ONLY = 26;
+const F_DUPFD_CLOEXEC = 1030;
+const HIGH_NUMBERS = 4096;
 
 interface SocketCalls {
   readonly socket: (domain: number, type: number, protocol: number) => number;
   readonly bind: (fd: number, address: Uint8Array, length: number) => number;
   readonly connect: (fd: number, address: Uint8Array, length: number) => number;
+  readonly fcntl: (fd: number, command: number, value: number) => number;
   readonly setsockopt: (
     fd: number,
     level: number,
@@ -50,6 +53,7 @@ function calls(): SocketCalls {
       connect: library.func(
         "int connect(int fd, const uint8_t *address, uint32_t length)",
       ) as SocketCalls["connect"],
+      fcntl: library.func("int fcntl(int fd, int command, int value)") as SocketCalls["fcntl"],
       setsockopt: library.func(
         "int setsockopt(int fd, int level, int name, const uint8_t *value, uint32_t length)",
       ) as SocketCalls["setsockopt"],
@@ -120,6 +124,19 @@ function inNamespace(
       throw error;
     }
   });
+}
+
+/**
+ * The same as `bindSocket`, for a socket that only holds its port: it is given a high number, because
+ * there may be thousands, and libraries that use `select` need the low ones.
+ */
+export function holdSocket(binding: Binding): number {
+  const fd = bindSocket(binding);
+  const high = calls().fcntl(fd, F_DUPFD_CLOEXEC, HIGH_NUMBERS);
+  // The process may not have so many.
+  if (high < 0) return fd;
+  closeSync(fd);
+  return high;
 }
 
 export function closeSocket(fd: number): void {
