@@ -154,6 +154,51 @@ test("an oversized body", () =>
     if (answer !== undefined) expect(answer.status).toBe(400);
   }));
 
+describe("what is used up is said on service and task, and who waits goes on", () => {
+  interface Shown {
+    readonly Spec: { readonly Name: string };
+    readonly AllocationError?: string;
+  }
+
+  async function lacks(service: string): Promise<string> {
+    const services = await lab.get<readonly Shown[]>("h1", "/services");
+    return services.find(({ Spec }) => Spec.Name === service)?.AllocationError ?? "";
+  }
+
+  const errors = (service: string) =>
+    lab.docker("h1", "service", "ps", "--no-trunc", "--format={{.Error}}", service);
+
+  test("addresses of a network", async () => {
+    await lab.docker("h1", "network", "create", "-d=overlay", "--subnet=10.177.0.0/29", "small");
+    const many = ["--name=many", "--replicas=8", "--network=small", "--stop-grace-period=0s"];
+    await lab.docker("h1", "service", "create", "-d", ...many, IMAGE);
+    await until("a task says that there is no address", async () =>
+      (await errors("many")).includes("could not find an available IP in network small"),
+    );
+    await lab.docker("h1", "service", "create", "-d", "--name=late", "--network=small", IMAGE);
+    const why = "no address is free for a virtual IP in network small";
+    await until("the service says so", async () => (await lacks("late")) === why);
+    expect(await errors("late")).toContain(why);
+    await lab.docker("h1", "service", "rm", "many");
+    await until("it runs", async () => (await lab.running("h1", "late")).length === 1);
+    expect(await lacks("late")).toBe("");
+    await lab.docker("h1", "service", "rm", "late");
+  });
+
+  test("ports that nobody chose", async () => {
+    const names = ["ports1", "ports2", "ports3"];
+    for (const name of names) {
+      await lab.docker("h1", "service", "create", "-d", `--name=${name}`, "-p=1-1000", IMAGE);
+    }
+    const why = "no published port is free";
+    await until("the last service says so", async () => (await lacks("ports3")) === why);
+    expect(await errors("ports3")).toContain(why);
+    await lab.docker("h1", "service", "rm", "ports1");
+    await until("it runs", async () => (await lab.running("h1", "ports3")).length === 1);
+    await lab.docker("h1", "service", "rm", "ports2", "ports3");
+  });
+});
+
 test("an unknown image in a service: its task is rejected, and says why", async () => {
   await lab.docker(
     "h2",
