@@ -79,7 +79,7 @@ function sideOf(engine: Engine, dataFolder: string): Side {
 const APPLETS =
   "cat echo false head httpd id ls mkdir mount ps rm sleep stty touch true tty env wget";
 
-async function imageArchive(): Promise<Buffer> {
+export async function imageArchive(): Promise<Buffer> {
   const links = await makeTar(
     APPLETS.split(" ").map((name) => ({
       name: `bin/${name}`,
