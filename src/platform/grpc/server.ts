@@ -18,6 +18,7 @@ import { createServer as createTlsServer, type TLSSocket } from "node:tls";
 import type { DescMessage, DescService, MessageInitShape, MessageShape } from "@bufbuild/protobuf";
 import type { GenService, GenServiceMethods } from "@bufbuild/protobuf/codegenv2";
 import { GRPC_MESSAGE_MAX_BYTES } from "#base/limits.ts";
+import { MANAGER_OU } from "#pki/profile.ts";
 import { CODE } from "#wire/http2/frames.ts";
 import { type HeaderField, writeHeaders } from "#wire/http2/hpack.ts";
 import { Connection, KEEPALIVE_MS } from "../http2/connection.ts";
@@ -29,6 +30,8 @@ import { atExpiry, peerOf, tlsOptions } from "./tls.ts";
 
 /** Calls that one connection may have open at once. */
 const CALLS_MAX = 1_000;
+/** A manager passes on the streams of all nodes that have their session with it: a handful each. */
+const MANAGERS_CALLS_MAX = 20_000;
 /**
  * The same, and the largest request in bytes, for callers without a certificate of ours: whoever
  * reaches the port can make the server hold that much, and all they may do is to ask for one.
@@ -208,7 +211,7 @@ function answerCalls(
 ): Connection {
   let running = 0;
   const isStranger = !door.local && door.peer() === undefined;
-  const callsMax = isStranger ? STRANGERS_CALLS_MAX : CALLS_MAX;
+  const callsMax = callsMaxOf(door, isStranger);
   socket.setTimeout(GREETING_TIMEOUT_MS, () => socket.destroy());
   const opened = (stream: Stream, fields: readonly HeaderField[], isLast: boolean) => {
     // Calls whose caller went away run on until their handler notices: they count.
@@ -243,6 +246,11 @@ function answerCalls(
     },
   };
   return connection;
+}
+
+function callsMaxOf(door: Door, isStranger: boolean): number {
+  if (isStranger) return STRANGERS_CALLS_MAX;
+  return door.peer()?.role === MANAGER_OU ? MANAGERS_CALLS_MAX : CALLS_MAX;
 }
 
 /** Hears nothing: the call was answered before it ran. */

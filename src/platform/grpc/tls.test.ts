@@ -47,10 +47,15 @@ afterEach(async () => {
   await server.close();
 });
 
-async function material(authority: Authority, nodeId: string, ageMs = 0): Promise<TlsMaterial> {
+async function material(
+  authority: Authority,
+  nodeId: string,
+  ageMs = 0,
+  role = NodeRole.MANAGER,
+): Promise<TlsMaterial> {
   const key = generateKey();
   const request = await readRequest(await createRequest(key, ""));
-  const subject = { nodeId, role: NodeRole.MANAGER, clusterId: "c1" };
+  const subject = { nodeId, role, clusterId: "c1" };
   const profile = leafProfile(subject, Date.now() - ageMs, 3_600_000);
   const cert = await issueCertificate(authority, request, profile, realRandom);
   const pem = key.export({ type: "pkcs8", format: "pem" }) as string;
@@ -113,6 +118,19 @@ test("a peer that is dropped loses its connection, and nobody else does", async 
   expect(await dropped).toMatchObject({ code: "unavailable" });
   answer.resolve();
   expect(await kept).not.toBeInstanceOf(Error);
+});
+
+test("a manager brings the calls of all its workers, a worker no more than its own", async () => {
+  const many = async (nodeId: string, role: NodeRole) => {
+    const client = open(await material(root, nodeId, 0, role)).client(Health);
+    return Array.from({ length: 1_100 }, () => client.check({ service: "wait" }));
+  };
+  const seenOf = (nodeId: string) => seen.filter((peer) => peer?.nodeId === nodeId).length;
+  const calls = [...(await many("m", NodeRole.MANAGER)), ...(await many("w", NodeRole.WORKER))];
+  await expect.poll(() => [seenOf("m"), seenOf("w")]).toEqual([1_100, 1_000]);
+  answer.resolve();
+  await Promise.all(calls);
+  expect(seenOf("w")).toBe(1_100);
 });
 
 test("a connection ends with the certificate that opened it", async () => {
