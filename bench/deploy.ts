@@ -150,8 +150,10 @@ async function until(engine: Engine, what: string, done: () => Promise<boolean>)
 
 async function overHosts(report: Report): Promise<void> {
   const name = `bench-${process.pid}`;
-  undoLater(() => new Lab(name).down());
+  const made: { lab?: Lab } = {};
+  undoLater(() => (made.lab ?? new Lab(name)).down());
   const lab = await Lab.up({ name, hosts: HOSTS, managers: 3 });
+  made.lab = lab;
   const hosts = Array.from({ length: HOSTS }, (_, at) => `h${at + 1}`);
   await lab.loadImage(hosts);
   const alone = "ours alone, five hosts";
