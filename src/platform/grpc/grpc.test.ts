@@ -3,6 +3,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, expect, test } from "vitest";
 import { EngineError } from "#base/error.ts";
+import { CA } from "#wire/gen/swarmkit/ca_pb.js";
 import { Health, HealthCheckResponse_ServingStatus } from "#wire/gen/swarmkit/health_pb.js";
 import { LogBroker } from "#wire/gen/swarmkit/logbroker_pb.js";
 import { deferred } from "../async.ts";
@@ -47,6 +48,20 @@ test("unary: the answer and the error keep value, code and message", async () =>
     code: "not-found",
     message: "no such service",
   });
+});
+
+test("unary: answers of any size arrive whole, in one frame or in many", async () => {
+  server.add(CA, {
+    getRootCACertificate: (_request, { metadata }) => ({
+      certificate: new Uint8Array(Number(metadata["size"])).fill(7),
+    }),
+    getUnlockKey: () => ({}),
+  });
+  await start();
+  for (const size of [0, 1_000, 16_300, 20_000, 65_536, 200_000, 1_000_000, 3_000_000]) {
+    const call = channel.client(CA).getRootCACertificate({}, { metadata: { size: String(size) } });
+    expect((await call).certificate.length).toBe(size);
+  }
 });
 
 test("streams: server stream ends by error, client stream is read whole", async () => {

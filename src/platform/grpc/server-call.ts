@@ -187,9 +187,10 @@ export class ServerCall implements StreamEvents {
       return;
     }
     const message = encodeFramed(output, value);
-    this.#finish();
     this.#stream.sendHeaders(HEAD, false);
     this.#stream.sendData(message, false);
+    // Not before: what has gone out at once would be taken for the whole answer.
+    this.#finish();
     this.#end(TAIL_OK);
   }
 
