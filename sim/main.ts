@@ -1,13 +1,7 @@
-/**
- * The simulator's command line:
- *   --seeds N [--from S]   run N seeds on all cores, show each that breaks a law, and a summary
- *   --seed S               run one seed and print everything that happens
- *   --world group|swarm    only this world, whatever the seed stands for
- *   --bug NAME             with a bug put in on purpose (see bugs.ts, swarm/bugs.ts): to see what a breach looks like
- * Exits with 1 if a law was broken.
- */
+/** The simulator's command line. Exits with 1 if a law was broken, with 2 if it was not understood. */
 
 import { parseArgs } from "node:util";
+import { messageOf } from "#base/error.ts";
 import { BUGS, isBug } from "./bugs.ts";
 import { runAll } from "./pool.ts";
 import { isSwarmBug, SWARM_BUGS } from "./swarm/bugs.ts";
@@ -23,34 +17,61 @@ import {
 /** Of a run that breaks a law, so much is shown; the rest with `--seed`. */
 const LAST_LINES = 30;
 
-const { values } = parseArgs({
-  options: {
-    seed: { type: "string" },
-    seeds: { type: "string" },
-    from: { type: "string", default: "1" },
-    world: { type: "string" },
-    bug: { type: "string" },
-  },
-});
+const USAGE = `Usage: ./dev sim [--seeds N [--from S] | --seed S] [--world group|swarm] [--bug NAME]
 
-process.exitCode = await main();
+  --seeds N    run N seeds on all cores, show each that breaks a law, and a summary (100)
+  --from S     the first of them (1)
+  --seed S     run one seed and print everything that happens in it
+  --world W    only this world, whatever the seed stands for: group or swarm
+  --bug NAME   with a bug put in on purpose, to see what a breach looks like
 
-async function main(): Promise<number> {
-  const { bug, world } = values;
-  if (bug !== undefined && bugOf() === undefined) {
-    return misuse(`unknown bug "${bug}"`, [...BUGS, ...SWARM_BUGS]);
+Bugs of groups: ${BUGS.join(", ")}
+Bugs of swarms: ${SWARM_BUGS.join(", ")}
+`;
+
+const values = parseCommandLine();
+if (values !== undefined) process.exitCode = await main(values);
+
+function parseCommandLine() {
+  try {
+    const { values } = parseArgs({
+      options: {
+        seed: { type: "string" },
+        seeds: { type: "string", default: "100" },
+        from: { type: "string", default: "1" },
+        world: { type: "string" },
+        bug: { type: "string" },
+        help: { type: "boolean", short: "h" },
+      },
+    });
+    for (const name of ["seed", "seeds", "from"] as const) {
+      const text = values[name];
+      if (text !== undefined && !/^\d{1,15}$/.test(text)) {
+        throw new Error(`--${name} takes a number, not "${text}"`);
+      }
+    }
+    if (values.help !== true) return values;
+    process.stdout.write(USAGE);
+  } catch (error) {
+    process.stderr.write(`${messageOf(error)}\n\n${USAGE}`);
+    process.exitCode = 2;
+  }
+  return undefined;
+}
+
+async function main(options: NonNullable<typeof values>): Promise<number> {
+  const { world } = options;
+  const bug = options.bug === undefined ? undefined : bugOf(options.bug);
+  if (options.bug !== undefined && bug === undefined) {
+    return misuse(`unknown bug "${options.bug}"`, [...BUGS, ...SWARM_BUGS]);
   }
   if (world !== undefined && !isWorld(world)) return misuse(`unknown world "${world}"`, WORLDS);
-  if (values.seed !== undefined)
-    return await showSeed({ seed: Number(values.seed), world, bug: bugOf() });
-  const from = Number(values.from);
-  const count = Number(values.seeds ?? "100");
-  const seeds = Array.from({ length: count }, (_, at) => ({
-    seed: from + at,
-    world,
-    bug: bugOf(),
-  }));
-  return await runSeeds(seeds);
+  if (options.seed !== undefined) return await showSeed({ seed: Number(options.seed), world, bug });
+  const from = Number(options.from);
+  const count = Number(options.seeds);
+  return await runSeeds(
+    Array.from({ length: count }, (_, at) => ({ seed: from + at, world, bug })),
+  );
 }
 
 function misuse(problem: string, known: readonly string[]): number {
@@ -70,6 +91,7 @@ async function showSeed(assignment: Assignment): Promise<number> {
 }
 
 async function runSeeds(assignments: readonly Assignment[]): Promise<number> {
+  const bug = assignments[0]?.bug;
   const started = process.hrtime.bigint();
   const totals = new Map<string, number>();
   const add = (what: string, count: number) => totals.set(what, (totals.get(what) ?? 0) + count);
@@ -82,7 +104,7 @@ async function runSeeds(assignments: readonly Assignment[]): Promise<number> {
     broken.push(result);
     process.stdout.write(`${describeResult(result)}\n`);
   });
-  for (const { seed, world } of broken.slice(0, 3)) await showEnd({ seed, world, bug: bugOf() });
+  for (const { seed, world } of broken.slice(0, 3)) await showEnd({ seed, world, bug });
   const seconds = Number(process.hrtime.bigint() - started) / 1e9;
   const counts = [...totals].map(([what, count]) => `${count} ${what}`).join(", ");
   const rate = (assignments.length / seconds).toFixed(1);
@@ -103,7 +125,6 @@ async function showEnd(assignment: Assignment): Promise<void> {
   for (const line of lines.slice(-LAST_LINES)) process.stdout.write(`  ${line}\n`);
 }
 
-function bugOf() {
-  const { bug } = values;
-  return bug !== undefined && (isBug(bug) || isSwarmBug(bug)) ? bug : undefined;
+function bugOf(name: string) {
+  return isBug(name) || isSwarmBug(name) ? name : undefined;
 }
