@@ -315,6 +315,21 @@ test("a removed member learns it, and the rest go on", async () => {
   expect(again.node.status().raftId).not.toBe(gone.node.status().raftId);
 });
 
+test("a leader of two that is removed goes once the other can lead alone", async () => {
+  const a = await cluster.start("a");
+  await cluster.leader();
+  const b = await cluster.start("b", { joins: ["a"] });
+  await eventually(10_000, "two voters", () => b.node.status().voters.length === 2);
+  await write(cluster, "before");
+  // It is committed by b's word, to whom a, no leader any more, does not pass that on.
+  await a.node.membership.remove("a");
+  await a.node.removed;
+  await a.close();
+  expect(await cluster.leader()).toBe(b);
+  await write(cluster, "after");
+  expect(b.node.status().voters).toEqual(["b"]);
+});
+
 test("a member removed while it was away is told when it comes back", async () => {
   const members = await three();
   const leader = await cluster.leader();

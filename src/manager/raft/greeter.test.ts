@@ -49,3 +49,10 @@ test("one that votes asks for votes instead", () => {
   tick(20);
   expect(sent).toEqual([]);
 });
+
+test("who takes leave greets at once and with every tick, whoever leads", () => {
+  greeter.takeLeave(TERM);
+  expect(sent.map(({ to }) => to)).toEqual([1, 2]);
+  tick(2, 1);
+  expect(sent.map(({ to }) => to)).toEqual([1, 2, 1, 2, 1, 2]);
+});

@@ -3,6 +3,9 @@
  * and is answered when it was removed meanwhile. One that only learns asks nobody: the leader may have
  * forgotten it, and with it the one chance to say so. It therefore greets the others, who tell it if
  * it was removed; to the leader, if it still is a member, the greeting is a sign that it is back.
+ *
+ * One that knows of its own removal greets them, too, until somebody says that it was: until then it
+ * may be the only one who knows, and its vote the one that they lack.
  */
 
 import { type Message, NONE, type NodeId, message as raftMessage } from "#raft/index.ts";
@@ -19,16 +22,27 @@ export interface GreeterOptions {
 export class Greeter {
   readonly #options: GreeterOptions;
   #silentTicks = 0;
+  #isLeaving = false;
 
   constructor(options: GreeterOptions) {
     this.#options = options;
   }
 
+  /** Greets with every tick from now on. */
+  takeLeave(term: number): void {
+    this.#isLeaving = true;
+    this.#greet(term);
+  }
+
   /** Called with every tick, the leader that this member knows, and its term. */
   tick(leadId: NodeId, term: number): void {
-    const { self, members, everyTicks, send } = this.#options;
+    const { self, members, everyTicks } = this.#options;
     this.#silentTicks = leadId === NONE && !members.isVoter(self) ? this.#silentTicks + 1 : 0;
-    if (this.#silentTicks < everyTicks) return;
+    if (this.#isLeaving || this.#silentTicks >= everyTicks) this.#greet(term);
+  }
+
+  #greet(term: number): void {
+    const { self, members, send } = this.#options;
     this.#silentTicks = 0;
     for (const { raftId } of members.list()) {
       if (raftId === self) continue;

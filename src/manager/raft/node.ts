@@ -308,7 +308,7 @@ class RunningNode implements RaftNode {
         send: (m) => this.#peers.send(m),
         applied: () => this.#onApplied(),
         roleChanged: () => this.#onRoleChanged(),
-        removedSelf: () => this.#onRemoved(),
+        removedSelf: () => this.#takeLeave(greeter, driver.term),
         failed: (error) => this.#failed(error),
         ticked: () => {
           this.#admission?.tick();
@@ -358,6 +358,16 @@ class RunningNode implements RaftNode {
   #isAlone(): boolean {
     const { voters, votersOutgoing } = this.#recovered.members.confState;
     return voters.length === 1 && votersOutgoing.length === 0 && voters[0] === this.#self?.raftId;
+  }
+
+  /**
+   * This member knows that it was removed. The others may not yet, and then it takes its vote to make
+   * one of them lead: it goes when somebody says that it is gone.
+   */
+  #takeLeave(greeter: Greeter, term: number): void {
+    this.#options.log.info("removed from the raft group; waiting until the others know");
+    this.#leadership.end();
+    greeter.takeLeave(term);
   }
 
   #onRemoved(): void {
