@@ -12,9 +12,9 @@ test.each<[string, readonly string[]]>([
 
 test("the narrowest label counts", () => {
   const labels = {
-    "com.skep.mesh.addresses": "10.0.0.0/8",
-    "com.skep.mesh.addresses.9090": "127.0.0.1",
-    "com.skep.mesh.addresses.9090/udp": "192.0.2.1",
+    "skep.mesh.addresses": "10.0.0.0/8",
+    "skep.mesh.addresses.9090": "127.0.0.1",
+    "skep.mesh.addresses.9090/udp": "192.0.2.1",
   };
   expect(meshAddressesOf(labels, "tcp", 80)).toEqual(["10.0.0.0/8"]);
   expect(meshAddressesOf(labels, "tcp", 9090)).toEqual(["127.0.0.1/32"]);
@@ -24,13 +24,13 @@ test("the narrowest label counts", () => {
 });
 
 test.each([
-  ["com.skep.mesh.addresses", "", '"" is neither an address nor a CIDR'],
-  ["com.skep.mesh.addresses", "eth0", '"eth0" is neither an address nor a CIDR'],
-  ["com.skep.mesh.addresses", "10.0.0.0/33", '"10.0.0.0/33" is neither an address nor a CIDR'],
-  ["com.skep.mesh.addresses", "1.1.1.1; drop", '"1.1.1.1; drop" is neither an address nor a CIDR'],
-  ["com.skep.mesh.addresses.web", "10.0.0.1", 'must be ".PORT" or ".PORT/PROTOCOL"'],
-  ["com.skep.mesh.addressess", "10.0.0.1", 'must be ".PORT" or ".PORT/PROTOCOL"'],
-  ["com.skep.mesh.addresses", Array(65).fill("10.0.0.1").join(), "more than 64 addresses"],
+  ["skep.mesh.addresses", "", '"" is neither an address nor a CIDR'],
+  ["skep.mesh.addresses", "eth0", '"eth0" is neither an address nor a CIDR'],
+  ["skep.mesh.addresses", "10.0.0.0/33", '"10.0.0.0/33" is neither an address nor a CIDR'],
+  ["skep.mesh.addresses", "1.1.1.1; drop", '"1.1.1.1; drop" is neither an address nor a CIDR'],
+  ["skep.mesh.addresses.web", "10.0.0.1", 'must be ".PORT" or ".PORT/PROTOCOL"'],
+  ["skep.mesh.addressess", "10.0.0.1", 'must be ".PORT" or ".PORT/PROTOCOL"'],
+  ["skep.mesh.addresses", Array(65).fill("10.0.0.1").join(), "more than 64 addresses"],
 ])("%s=%s is refused", (label, text, message) => {
   expect(meshLabelProblem({ [label]: text })).toContain(message);
 });

@@ -1,6 +1,6 @@
 /**
  * Which addresses of a node the routing mesh answers on. Docker's PortConfig has no field for it, so
- * that labels of the service say it: `com.skep.mesh.addresses` for all of its ports, with `.8080` or
+ * that labels of the service say it: `skep.mesh.addresses` for all of its ports, with `.8080` or
  * `.8080/udp` behind it for one. The value is a list of addresses and CIDRs; each node answers on
  * those of its own addresses that are in the list.
  */
@@ -8,7 +8,7 @@
 import { err, ok, type Result } from "#base/result.ts";
 import { type Prefix, parseIp, parsePrefix, prefixContains } from "./ip.ts";
 
-export const MESH_ADDRESSES_LABEL = "com.skep.mesh.addresses";
+export const MESH_ADDRESSES_LABEL = "skep.mesh.addresses";
 
 /** More would make rules that nobody can read. */
 const ADDRESSES_MAX = 64;

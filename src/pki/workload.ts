@@ -7,7 +7,7 @@ import type { Task } from "#wire/gen/swarmkit/objects_pb.js";
 import { BACKDATE_MS, type Validity } from "./profile.ts";
 
 /** Label of services whose tasks get an identity. */
-export const IDENTITY_LABEL = "com.skep.identity";
+export const IDENTITY_LABEL = "skep.identity";
 const X509 = "x509";
 
 export const WORKLOAD_LIFETIME_MS = 60 * 60_000;

@@ -32,7 +32,7 @@ afterEach(() => cluster.close());
 
 async function taskOf(name: string, hostname: string, label?: string): Promise<string> {
   const control = manager.swarm.control();
-  const labels = label === undefined ? {} : { "com.skep.identity": label };
+  const labels = label === undefined ? {} : { "skep.identity": label };
   const { service } = await control.createService({
     spec: create(ServiceSpecSchema, {
       annotations: { name, labels },

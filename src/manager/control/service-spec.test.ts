@@ -30,8 +30,8 @@ const REFUSED: readonly (readonly [Spec, string])[] = [
   [{ annotations: { name: "-a" } }, "name must be valid as a DNS name component"],
   [{ annotations: { name: "a".repeat(64) } }, "name must be 63 characters or fewer"],
   [
-    { annotations: { name: "web", labels: { "com.skep.mesh.addresses.80": "eth0" } } },
-    'label com.skep.mesh.addresses.80: "eth0" is neither an address nor a CIDR',
+    { annotations: { name: "web", labels: { "skep.mesh.addresses.80": "eth0" } } },
+    'label skep.mesh.addresses.80: "eth0" is neither an address nor a CIDR',
   ],
   [{ task: {} }, "TaskSpec: missing runtime"],
   [container({ image: "" }), "ContainerSpec: image reference must be provided"],

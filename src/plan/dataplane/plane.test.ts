@@ -126,7 +126,7 @@ describe("what a node is told", () => {
         object: create(ServiceSchema, {
           id: "web",
           spec: {
-            annotations: { name: "web", labels: { "com.skep.mesh.local-first": "true" } },
+            annotations: { name: "web", labels: { "skep.mesh.local-first": "true" } },
             task: { networks: [{ target: "net", aliases: ["www"] }] },
           },
           endpoint: { virtualIps: [{ networkId: "net", addr: "10.0.1.2/24" }] },
@@ -195,8 +195,8 @@ describe("what a node is told", () => {
 
   it("says where the ports of a service answer, on the ingress network alone", () => {
     const labels = {
-      "com.skep.mesh.addresses": "10.0.0.0/8",
-      "com.skep.mesh.addresses.9090/udp": "127.0.0.1,::1",
+      "skep.mesh.addresses": "10.0.0.0/8",
+      "skep.mesh.addresses.9090/udp": "127.0.0.1,::1",
     };
     const ingress = create(NetworkSchema, { id: "ing", spec: { ingress: true } });
     const service = create(ServiceSchema, {

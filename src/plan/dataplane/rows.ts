@@ -32,7 +32,7 @@ import { driverOf, VNI_OPTION, vnisIn } from "../allocator/network-table.ts";
 import { isIngressPort, networksOf } from "../allocator/service-endpoint.ts";
 
 /** A service with this label, "true": the mesh on a node prefers the tasks of that node. */
-export const LOCAL_FIRST_LABEL = "com.skep.mesh.local-first";
+export const LOCAL_FIRST_LABEL = "skep.mesh.local-first";
 /** "early": tasks find each other under "tasks.NAME" before they are ready, as clusters need it. */
 export const DISCOVERY_LABEL = "skep.discovery";
 const ENCRYPTED_OPTION = "encrypted";
