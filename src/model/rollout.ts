@@ -14,16 +14,7 @@ import {
   type Task,
 } from "#wire/gen/swarmkit/objects_pb.js";
 import type { ServiceSpec } from "#wire/gen/swarmkit/specs_pb.js";
-
-export const ROLLOUT_LABELS = {
-  strategy: "skep.update.strategy",
-  canary: "skep.update.canary",
-  weight: "skep.update.canary.weight",
-  analysis: "skep.update.analysis",
-  promotion: "skep.update.promotion",
-  keep: "skep.update.keep",
-  deadline: "skep.update.deadline",
-} as const;
+import { ROLLOUT_LABELS } from "./service-labels.ts";
 
 const KEEP_MS = 5 * 60_000;
 const DEADLINE_MS = 10 * 60_000;

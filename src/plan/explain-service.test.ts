@@ -1,7 +1,7 @@
 import { describe, expect, it } from "vitest";
 import { replicated, withImage, withLabels } from "#manager/leader/testing/specs.ts";
 import { SwarmLab } from "#manager/leader/testing/swarm-lab.ts";
-import { ROLLOUT_LABELS } from "#model/rollout.ts";
+import { ROLLOUT_LABELS } from "#model/service-labels.ts";
 import { explainService } from "./explain-service.ts";
 
 function labelled(labels: Record<string, string>, cpus = 0n): SwarmLab {

@@ -1,14 +1,9 @@
 import { describe, expect, it, test } from "vitest";
 import { replicated, withImage, withLabels } from "#manager/leader/testing/specs.ts";
 import { SwarmLab } from "#manager/leader/testing/swarm-lab.ts";
+import { IMAGE_LABELS } from "#model/service-labels.ts";
 import type { Service } from "#wire/gen/swarmkit/objects_pb.js";
-import {
-  followedImage,
-  followedTag,
-  IMAGE_LABELS,
-  nextImage,
-  readImageRules,
-} from "./image-watch.ts";
+import { followedImage, followedTag, nextImage, readImageRules } from "./image-watch.ts";
 import { newestMatch, parseRange } from "./semver.ts";
 
 const TAGS = [

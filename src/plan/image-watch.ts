@@ -7,18 +7,12 @@
 import { MILLISECOND, parseDuration } from "#base/duration.ts";
 import { err, ok, type Result } from "#base/result.ts";
 import { isKept, isTrial } from "#model/rollout.ts";
+import { IMAGE_LABELS } from "#model/service-labels.ts";
 import type { Service } from "#wire/gen/swarmkit/objects_pb.js";
 import type { ServiceSpec } from "#wire/gen/swarmkit/specs_pb.js";
 import { familiarReference, parseReference, type Reference } from "#wire/reference.ts";
 import { isPaused, isUpdating } from "./orchestrator/respec.ts";
 import { newestMatch, parseRange, type Range } from "./semver.ts";
-
-export const IMAGE_LABELS = {
-  /** How often the registry is asked: "5m". */
-  watch: "skep.image.watch",
-  /** Which versions are followed: "1.4.x", "^2.1", ">=3 <5"; without it the tag as it is. */
-  versions: "skep.image.versions",
-} as const;
 
 /** A registry is not asked more often for one service. */
 const INTERVAL_MIN_MS = 1_000;

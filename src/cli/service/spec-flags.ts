@@ -1,8 +1,7 @@
 /** The flags of `service create` and `service update`, and the spec that they describe. */
 
 import { EngineError } from "#base/error.ts";
-import { ROLLOUT_LABELS } from "#model/rollout.ts";
-import { IMAGE_LABELS } from "#plan/image-watch.ts";
+import { IMAGE_LABELS, ROLLOUT_LABELS } from "#model/service-labels.ts";
 import { compact, pairs, parseMount } from "../container/run-flags.ts";
 import type { FlagSpec, FlagValues } from "../pflag.ts";
 import type { PortConfig, ServiceSpecJson } from "../swarm/types.ts";

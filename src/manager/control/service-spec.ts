@@ -1,7 +1,8 @@
 /** What a service's spec must fulfil on its own, without looking at anything else. */
 
 import { meshLabelProblem } from "#model/mesh-addresses.ts";
-import { ROLLOUT_LABELS, readRolloutRules } from "#model/rollout.ts";
+import { readRolloutRules } from "#model/rollout.ts";
+import { ROLLOUT_LABELS } from "#model/service-labels.ts";
 import { readImageRules } from "#plan/image-watch.ts";
 import { Rollout_Strategy as Strategy } from "#wire/gen/swarmkit/objects_pb.js";
 import type { EndpointSpec, ServiceSpec } from "#wire/gen/swarmkit/specs_pb.js";

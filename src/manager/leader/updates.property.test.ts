@@ -6,7 +6,8 @@
 
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import { isSetAside, ROLLOUT_LABELS } from "#model/rollout.ts";
+import { isSetAside } from "#model/rollout.ts";
+import { ROLLOUT_LABELS } from "#model/service-labels.ts";
 import { holdsNode, isActive, isWanted, stateOf } from "#model/task.ts";
 import type { ReadView } from "#store/types.ts";
 import type { Task } from "#wire/gen/swarmkit/objects_pb.js";

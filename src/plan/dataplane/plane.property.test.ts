@@ -9,7 +9,7 @@ import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { replicated, withImage, withLabels, withReplicas } from "#manager/leader/testing/specs.ts";
 import { SwarmLab } from "#manager/leader/testing/swarm-lab.ts";
-import { ROLLOUT_LABELS } from "#model/rollout.ts";
+import { ROLLOUT_LABELS } from "#model/service-labels.ts";
 import { isTerminal, isWanted } from "#model/task.ts";
 import { NetworkTableSchema, type TablesMessage } from "#wire/gen/skep/dataplane_pb.js";
 import { NetworkSchema, TaskSchema } from "#wire/gen/swarmkit/objects_pb.js";
