@@ -30,7 +30,7 @@ export function parseDuration(text: string): Result<number> {
   const body = text.replace(/^[-+]/, "");
   if (body === "0") return ok(0);
   if (body === "") return err(`time: invalid duration ${JSON.stringify(text)}`);
-  const part = /(\d+\.?\d*|\.\d+)([a-zµμ]*)/y;
+  const part = /(\d+\.?\d*|\.\d+)([a-z\u00b5\u03bc]*)/y;
   let total = 0;
   while (part.lastIndex < body.length) {
     const match = part.exec(body);

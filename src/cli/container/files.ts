@@ -9,7 +9,6 @@ import { EngineError, isErrorCode } from "#base/error.ts";
 import type { ContainerPathStat, FilesystemChange } from "#wire/docker/containers.ts";
 import type { Command, CommandContext } from "../command.ts";
 import { humanSize } from "../output/units.ts";
-import { packPath, unpackInto } from "./local-archive.ts";
 
 /** "name:path"; undefined when it is a path of this machine. */
 function containerPath(text: string): readonly [name: string, path: string] | undefined {
@@ -83,6 +82,7 @@ async function copyOut(
   const header = String(archive.headers["x-docker-container-path-stat"] ?? "");
   const found = JSON.parse(Buffer.from(header, "base64").toString("utf8")) as ContainerPathStat;
   const place = await placeFor(target, isDir(found), path.endsWith("/."));
+  const { unpackInto } = await import("./local-archive.ts");
   return unpackInto(archive, place.folder, {
     rename: place.name === undefined ? undefined : [found.name, place.name],
     keepOwner: flags.bool("archive"),
@@ -160,6 +160,7 @@ async function copyIn(
   const counted = new PassThrough();
   counted.on("data", (chunk: Buffer) => (bytes += chunk.length));
   const follow = flags.bool("follow-link");
+  const { packPath } = await import("./local-archive.ts");
   const packed = packPath(source, asName, follow);
   // When the archive breaks off, the request must too: half of it would be taken for all.
   void pipeline(packed, counted).catch(() => undefined);
