@@ -1,6 +1,6 @@
 // Generates the wire code from proto/ and bundles the program into dist/: `engine.mjs` (the daemon),
-// `cli.mjs` (everything else). Does nothing when no input is newer than the last build. Plain
-// JavaScript, because it runs before anything can compile.
+// `cli.cjs` (everything else) and what V8 compiles of it. Does nothing when no input is newer than the
+// last build. Plain JavaScript, because it runs before anything can compile.
 
 import { spawnSync } from "node:child_process";
 import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
@@ -40,17 +40,43 @@ function generate() {
 
 async function bundle() {
   const stamp = join(root, "dist/.stamp");
-  if (upToDate(stamp, ["src", "bin", "package.json", "package-lock.json", "tools/build.mjs"])) return;
+  if (upToDate(stamp, ["src", "bin", "package.json", "package-lock.json", "tools/build.mjs", "tools/compile.cjs"])) return;
   mkdirSync(join(root, "dist"), { recursive: true });
   const { version } = JSON.parse(readFileSync(join(root, "package.json"), "utf8"));
-  const { metafile } = await build({
-    absWorkingDir: root,
-    entryPoints: { engine: "src/daemon/main.ts", cli: "src/cli/main.ts" },
-    outdir: "dist",
+  const common = commonOptions(version);
+  const engine = await build({
+    ...common,
+    entryPoints: { engine: "src/daemon/main.ts" },
     outExtension: { ".js": ".mjs" },
-    bundle: true,
     splitting: true,
     format: "esm",
+    // CommonJS packages inside the bundle still ask for Node's own modules by require.
+    banner: { js: 'import { createRequire as __createRequire } from "node:module"; const require = __createRequire(import.meta.url);' },
+  });
+  rmSync(join(root, "dist/cli.cjs.compiled"), { force: true });
+  // One file, because each costs about a millisecond to find and link, and a function as text, because
+  // compiled code can be given only to a script. What is imported lazily still runs lazily.
+  const cli = await build({
+    ...common,
+    entryPoints: { cli: "src/cli/main.ts" },
+    outExtension: { ".js": ".cjs" },
+    format: "cjs",
+    supported: { "dynamic-import": false },
+    define: { ...common.define, "import.meta.url": "__url" },
+    banner: { js: '(function (exports, require, module, __filename) { const __url = require("node:url").pathToFileURL(__filename).href;' },
+    footer: { js: "})" },
+  });
+  compile("dist/cli.cjs");
+  const outputs = [engine, cli].flatMap(({ metafile }) => Object.keys(metafile.outputs));
+  forgetOldChunks([...outputs, "dist/cli.cjs.compiled"].map((path) => basename(path)));
+  writeFileSync(stamp, "");
+}
+
+function commonOptions(version) {
+  return {
+    absWorkingDir: root,
+    outdir: "dist",
+    bundle: true,
     platform: "node",
     // The ES form of packages that have both: the CommonJS form loses its named exports when imported.
     mainFields: ["module", "main"],
@@ -58,8 +84,6 @@ async function bundle() {
     // Native code cannot be bundled; it is found beside the bundle in node_modules.
     external: ["koffi"],
     define: { SKEP_VERSION: JSON.stringify(version), SKEP_COMMIT: JSON.stringify(commit()) },
-    // CommonJS packages inside the bundle still ask for Node's own modules by require.
-    banner: { js: 'import { createRequire as __createRequire } from "node:module"; const require = __createRequire(import.meta.url);' },
     // Node keeps the text in memory, twice as large where it is not all ASCII. Names stay for stack
     // traces, and so do lines.
     minifyWhitespace: true,
@@ -69,9 +93,17 @@ async function bundle() {
     logLevel: "warning",
     sourcemap: "linked",
     metafile: true,
+  };
+}
+
+// In a process of its own: V8 keeps what has run, and it refuses the code under other flags than ours.
+function compile(bundle) {
+  const run = spawnSync(process.execPath, [join(root, "tools/compile.cjs"), bundle], {
+    cwd: root,
+    stdio: ["ignore", "ignore", "inherit"],
+    env: { ...process.env, NODE_OPTIONS: "" },
   });
-  forgetOldChunks(Object.keys(metafile.outputs).map((path) => basename(path)));
-  writeFileSync(stamp, "");
+  if (run.status !== 0) process.exit(run.status ?? 1);
 }
 
 // An engine that runs may still load chunks of the build that it came from: those of the build before
@@ -81,7 +113,7 @@ function forgetOldChunks(outputs) {
   const before = existsSync(list) ? JSON.parse(readFileSync(list, "utf8")) : [];
   const kept = new Set([...outputs, ...before]);
   for (const name of readdirSync(join(root, "dist"))) {
-    if (/\.mjs(\.map|\.LEGAL\.txt)?$/.test(name) && !kept.has(name)) rmSync(join(root, "dist", name));
+    if (/\.[cm]js(\.map|\.LEGAL\.txt)?$/.test(name) && !kept.has(name)) rmSync(join(root, "dist", name));
   }
   writeFileSync(list, JSON.stringify(outputs));
 }

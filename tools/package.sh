@@ -17,11 +17,12 @@ node -p 'JSON.parse(require("node:fs").readFileSync("dist/outputs.json", "utf8")
 install -m 755 "$(node -p process.execPath)" "$root/usr/lib/skep/bin/node"
 cp -r node_modules/koffi "$root/usr/lib/skep/node_modules/koffi"
 if [ -d node_modules/@koromix ]; then cp -r node_modules/@koromix "$root/usr/lib/skep/node_modules/@koromix"; fi
-install -m 755 bin/skep "$root/usr/lib/skep/bin/skep"
+# Its own Node, whatever PATH says; the link, because Node finds what is beside the launcher's real path.
+sed '2s|exec node|exec /usr/lib/skep/bin/node|g' bin/skep >"$root/usr/lib/skep/bin/skep"
+chmod 755 "$root/usr/lib/skep/bin/skep"
+install -m 644 bin/package.json "$root/usr/lib/skep/bin/package.json"
+ln -s ../lib/skep/bin/skep "$root/usr/bin/skep"
 printf '{"name":"skep","version":"%s","type":"module"}\n' "$version" >"$root/usr/lib/skep/package.json"
-flags=$(sed -n '1s/^.* node //p' bin/skep)
-printf '#!/bin/sh\nexec /usr/lib/skep/bin/node %s /usr/lib/skep/bin/skep "$@"\n' "$flags" >"$root/usr/bin/skep"
-chmod 755 "$root/usr/bin/skep"
 install -m 644 packaging/skep.service "$root/lib/systemd/system/skep.service"
 install -m 644 README.md LICENSE "$root/usr/share/doc/skep/"
 cat >"$root/DEBIAN/control" <<EOF

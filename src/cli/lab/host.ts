@@ -164,8 +164,6 @@ export function startEngine(host: LabHost, extraFlags: readonly string[]): void 
     "-c",
     'hostname "$0" && exec "$@"',
     host.name,
-    process.execPath,
-    ...process.execArgv,
     programPath(),
     "engine",
     `--data-root=${host.dataRoot}`,

@@ -45,7 +45,7 @@ export async function bundleManager(): Promise<string> {
 
 /** What the engine's launcher tells Node. */
 function engineFlags(): readonly string[] {
-  const [line = ""] = readFileSync(join(root, "bin/skep"), "utf8").split("\n");
+  const [, line = ""] = readFileSync(join(root, "bin/skep"), "utf8").split("\n");
   return line.split(" ").filter((word) => word.startsWith("--"));
 }
 
