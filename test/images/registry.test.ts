@@ -144,7 +144,7 @@ describe("push and pull", () => {
     const tags = messages.flatMap(({ aux }) => (aux as { Tag: string } | undefined)?.Tag ?? []);
     expect(tags).toEqual(["a", "b"]);
     await expect(store.push(name, "c", {}, () => undefined)).rejects.toThrow(
-      `An image does not exist locally with the tag: ${name}:c`,
+      `An image does not exist locally with the tag: ${name}`,
     );
   });
 
