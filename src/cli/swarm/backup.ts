@@ -8,6 +8,7 @@ import { EngineError } from "#base/error.ts";
 import type { Command, CommandContext } from "../command.ts";
 import { readAll } from "../http.ts";
 import type { FlagSpec } from "../pflag.ts";
+import { JOIN_FLAGS } from "./join-flags.ts";
 
 const KEY_BYTES = 32;
 const KEY_FLAG: FlagSpec = {
@@ -119,31 +120,7 @@ export const COMMANDS: readonly Command[] = [
     path: ["swarm", "restore"],
     usage: "[OPTIONS] FILE",
     summary: "Make this machine the first manager of the swarm in a backup",
-    flags: [
-      KEY_FLAG,
-      {
-        name: "advertise-addr",
-        kind: "string",
-        usage: "Advertised address (format: <ip|interface>[:port])",
-      },
-      {
-        name: "listen-addr",
-        kind: "string",
-        usage: "Listen address (format: <ip|interface>[:port])",
-        defaultText: "0.0.0.0:2377",
-      },
-      {
-        name: "data-path-addr",
-        kind: "string",
-        usage: "Address or interface to use for data path traffic",
-      },
-      {
-        name: "availability",
-        kind: "string",
-        usage: 'Availability of the node ("active", "pause", "drain")',
-        defaultText: '"active"',
-      },
-    ],
+    flags: [KEY_FLAG, ...JOIN_FLAGS],
     minArgs: 1,
     maxArgs: 1,
     run: restore,

@@ -6,6 +6,7 @@ import type { Command, CommandContext } from "../command.ts";
 import { compact } from "../container/run-flags.ts";
 import type { FlagSpec, FlagValues } from "../pflag.ts";
 import { COMMANDS as BACKUP_COMMANDS } from "./backup.ts";
+import { JOIN_FLAGS } from "./join-flags.ts";
 import { EXTERNAL_CA_FLAG, externalCas, COMMANDS as KEY_COMMANDS, unlockText } from "./keys.ts";
 import { COMMANDS as TOKEN_COMMANDS } from "./tokens.ts";
 import type { SwarmObject } from "./types.ts";
@@ -44,31 +45,6 @@ const SPEC_FLAGS: readonly FlagSpec[] = [
     kind: "int",
     usage: "Task history retention limit",
     defaultText: "5",
-  },
-];
-
-const JOIN_FLAGS: readonly FlagSpec[] = [
-  {
-    name: "advertise-addr",
-    kind: "string",
-    usage: "Advertised address (format: <ip|interface>[:port])",
-  },
-  {
-    name: "listen-addr",
-    kind: "string",
-    usage: "Listen address (format: <ip|interface>[:port])",
-    defaultText: "0.0.0.0:2377",
-  },
-  {
-    name: "data-path-addr",
-    kind: "string",
-    usage: "Address or interface to use for data path traffic",
-  },
-  {
-    name: "availability",
-    kind: "string",
-    usage: 'Availability of the node ("active", "pause", "drain")',
-    defaultText: '"active"',
   },
 ];
 
