@@ -1,94 +1,10 @@
-/**
- * The command line: global flags, finding the command by its words, help, errors and exit codes as
- * docker's. A noun's commands are loaded when they are asked for, so that `skep ps` does not pay for
- * the rest.
- */
+/** The command line: global flags, running a command, help, errors and exit codes as docker's. */
 
 import { EngineError, messageOf } from "#base/error.ts";
 import type { Command } from "./command.ts";
+import { findCommand, GLOBAL_FLAGS, NOUNS, pathsOf, SHORTCUTS } from "./nouns.ts";
 import { type FlagSpec, type FlagValues, flagUsages, parseFlags } from "./pflag.ts";
 import { VERSION } from "./version.ts";
-
-type Loader = () => Promise<readonly Command[]>;
-
-/** Where the commands of each first word live; shortcuts (`ps`, `run`) are looked up by name. */
-const NOUNS: Readonly<Record<string, { readonly load: Loader; readonly summary: string }>> = {
-  container: {
-    load: async () => (await import("./container/index.ts")).COMMANDS,
-    summary: "Manage containers",
-  },
-  image: {
-    load: async () => (await import("./image/index.ts")).COMMANDS,
-    summary: "Manage images",
-  },
-  network: {
-    load: async () => (await import("./network/index.ts")).COMMANDS,
-    summary: "Manage networks",
-  },
-  volume: {
-    load: async () => (await import("./volume/index.ts")).COMMANDS,
-    summary: "Manage volumes",
-  },
-  system: {
-    load: async () => (await import("./system/index.ts")).COMMANDS,
-    summary: "Manage the engine",
-  },
-  swarm: {
-    load: async () => (await import("./swarm/index.ts")).COMMANDS,
-    summary: "Manage the swarm",
-  },
-  node: {
-    load: async () => (await import("./node/index.ts")).COMMANDS,
-    summary: "Manage swarm nodes",
-  },
-  plugin: {
-    load: async () => (await import("./plugin/index.ts")).COMMANDS,
-    summary: "Managed plugins, which this engine does not have",
-  },
-  secret: {
-    load: async () => (await import("./secret/index.ts")).COMMANDS,
-    summary: "Manage secrets of the swarm",
-  },
-  config: {
-    load: async () => (await import("./config/index.ts")).COMMANDS,
-    summary: "Manage configs of the swarm",
-  },
-  service: {
-    load: async () => (await import("./service/index.ts")).COMMANDS,
-    summary: "Manage swarm services",
-  },
-  stack: {
-    load: async () => (await import("./stack/index.ts")).COMMANDS,
-    summary: "Manage stacks of services, from Compose files",
-  },
-  lab: {
-    load: async () => (await import("./lab/index.ts")).COMMANDS,
-    summary: "A whole cluster on this machine, for trying and testing",
-  },
-};
-
-/** Top-level words that belong to a noun: `skep ps` is `skep container ls`. */
-const SHORTCUTS: Readonly<Record<string, string>> = {
-  ...fromNoun(
-    "container",
-    "attach commit cp create diff exec export kill logs pause port ps rename restart rm run",
-  ),
-  ...fromNoun("container", "start stats stop top unpause update wait"),
-  ...fromNoun("image", "history images import load pull push rmi save tag"),
-  ...fromNoun("system", "events info inspect login logout version"),
-  builder: "plugin",
-};
-
-function fromNoun(noun: string, words: string): Readonly<Record<string, string>> {
-  return Object.fromEntries(words.split(" ").map((word) => [word, noun]));
-}
-
-const GLOBAL_FLAGS: readonly FlagSpec[] = [
-  { name: "host", short: "H", kind: "list", usage: "Engine socket to connect to" },
-  { name: "debug", short: "D", kind: "bool", usage: "Show where errors come from" },
-  { name: "help", short: "h", kind: "bool", usage: "Print usage" },
-  { name: "version", short: "v", kind: "bool", usage: "Print version information and quit" },
-];
 
 /** Their own mistakes must be told from what a container returns. */
 const MAKING: ReadonlySet<string> = new Set(["container run", "container create"]);
@@ -106,6 +22,10 @@ export async function main(argv: readonly string[]): Promise<void> {
 }
 
 async function execute(argv: readonly string[]): Promise<number> {
+  if (argv[0] === "__complete") {
+    const { complete } = await import("./completion/complete.ts");
+    return printed(await complete(argv.slice(1), process.env));
+  }
   const parsed = parseFlags(GLOBAL_FLAGS, argv, { interspersed: false });
   if (!parsed.ok) return usageError(parsed.error, []);
   const { flags, args } = parsed.value;
@@ -119,31 +39,6 @@ async function execute(argv: readonly string[]): Promise<number> {
   const found = await findCommand(words);
   if (found === undefined) return unknownCommand(words);
   return runCommand(found.command, found.rest, flags);
-}
-
-interface Found {
-  readonly command: Command;
-  readonly rest: readonly string[];
-}
-
-async function findCommand(words: readonly string[]): Promise<Found | undefined> {
-  const noun = Object.hasOwn(SHORTCUTS, words[0] ?? "") ? SHORTCUTS[words[0] ?? ""] : words[0];
-  const entry = noun !== undefined && Object.hasOwn(NOUNS, noun) ? NOUNS[noun] : undefined;
-  if (entry === undefined) return undefined;
-  for (const command of await entry.load()) {
-    for (const path of pathsOf(command)) {
-      if (path.every((word, index) => words[index] === word)) {
-        return { command, rest: words.slice(path.length) };
-      }
-    }
-  }
-  return undefined;
-}
-
-function pathsOf(command: Command): readonly (readonly string[])[] {
-  const parent = command.path.slice(0, -1);
-  const named = (command.aliases ?? []).map((alias) => [...parent, alias]);
-  return [command.path, ...named, ...(command.shortcuts ?? [])];
 }
 
 async function runCommand(
