@@ -3,6 +3,7 @@
 import { create } from "@bufbuild/protobuf";
 import { EngineError } from "#base/error.ts";
 import type { Log } from "#base/ports.ts";
+import type { DriverPlugins } from "#manager/control/context.ts";
 import { controlPart } from "#manager/control/service.ts";
 import { createDispatcher } from "#manager/dispatcher/dispatcher.ts";
 import { reconcilerPart } from "#manager/leader/reconciler.ts";
@@ -57,6 +58,12 @@ const CLUSTER_ID = "cluster";
 const NO_AUTHORITIES = {
   reachable: async () => false,
   crossSign: () => Promise.reject(new EngineError("unimplemented", "no authority is here")),
+};
+const NO_PLUGINS: DriverPlugins = {
+  require: (name) =>
+    Promise.reject(new EngineError("invalid-argument", `error during lookup of plugin ${name}`)),
+  alone: (_id, work) => work(),
+  free: async () => undefined,
 };
 const KEYS = keyRing([dataKey(new Uint8Array(32).fill(7))]);
 /** Small, so that segments are changed often, and snapshots break off in the middle. */
@@ -135,7 +142,7 @@ export async function startManager(
       random,
       members: membership,
       authority: { clock, random, external: NO_AUTHORITIES },
-      plugins: { has: () => false },
+      plugins: NO_PLUGINS,
       isTaskDirty,
     }),
   ];

@@ -77,8 +77,14 @@ function changeRoutes(ports: NetworkPorts): Routes {
           response.json(201, await swarm.create(raw, request.version));
           return;
         }
-        const { id, warning } = await networks.create(body);
-        response.json(201, { Id: id, Warning: warning });
+        try {
+          const { id, warning } = await networks.create(body);
+          response.json(201, { Id: id, Warning: warning });
+        } catch (error) {
+          if (!networks.isForSwarm(error)) throw error;
+          requireManager(ports);
+          response.json(201, await swarm.create(raw, request.version));
+        }
       },
     },
     {

@@ -34,12 +34,13 @@ import { type ContainerEngine, openContainerEngine } from "#engine/containers/se
 import { type ContainerDns, createContainerDns } from "#engine/dns/resolver.ts";
 import { type CountingEventBus, createEventBus } from "#engine/events/event-bus.ts";
 import { type ImageStore, openImageStore } from "#engine/images/store.ts";
+import { GlobalNetworkDrivers } from "#engine/networks/global-drivers.ts";
 import { type NetworkStore, openNetworkStore } from "#engine/networks/service.ts";
 import { SwarmAttachments } from "#engine/overlay/attachments.ts";
 import { Overlay } from "#engine/overlay/overlay.ts";
 import { OverlayTasks } from "#engine/overlay/task-networks.ts";
 import { Wireguard } from "#engine/overlay/wireguard.ts";
-import { createPluginRegistry } from "#engine/plugins/registry.ts";
+import { createPluginRegistry, type PluginRegistry } from "#engine/plugins/registry.ts";
 import { createSwarmExecutor } from "#engine/swarm-executor/executor.ts";
 import { nodePlugins, readHostFacts as readNodeFacts } from "#engine/swarm-executor/host-facts.ts";
 import { readHostRoutes, readOwnAddresses } from "#engine/swarm-executor/host-routes.ts";
@@ -86,6 +87,7 @@ interface Host {
   readonly images: ImageStore;
   readonly volumes: HostVolumes;
   readonly networks: NetworkStore;
+  readonly plugins: PluginRegistry;
   readonly dns: ContainerDns;
   readonly containers: ContainerEngine;
   readonly overlay: Overlay;
@@ -185,7 +187,7 @@ async function openContainerd({ config, clock, signal, ...context }: EngineConte
   return { containerd, own, version };
 }
 
-type LocalServices = Pick<Host, "events" | "volumes" | "networks" | "dns">;
+type LocalServices = Pick<Host, "events" | "volumes" | "networks" | "dns" | "plugins">;
 
 /** What this host has without containerd. */
 async function openLocal(context: EngineContext): Promise<LocalServices> {
@@ -224,7 +226,7 @@ async function openLocal(context: EngineContext): Promise<LocalServices> {
       plugins,
     }),
   ]);
-  return { events, volumes, networks, dns };
+  return { events, volumes, networks, dns, plugins };
 }
 
 /** The services of this host, with what ran before adopted. */
@@ -237,7 +239,7 @@ async function openHost(
   const { config, clock, random } = context;
   const log = (part: string) => context.log.child({ part });
   const { dataRoot, execRoot } = config;
-  const { events, volumes, networks, dns } = local;
+  const { events, volumes, networks, dns, plugins } = local;
   const images = await openImageStore({
     containerd,
     snapshotter: config.snapshotter,
@@ -300,7 +302,7 @@ async function openHost(
   });
   overlay.adopt(containers.runningSandboxes());
   dns.addSource(overlay.names);
-  return { events, images, volumes, networks, dns, containers, overlay };
+  return { events, images, volumes, networks, dns, plugins, containers, overlay };
 }
 
 const isOverlay = (device: string) => device.startsWith(OVERLAY_BRIDGE_PREFIX);
@@ -387,7 +389,7 @@ async function openSwarm(
     },
     startManager: composeManager({
       dataRoot: config.dataRoot,
-      plugins: { has: () => false },
+      networkDrivers: new GlobalNetworkDrivers(host.plugins, log),
       controlSocket: join(config.execRoot, "swarm", "control.sock"),
       images: {
         digest: async (image, auth) =>

@@ -40,7 +40,11 @@ export function pretendSwarm(options: PretendOptions): Swarm {
     startManager: composeManager({
       dataRoot,
       onFatal,
-      plugins: { has: () => false },
+      networkDrivers: {
+        scope: async () => "",
+        allocate: async () => ({}),
+        free: async () => undefined,
+      },
       images: { digest: async () => "", tags: async () => [] },
       controlSocket: controlSocketOf(dataRoot),
       metrics: new ManagerMetrics(() => realClock.monotonicMs()),

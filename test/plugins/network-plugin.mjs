@@ -4,7 +4,8 @@
 // endpoint a veth pair with one end on it. What it knows lies in FOLDER/state; every call is appended
 // to FOLDER/calls as one JSON line. It prints "ready" when it listens. Options of a network: `refuse`
 // (CreateNetwork fails with that text), `broken=CreateEndpoint|Join` (that method fails), `own`
-// (the plug-in chooses the address), `stuck=METHOD` (done, but never answered; prints "stuck"). Its pools are 10.231.N.0/24.
+// (the plug-in chooses the address), `stuck=METHOD` (done, but never answered; prints "stuck"; `stuck-once` the
+// first time only). While FOLDER/busy is there, AllocateNetwork fails. Its pools are 10.231.N.0/24.
 import { execFileSync } from "node:child_process";
 import { appendFileSync, existsSync, readFileSync, writeFileSync } from "node:fs";
 import { createServer } from "node:http";
@@ -15,7 +16,7 @@ const scope = mode === "global" ? "global" : "local";
 const path = join(folder, "state");
 const known = existsSync(path) && mode !== "forgetful"
   ? JSON.parse(readFileSync(path, "utf8"))
-  : { next: 1, networks: {}, endpoints: {}, pools: {} };
+  : { next: 1, networks: {}, endpoints: {}, pools: {}, allocated: {} };
 const keep = () => writeFileSync(path, JSON.stringify(known));
 const ip = (...words) => execFileSync("ip", words, { stdio: ["ignore", "pipe", "pipe"] });
 const quietly = (...words) => {
@@ -29,6 +30,17 @@ const number = () => known.next++;
 
 const network = {
   GetCapabilities: () => ({ Scope: scope, ConnectivityScope: scope }),
+  AllocateNetwork: ({ NetworkID, Options }) => {
+    if (existsSync(join(folder, "busy"))) return { Err: "no tunnel is free" };
+    if (known.allocated[NetworkID]) return { Err: `network ${NetworkID} exists` };
+    known.allocated[NetworkID] = Options;
+    return { Options: { tunnel: `${number()}` } };
+  },
+  FreeNetwork: ({ NetworkID }) => {
+    if (!known.allocated[NetworkID]) return { Err: `no network ${NetworkID}` };
+    delete known.allocated[NetworkID];
+    return {};
+  },
   CreateNetwork: ({ NetworkID, Options, IPv4Data }) => {
     const options = Options["com.docker.network.generic"];
     if (options.refuse) return { Err: options.refuse };
@@ -135,9 +147,13 @@ createServer(async (request, response) => {
   let [status, said] = [200, undefined];
   try {
     const options =
-      body?.Options?.["com.docker.network.generic"] ?? known.networks[body?.NetworkID]?.options;
+      body?.Options?.["com.docker.network.generic"] ??
+      known.networks[body?.NetworkID]?.options ??
+      body?.Options;
     said = answer(method, body);
-    if (method === `NetworkDriver.${options?.stuck}`) {
+    const once = known.once !== true && method === `NetworkDriver.${options?.["stuck-once"]}`;
+    known.once ||= once;
+    if (once || method === `NetworkDriver.${options?.stuck}`) {
       process.stdout.write("stuck\n");
       return;
     }

@@ -4,7 +4,6 @@
  */
 
 import type { Clock, Log, Random } from "#base/ports.ts";
-import type { DriverPlugins } from "#manager/control/context.ts";
 import { createExternalAuthorities } from "#manager/control/external-authorities.ts";
 import { controlPart } from "#manager/control/service.ts";
 import { createDataPlane } from "#manager/dataplane/service.ts";
@@ -15,6 +14,7 @@ import { checkTaskChange } from "#manager/leader/task-check.ts";
 import { createLogBroker } from "#manager/logbroker/broker.ts";
 import { type Manager, startManager } from "#manager/manager.ts";
 import type { ManagerPart, PartContext } from "#manager/manager-ports.ts";
+import { type GlobalDrivers, NetworkPlugins } from "#manager/network-plugins.ts";
 import { openRaftNode, type RaftNode } from "#manager/raft/node.ts";
 import { resourceAllocatorPart } from "#manager/resource-allocator.ts";
 import { watchPart } from "#manager/watch-service.ts";
@@ -32,7 +32,7 @@ import type { ManagerAddresses } from "./swarm.ts";
 
 export interface ComposeOptions {
   readonly dataRoot: string;
-  readonly plugins: DriverPlugins;
+  readonly networkDrivers: GlobalDrivers;
   readonly controlSocket: string;
   readonly images: RemoteImages;
   readonly metrics: ManagerMetrics;
@@ -107,7 +107,7 @@ function partsOf(
   raft: RaftNode,
   context: PartContext,
 ): readonly ManagerPart[] {
-  const { clock, random, log, plugins } = options;
+  const { clock, random, log, networkDrivers } = options;
   const { state, membership, identity } = context;
   const { nodeId } = identity;
   const dispatcher = createDispatcher({
@@ -134,6 +134,12 @@ function partsOf(
     log: log.child({ part: "dataplane" }),
   });
   const broker = createLogBroker({ state, random, nodeId, log: log.child({ part: "logbroker" }) });
+  const plugins = new NetworkPlugins({
+    state,
+    drivers: networkDrivers,
+    clock,
+    log: log.child({ part: "network-plugins" }),
+  });
   const external = createExternalAuthorities(() => identity.tls());
   return [
     {
@@ -164,6 +170,7 @@ function partsOf(
       random,
       log: log.child({ part: "image-watch" }),
     }),
+    plugins.part(),
     watchPart(state),
     resourceAllocatorPart({ state, clock, random }),
     workloadIdentityPart({ state, nodeId, clock, random }),

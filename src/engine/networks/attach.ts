@@ -110,9 +110,30 @@ export function planEndpoint(
       `endpoint with name ${owner.containerName} already exists in network ${network.record.name}`,
     );
   }
-  const endpoint = planLocalEndpoint(network, settings, owner, more, given);
+  const planned = planLocalEndpoint(
+    network,
+    loan === undefined ? settings : withoutMasks(settings),
+    owner,
+    more,
+    given,
+  );
+  const endpoint = loan === undefined ? planned : { ...planned, loan };
   network.join(owner.containerId, endpoint);
   return endpoint;
+}
+
+/** The swarm lends addresses with their prefix length, which networks of plug-ins know. */
+function withoutMasks(settings: EndpointSettings): EndpointSettings {
+  const { IPv4Address, IPv6Address, ...more } = settings.IPAMConfig ?? {};
+  const bare = (address: string) => address.split("/")[0] ?? address;
+  return {
+    ...settings,
+    IPAMConfig: {
+      ...more,
+      ...(IPv4Address === undefined ? {} : { IPv4Address: bare(IPv4Address) }),
+      ...(IPv6Address === undefined ? {} : { IPv6Address: bare(IPv6Address) }),
+    },
+  };
 }
 
 function leaveAll(

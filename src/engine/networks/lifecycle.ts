@@ -37,7 +37,9 @@ export async function createNetwork(
 ): Promise<{ id: string; warning: string }> {
   const { random, clock, table, bridge } = state.options;
   const id = newHexId(random);
-  const existing = [...state.networks.values()].some(({ record }) => record.name === body.Name);
+  const existing = [...state.networks.values()].some(
+    ({ record }) => record.name === body.Name && record.swarm !== true,
+  );
   const plugins = await findDrivers(state, body);
   const spec = networkRecordOf(body, {
     id,

@@ -29,6 +29,8 @@ export interface NetworkRecord {
   readonly driver: string;
   /** The driver is a plug-in. */
   readonly remote?: boolean;
+  /** It is the swarm's: its name and its addresses are the managers' to give. */
+  readonly swarm?: boolean;
   /** Plug-ins may not have done their part yet: what is found so after a crash is given up. */
   readonly unfinished?: boolean;
   /** RFC 3339 with nanoseconds. */

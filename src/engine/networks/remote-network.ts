@@ -44,14 +44,18 @@ export async function findDrivers(
   return { ...(own ? {} : { network: Driver }), ...(remoteIpam ? { ipam } : {}) };
 }
 
+/** The plug-in makes networks of the whole swarm: they are the managers' to make. */
+export class GlobalScope extends EngineError {
+  constructor(plugin: string) {
+    super("forbidden", `the plugin "${plugin}" is for networks of a whole swarm (scope global)`);
+  }
+}
+
 async function requireLocalScope(state: NetworkState, name: string): Promise<void> {
   const { Scope } = await remoteOf(state, name, "NetworkDriver").call("GetCapabilities", {});
   if (Scope === "local") return;
   if (Scope === "global") {
-    throw new EngineError(
-      "unimplemented",
-      `the plugin "${name}" is for networks of a whole swarm (scope global), which are not supported yet: use a plugin of scope local, or the driver overlay`,
-    );
+    throw new GlobalScope(name);
   }
   throw new EngineError(
     "internal",

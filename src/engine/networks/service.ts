@@ -37,7 +37,7 @@ import { containerOf, filterNetworks, inspectLocal, pruneFilter } from "./networ
 import { PREDEFINED } from "./network-spec.ts";
 import { HostPorts } from "./port-hold.ts";
 import { type AttachmentRecord, RecordFolder } from "./records.ts";
-import { OWN_DRIVERS } from "./remote-network.ts";
+import { GlobalScope, OWN_DRIVERS } from "./remote-network.ts";
 import { reconcileContainers, startNetworks, takenSubnets } from "./start.ts";
 import {
   findHosted,
@@ -47,6 +47,12 @@ import {
   type NetworkState,
   notFound,
 } from "./state.ts";
+import {
+  dropSwarmNetwork,
+  ensureSwarmNetwork,
+  type SwarmNetwork,
+  swarmNetworkIds,
+} from "./swarm-networks.ts";
 import { Wiring } from "./wiring.ts";
 
 /** What a prune has to know beyond this host's networks. */
@@ -62,9 +68,16 @@ export interface NetworkStore extends NetworkService {
   /** `more` are networks that somebody else keeps; filters apply to them, too. */
   list(filters: Filters, more?: readonly NetworkInspect[]): Promise<readonly NetworkInspect[]>;
   prune(filters: Filters, more?: PruneMore): Promise<NetworksPruneReport>;
+  /** Whether `create` has refused because the driver is a plug-in for networks of the whole swarm. */
+  isForSwarm(error: unknown): boolean;
   /** Makes a network of the swarm known; containers may attach until `unhost`. */
   host(network: HostedNetwork): void;
   unhost(networkId: string): void;
+  /** Makes a network of the swarm that a plug-in carries, if it is not here. */
+  ensureSwarm(network: SwarmNetwork): Promise<void>;
+  dropSwarm(networkId: string): Promise<void>;
+  /** Those that are here. */
+  swarmIds(): ReadonlySet<string>;
   /** Who lends networks of the swarm to containers that are no tasks. */
   setLender(lender: NetworkLender): void;
   /** What containers hold now: for whoever audits. */
@@ -133,16 +146,21 @@ class LocalNetworks implements NetworkStore {
   ): Promise<readonly NetworkInspect[]> {
     const { networks, attachments, hosted } = this.#state;
     const ours = [
-      ...[...networks.values()].map((network) => inspectLocal(network, attachments)),
+      ...[...networks.values()]
+        .filter(({ record }) => record.swarm !== true)
+        .map((network) => inspectLocal(network, attachments)),
       ...[...hosted.values()].map((network) => this.#inspectHosted(network)),
     ];
-    const others = more.filter(({ Id }) => !networks.has(Id) && !hosted.has(Id));
+    const shown = new Set(ours.map(({ Id }) => Id));
+    const others = more.filter(({ Id }) => !shown.has(Id));
     return filterNetworks([...ours, ...others], filters);
   }
 
   idOf(name: string): string | undefined {
     const { networks, hosted } = this.#state;
-    const local = [...networks.values()].find(({ record }) => record.name === name);
+    const local = [...networks.values()].find(
+      ({ record }) => record.name === name && record.swarm !== true,
+    );
     return local?.record.id ?? [...hosted.values()].find((other) => other.name === name)?.id;
   }
 
@@ -231,6 +249,7 @@ class LocalNetworks implements NetworkStore {
       const deleted: string[] = [];
       for (const network of this.#state.networks.values()) {
         const { record, endpoints } = network;
+        if (record.swarm === true) continue;
         if (PREDEFINED.includes(record.name) || endpoints.size > 0 || record.configOnly) continue;
         if (more?.keep.has(record.name) || !wanted(record.created, record.labels)) continue;
         if (await removeIfItGoes(this.#state, network)) deleted.push(record.name);
@@ -244,12 +263,28 @@ class LocalNetworks implements NetworkStore {
     });
   }
 
+  isForSwarm(error: unknown): boolean {
+    return error instanceof GlobalScope;
+  }
+
   host(network: HostedNetwork): void {
     this.#state.hosted.set(network.id, network);
   }
 
   unhost(networkId: string): void {
     this.#state.hosted.delete(networkId);
+  }
+
+  ensureSwarm(network: SwarmNetwork): Promise<void> {
+    return this.#lock.run("networks", () => ensureSwarmNetwork(this.#state, network));
+  }
+
+  dropSwarm(networkId: string): Promise<void> {
+    return this.#lock.run("networks", () => dropSwarmNetwork(this.#state, networkId));
+  }
+
+  swarmIds(): ReadonlySet<string> {
+    return swarmNetworkIds(this.#state);
   }
 
   setLender(lender: NetworkLender): void {

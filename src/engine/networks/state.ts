@@ -137,12 +137,17 @@ async function saveHeld(
   }
 }
 
-/** Finds a local network by name, whole id, or unique beginning of an id. */
+/**
+ * Finds a network of this host alone by name, whole id, or unique beginning of an id. Those of the
+ * swarm are found as `hosted`, or by their id in an endpoint's settings.
+ */
 export function findLocal(state: NetworkState, reference: string): LocalNetwork | undefined {
   const wanted = reference === "default" ? "bridge" : reference;
   const exact = state.networks.get(wanted);
-  if (exact !== undefined) return exact;
-  const all = [...state.networks.values()].filter(({ removing }) => !removing);
+  if (exact !== undefined && exact.record.swarm !== true) return exact;
+  const all = [...state.networks.values()].filter(
+    ({ removing, record }) => !removing && record.swarm !== true,
+  );
   const named = all.find(({ record }) => record.name === wanted);
   if (named !== undefined) return named;
   const matching = wanted === "" ? [] : all.filter(({ record }) => record.id.startsWith(wanted));

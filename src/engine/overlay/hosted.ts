@@ -12,7 +12,16 @@ export interface HostedHooks {
   readonly detached: NonNullable<HostedNetwork["detached"]>;
 }
 
-/** `table` gives the newest one. */
+/** One of a plug-in: endpoints are the plug-in's, only what follows from them is ours. */
+export function pluggedNetwork(
+  table: NetworkTable,
+  mtu: number,
+  hooks: HostedHooks,
+): HostedNetwork {
+  const { networkId: id, name } = table;
+  return { id, name, bridge: "", mtu, inspect: () => inspectTable(table), ...hooks };
+}
+
 export function hostedNetwork(
   plan: OverlayPlan,
   table: NetworkTable,

@@ -12,17 +12,21 @@ import type { NetworkTable } from "#wire/gen/skep/dataplane_pb.js";
 import type { AttachmentRecord, EndpointRecord } from "../networks/records.ts";
 import type { NetworkStore } from "../networks/service.ts";
 import type { NetworkSandbox } from "../ports.ts";
-import { hostedNetwork } from "./hosted.ts";
+import { hostedNetwork, pluggedNetwork } from "./hosted.ts";
 import { KernelKeeper } from "./kernel-keeper.ts";
 import { type Monitor, startMonitor } from "./monitor.ts";
 import { TableNames } from "./names.ts";
 import { PeerProbe } from "./peer-probe.ts";
+import { PluginNetworks } from "./plugin-networks.ts";
 import type { Wireguard } from "./wireguard.ts";
 
 export type Tables = ReadonlyMap<string, NetworkTable>;
 
 export interface OverlayOptions {
-  readonly networks: Pick<NetworkStore, "host" | "unhost" | "attachments">;
+  readonly networks: Pick<
+    NetworkStore,
+    "host" | "unhost" | "attachments" | "ensureSwarm" | "dropSwarm" | "swarmIds"
+  >;
   /** Undefined on a host without it: there, encrypted networks do not exist. */
   readonly wireguard: Wireguard | undefined;
   /** CIDRs of this host that mesh ports answer on whose service does not say; empty = all. */
@@ -50,6 +54,8 @@ const GLANCES = 5;
 const RETRY_MS = 1_000;
 const ATTACH_TRIES = 3;
 const DEFAULT_PORT = 4789;
+/** Of what plug-ins make nobody asks. */
+const PLUGGED_MTU = 1500;
 
 interface LocalMember {
   readonly sandbox: NetworkSandbox;
@@ -87,12 +93,19 @@ export class Overlay {
   #glances = 0;
   #monitor: Monitor | undefined;
   readonly #probe: PeerProbe;
+  readonly #plugged: PluginNetworks;
 
   constructor(options: OverlayOptions) {
     this.#options = options;
     this.#log = options.log;
     this.#keeper = new KernelKeeper(options.log, options.wireguard);
     this.#probe = new PeerProbe({
+      clock: options.clock,
+      log: options.log,
+      onChange: () => this.#look("change"),
+    });
+    this.#plugged = new PluginNetworks({
+      networks: options.networks,
       clock: options.clock,
       log: options.log,
       onChange: () => this.#look("change"),
@@ -126,7 +139,8 @@ export class Overlay {
 
   #adoptOne(sandbox: NetworkSandbox, { endpoints }: AttachmentRecord): void {
     for (const endpoint of endpoints) {
-      if (!endpoint.bridge.startsWith("ov-")) continue;
+      const plugged = this.#options.networks.swarmIds().has(endpoint.networkId);
+      if (!plugged && !endpoint.bridge.startsWith("ov-")) continue;
       try {
         this.#join(sandbox, endpoint);
       } catch (error) {
@@ -181,6 +195,11 @@ export class Overlay {
     return this.#hosted.has(networkId);
   }
 
+  /** Why a network that a plug-in carries could not be made here. */
+  failure(networkId: string): string | undefined {
+    return this.#plugged.failure(networkId);
+  }
+
   /**
    * Resolves when the network is here with a place for the task. Without its row the tables may be
    * from before the task, and say that the network is about to go. Rejects with the signal's reason.
@@ -225,6 +244,7 @@ export class Overlay {
     for (const id of this.#hosted.keys()) this.#options.networks.unhost(id);
     this.#hosted.clear();
     this.#applied = new Map();
+    await this.#plugged.clear();
   }
 
   /** Lets go of sockets and handles; the kernel stays as it is, for the containers that run on. */
@@ -232,6 +252,7 @@ export class Overlay {
     this.#closing.abort(new EngineError("cancelled", "the engine is stopping"));
     this.#stopWatching();
     await this.#running?.catch(() => undefined);
+    await this.#plugged.close();
     this.#keeper.close();
   }
 
@@ -365,21 +386,28 @@ export class Overlay {
   #publish(tables: Tables): void {
     const { networks } = this.#options;
     this.#applied = tables;
+    const hooks = {
+      attached: (sandbox: NetworkSandbox, endpoint: EndpointRecord) =>
+        this.#attached(sandbox, endpoint),
+      detached: (containerId: string, endpoint: EndpointRecord) =>
+        this.#detached(containerId, endpoint),
+    };
     const plans = new Map(this.#keeper.plan?.overlays.map((plan) => [plan.networkId, plan]));
+    this.#plugged.want(tables);
+    const plugged = new Map(this.#plugged.here().map((table) => [table.networkId, table]));
     for (const id of this.#hosted.keys()) {
-      if (plans.has(id)) continue;
+      if (plans.has(id) || plugged.has(id)) continue;
       networks.unhost(id);
       this.#hosted.delete(id);
     }
     for (const [id, plan] of plans) {
       const table = tables.get(id);
       if (table === undefined) continue;
-      networks.host(
-        hostedNetwork(plan, table, this.#nodeId, {
-          attached: (sandbox, endpoint) => this.#attached(sandbox, endpoint),
-          detached: (containerId, endpoint) => this.#detached(containerId, endpoint),
-        }),
-      );
+      networks.host(hostedNetwork(plan, table, this.#nodeId, hooks));
+      this.#hosted.set(id, table.name);
+    }
+    for (const [id, table] of plugged) {
+      networks.host(pluggedNetwork(table, PLUGGED_MTU, hooks));
       this.#hosted.set(id, table.name);
     }
     for (const waiter of this.#waiters.splice(0)) waiter.resolve();

@@ -2,6 +2,7 @@
 
 import { EngineError } from "#base/error.ts";
 import type { Clock } from "#base/ports.ts";
+import { isNodeLocal, isOfPlugin } from "#plan/allocator/network-table.ts";
 import { sleep } from "#platform/async.ts";
 import type { NetworkAttachment, Node, Task } from "#wire/gen/swarmkit/objects_pb.js";
 import type { TaskNetworks } from "../swarm-executor/ports.ts";
@@ -22,8 +23,9 @@ export class OverlayTasks implements TaskNetworks {
   async ensure(task: Task, signal: AbortSignal): Promise<void> {
     this.#overlay.setNode(task.nodeId);
     for (const attachment of task.networks) {
-      if (!isOverlay(attachment)) continue;
-      if (!this.#overlay.canEncrypt) refuseInClear(attachment);
+      const { network } = attachment;
+      if (network === undefined || isNodeLocal(network)) continue;
+      if (!isOfPlugin(network) && !this.#overlay.canEncrypt) refuseInClear(attachment);
       await this.#untilPlaced(task.id, attachment, signal);
     }
   }
@@ -57,9 +59,16 @@ export class OverlayTasks implements TaskNetworks {
       if (signal.aborted || !over.signal.aborted) throw error;
       // A node that starts without managers may have tables of a moment before the task.
       if (this.#overlay.hosts(id)) return;
+      const name = network?.spec?.annotations?.name ?? "";
+      const failure = this.#overlay.failure(id);
+      if (failure !== undefined) {
+        throw new EngineError("failed-precondition", `network ${name}: ${failure}`, {
+          cause: error,
+        });
+      }
       throw new EngineError(
         "failed-precondition",
-        `network ${network?.spec?.annotations?.name ?? ""} is not on this node: no manager has told of it within ${ENSURE_MS / 1000} s`,
+        `network ${name} is not on this node: no manager has told of it within ${ENSURE_MS / 1000} s`,
         { cause: error },
       );
     } finally {
@@ -67,10 +76,6 @@ export class OverlayTasks implements TaskNetworks {
       await timeout;
     }
   }
-}
-
-function isOverlay({ network }: NetworkAttachment): boolean {
-  return (network?.driverState ?? network?.spec?.driverConfig)?.name === "overlay";
 }
 
 /** What was promised to be encrypted goes encrypted or not at all. */

@@ -13,9 +13,14 @@ import type { Membership } from "../manager-ports.ts";
 import type { ClusterState } from "../state.ts";
 import type { RootAuthority } from "./root-ca.ts";
 
-/** Network and IPAM drivers that are not built in. */
+/** Network drivers that are not built in (`manager/network-plugins.ts`). */
 export interface DriverPlugins {
-  has(name: string, type: "NetworkDriver" | "IpamDriver"): boolean;
+  /** Throws why no network of the swarm can be made with the plug-in, if so. */
+  require(name: string): Promise<void>;
+  /** One change of a network and its plug-in at a time. */
+  alone<T>(networkId: string, work: () => Promise<T>): Promise<T>;
+  /** The plug-in lets go of the network; fine when it never had it. */
+  free(name: string, networkId: string): Promise<void>;
 }
 
 export interface ControlContext {

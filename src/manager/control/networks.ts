@@ -5,10 +5,10 @@
 
 import { create } from "@bufbuild/protobuf";
 import ipaddr from "ipaddr.js";
-import { EngineError, isErrorCode } from "#base/error.ts";
+import { EngineError, isErrorCode, messageOf } from "#base/error.ts";
 import { type Prefix, parsePrefix, prefixesOverlap } from "#model/ip.ts";
 import { isIngress, isPredefined, PREDEFINED_LABEL } from "#model/network.ts";
-import { isNodeLocal } from "#plan/allocator/network-table.ts";
+import { isNodeLocal, isOfPlugin, waitsForPlugin } from "#plan/allocator/network-table.ts";
 import type { Tx } from "#store/types.ts";
 import {
   type CreateNetworkRequest,
@@ -49,7 +49,8 @@ export async function createNetwork(
   request: CreateNetworkRequest,
 ): Promise<CreateNetworkResponse> {
   const { spec } = request;
-  checkNetworkSpec(context, spec);
+  checkNetworkSpec(spec);
+  await checkDriver(context, spec);
   const network = create(NetworkSchema, { id: freshId(context), spec });
   return write(context, (tx) => {
     const present = spec.ingress ? ingressNetwork(tx) : undefined;
@@ -97,19 +98,55 @@ export async function removeNetwork(
   request: RemoveNetworkRequest,
 ): Promise<RemoveNetworkResponse> {
   const id = requiredId(request.networkId);
+  const known = (await read(context)).get("network", id);
+  if (known !== undefined && isOfPlugin(known)) return removeOfPlugin(context, known);
   return write(context, (tx) => {
-    const network = tx.get("network", id);
-    if (network === undefined) throw notFound(`network ${id} not found`);
-    if (isPredefined(network)) {
-      const name = network.spec?.annotations?.name ?? "";
-      throw precondition(
-        `network ${id} (${name}) is a swarm predefined network and cannot be removed`,
-      );
-    }
-    if (isIngress(network)) refuseIngressInUse(tx);
-    else refuseInUse(tx, id);
+    removableNetwork(tx, id);
     tx.delete("network", id);
     return create(RemoveNetworkResponseSchema);
+  });
+}
+
+function removableNetwork(tx: Tx, id: string): Network {
+  const network = tx.get("network", id);
+  if (network === undefined) throw notFound(`network ${id} not found`);
+  if (isPredefined(network)) {
+    const name = network.spec?.annotations?.name ?? "";
+    throw precondition(
+      `network ${id} (${name}) is a swarm predefined network and cannot be removed`,
+    );
+  }
+  if (isIngress(network)) refuseIngressInUse(tx);
+  else refuseInUse(tx, id);
+  return network;
+}
+
+/**
+ * The plug-in hears of it first, and nobody can use the network meanwhile. Whatever ends it halfway
+ * leaves a network that waits for its plug-in, and is given to it again.
+ */
+function removeOfPlugin(
+  context: ControlContext,
+  { id, spec }: Network,
+): Promise<RemoveNetworkResponse> {
+  const { plugins } = context;
+  return plugins.alone(id, async () => {
+    await write(context, (tx) => {
+      const { driverState: _, ...network } = removableNetwork(tx, id);
+      tx.update("network", { ...network, allocationError: waitsForPlugin(network) });
+    });
+    try {
+      await plugins.free(spec?.driverConfig?.name ?? "", id);
+    } catch (error) {
+      throw precondition(
+        `failed deleting Network: ${messageOf(error)}: the network stays until its plugin is there to hear of it`,
+      );
+    }
+    return write(context, (tx) => {
+      removableNetwork(tx, id);
+      tx.delete("network", id);
+      return create(RemoveNetworkResponseSchema);
+    });
   });
 }
 
@@ -168,10 +205,7 @@ function insert(tx: Tx, network: Network): void {
   }
 }
 
-function checkNetworkSpec(
-  context: ControlContext,
-  spec: NetworkSpec | undefined,
-): asserts spec is NetworkSpec {
+function checkNetworkSpec(spec: NetworkSpec | undefined): asserts spec is NetworkSpec {
   if (spec === undefined) throw invalid();
   if (spec.attachable && spec.ingress) throw invalid("ingress network cannot be attachable");
   checkDnsName(spec.annotations);
@@ -186,24 +220,27 @@ function checkNetworkSpec(
       throw unimplemented("only overlay driver is currently supported for ingress network");
     }
   } else {
-    checkDriver(context, spec.driverConfig, "NetworkDriver", BUILT_IN_DRIVERS);
+    checkDriverName(spec.driverConfig);
   }
   if (spec.ipam === undefined) return;
-  checkDriver(context, spec.ipam.driver, "IpamDriver", [BUILT_IN_IPAM]);
+  checkDriverName(spec.ipam.driver);
+  const ipam = spec.ipam.driver?.name ?? BUILT_IN_IPAM;
+  if (ipam !== BUILT_IN_IPAM) {
+    throw unimplemented(
+      `addresses of the swarm's networks are given by its managers: the address plugin "${ipam}" cannot give them yet, leave --ipam-driver out`,
+    );
+  }
   for (const pool of spec.ipam.configs) checkPool(pool);
 }
 
-function checkDriver(
-  context: ControlContext,
-  driver: Driver | undefined,
-  type: "NetworkDriver" | "IpamDriver",
-  builtIn: readonly string[],
-): void {
-  if (driver === undefined) return;
-  const { name } = driver;
-  if (name === "") throw invalid("driver name: if driver is specified name is required");
-  if (builtIn.includes(name) || context.plugins.has(name, type)) return;
-  throw invalid(`error during lookup of plugin ${name}`);
+function checkDriverName(driver: Driver | undefined): void {
+  if (driver?.name === "") throw invalid("driver name: if driver is specified name is required");
+}
+
+/** Asks the plug-in, when it is one. */
+async function checkDriver(context: ControlContext, { driverConfig, ingress }: NetworkSpec) {
+  const name = driverConfig?.name ?? "overlay";
+  if (!ingress && !BUILT_IN_DRIVERS.includes(name)) await context.plugins.require(name);
 }
 
 function checkPool(pool: IPAMConfig): void {

@@ -146,6 +146,24 @@ describe("networks", () => {
     expect(await refusalOf(createNetwork(fixture(), request))).toBe(`invalid-argument: ${message}`);
   });
 
+  test("of a plugin go when the plugin has let go, and stay when it cannot hear of it", async () => {
+    const context = fixture();
+    const request = network({ driverConfig: { name: "remote-net" } });
+    const id = (await createNetwork(context, request)).network?.id ?? "";
+    const removal = create(RemoveNetworkRequestSchema, { networkId: id });
+    const free = () => Promise.reject(new Error("it is gone"));
+    const deaf = { ...context, plugins: { ...context.plugins, free } };
+    expect(await refusalOf(removeNetwork(deaf, removal))).toBe(
+      "failed-precondition: failed deleting Network: it is gone: the network stays until its plugin is there to hear of it",
+    );
+    expect(context.state.view().get("network", id)?.allocationError).toBe(
+      'waits for the plugin "remote-net"',
+    );
+    expect(await refusalOf(removeNetwork(context, removal))).toBe("ok");
+    expect(context.freed).toEqual([id]);
+    expect(context.state.view().get("network", id)).toBeUndefined();
+  });
+
   test("may use a plugin that is there", async () => {
     const request = network({ driverConfig: { name: "remote-net" } });
     expect(await refusalOf(createNetwork(fixture(), request))).toBe("ok");

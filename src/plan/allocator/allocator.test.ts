@@ -6,7 +6,11 @@ import { replicated, withReplicas } from "#manager/leader/testing/specs.ts";
 import { SwarmLab } from "#manager/leader/testing/swarm-lab.ts";
 import { type Network, NetworkSchema } from "#wire/gen/swarmkit/objects_pb.js";
 import { NetworkSpecSchema } from "#wire/gen/swarmkit/specs_pb.js";
-import { AnnotationsSchema, NodeDescriptionSchema } from "#wire/gen/swarmkit/types_pb.js";
+import {
+  AnnotationsSchema,
+  DriverSchema,
+  NodeDescriptionSchema,
+} from "#wire/gen/swarmkit/types_pb.js";
 
 function addNetwork(
   swarm: SwarmLab,
@@ -64,6 +68,30 @@ describe("a network", () => {
     const [task] = swarm.running("web");
     expect(task?.networks.map(({ addresses }) => addresses)).toEqual([
       ["10.50.0.129/24", "fd00:5::2/64"],
+    ]);
+  });
+
+  it("of a plug-in has its subnets, and waits for the plug-in; nodes have no address there", () => {
+    const swarm = new SwarmLab();
+    swarm.addNode("n1");
+    const waiting = addNetwork(swarm, "net", { driverConfig: { name: "plug" } });
+    expect(waiting.driverState).toBeUndefined();
+    expect(waiting.allocationError).toBe('waits for the plugin "plug"');
+    expect(subnets(waiting)).toEqual(["10.0.1.0/24 10.0.1.1"]);
+    swarm.addService("web", replicated("web", 1, onNetwork("net")));
+    swarm.settle();
+    const [task] = swarm.tasks("web");
+    expect(task?.status?.err).toBe('network net is not allocated yet: waits for the plugin "plug"');
+    swarm.write("allocator", (tx) => {
+      const driverState = create(DriverSchema, { name: "plug", options: { tunnel: "7" } });
+      tx.update("network", { ...waiting, driverState, allocationError: "" });
+    });
+    swarm.settle();
+    const networks = swarm.running("web")[0]?.networks;
+    expect(networks?.map(({ addresses }) => addresses)).toEqual([["10.0.1.3/24"]]);
+    expect(networks?.[0]?.network?.driverState?.options).toEqual({ tunnel: "7" });
+    expect(swarm.view.get("node", "n1")?.attachments).toMatchObject([
+      { network: { id: "net" }, addresses: [] },
     ]);
   });
 

@@ -18,7 +18,7 @@ import type { Network, Node, Service, Task } from "#wire/gen/swarmkit/objects_pb
 import { TaskState, TaskStatusSchema } from "#wire/gen/swarmkit/types_pb.js";
 import { type Delta, deltaOf } from "../delta.ts";
 import type { PlanContext, Planner } from "../planner.ts";
-import { isAllocated, NetworkTable } from "./network-table.ts";
+import { awaitsPlugin, isAllocated, NetworkTable, waitsForPlugin } from "./network-table.ts";
 import { NodeAttachments } from "./node-attachments.ts";
 import { NodeRoutes } from "./node-routes.ts";
 import { PortSpace } from "./port-space.ts";
@@ -103,7 +103,7 @@ export class Allocator implements Planner {
       this.#waiting.leave(network.id);
       this.#table.remove(network.id);
       this.#call(SUBNETS);
-    } else if (isAllocated(after)) {
+    } else if (isAllocated(after) || awaitsPlugin(after)) {
       this.#table.restore(after);
     } else if (isIngress(after) || choosesSubnet(after)) {
       // Subnets that users chose come before any are cut from the pools, so that those are cut
@@ -216,7 +216,7 @@ export class Allocator implements Planner {
 
   #allocateNetwork(tx: Tx, id: string): void {
     const network = tx.get("network", id);
-    if (network === undefined || isAllocated(network)) return;
+    if (network === undefined || isAllocated(network) || awaitsPlugin(network)) return;
     // The first node is about to say where its routes lead.
     if (!this.#routes.known && !choosesSubnet(network)) {
       this.#waiting.join({ kind: "network", id }, SUBNETS);
@@ -224,7 +224,9 @@ export class Allocator implements Planner {
     }
     const allocated = this.#table.allocate(network);
     if (allocated.ok) {
-      tx.update("network", { ...allocated.value, allocationError: "" });
+      const given = allocated.value;
+      const allocationError = awaitsPlugin(given) ? waitsForPlugin(given) : "";
+      tx.update("network", { ...given, allocationError });
       return;
     }
     this.#waiting.join({ kind: "network", id }, SUBNETS);

@@ -92,6 +92,7 @@ export class NetworkTable {
     }
     const configs = this.#allocateSubnets(network);
     if (!configs.ok) return configs;
+    const plugin = isOfPlugin(network);
     const vnis = this.#allocateVnis(name, options[VNI_OPTION], configs.value.length);
     if (!vnis.ok) {
       for (const { subnet } of configs.value) this.#subnets.release(subnet);
@@ -99,13 +100,14 @@ export class NetworkTable {
     }
     const entry = this.#add(network.id, configs.value, vnis.value);
     const ipamDriver = spec?.ipam?.driver;
+    const driverState = create(DriverSchema, {
+      name,
+      options:
+        vnis.value.length === 0 ? options : { ...options, [VNI_OPTION]: vnis.value.join(",") },
+    });
     return ok({
       ...network,
-      driverState: create(DriverSchema, {
-        name,
-        options:
-          vnis.value.length === 0 ? options : { ...options, [VNI_OPTION]: vnis.value.join(",") },
-      }),
+      ...(plugin ? {} : { driverState }),
       ipam: create(IPAMOptionsSchema, {
         driver: create(DriverSchema, {
           name: ipamDriver?.name ? ipamDriver.name : "default",
@@ -253,6 +255,25 @@ export function driverOf(network: Network): string {
 
 export function isNodeLocal(network: Network): boolean {
   return NODE_LOCAL_DRIVERS.has(driverOf(network));
+}
+
+/** Whether its data path is a plug-in's on each node; addresses are given by managers all the same. */
+export function isOfPlugin(network: Network): boolean {
+  return isPluginDriver(driverOf(network));
+}
+
+export function isPluginDriver(name: string): boolean {
+  return name !== "overlay" && !NODE_LOCAL_DRIVERS.has(name);
+}
+
+/** It has its subnets, and its plug-in has yet to say what it makes of them. */
+export function awaitsPlugin(network: Network): boolean {
+  return isOfPlugin(network) && !isAllocated(network) && network.ipam !== undefined;
+}
+
+/** What is said of a network that only its plug-in keeps waiting. */
+export function waitsForPlugin(network: Network): string {
+  return `waits for the plugin "${driverOf(network)}"`;
 }
 
 /** What those who need the network say while it has not. */

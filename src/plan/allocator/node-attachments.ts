@@ -1,7 +1,8 @@
 /**
  * The address that a node itself has on each overlay network: where what its tasks send to a virtual
  * address seems to come from, and what the routing mesh returns to. A node has one on each network
- * that a task on it uses, and on the ingress network once anything is published.
+ * that a task on it uses, and on the ingress network once anything is published. On networks of
+ * plug-ins it is attached without an address.
  */
 
 import { create } from "@bufbuild/protobuf";
@@ -13,7 +14,7 @@ import {
   type Node,
   type Task,
 } from "#wire/gen/swarmkit/objects_pb.js";
-import type { NetworkTable } from "./network-table.ts";
+import { isOfPlugin, type NetworkTable } from "./network-table.ts";
 import { occupyAddresses, releaseAddresses } from "./task-networks.ts";
 
 export interface AttachNodeOptions {
@@ -74,6 +75,15 @@ export class NodeAttachments {
       const known = attachments[at];
       const network = known?.network ?? find(id);
       if (network === undefined || (known !== undefined && known.addresses.length > 0)) continue;
+      if (isOfPlugin(network)) {
+        // The plug-in is the router there, or nobody: the node has no part in it but to serve it.
+        if (known !== undefined) continue;
+        const attachment = create(NetworkAttachmentSchema, {});
+        attachment.network = network;
+        attachments.push(attachment);
+        same = false;
+        continue;
+      }
       // Without an address it serves the network all the same; what only it needs one for waits.
       const addresses = this.#table.takeAddresses(id);
       if (addresses === undefined) full = id;

@@ -175,10 +175,11 @@ function chainOf(vip: string): string {
 }
 
 function routingOf(endpoint: LocalEndpoint, network: PlacedNetwork) {
-  const { own, subnets, table } = network;
+  const { own, subnets, table, overlay } = network;
   const dev = endpoint.interface;
   const routes: Route[] = [];
   const rules: Rule[] = [];
+  if (!overlay) return { routes, rules };
   for (const six of [false, true]) {
     const address = endpoint.addresses.find((one) => one.includes(":") === six)?.split("/")[0];
     if (address === undefined) continue;

@@ -58,6 +58,26 @@ function input(table: NetworkTable, more: Partial<KernelInput> = {}): KernelInpu
 const plan = (table: NetworkTable, more?: Partial<KernelInput>) => planKernel(input(table, more));
 
 describe("planKernel", () => {
+  test("on a network of a plug-in only the balance inside of containers is ours", () => {
+    const subnets = NETWORK.subnets.map((subnet) => ({ ...subnet, vni: 0 }));
+    const peers = NETWORK.peers.map((peer) => ({ ...peer, addresses: [] }));
+    const of = (driver: string) => plan({ ...NETWORK, driver, subnets, peers });
+    const { overlays, routes, rules, peers: asked, containers, table } = of("plug");
+    expect({ overlays, routes, rules, asked: [...asked] }).toEqual({
+      overlays: [],
+      routes: [],
+      rules: [],
+      asked: [],
+    });
+    expect(table).toEqual(planKernel({ ...input(NETWORK), tables: new Map() }).table);
+    expect(containers.get("c1")).toMatchObject({
+      balances: [{ vip: "10.0.1.2", backends: ["10.0.1.11", "10.0.2.12", "10.0.1.13"] }],
+      routes: [],
+      rules: [],
+    });
+    expect(of("bridge").containers.size).toBe(0);
+  });
+
   test("a canary gets its share, and everything when it is alone", () => {
     const [first, second, third] = NETWORK.endpoints;
     const rules = (endpoints: NetworkTable["endpoints"], share = 10) => {

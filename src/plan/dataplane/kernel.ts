@@ -97,9 +97,11 @@ export function planKernel(input: KernelInput): KernelPlan {
   const placed = [...input.tables.values()]
     .flatMap((table) => placeNetwork(table, input) ?? [])
     .sort((a, b) => (a.id < b.id ? -1 : 1));
-  const overlays = placed.map((network) => planOverlay(network, input));
-  const mesh = planMesh(placed, input);
-  const wireguard = planWireguard(placed, input);
+  // On a plug-in's network only what happens inside of containers is ours.
+  const ours = placed.filter(({ overlay }) => overlay);
+  const overlays = ours.map((network) => planOverlay(network, input));
+  const mesh = planMesh(ours, input);
+  const wireguard = planWireguard(ours, input);
   return {
     overlays,
     wireguard,
@@ -110,9 +112,9 @@ export function planKernel(input: KernelInput): KernelPlan {
     ],
     rules: mesh.rules,
     table: mesh.table,
-    loopback6: input.loopback6 ? placed.flatMap(leadsOut6) : [],
+    loopback6: input.loopback6 ? ours.flatMap(leadsOut6) : [],
     meshPorts: mesh.ports,
-    peers: peersOf(placed),
+    peers: peersOf(ours),
     tasks: new Map(placed.map((network) => [network.id, addressesByTask(network)])),
     containers: new Map(
       input.containers.flatMap((container) => {

@@ -12,6 +12,7 @@ import {
   prefixContains,
 } from "#model/ip.ts";
 import type { NetworkTable, TaskEndpoint } from "#wire/gen/skep/dataplane_pb.js";
+import { isPluginDriver } from "../allocator/network-table.ts";
 import { innerAddress, innerMtu } from "./encryption.ts";
 import type { KernelInput } from "./kernel.ts";
 import { withoutSilent } from "./reachability.ts";
@@ -54,6 +55,8 @@ export interface PlacedTask extends Addresses {
 export interface PlacedNetwork {
   readonly id: string;
   readonly table: NetworkTable;
+  /** False for a network of a plug-in, which makes its own way between containers. */
+  readonly overlay: boolean;
   readonly bridge: string;
   readonly vxlan: string;
   readonly vni: number;
@@ -85,7 +88,9 @@ export function placeNetwork(
   table: NetworkTable,
   { nodeId, dataPath, encryption, silentNodes }: KernelInput,
 ): PlacedNetwork | undefined {
-  if (table.driver !== "overlay" || (table.encrypted && encryption === undefined)) return undefined;
+  const overlay = table.driver === "overlay";
+  if (!overlay && !isPluginDriver(table.driver)) return undefined;
+  if (overlay && table.encrypted && encryption === undefined) return undefined;
   const peers = table.peers
     .flatMap((peer) => {
       const placed = addressesOf(peer.addresses) ?? withoutAddress(peer.nodeId);
@@ -93,7 +98,7 @@ export function placeNetwork(
       // The node itself knows its key before the tables do.
       const ownKey = peer.nodeId === nodeId ? encryption?.publicKey : undefined;
       const publicKey = ownKey ?? peer.publicKey;
-      const end = table.encrypted ? innerAddress(publicKey) : outer;
+      const end = overlay && table.encrypted ? innerAddress(publicKey) : outer;
       if (outer === undefined || end === undefined) return [];
       const hostAddresses = peer.hostAddresses.flatMap((address) => canonical(address) ?? []);
       const { nodeId: id, wireguardPort } = peer;
@@ -103,16 +108,17 @@ export function placeNetwork(
     .sort((a, b) => (a.nodeId < b.nodeId ? -1 : 1));
   const own = peers.find((peer) => peer.nodeId === nodeId);
   const vni = table.subnets.find((subnet) => subnet.vni !== 0)?.vni;
-  if (own === undefined || vni === undefined) return undefined;
+  if (own === undefined || (overlay && vni === undefined)) return undefined;
   const tasks = table.endpoints
     .flatMap((endpoint) => placeTask(endpoint) ?? [])
     .sort((a, b) => (a.taskId < b.taskId ? -1 : 1));
   return {
     id: table.networkId,
     table,
+    overlay,
     bridge: bridgeName(table.networkId),
     vxlan: vxlanName(table.networkId),
-    vni,
+    vni: vni ?? 0,
     mtu: mtuOf(table, underlayOf(table, dataPath.mtuOf(own.outer)), own.dataPath),
     subnets: table.subnets.flatMap(({ subnet }) => canonicalSubnet(subnet) ?? []),
     own,

@@ -6,7 +6,7 @@
 import { type Prefix, parsePrefix, prefixesOverlap } from "#model/ip.ts";
 import type { ReadView } from "#store/types.ts";
 import type { Network, Node } from "#wire/gen/swarmkit/objects_pb.js";
-import { isNodeLocal } from "../allocator/network-table.ts";
+import { isNodeLocal, isOfPlugin } from "../allocator/network-table.ts";
 
 export interface RouteConflict {
   readonly nodeId: string;
@@ -28,7 +28,8 @@ export function conflictsOfNetwork(view: ReadView, network: Network): RouteConfl
 }
 
 function conflictsOf(node: Node, network: Network): RouteConflict[] {
-  if (isNodeLocal(network)) return [];
+  // A plug-in may lead a network by a route of the host.
+  if (isNodeLocal(network) || isOfPlugin(network)) return [];
   const conflicts: RouteConflict[] = [];
   for (const { subnet } of network.ipam?.configs ?? []) {
     const prefix = parsePrefix(subnet);

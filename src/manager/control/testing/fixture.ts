@@ -19,6 +19,7 @@ import {
 import type { Member } from "../../manager-ports.ts";
 import { createLocalState, type LocalState } from "../../raft/local-state.ts";
 import type { ControlContext } from "../context.ts";
+import { invalid } from "../refusal.ts";
 import type { ExternalAuthorities } from "../root-ca.ts";
 import { createService } from "../services.ts";
 
@@ -28,6 +29,8 @@ export interface Fixture extends ControlContext {
   readonly raft: Member[];
   /** Whether `members.canRemove` agrees. */
   quorumHolds: boolean;
+  /** Networks that a plug-in was told to let go. */
+  readonly freed: string[];
 }
 
 export function fixture(external: Partial<ExternalAuthorities> = {}): Fixture {
@@ -52,7 +55,14 @@ export function fixture(external: Partial<ExternalAuthorities> = {}): Fixture {
         ...external,
       },
     },
-    plugins: { has: (name) => name === "remote-net" },
+    plugins: {
+      require: async (name) => {
+        if (name !== "remote-net") throw invalid(`error during lookup of plugin ${name}`);
+      },
+      alone: (_id, work) => work(),
+      free: async (_name, networkId) => void made.freed.push(networkId),
+    },
+    freed: [],
     isTaskDirty: (service, task) => service.specVersion?.index !== task.specVersion?.index,
   };
   return made;
