@@ -34,11 +34,12 @@ async function run(bundle) {
     response.end(JSON.stringify(request.url.includes("/containers/") ? [CONTAINER] : []));
   });
   try {
-    const socket = join(folder, "s");
-    await new Promise((done) => server.listen(socket, done));
+    // By its short name: a socket's path has 107 bytes at most.
+    process.chdir(folder);
+    await new Promise((done) => server.listen("s", done));
     await main(["--help"]);
     for (const words of [["ps"], ["service", "ls"], ["images"]]) {
-      await main(["-H", `unix://${socket}`, ...words]);
+      await main(["-H", "unix://s", ...words]);
     }
     writeFileSync(`${filename}.compiled`, script.createCachedData());
   } finally {
