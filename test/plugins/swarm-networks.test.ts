@@ -85,6 +85,14 @@ async function until(condition: () => Promise<boolean> | boolean, what: string):
   throw new Error(`${what} did not come about:\n${engine.log.slice(-4000)}`);
 }
 
+/** Killed and started again; resolves when its managers answer. */
+async function crash(): Promise<void> {
+  await engine.end("SIGKILL");
+  calls();
+  await engine.start(["--bridge=none"]);
+  await until(async () => (await engine.skep("node", "ls")).code === 0, "a leader");
+}
+
 const running = (service: string, count: number) =>
   until(async () => {
     const states = await ok("service", "ps", "-f", "desired-state=running", service);
@@ -209,9 +217,7 @@ test("names and virtual addresses lead to the tasks, for containers that attach 
 
 test("an engine that was killed finds the network and its containers again", async () => {
   const before = held();
-  await engine.end("SIGKILL");
-  calls();
-  await engine.start(["--bridge=none"]);
+  await crash();
   await running("web", 2);
   await until(async () => (await reach("web")).code === 0, "the service after the restart");
   expect(calls().map(({ method }) => method)).not.toContain("AllocateNetwork");
@@ -248,9 +254,7 @@ test("a leader that ends between the plug-in's word and its own asks again", asy
   const stuck = new Promise((resolve) => plugin?.stdout?.once("data", resolve));
   await ok("network", "create", "-d", NAME, "-o", "stuck-once=AllocateNetwork", "torn");
   await stuck;
-  await engine.end("SIGKILL");
-  calls();
-  await engine.start(["--bridge=none"]);
+  await crash();
   const inspect = ["network", "inspect", "-f", "{{.Options.tunnel}}", "torn"];
   await until(async () => /^\d+\n$/.test((await engine.skep(...inspect)).stdout), "the options");
   expect(
