@@ -7,7 +7,7 @@
 // (the plug-in chooses the address), `stuck=METHOD` (done, but never answered; prints "stuck"; `stuck-once` the
 // first time only). While FOLDER/busy is there, AllocateNetwork fails. Its pools are 10.231.N.0/24.
 import { execFileSync } from "node:child_process";
-import { appendFileSync, existsSync, readFileSync, writeFileSync } from "node:fs";
+import { appendFileSync, existsSync, readFileSync, renameSync, writeFileSync } from "node:fs";
 import { createServer } from "node:http";
 import { join } from "node:path";
 
@@ -17,7 +17,11 @@ const path = join(folder, "state");
 const known = existsSync(path) && mode !== "forgetful"
   ? JSON.parse(readFileSync(path, "utf8"))
   : { next: 1, networks: {}, endpoints: {}, pools: {}, allocated: {} };
-const keep = () => writeFileSync(path, JSON.stringify(known));
+// Whoever reads it finds it whole.
+const keep = () => {
+  writeFileSync(`${path}.new`, JSON.stringify(known));
+  renameSync(`${path}.new`, path);
+};
 const ip = (...words) => execFileSync("ip", words, { stdio: ["ignore", "pipe", "pipe"] });
 const quietly = (...words) => {
   try {
