@@ -41,6 +41,8 @@ import { imageOf } from "./specs.ts";
 /** Virtual time to come to rest after the last fault: dead nodes are given time to come back. */
 const RECOVERY_MS = 150_000;
 const LOOK_EVERY_MS = 500;
+/** A node that finds no manager by itself for so long has lost them all. */
+const LOST_AFTER_MS = 60_000;
 const FRESH_ANSWERS = 2;
 /** Registers of before and after the loss of a majority. */
 const KEYS_APART = 100;
@@ -104,6 +106,7 @@ class SwarmWorld {
   readonly #bug: SwarmBug | undefined;
   #values = 0;
   #isChaos = true;
+  #healedAtMs = 0;
   #isSettled = false;
   #isUndecided = false;
   #answeredAtHeal: readonly number[] = [];
@@ -308,23 +311,35 @@ class SwarmWorld {
       this.#showTheWay(host);
       host.start();
     }
+    this.#healedAtMs = this.#timeline.now;
     this.#answeredAtHeal = this.#clients.map(({ answered }) => answered);
   }
 
   /** Who was cut off until all the managers it had heard of were none any more must be told. */
-  #showTheWay(host: Host): void {
+  #showTheWay(host: Host): boolean {
     const voters = this.#leader()?.status().voters ?? [];
     const manager = this.#hosts.find(({ nodeId }) => nodeId === voters[0]);
-    if (manager === undefined || host.knowsOneOf(voters)) return;
+    if (manager === undefined || host.knowsOneOf(voters)) return false;
     host.kill();
     host.tellOf(manager);
+    return true;
+  }
+
+  /** Managers may have changed once more while a node came back to the last one that it knew. */
+  #reconnect(): void {
+    for (const host of this.#hosts) {
+      if (!this.#showTheWay(host)) continue;
+      this.#say("op", () => `reconnects ${host.nodeId}`);
+      host.start();
+    }
   }
 
   /** Looks at the swarm now and then, and lets the operator help it to rest after the healing. */
   #look(): void {
     this.#timeline.after(LOOK_EVERY_MS, () => {
       for (const { nodeId, manager } of this.#hosts) {
-        if (manager?.state.isLeader() === true) this.#leaders.leads(nodeId, manager.status().term);
+        const status = manager?.status();
+        if (status?.leads === true) this.#leaders.leads(nodeId, status.term);
       }
       const leader = this.#leader();
       if (this.#survivedAt !== undefined && leader !== undefined) {
@@ -347,6 +362,7 @@ class SwarmWorld {
     if (desk !== undefined) {
       void this.#operator.calm(desk, view, (line) => this.#say("op", line));
     }
+    if (this.#timeline.now > this.#healedAtMs + LOST_AFTER_MS) this.#reconnect();
     this.#reason =
       this.#clientsWait() ??
       unsettledServices(view, this.#hosts) ??

@@ -185,6 +185,7 @@ class RunningNode implements RaftNode {
       applied: store.view().index,
       firstIndex: storage.firstIndex(),
       committed: this.#driver?.status().hardState.commit ?? 0,
+      leads: this.#driver?.caughtUp ?? false,
       hasLeader: (this.#driver?.leadId ?? NONE) !== NONE,
       leaderChanges: this.#driver?.leaderChanges ?? 0,
       pending: this.#driver?.pending ?? 0,

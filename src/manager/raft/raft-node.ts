@@ -66,6 +66,8 @@ export interface RaftNodeStatus {
   readonly firstIndex: number;
   /** Index of the newest entry that is known to be committed. */
   readonly committed: number;
+  /** Whether it leads in this term, with all applied that was decided before. */
+  readonly leads: boolean;
   /** Whether this member knows who leads. */
   readonly hasLeader: boolean;
   /** Leaders that were heard of since the start, each time anew. */
