@@ -2,7 +2,7 @@
 
 import { EngineError } from "#base/error.ts";
 import type { Clock } from "#base/ports.ts";
-import { isNodeLocal, isOfPlugin } from "#plan/allocator/network-table.ts";
+import { isPluginDriver } from "#plan/allocator/network-table.ts";
 import { sleep } from "#platform/async.ts";
 import type { NetworkAttachment, Node, Task } from "#wire/gen/swarmkit/objects_pb.js";
 import type { TaskNetworks } from "../swarm-executor/ports.ts";
@@ -23,9 +23,9 @@ export class OverlayTasks implements TaskNetworks {
   async ensure(task: Task, signal: AbortSignal): Promise<void> {
     this.#overlay.setNode(task.nodeId);
     for (const attachment of task.networks) {
-      const { network } = attachment;
-      if (network === undefined || isNodeLocal(network)) continue;
-      if (!isOfPlugin(network) && !this.#overlay.canEncrypt) refuseInClear(attachment);
+      const driver = driverIn(attachment);
+      if (driver !== "overlay" && !isPluginDriver(driver)) continue;
+      if (driver === "overlay" && !this.#overlay.canEncrypt) refuseInClear(attachment);
       await this.#untilPlaced(task.id, attachment, signal);
     }
   }
@@ -76,6 +76,11 @@ export class OverlayTasks implements TaskNetworks {
       await timeout;
     }
   }
+}
+
+/** As managers have settled it. */
+function driverIn({ network }: NetworkAttachment): string {
+  return (network?.driverState ?? network?.spec?.driverConfig)?.name ?? "";
 }
 
 /** What was promised to be encrypted goes encrypted or not at all. */

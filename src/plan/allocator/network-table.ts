@@ -263,7 +263,7 @@ export function isOfPlugin(network: Network): boolean {
 }
 
 export function isPluginDriver(name: string): boolean {
-  return name !== "overlay" && !NODE_LOCAL_DRIVERS.has(name);
+  return name !== "" && name !== "overlay" && !NODE_LOCAL_DRIVERS.has(name);
 }
 
 /** It has its subnets, and its plug-in has yet to say what it makes of them. */
