@@ -8,6 +8,7 @@ import { pullImage } from "../image/pull.ts";
 import type { FlagSpec, FlagValues } from "../pflag.ts";
 import { followSize, runStreams } from "./attach-streams.ts";
 import { CREATE_FLAGS, compact, containerBody } from "./run-flags.ts";
+import { proxySignals } from "./signals.ts";
 
 const DETACH_KEYS_FLAG: FlagSpec = {
   name: "detach-keys",
@@ -17,7 +18,8 @@ const DETACH_KEYS_FLAG: FlagSpec = {
 const SIG_PROXY_FLAG: FlagSpec = {
   name: "sig-proxy",
   kind: "bool",
-  usage: "Accepted: signals go to this program only",
+  usage: "Send this program's signals to the container (without a TTY)",
+  defaultText: "true",
 };
 
 interface Created {
@@ -115,8 +117,10 @@ async function run(context: CommandContext): Promise<number> {
   exit.catch(() => undefined);
   const streams = runStreams(context, stream, { tty, stdin });
   streams.catch(() => undefined);
+  const started = client.post(`/containers/${id}/start`);
+  const stopProxy = proxySignals(context, id, tty, started);
   try {
-    await client.post(`/containers/${id}/start`);
+    await started;
   } catch (error) {
     stream.socket.destroy();
     // What is still open would keep this program from ending.
@@ -128,6 +132,7 @@ async function run(context: CommandContext): Promise<number> {
   const stopResize = tty ? followSize(context, `/containers/${id}/resize`) : () => undefined;
   const outcome = await streams;
   stopResize();
+  stopProxy();
   if (outcome === "detached") {
     waiting.abort();
     return 0;
@@ -195,8 +200,10 @@ async function attachTo(
   });
   exit.catch(() => undefined);
   const streams = runStreams(context, stream, { tty, stdin: withInput });
+  const started = begin();
+  const stopProxy = proxySignals(context, name, tty, started);
   try {
-    await begin();
+    await started;
   } catch (error) {
     stream.socket.destroy();
     waiting.abort();
@@ -205,6 +212,7 @@ async function attachTo(
   const stopResize = tty ? followSize(context, `/containers/${name}/resize`) : () => undefined;
   const outcome = await streams;
   stopResize();
+  stopProxy();
   if (outcome === "detached") {
     waiting.abort();
     return 0;
@@ -259,7 +267,12 @@ export const RUN_COMMANDS: readonly Command[] = [
     usage: "[OPTIONS] CONTAINER [CONTAINER...]",
     summary: "Start one or more stopped containers",
     flags: [
-      { name: "attach", short: "a", kind: "bool", usage: "Attach STDOUT/STDERR" },
+      {
+        name: "attach",
+        short: "a",
+        kind: "bool",
+        usage: "Attach STDOUT/STDERR and forward signals",
+      },
       { name: "interactive", short: "i", kind: "bool", usage: "Attach the container's STDIN" },
       DETACH_KEYS_FLAG,
     ],
