@@ -92,6 +92,7 @@ test("what its health check or a constraint ends is led away from first", async 
       },
       Placement: { Constraints: ["node.labels.web != no"] },
     },
+    UpdateConfig: { Parallelism: 0, Monitor: 1e9 },
   }));
   expect(changed).toMatchObject({ status: 200 });
   await until("all tasks are the new ones", async () => {
