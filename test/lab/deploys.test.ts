@@ -139,7 +139,7 @@ describe("under load", () => {
         expect(share).toBeGreaterThan(0.2);
         expect(share).toBeLessThan(0.4);
         await skep("service", "promote", "web");
-        expect(await state()).toBe("completed");
+        await until("it has spread", async () => (await state()) === "completed");
         expect(await versions()).toEqual(new Map([[name, REPLICAS]]));
       }
       expect(load.failures).toEqual([]);
