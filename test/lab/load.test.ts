@@ -92,7 +92,13 @@ test("what its health check or a constraint ends is led away from first", async 
       },
       Placement: { Constraints: ["node.labels.web != no"] },
     },
-    UpdateConfig: { Parallelism: 0, Monitor: 1e9 },
+    UpdateConfig: {
+      Parallelism: 0,
+      FailureAction: "pause",
+      Monitor: 1e9,
+      MaxFailureRatio: 0,
+      Order: "stop-first",
+    },
   }));
   expect(changed).toMatchObject({ status: 200 });
   await until("all tasks are the new ones", async () => {
