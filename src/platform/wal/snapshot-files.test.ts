@@ -278,10 +278,16 @@ test("transfers that nobody will go on with are deleted", async () => {
   await files.save({ index: 11, term: 2 }, ABOUT, [bytes]);
   await files.prune(1);
   expect(await readdir(dir)).toHaveLength(2);
-  // A snapshot that is as new.
+  const held = await files.held(NAME, announced(bytes));
+  expect(held).toBeGreaterThan(0);
+  // A snapshot that is as new, between what was said to be there and the rest.
   await files.save({ index: 12, term: 1 }, ABOUT, [bytes]);
   await files.prune(1);
   expect(await readdir(dir)).toEqual(["000000000000000c-0000000000000001.snap"]);
+  expect(await files.held(NAME, announced(bytes))).toBe(0);
+  await expect(files.receive(NAME, ABOUT, announced(bytes), held)).rejects.toMatchObject({
+    code: "failed-precondition",
+  });
   // One whose beginning did not reach the disk.
   const torn = join(dir, "0000000000000014-0000000000000002.part");
   await writeFile(torn, Buffer.alloc(5000));

@@ -11,7 +11,7 @@ import { join } from "node:path";
 import { EngineError } from "#base/error.ts";
 import type { Random } from "#base/ports.ts";
 import type { FileSystem, LogFile } from "./file-system.ts";
-import { ensureDirectory, removeTemporaries, TEMPORARY_SUFFIX } from "./files.ts";
+import { ensureDirectory, isMissing, removeTemporaries, TEMPORARY_SUFFIX } from "./files.ts";
 import type { KeyRing } from "./key-ring.ts";
 import { Sealer } from "./seal.ts";
 import { CONTENT_ID_BYTES, type SnapshotContent, type SnapshotName } from "./snapshot-format.ts";
@@ -127,10 +127,9 @@ export class SnapshotFiles {
     await this.#remove(names.slice(keep), COMPLETE);
     const newest = names[0]?.index ?? 0;
     const partials = await this.#named(PARTIAL);
-    await this.#remove(
-      partials.filter(({ index }) => index <= newest),
-      PARTIAL,
-    );
+    const useless = partials.filter(({ index }) => index <= newest);
+    if (useless.length > 0) this.#partial = undefined;
+    await this.#remove(useless, PARTIAL);
   }
 
   async discard(names: readonly SnapshotName[]): Promise<void> {
@@ -160,10 +159,7 @@ export class SnapshotFiles {
     }
     const usable = isNamed(announced) ? await this.#usable(name, announced) : undefined;
     const hasSameFacts = usable !== undefined && Buffer.from(usable.about).equals(about);
-    if (from > 0 && (!hasSameFacts || usable.written.length !== from)) {
-      const message = `a snapshot cannot be gone on with at byte ${from}: it is not there so far`;
-      throw new EngineError("failed-precondition", message);
-    }
+    if (from > 0 && (!hasSameFacts || usable.written.length !== from)) throw notThere(from);
     return from > 0 && usable !== undefined
       ? await this.#goOn(name, usable)
       : await this.#begin(name, about, announced);
@@ -250,8 +246,11 @@ export class SnapshotFiles {
   }
 
   async #goOn(name: SnapshotName, partial: PartialSnapshot): Promise<SnapshotReceiver> {
-    const file = await this.#fs.openDurable(this.#path(name, PARTIAL));
     const { content, written, isComplete } = partial;
+    const file = await this.#fs.openDurable(this.#path(name, PARTIAL)).catch((error: unknown) => {
+      // A snapshot that is as new has come to be meanwhile, and made it worthless.
+      throw isMissing(error) ? notThere(written.length) : error;
+    });
     const receiver = new SnapshotReceiver({
       file,
       writer: this.#writer(file, name, content.id, written),
@@ -302,9 +301,9 @@ export class SnapshotFiles {
     name: SnapshotName,
     content: SnapshotContent,
   ): Promise<PartialSnapshot | undefined> {
+    const stored = await this.#named(PARTIAL);
+    if (!stored.some((one) => same(one, name))) return undefined;
     if (this.#partial === undefined || !same(this.#partial.name, name)) {
-      const stored = await this.#named(PARTIAL);
-      if (!stored.some((one) => same(one, name))) return undefined;
       const found = await inspectPartial(this.#fs, this.#path(name, PARTIAL), name, this.#keys);
       if (found === undefined) return undefined;
       this.#partial = { name, found };
@@ -338,6 +337,11 @@ export class SnapshotFiles {
   #path({ index, term }: SnapshotName, suffix: string): string {
     return join(this.#dir, `${hex(index)}-${hex(term)}.${suffix}`);
   }
+}
+
+function notThere(from: number): EngineError {
+  const message = `a snapshot cannot be gone on with at byte ${from}: it is not there so far`;
+  return new EngineError("failed-precondition", message);
 }
 
 function isNamed(announced: Announced | undefined): announced is SnapshotContent {

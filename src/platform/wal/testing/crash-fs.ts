@@ -249,7 +249,9 @@ export class CrashFs {
 
   #existing(path: string): Content {
     const content = this.#names.get(path);
-    if (content === undefined) throw new Error(`ENOENT: ${path}`);
+    if (content === undefined) {
+      throw Object.assign(new Error(`ENOENT: ${path}`), { code: "ENOENT" });
+    }
     return content;
   }
 
