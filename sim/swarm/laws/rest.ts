@@ -129,8 +129,10 @@ function unsettledJob(view: ReadView, service: Service): string | undefined {
   const completed = tasks.filter((task) => stateOf(task) === TaskState.COMPLETE);
   if (mode?.case === "replicatedJob") {
     const { totalCompletions } = mode.value;
-    if (completed.length === Number(totalCompletions)) return undefined;
-    return `job ${service.id} has ${completed.length} completions of ${totalCompletions}`;
+    // Who was thought lost, and replaced, may have come to its end all the same.
+    const slots = new Set(completed.map(slotKeyOf)).size;
+    if (slots === Number(totalCompletions)) return undefined;
+    return `job ${service.id} has ${slots} completions of ${totalCompletions}`;
   }
   const nodes = new Set(completed.map(({ nodeId }) => nodeId));
   if (nodes.size < completed.length) return `job ${service.id} completed twice on a node`;
