@@ -75,6 +75,7 @@ export class EngineProcess {
 
   /** Ends everything that was started, and removes the scratch folder. */
   async destroy(): Promise<void> {
+    await this.#removeContainers();
     await this.end("SIGTERM");
     const file = join(this.folder, "x/containerd/containerd.pid");
     if (existsSync(file)) {
@@ -87,6 +88,15 @@ export class EngineProcess {
     this.#unmountAll();
     this.#removeBridge();
     rmSync(this.folder, { recursive: true, force: true });
+  }
+
+  /** They outlive the engine, and their shims containerd. */
+  async #removeContainers(): Promise<void> {
+    const [docker] = DOCKERS;
+    if (docker === undefined || this.#process === undefined) return;
+    const { stdout } = await this.run(docker, ["ps", "-aq"]);
+    const ids = stdout.split("\n").filter((id) => id !== "");
+    if (ids.length > 0) await this.run(docker, ["rm", "-fv", ...ids]);
   }
 
   /** As docker's, the default bridge outlives its engine; on a machine that had none it goes. */
