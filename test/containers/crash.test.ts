@@ -5,6 +5,7 @@
 
 import { randomBytes } from "node:crypto";
 import { afterAll, afterEach, beforeAll, expect, test } from "vitest";
+import { removeCgroup } from "#cli/lab/power.ts";
 import { docker, type EngineProcess, type Harness, IMAGE, makeHarness } from "./harness.ts";
 import { listLeftovers } from "./leftovers.ts";
 
@@ -20,7 +21,10 @@ beforeAll(async () => {
   harness = await makeHarness();
 });
 
-afterAll(() => harness?.remove());
+afterAll(async () => {
+  await harness?.remove();
+  removeCgroup(cgroupParent);
+});
 
 afterEach(async () => {
   await engine?.kill();

@@ -6,6 +6,7 @@
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { removeCgroup } from "#cli/lab/power.ts";
 import type { Host } from "./engine-host.ts";
 import { DOCKERS, docker, type Harness, IMAGE, makeHarness } from "./harness.ts";
 
@@ -27,6 +28,7 @@ beforeAll(async () => {
 afterAll(async () => {
   await host?.close();
   await harness?.remove();
+  removeCgroup("/skep-flags");
 });
 
 const here = (text: string) => text.replaceAll("HERE", harness.folder);
