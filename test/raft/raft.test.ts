@@ -247,6 +247,17 @@ test("a member that lagged behind the log gets a snapshot, and keeps it over a r
   expect(sameState([third, await cluster.leader()])).toBe(true);
 });
 
+test("a member that joins when the log has been cut gets a snapshot that knows it", async () => {
+  const options = { snapshotEvery: 20, keepEntries: 0 };
+  const a = await cluster.start("a", options);
+  for (let n = 0; n < 22; n++) await write(cluster, `s${n}`);
+  await eventually(10_000, "a snapshot", () => a.node.status().firstIndex > 1);
+  // Nothing more is written: no other snapshot would be due.
+  const b = await cluster.start("b", { joins: ["a"], ...options });
+  await eventually(10_000, "the vote", () => a.node.status().voters.length === 2);
+  await eventually(10_000, "all of it", () => has(b, "s0") && has(b, "s21"));
+});
+
 test("disk and log stay bounded however much is written to a few objects", async () => {
   const segmentBytes = 64 * 1024;
   const options = { snapshotEvery: 100, keepEntries: 20, segmentBytes };

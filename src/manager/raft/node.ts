@@ -10,7 +10,7 @@
 import { EngineError, messageOf } from "#base/error.ts";
 import { sleep } from "#platform/async.ts";
 import type { RpcContext } from "#platform/grpc/server.ts";
-import { NONE, type NodeId } from "#raft/index.ts";
+import { type Message, NONE, type NodeId, type SnapshotMetadata } from "#raft/index.ts";
 import { RaftSnapshots } from "#wire/gen/skep/raft_pb.js";
 import { Raft, RaftMembership } from "#wire/gen/swarmkit/raft_pb.js";
 import type { Membership, Registrar } from "../manager-ports.ts";
@@ -66,6 +66,11 @@ export async function openRaftNode(options: RaftNodeOptions): Promise<RaftNode> 
 /** A disk from which nothing can be learnt about the group. */
 function isBlank({ entries, snapshot }: Loaded): boolean {
   return entries.length === 0 && snapshot === undefined;
+}
+
+function names({ confState }: SnapshotMetadata, id: NodeId): boolean {
+  const { voters, votersOutgoing, learners, learnersNext } = confState;
+  return [voters, votersOutgoing, learners, learnersNext].some((ids) => ids.includes(id));
 }
 
 class RunningNode implements RaftNode {
@@ -306,7 +311,7 @@ class RunningNode implements RaftNode {
       tickMs: this.#tickMs,
       electionTick: this.#electionTicks,
       events: {
-        send: (m) => this.#peers.send(m),
+        send: (m) => this.#send(m),
         applied: () => this.#onApplied(),
         roleChanged: () => this.#onRoleChanged(),
         removedSelf: () => this.#takeLeave(greeter, driver.term),
@@ -330,6 +335,17 @@ class RunningNode implements RaftNode {
       log,
     });
     driver.start(bootstrap);
+  }
+
+  /** A snapshot from before the receiver's time is of no use to it: it gets one that knows it. */
+  #send(m: Message): void {
+    const { snapshot } = m;
+    if (m.type !== "MsgSnap" || snapshot === undefined || names(snapshot.metadata, m.to)) {
+      this.#peers.send(m);
+      return;
+    }
+    const again = () => this.#driver?.reportSnapshot(m.to, "failure");
+    void this.#snapshotter.renew().then(again, again);
   }
 
   #failed(error: unknown): void {
