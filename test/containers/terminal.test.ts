@@ -63,6 +63,17 @@ class Terminal {
   }
 }
 
+/** Types again and again: what is typed before the attachment stands is lost with the old reader. */
+async function typeUntil<T>(terminal: Terminal, text: string, done: Promise<T>): Promise<T> {
+  const over = done.then((value) => ({ value }));
+  for (;;) {
+    terminal.type(text);
+    const pause = new Promise<void>((resolve) => setTimeout(resolve, 300));
+    const outcome = await Promise.race([over, pause]);
+    if (typeof outcome === "object") return outcome.value;
+  }
+}
+
 describe.each(DOCKERS.filter((path) => existsSync(path)))("%s", (program) => {
   const cli = (...args: string[]) => docker(program, harness.socket, args);
   const stateOf = async (name: string) =>
@@ -88,17 +99,12 @@ describe.each(DOCKERS.filter((path) => existsSync(path)))("%s", (program) => {
     await first.ended;
     expect(await stateOf("tt")).toBe("running 0");
     const again = new Terminal(program, ["attach", "--detach-keys=ctrl-a,z", "tt"]);
-    // Attached when it echoes: what was typed before would be lost with the old reader.
-    await new Promise((resolve) => setTimeout(resolve, 300));
-    again.type("echo is-$A\n");
-    await again.shows(/is-kept/);
+    await typeUntil(again, "echo is-$A\n", again.shows(/is-kept/));
     again.type("\u0001z");
     await again.ended;
     expect(await stateOf("tt")).toBe("running 0");
     const last = new Terminal(program, ["attach", "tt"]);
-    await new Promise((resolve) => setTimeout(resolve, 300));
-    last.type("exit 3\n");
-    expect(await last.ended).toBe(3);
+    expect(await typeUntil(last, "exit 3\n", last.ended)).toBe(3);
     expect(await stateOf("tt")).toBe("exited 3");
   });
 
