@@ -95,6 +95,7 @@ describe.each(DOCKERS.filter((path) => existsSync(path)))("%s", (program) => {
   test("the detach keys leave the shell running; attach comes back; its exit is the command's", async () => {
     const first = await shell();
     first.type("A=kept\n");
+    await first.shows(/A=kept\r\n[^#]*# /);
     first.type("\u0010\u0011");
     await first.ended;
     expect(await stateOf("tt")).toBe("running 0");
