@@ -34,6 +34,7 @@ export {
   isEmptyHardState,
   isEmptySnapshot,
   isLocalMessage,
+  isMemberOf,
   isResponseMessage,
   message,
   sameConfState,

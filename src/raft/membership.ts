@@ -10,7 +10,7 @@ import { asV2 } from "./confchange/codec.ts";
 import type { ChangeContext } from "./confchange/draft.ts";
 import { restoreMembership } from "./confchange/restore.ts";
 import { describeConfState, hex } from "./describe.ts";
-import { sameConfState } from "./message.ts";
+import { isMemberOf, sameConfState } from "./message.ts";
 import type { Raft } from "./raft.ts";
 import { answerConfirmedReads } from "./reads.ts";
 import { broadcastAppend, maybeCommit, maybeSendAppend } from "./replicate.ts";
@@ -45,7 +45,7 @@ export function restoreSnapshot(r: Raft, snapshot: Snapshot): boolean {
   const self = hex(r.id);
   if (index <= r.log.committed) return false;
   invariant(r.state === "follower", "only followers restore snapshots");
-  if (!isMember(r, confState)) {
+  if (!isMemberOf(confState, r.id)) {
     r.logger.warn(
       `${self} attempted to restore snapshot but it is not in the ConfState ${describeConfState(confState)}; should never happen`,
     );
@@ -102,11 +102,6 @@ function leadUnder(r: Raft, { config, progress }: Membership): void {
   }
   answerConfirmedReads(r);
   if (r.leadTransferee !== NONE && !config.voters.has(r.leadTransferee)) r.leadTransferee = NONE;
-}
-
-function isMember(r: Raft, { voters, learners, votersOutgoing }: ConfState): boolean {
-  // Future learners are outgoing voters, so they need no look of their own.
-  return [voters, learners, votersOutgoing].some((ids) => ids.includes(r.id));
 }
 
 function changeContext(r: Raft): ChangeContext {

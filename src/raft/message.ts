@@ -110,6 +110,12 @@ export function isResponseMessage(type: MessageType): boolean {
   return RESPONSE_MESSAGES.has(type);
 }
 
+/** Whether the node has a place in the configuration: it votes, did, or learns. */
+export function isMemberOf({ voters, learners, votersOutgoing }: ConfState, id: NodeId): boolean {
+  // Future learners are outgoing voters, so they need no look of their own.
+  return [voters, learners, votersOutgoing].some((ids) => ids.includes(id));
+}
+
 /** Same members in each role, whatever their order. */
 export function sameConfState(a: ConfState, b: ConfState): boolean {
   return (

@@ -10,7 +10,7 @@
 import { EngineError, messageOf } from "#base/error.ts";
 import { sleep } from "#platform/async.ts";
 import type { RpcContext } from "#platform/grpc/server.ts";
-import { type Message, NONE, type NodeId, type SnapshotMetadata } from "#raft/index.ts";
+import { isMemberOf, type Message, NONE, type NodeId } from "#raft/index.ts";
 import { RaftSnapshots } from "#wire/gen/skep/raft_pb.js";
 import { Raft, RaftMembership } from "#wire/gen/swarmkit/raft_pb.js";
 import type { Membership, Registrar } from "../manager-ports.ts";
@@ -66,11 +66,6 @@ export async function openRaftNode(options: RaftNodeOptions): Promise<RaftNode> 
 /** A disk from which nothing can be learnt about the group. */
 function isBlank({ entries, snapshot }: Loaded): boolean {
   return entries.length === 0 && snapshot === undefined;
-}
-
-function names({ confState }: SnapshotMetadata, id: NodeId): boolean {
-  const { voters, votersOutgoing, learners, learnersNext } = confState;
-  return [voters, votersOutgoing, learners, learnersNext].some((ids) => ids.includes(id));
 }
 
 class RunningNode implements RaftNode {
@@ -340,7 +335,11 @@ class RunningNode implements RaftNode {
   /** A snapshot from before the receiver's time is of no use to it: it gets one that knows it. */
   #send(m: Message): void {
     const { snapshot } = m;
-    if (m.type !== "MsgSnap" || snapshot === undefined || names(snapshot.metadata, m.to)) {
+    if (
+      m.type !== "MsgSnap" ||
+      snapshot === undefined ||
+      isMemberOf(snapshot.metadata.confState, m.to)
+    ) {
       this.#peers.send(m);
       return;
     }
