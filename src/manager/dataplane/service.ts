@@ -29,6 +29,7 @@ import type {
 import { callingNode } from "../authz/caller.ts";
 import { Bell } from "../dispatcher/bell.ts";
 import type { NodeSession } from "../dispatcher/node-sessions.ts";
+import { holdReign, type Reign } from "../reign.ts";
 import type { ClusterState } from "../state.ts";
 
 export interface DataPlaneOptions {
@@ -70,28 +71,19 @@ const LATE_CHECK_MS = 10_000;
 const WARNED_MAX = 1_000;
 
 export function createDataPlane(options: DataPlaneOptions): DataPlaneServer {
-  let reign: Reign | undefined;
-  const current = (): Reign => {
-    if (reign === undefined) throw new EngineError("aborted", "the data plane is stopped");
-    return reign;
-  };
+  const reign = holdReign(
+    (signal) => new DataPlaneReign(options, signal),
+    "the data plane is stopped",
+  );
+  const { current } = reign;
   const caller = (context: RpcContext) => callingNode(context, options.nodeId);
   return {
     handlers: {
       watch: (request, context) => current().watch(request, caller(context), context),
       acknowledge: (request, context) => current().acknowledge(request, caller(context)),
     },
-    status: () => reign?.status(),
-    lead: async (signal) => {
-      const mine = new Reign(options, signal);
-      reign = mine;
-      try {
-        await mine.run();
-      } finally {
-        if (reign === mine) reign = undefined;
-        mine.close(new EngineError("aborted", "the data plane is stopped"));
-      }
-    },
+    status: () => reign.peek()?.status(),
+    lead: reign.lead,
   };
 }
 
@@ -101,7 +93,7 @@ interface Stream {
   readonly ended: AbortController;
 }
 
-class Reign {
+class DataPlaneReign implements Reign {
   readonly #options: DataPlaneOptions;
   readonly #signal: AbortSignal;
   /** By node. */

@@ -20,6 +20,7 @@ import {
   type SubscriptionMessage,
 } from "#wire/gen/swarmkit/logbroker_pb.js";
 import { callingNode } from "../authz/caller.ts";
+import { holdReign, type Reign } from "../reign.ts";
 import type { ClusterState } from "../state.ts";
 import { Subscription } from "./subscription.ts";
 
@@ -44,11 +45,10 @@ const NODE_QUEUE_MAX = 1_024;
 const SUBSCRIPTIONS_MAX = 1_024;
 
 export function createLogBroker(options: LogBrokerOptions): LogBrokerServer {
-  let reign: Reign | undefined;
-  const current = (): Reign => {
-    if (reign === undefined) throw new EngineError("aborted", "broker is not running");
-    return reign;
-  };
+  const { current, lead } = holdReign(
+    (signal) => new BrokerReign(options, signal),
+    "broker is not running",
+  );
   const caller = (context: RpcContext) => callingNode(context, options.nodeId);
   return {
     logs: { subscribeLogs: (request, context) => current().subscribe(request, context) },
@@ -56,20 +56,11 @@ export function createLogBroker(options: LogBrokerOptions): LogBrokerServer {
       listenSubscriptions: (_request, context) => current().listen(caller(context), context),
       publishLogs: (requests, context) => current().publish(requests, caller(context), context),
     },
-    lead: async (signal) => {
-      const mine = new Reign(options, signal);
-      reign = mine;
-      try {
-        await mine.run();
-      } finally {
-        if (reign === mine) reign = undefined;
-        mine.close();
-      }
-    },
+    lead,
   };
 }
 
-class Reign {
+class BrokerReign implements Reign {
   readonly #options: LogBrokerOptions;
   readonly #signal: AbortSignal;
   readonly #subscriptions = new Map<string, Subscription>();
@@ -106,10 +97,9 @@ class Reign {
     }
   }
 
-  close(): void {
-    const stopped = new EngineError("aborted", "broker is not running");
-    for (const { batches } of this.#subscriptions.values()) batches.end(stopped);
-    for (const queue of this.#nodes.values()) queue.end(stopped);
+  close(reason: EngineError): void {
+    for (const { batches } of this.#subscriptions.values()) batches.end(reason);
+    for (const queue of this.#nodes.values()) queue.end(reason);
   }
 
   async *subscribe(
