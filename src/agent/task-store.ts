@@ -29,6 +29,7 @@ import { fromBinary, toBinary } from "@bufbuild/protobuf";
 import { EngineError, messageOf } from "#base/error.ts";
 import type { Log } from "#base/ports.ts";
 import { type Deferred, deferred } from "#platform/async.ts";
+import { isMissing } from "#platform/missing.ts";
 import { overwritePage } from "#platform/page-file.ts";
 import { type Task, TaskSchema } from "#wire/gen/swarmkit/objects_pb.js";
 import { type TaskStatus, TaskStatusSchema } from "#wire/gen/swarmkit/types_pb.js";
@@ -175,7 +176,7 @@ async function syncPath(path: string): Promise<void> {
   try {
     handle = await open(path, "r");
   } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === "ENOENT") return;
+    if (isMissing(error)) return;
     throw error;
   }
   try {

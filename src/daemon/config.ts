@@ -11,6 +11,7 @@ import { EngineError, messageOf } from "#base/error.ts";
 import { err, ok, type Result } from "#base/result.ts";
 import { type FlagValues, parseFlags } from "#cli/pflag.ts";
 import { parseMeshAddresses } from "#model/mesh-addresses.ts";
+import { isMissing } from "#platform/missing.ts";
 import { DAEMON_OPTIONS, type OptionSpec } from "./options.ts";
 
 export interface AddressPool {
@@ -393,7 +394,7 @@ export function readConfigFile(path: string, required: boolean): Result<FileValu
   try {
     text = readFileSync(path, "utf8");
   } catch (error) {
-    if (!required && (error as NodeJS.ErrnoException).code === "ENOENT") return ok({});
+    if (!required && isMissing(error)) return ok({});
     return err(`unable to configure the daemon with file ${path}: ${messageOf(error)}`);
   }
   if (text.trim() === "") return ok({});

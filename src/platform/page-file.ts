@@ -6,6 +6,7 @@
  */
 
 import { open } from "node:fs/promises";
+import { isMissing } from "./missing.ts";
 
 /** The smallest page of any machine that we run on. */
 export const PAGE_BYTES = 4096;
@@ -20,7 +21,7 @@ export async function overwritePage(path: string, content: Uint8Array): Promise<
   try {
     file = await open(path, "r+");
   } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === "ENOENT") return false;
+    if (isMissing(error)) return false;
     throw error;
   }
   try {

@@ -8,6 +8,7 @@ import { homedir } from "node:os";
 import { join } from "node:path";
 import { EngineError, isErrorCode, messageOf } from "#base/error.ts";
 import type { SparseServiceSpec } from "#plan/compose/stack.ts";
+import { isMissing } from "#platform/missing.ts";
 import { DEFAULT_DOMAIN, familiarReference, parseReference } from "#wire/reference.ts";
 import type { CommandContext } from "../command.ts";
 import { readAll } from "../http.ts";
@@ -99,7 +100,7 @@ async function dockerConfig(env: NodeJS.ProcessEnv): Promise<DockerConfig> {
   try {
     text = await readFile(path, "utf8");
   } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === "ENOENT") return {};
+    if (isMissing(error)) return {};
     throw error;
   }
   try {

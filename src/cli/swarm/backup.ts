@@ -5,6 +5,7 @@ import { createReadStream } from "node:fs";
 import { open, readFile, rename, rm, stat } from "node:fs/promises";
 import { pipeline } from "node:stream/promises";
 import { EngineError } from "#base/error.ts";
+import { isMissing } from "#platform/missing.ts";
 import type { Command, CommandContext } from "../command.ts";
 import { readAll } from "../http.ts";
 import type { FlagSpec } from "../pflag.ts";
@@ -50,7 +51,7 @@ async function keyFor(path: string | undefined): Promise<{ key: string; made: bo
     try {
       return { key: (await readFile(path, "utf8")).trim(), made: false };
     } catch (error) {
-      if ((error as NodeJS.ErrnoException).code !== "ENOENT") throw error;
+      if (!isMissing(error)) throw error;
     }
   }
   if (path === "-") return { key: (await readAll(process.stdin)).trim(), made: false };

@@ -9,6 +9,7 @@ import { dirname, join } from "node:path";
 import { createInterface } from "node:readline";
 import { text } from "node:stream/consumers";
 import { EngineError, messageOf } from "#base/error.ts";
+import { isMissing } from "#platform/missing.ts";
 import type { Command, CommandContext } from "../command.ts";
 
 const HUB = "https://index.docker.io/v1/";
@@ -27,7 +28,7 @@ async function readConfig(path: string): Promise<ConfigFile> {
   try {
     return JSON.parse(await readFile(path, "utf8")) as ConfigFile;
   } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === "ENOENT") return {};
+    if (isMissing(error)) return {};
     throw new EngineError("invalid-argument", `cannot read ${path}: ${messageOf(error)}`);
   }
 }

@@ -12,6 +12,7 @@ import type { Clock } from "#base/ports.ts";
 import { roleOfUnit, type Validity } from "#pki/profile.ts";
 import { KeyedLock } from "#platform/async.ts";
 import type { PeerIdentity, TlsMaterial } from "#platform/grpc/server.ts";
+import { isMissing } from "#platform/missing.ts";
 import { type DataKey, dataKey, type KeyRing } from "#platform/wal/key-ring.ts";
 import {
   issuerOf,
@@ -300,7 +301,7 @@ async function read(path: string): Promise<string | undefined> {
   try {
     return await readFile(path, "utf8");
   } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === "ENOENT") return undefined;
+    if (isMissing(error)) return undefined;
     throw error;
   }
 }

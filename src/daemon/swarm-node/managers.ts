@@ -7,6 +7,7 @@ import { readFile } from "node:fs/promises";
 import { OBSERVATION_WEIGHT, type Remote, Remotes, type WeightedRemote } from "#agent/remotes.ts";
 import { messageOf } from "#base/error.ts";
 import type { Log, Random } from "#base/ports.ts";
+import { isMissing } from "#platform/missing.ts";
 import { writeAtomically } from "./paths.ts";
 
 export class KnownManagers {
@@ -88,7 +89,7 @@ async function load(path: string, log: Log): Promise<readonly Remote[]> {
         : [],
     );
   } catch (error) {
-    if ((error as NodeJS.ErrnoException).code !== "ENOENT") {
+    if (!isMissing(error)) {
       log.warn("list of managers not read", { path, reason: messageOf(error) });
     }
     return [];

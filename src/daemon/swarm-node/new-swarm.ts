@@ -7,6 +7,7 @@ import { newId } from "#base/ids.ts";
 import type { Clock, Random } from "#base/ports.ts";
 import { leafProfile, MANAGER_OU, MIN_NODE_LIFETIME_MS, rootValidity } from "#pki/profile.ts";
 import { signerOf } from "#pki/rotation.ts";
+import { isMissing } from "#platform/missing.ts";
 import { keyFits, normalizePem } from "#platform/x509/certificate.ts";
 import {
   type Authority,
@@ -118,7 +119,7 @@ async function broughtRoot(paths: SwarmPaths): Promise<Authority | undefined> {
     if (!keyFits(cert, readPrivateKey(key))) throw badRequest("certificate key mismatch");
     return { cert: normalizePem(cert), key };
   } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === "ENOENT") return undefined;
+    if (isMissing(error)) return undefined;
     throw error;
   }
 }

@@ -2,6 +2,7 @@
 
 import { readFile } from "node:fs/promises";
 import { EngineError, messageOf } from "#base/error.ts";
+import { isMissing } from "#platform/missing.ts";
 import { type SwarmPaths, writeAtomically } from "./paths.ts";
 
 export interface StartState {
@@ -35,7 +36,7 @@ export async function loadStartState(paths: SwarmPaths): Promise<StartState | un
   try {
     text = await readFile(paths.startState, "utf8");
   } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === "ENOENT") return undefined;
+    if (isMissing(error)) return undefined;
     throw error;
   }
   try {

@@ -11,6 +11,7 @@ import { dirname } from "node:path";
 import { messageOf } from "#base/error.ts";
 import type { Log } from "#base/ports.ts";
 import { type Deferred, deferred } from "#platform/async.ts";
+import { isMissing } from "#platform/missing.ts";
 import type { Forwarder } from "./forwarder.ts";
 import { LineSplitter } from "./line-splitter.ts";
 import { packedPath, packFile } from "./packed-file.ts";
@@ -277,6 +278,6 @@ export class JsonFileLog {
 
 async function moveIfThere(from: string, to: string): Promise<void> {
   await rename(from, to).catch((error: unknown) => {
-    if ((error as NodeJS.ErrnoException).code !== "ENOENT") throw error;
+    if (!isMissing(error)) throw error;
   });
 }

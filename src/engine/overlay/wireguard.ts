@@ -15,6 +15,7 @@ import { dirname } from "node:path";
 import { EngineError, messageOf } from "#base/error.ts";
 import type { Clock, Log } from "#base/ports.ts";
 import type { Encryption, WireguardPeer, WireguardPlan } from "#plan/dataplane/encryption.ts";
+import { isMissing } from "#platform/missing.ts";
 import { runCommand } from "#platform/net/command.ts";
 import type { DumpedLink } from "#platform/net/dump.ts";
 import { ipBatch } from "#platform/net/ip.ts";
@@ -187,7 +188,7 @@ async function kernelHasIt(): Promise<void> {
 
 async function loadKey(path: string): Promise<KeyObject> {
   const text = await readFile(path, "utf8").catch((error: unknown) => {
-    if ((error as NodeJS.ErrnoException).code === "ENOENT") return undefined;
+    if (isMissing(error)) return undefined;
     throw new EngineError(
       "internal",
       `WireGuard's key ${path} cannot be read: ${messageOf(error)}`,

@@ -15,6 +15,7 @@ import { messageOf } from "#base/error.ts";
 import type { Clock, Log, Timer } from "#base/ports.ts";
 import { applyMessage, type NetworkTables } from "#plan/dataplane/merge.ts";
 import { type Deferred, deferred, sleep } from "#platform/async.ts";
+import { isMissing } from "#platform/missing.ts";
 import { realFileSystem } from "#platform/wal/file-system.ts";
 import { writeDurably } from "#platform/wal/files.ts";
 import {
@@ -211,7 +212,7 @@ async function load({ path, log }: NodeTablesOptions): Promise<TablesMessage | u
   try {
     return fromBinary(TablesMessageSchema, await readFile(path));
   } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === "ENOENT") return undefined;
+    if (isMissing(error)) return undefined;
     log.warn("network tables on disk cannot be read; a manager will send them", {
       path,
       reason: messageOf(error),

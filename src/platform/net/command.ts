@@ -5,6 +5,7 @@
 
 import { type ChildProcess, spawn } from "node:child_process";
 import { EngineError, messageOf } from "#base/error.ts";
+import { isMissing } from "../missing.ts";
 import { runInNetnsOrHere } from "../netns/netns.ts";
 
 export interface CommandOptions {
@@ -65,7 +66,7 @@ function start(program: string, args: readonly string[], options: CommandOptions
 }
 
 function startError(program: string, error: Error): EngineError {
-  const missing = (error as NodeJS.ErrnoException).code === "ENOENT";
+  const missing = isMissing(error);
   return new EngineError(
     "failed-precondition",
     missing ? `the program "${program}" is not installed` : messageOf(error),

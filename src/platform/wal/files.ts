@@ -57,10 +57,6 @@ export function isDiskFull(error: unknown): boolean {
   return code === "ENOSPC" || code === "EDQUOT";
 }
 
-export function isMissing(error: unknown): boolean {
-  return (error as Partial<NodeJS.ErrnoException>).code === "ENOENT";
-}
-
 /** Deletes what a crash left unfinished. */
 export async function removeTemporaries(fs: FileSystem, dir: string): Promise<void> {
   for (const name of await fs.list(dir)) {

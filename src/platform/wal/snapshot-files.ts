@@ -10,8 +10,9 @@
 import { join } from "node:path";
 import { EngineError } from "#base/error.ts";
 import type { Random } from "#base/ports.ts";
+import { isMissing } from "../missing.ts";
 import type { FileSystem, LogFile } from "./file-system.ts";
-import { ensureDirectory, isMissing, removeTemporaries, TEMPORARY_SUFFIX } from "./files.ts";
+import { ensureDirectory, removeTemporaries, TEMPORARY_SUFFIX } from "./files.ts";
 import type { KeyRing } from "./key-ring.ts";
 import { Sealer } from "./seal.ts";
 import { CONTENT_ID_BYTES, type SnapshotContent, type SnapshotName } from "./snapshot-format.ts";
