@@ -5,13 +5,10 @@
  */
 
 import { closeSync } from "node:fs";
-import koffi from "koffi";
 import { EngineError } from "#base/error.ts";
 import { runInNetnsOrHere } from "../netns/netns.ts";
+import { MSG_DONTWAIT, netlinkCalls, netlinkSocket } from "./netlink.ts";
 
-const AF_NETLINK = 16;
-const SOCK_RAW = 3;
-const SOCK_CLOEXEC = 0o2000000;
 const NETLINK_NETFILTER = 12;
 const NLM_F_REQUEST = 1;
 /** Subsystem nftables (10), message "get generation" (16) and its answer (15). */
@@ -20,28 +17,6 @@ const NEW = 0x0a0f;
 const ATTRIBUTE_ID = 1;
 /** struct nlmsghdr and struct nfgenmsg. */
 const HEADER_BYTES = 20;
-const MSG_DONTWAIT = 0x40;
-
-interface Calls {
-  readonly socket: (domain: number, type: number, protocol: number) => number;
-  readonly send: (fd: number, bytes: Uint8Array, length: number, flags: number) => number;
-  readonly recv: (fd: number, bytes: Uint8Array, length: number, flags: number) => number;
-}
-
-let loaded: Calls | undefined;
-
-function calls(): Calls {
-  if (loaded === undefined) {
-    const library = koffi.load("libc.so.6");
-    const bind = (declaration: string): unknown => library.func(declaration);
-    loaded = {
-      socket: bind("int socket(int domain, int type, int protocol)"),
-      send: bind("int64_t send(int fd, const uint8_t *bytes, size_t length, int flags)"),
-      recv: bind("int64_t recv(int fd, _Out_ uint8_t *bytes, size_t length, int flags)"),
-    } as Calls;
-  }
-  return loaded;
-}
 
 export class NftGeneration {
   readonly #buffer = new Uint8Array(256);
@@ -49,16 +24,14 @@ export class NftGeneration {
 
   /** Of the namespace at `netns`, or the engine's own. */
   constructor(netns?: string) {
-    this.#fd = runInNetnsOrHere(netns, () =>
-      calls().socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_NETFILTER),
-    );
+    this.#fd = runInNetnsOrHere(netns, () => netlinkSocket(NETLINK_NETFILTER));
     if (this.#fd < 0) throw new EngineError("internal", "no netlink socket for nftables");
   }
 
   /** The kernel answers before `send` returns, without waiting for anybody. */
   read(): number {
     const request = encodeRequest();
-    const { send, recv } = calls();
+    const { send, recv } = netlinkCalls();
     if (send(this.#fd, request, request.length, 0) === request.length) {
       const size = recv(this.#fd, this.#buffer, this.#buffer.length, MSG_DONTWAIT);
       const id = parseGeneration(this.#buffer.subarray(0, Math.max(size, 0)));

@@ -14,6 +14,7 @@ import { EngineError } from "#base/error.ts";
 import { invariant } from "#base/invariant.ts";
 import { type NetlinkAck, type NetlinkRequest, packRequests, parseAcks } from "#wire/rtnetlink.ts";
 import { Semaphore } from "../async.ts";
+import { MSG_DONTWAIT, netlinkCalls, netlinkSocket } from "./netlink.ts";
 
 export interface RouteSocket {
   /** Carries out requests in order, all of them; rejects with the first refusal. */
@@ -23,65 +24,20 @@ export interface RouteSocket {
   close(): void;
 }
 
-const AF_NETLINK = 16;
-const SOCK_RAW = 3;
-const SOCK_CLOEXEC = 0o2000000;
 const NETLINK_ROUTE = 0;
 const SOL_NETLINK = 270;
 const NETLINK_CAP_ACK = 10;
 const NETLINK_EXT_ACK = 11;
-const MSG_DONTWAIT = 0x40;
 /** What is waiting in the socket is bounded by what is asked at once. */
 const REQUESTS_MAX = 64;
 const RECEIVE_BYTES = 16 * 1024;
-
-interface Calls {
-  readonly socket: (domain: number, type: number, protocol: number) => number;
-  readonly setsockopt: (
-    fd: number,
-    level: number,
-    name: number,
-    value: Uint8Array,
-    length: number,
-  ) => number;
-  readonly send: {
-    async(
-      fd: number,
-      bytes: Uint8Array,
-      length: number,
-      flags: number,
-      done: (error: Error | null, sent: number) => void,
-    ): void;
-  };
-  readonly recv: (fd: number, bytes: Uint8Array, length: number, flags: number) => number;
-  readonly if_nametoindex: (name: string) => number;
-}
-
-let loaded: Calls | undefined;
-
-function calls(): Calls {
-  if (loaded === undefined) {
-    const library = koffi.load("libc.so.6");
-    const bind = (declaration: string): unknown => library.func(declaration);
-    loaded = {
-      socket: bind("int socket(int domain, int type, int protocol)"),
-      setsockopt: bind(
-        "int setsockopt(int fd, int level, int name, const uint8_t *value, uint32_t length)",
-      ),
-      send: bind("int64_t send(int fd, const uint8_t *bytes, size_t length, int flags)"),
-      recv: bind("int64_t recv(int fd, _Out_ uint8_t *bytes, size_t length, int flags)"),
-      if_nametoindex: bind("unsigned int if_nametoindex(const char *name)"),
-    } as Calls;
-  }
-  return loaded;
-}
 
 const turn = new Semaphore(1);
 
 /** In the namespace of the calling thread: wrap in `runInNetns` for another. */
 export function openRouteSocket(): RouteSocket {
-  const { socket, setsockopt } = calls();
-  const fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_ROUTE);
+  const { setsockopt } = netlinkCalls();
+  const fd = netlinkSocket(NETLINK_ROUTE);
   if (fd < 0) {
     throw new EngineError("internal", `no netlink socket: ${errnoName(koffi.errno())}`);
   }
@@ -94,7 +50,7 @@ export function openRouteSocket(): RouteSocket {
 
 /** Index of an interface in the namespace of the calling thread. */
 export function interfaceIndex(name: string): number {
-  const index = calls().if_nametoindex(name);
+  const index = netlinkCalls().if_nametoindex(name);
   if (index === 0) throw new EngineError("internal", `there is no interface ${name}`);
   return index;
 }
@@ -144,7 +100,7 @@ class Socket implements RouteSocket {
   #answers(requests: readonly NetlinkRequest[], first: number): readonly Refusal[] {
     const refusals: Refusal[] = [];
     for (let answered = 0; answered < requests.length; ) {
-      const size = calls().recv(this.#fd, this.#buffer, this.#buffer.length, MSG_DONTWAIT);
+      const size = netlinkCalls().recv(this.#fd, this.#buffer, this.#buffer.length, MSG_DONTWAIT);
       if (size <= 0) {
         throw new EngineError("internal", `netlink does not answer: ${errnoName(koffi.errno())}`);
       }
@@ -166,7 +122,7 @@ interface Refusal {
 
 function send(fd: number, bytes: Uint8Array): Promise<void> {
   return new Promise((resolve, reject) => {
-    calls().send.async(fd, bytes, bytes.length, 0, (error, sent) => {
+    netlinkCalls().send.async(fd, bytes, bytes.length, 0, (error, sent) => {
       if (error !== null) reject(error);
       else if (sent === bytes.length) resolve();
       else reject(new EngineError("internal", "netlink does not take the requests"));
