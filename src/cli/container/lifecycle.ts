@@ -2,7 +2,7 @@
 
 import { isErrorCode, messageOf } from "#base/error.ts";
 import { type Command, FILTER_FLAG, filtersQuery, forEachArg } from "../command.ts";
-import { confirm } from "../confirm.ts";
+import { confirm, FORCE_FLAG } from "../confirm.ts";
 import { humanSize } from "../output/units.ts";
 import type { FlagSpec } from "../pflag.ts";
 
@@ -113,10 +113,7 @@ export const LIFECYCLE_COMMANDS: readonly Command[] = [
     path: ["container", "prune"],
     usage: "[OPTIONS]",
     summary: "Remove all stopped containers",
-    flags: [
-      FILTER_FLAG,
-      { name: "force", short: "f", kind: "bool", usage: "Do not ask for confirmation" },
-    ],
+    flags: [FILTER_FLAG, FORCE_FLAG],
     minArgs: 0,
     maxArgs: 0,
     run: async (context) => {

@@ -2,7 +2,7 @@
 
 import { parseReference } from "#wire/reference.ts";
 import { type Command, type CommandContext, FILTER_FLAG, filtersQuery } from "../command.ts";
-import { confirm } from "../confirm.ts";
+import { confirm, FORCE_FLAG } from "../confirm.ts";
 import { formatListing } from "../output/table.ts";
 import { ago, ellipsis, humanSize } from "../output/units.ts";
 import { authHeader, registryAuth } from "../stack/registry.ts";
@@ -137,7 +137,7 @@ export const MORE_COMMANDS: readonly Command[] = [
     flags: [
       { name: "all", short: "a", kind: "bool", usage: "Those with names, too" },
       FILTER_FLAG,
-      { name: "force", short: "f", kind: "bool", usage: "Do not ask for confirmation" },
+      FORCE_FLAG,
     ],
     minArgs: 0,
     maxArgs: 0,

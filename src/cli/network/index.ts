@@ -12,7 +12,7 @@ import {
   NO_TRUNC_FLAG,
   QUIET_FLAG,
 } from "../command.ts";
-import { confirm } from "../confirm.ts";
+import { confirm, FORCE_FLAG } from "../confirm.ts";
 import { inspectAll } from "../inspect.ts";
 import { formatListing, type Row } from "../output/table.ts";
 import { CREATE } from "./create.ts";
@@ -139,7 +139,7 @@ export const COMMANDS: readonly Command[] = [
     summary: "Remove all unused networks",
     flags: [
       { name: "filter", kind: "list", valueName: "filter", usage: FILTER_FLAG.usage },
-      { name: "force", short: "f", kind: "bool", usage: "Do not ask for confirmation" },
+      FORCE_FLAG,
     ],
     minArgs: 0,
     maxArgs: 0,

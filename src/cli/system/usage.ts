@@ -4,7 +4,7 @@ import type { ContainerSummary } from "#wire/docker/containers.ts";
 import type { ImageSummary } from "#wire/docker/images.ts";
 import type { VolumeInspect } from "#wire/docker/volumes.ts";
 import { type Command, type CommandContext, FILTER_FLAG, filtersQuery } from "../command.ts";
-import { confirm } from "../confirm.ts";
+import { confirm, FORCE_FLAG } from "../confirm.ts";
 import { alignColumns, formatListing } from "../output/table.ts";
 import { ago, ellipsis, humanSize } from "../output/units.ts";
 
@@ -211,7 +211,7 @@ export const USAGE_COMMANDS: readonly Command[] = [
     flags: [
       { name: "all", short: "a", kind: "bool", usage: "Images with names, too" },
       FILTER_FLAG,
-      { name: "force", short: "f", kind: "bool", usage: "Do not ask for confirmation" },
+      FORCE_FLAG,
       { name: "volumes", kind: "bool", usage: "Anonymous volumes, too" },
     ],
     minArgs: 0,

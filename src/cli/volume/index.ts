@@ -10,7 +10,7 @@ import {
   forEachArg,
   QUIET_FLAG,
 } from "../command.ts";
-import { confirm } from "../confirm.ts";
+import { confirm, FORCE_FLAG } from "../confirm.ts";
 import { pairs } from "../container/run-flags.ts";
 import { inspectAll } from "../inspect.ts";
 import { formatListing, type Row } from "../output/table.ts";
@@ -156,7 +156,7 @@ export const COMMANDS: readonly Command[] = [
     flags: [
       { name: "all", short: "a", kind: "bool", usage: "Those with names, too" },
       FILTER_FLAG,
-      { name: "force", short: "f", kind: "bool", usage: "Do not ask for confirmation" },
+      FORCE_FLAG,
     ],
     minArgs: 0,
     maxArgs: 0,
