@@ -55,6 +55,11 @@ export const FILTER_FLAG: FlagSpec = {
   valueName: "filter",
   usage: "Show only what matches the condition (key=value)",
 };
+/** Of commands that remove what is not used: their `-f` is no filter. */
+export const PRUNE_FLAGS: readonly FlagSpec[] = [
+  { name: "filter", kind: "list", valueName: "filter", usage: FILTER_FLAG.usage },
+  { name: "force", short: "f", kind: "bool", usage: "Do not ask for confirmation" },
+];
 export const QUIET_FLAG: FlagSpec = {
   name: "quiet",
   short: "q",

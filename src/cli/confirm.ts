@@ -2,15 +2,6 @@
 
 import { createInterface } from "node:readline";
 import type { CommandContext } from "./command.ts";
-import type { FlagSpec } from "./pflag.ts";
-
-/** Of commands that ask. */
-export const FORCE_FLAG: FlagSpec = {
-  name: "force",
-  short: "f",
-  kind: "bool",
-  usage: "Do not ask for confirmation",
-};
 
 /** True for "y" and "yes"; an input that ends is a no. */
 export async function confirm(

@@ -1,8 +1,8 @@
 /** `stop`, `kill`, `restart`, `pause`, `unpause`, `rename`, `wait`, `rm`, `prune`. */
 
 import { isErrorCode, messageOf } from "#base/error.ts";
-import { type Command, FILTER_FLAG, filtersQuery, forEachArg } from "../command.ts";
-import { confirm, FORCE_FLAG } from "../confirm.ts";
+import { type Command, filtersQuery, forEachArg, PRUNE_FLAGS } from "../command.ts";
+import { confirm } from "../confirm.ts";
 import { humanSize } from "../output/units.ts";
 import type { FlagSpec } from "../pflag.ts";
 
@@ -113,7 +113,7 @@ export const LIFECYCLE_COMMANDS: readonly Command[] = [
     path: ["container", "prune"],
     usage: "[OPTIONS]",
     summary: "Remove all stopped containers",
-    flags: [FILTER_FLAG, FORCE_FLAG],
+    flags: PRUNE_FLAGS,
     minArgs: 0,
     maxArgs: 0,
     run: async (context) => {

@@ -1,8 +1,8 @@
 /** `history`, `push` and `prune` of images. */
 
 import { parseReference } from "#wire/reference.ts";
-import { type Command, type CommandContext, FILTER_FLAG, filtersQuery } from "../command.ts";
-import { confirm, FORCE_FLAG } from "../confirm.ts";
+import { type Command, type CommandContext, filtersQuery, PRUNE_FLAGS } from "../command.ts";
+import { confirm } from "../confirm.ts";
 import { formatListing } from "../output/table.ts";
 import { ago, ellipsis, humanSize } from "../output/units.ts";
 import { authHeader, registryAuth } from "../stack/registry.ts";
@@ -136,8 +136,7 @@ export const MORE_COMMANDS: readonly Command[] = [
     summary: "Remove images that nothing uses",
     flags: [
       { name: "all", short: "a", kind: "bool", usage: "Those with names, too" },
-      FILTER_FLAG,
-      FORCE_FLAG,
+      ...PRUNE_FLAGS,
     ],
     minArgs: 0,
     maxArgs: 0,

@@ -10,9 +10,10 @@ import {
   filtersQuery,
   forEachArg,
   NO_TRUNC_FLAG,
+  PRUNE_FLAGS,
   QUIET_FLAG,
 } from "../command.ts";
-import { confirm, FORCE_FLAG } from "../confirm.ts";
+import { confirm } from "../confirm.ts";
 import { inspectAll } from "../inspect.ts";
 import { formatListing, type Row } from "../output/table.ts";
 import { CREATE } from "./create.ts";
@@ -137,10 +138,7 @@ export const COMMANDS: readonly Command[] = [
     path: ["network", "prune"],
     usage: "[OPTIONS]",
     summary: "Remove all unused networks",
-    flags: [
-      { name: "filter", kind: "list", valueName: "filter", usage: FILTER_FLAG.usage },
-      FORCE_FLAG,
-    ],
+    flags: [...PRUNE_FLAGS],
     minArgs: 0,
     maxArgs: 0,
     run: prune,

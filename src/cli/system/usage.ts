@@ -3,8 +3,8 @@
 import type { ContainerSummary } from "#wire/docker/containers.ts";
 import type { ImageSummary } from "#wire/docker/images.ts";
 import type { VolumeInspect } from "#wire/docker/volumes.ts";
-import { type Command, type CommandContext, FILTER_FLAG, filtersQuery } from "../command.ts";
-import { confirm, FORCE_FLAG } from "../confirm.ts";
+import { type Command, type CommandContext, filtersQuery, PRUNE_FLAGS } from "../command.ts";
+import { confirm } from "../confirm.ts";
 import { alignColumns, formatListing } from "../output/table.ts";
 import { ago, ellipsis, humanSize } from "../output/units.ts";
 
@@ -210,8 +210,7 @@ export const USAGE_COMMANDS: readonly Command[] = [
     summary: "Remove what nothing uses",
     flags: [
       { name: "all", short: "a", kind: "bool", usage: "Images with names, too" },
-      FILTER_FLAG,
-      FORCE_FLAG,
+      ...PRUNE_FLAGS,
       { name: "volumes", kind: "bool", usage: "Anonymous volumes, too" },
     ],
     minArgs: 0,

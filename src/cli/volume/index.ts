@@ -8,9 +8,10 @@ import {
   FORMAT_FLAG,
   filtersQuery,
   forEachArg,
+  PRUNE_FLAGS,
   QUIET_FLAG,
 } from "../command.ts";
-import { confirm, FORCE_FLAG } from "../confirm.ts";
+import { confirm } from "../confirm.ts";
 import { pairs } from "../container/run-flags.ts";
 import { inspectAll } from "../inspect.ts";
 import { formatListing, type Row } from "../output/table.ts";
@@ -155,8 +156,7 @@ export const COMMANDS: readonly Command[] = [
     summary: "Remove volumes that no container uses",
     flags: [
       { name: "all", short: "a", kind: "bool", usage: "Those with names, too" },
-      FILTER_FLAG,
-      FORCE_FLAG,
+      ...PRUNE_FLAGS,
     ],
     minArgs: 0,
     maxArgs: 0,
