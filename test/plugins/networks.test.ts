@@ -1,24 +1,21 @@
 /** Networks and addresses of a plug-in, a process of its own in the place where Docker looks for it. */
 
-import { type ChildProcess, execFileSync, spawn } from "node:child_process";
-import {
-  existsSync,
-  mkdirSync,
-  mkdtempSync,
-  readdirSync,
-  readFileSync,
-  rmSync,
-  writeFileSync,
-} from "node:fs";
+import type { ChildProcess } from "node:child_process";
+import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { fileURLToPath } from "node:url";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { DOCKERS, EngineProcess } from "../engine/engine-process.ts";
+import {
+  type Call,
+  endPlugin,
+  importDemoImage,
+  removeLinks,
+  socketOf,
+  spawnPlugin,
+  takeCalls,
+} from "./plugin-process.ts";
 
-const PLUGIN = fileURLToPath(new URL("network-plugin.mjs", import.meta.url));
-const IMAGE_SCRIPT = fileURLToPath(new URL("../../tools/demo-image/make.sh", import.meta.url));
-const SOCKETS = "/run/docker/plugins";
 const NAME = `skep-net-${process.pid}`;
 /** Begins the names of all interfaces that the plug-in makes. */
 const TAG = `t${process.pid % 100_000}`;
@@ -28,15 +25,8 @@ let folder: string;
 let plugin: ChildProcess | undefined;
 const extra: ChildProcess[] = [];
 
-async function spawnPlugin(name: string, at: string, ...more: string[]): Promise<ChildProcess> {
-  const socket = join(SOCKETS, `${name}.sock`);
-  rmSync(socket, { force: true });
-  const child = spawn(process.execPath, [PLUGIN, socket, at, TAG, ...more], {
-    stdio: ["ignore", "pipe", "inherit"],
-  });
-  await new Promise((resolve) => child.stdout?.once("data", resolve));
-  return child;
-}
+const spawnNetworks = (name: string, at: string, ...more: string[]) =>
+  spawnPlugin("network-plugin.mjs", name, at, TAG, ...more);
 
 /** A further plug-in's own place. */
 function folderOf(name: string): string {
@@ -46,15 +36,12 @@ function folderOf(name: string): string {
 }
 
 async function startPlugin(): Promise<void> {
-  plugin = await spawnPlugin(NAME, folder);
+  plugin = await spawnNetworks(NAME, folder);
 }
 
-async function stopPlugin(child = plugin): Promise<void> {
-  if (child === undefined) return;
-  const ended = new Promise((resolve) => child.once("exit", resolve));
-  child.kill();
-  await ended;
-  if (child === plugin) plugin = undefined;
+async function stopPlugin(): Promise<void> {
+  await endPlugin(plugin);
+  plugin = undefined;
 }
 
 /** A command during which the plug-in does not answer, and the engine dies. */
@@ -75,18 +62,8 @@ function held() {
   return { networks: count(networks), endpoints: count(endpoints), pools: count(pools) };
 }
 
-interface Call {
-  readonly method: string;
-  readonly body?: Readonly<Record<string, unknown>>;
-}
-
 /** A plug-in's calls since the last time this was asked. */
-function calls(at = folder): readonly Call[] {
-  const path = join(at, "calls");
-  const lines = existsSync(path) ? readFileSync(path, "utf8").trim().split("\n") : [];
-  rmSync(path, { force: true });
-  return lines.filter((line) => line !== "").map((line) => JSON.parse(line) as Call);
-}
+const calls = (at = folder) => takeCalls(at);
 
 const methods = (all: readonly Call[]) =>
   all
@@ -97,13 +74,10 @@ const NOTHING = { networks: 0, endpoints: 0, pools: 0 };
 
 beforeAll(async () => {
   folder = mkdtempSync(join(tmpdir(), "skep-plugin-"));
-  mkdirSync(SOCKETS, { recursive: true });
   engine = new EngineProcess();
   await startPlugin();
   await engine.start(["--bridge=none"]);
-  const archive = join(engine.folder, "web.tar");
-  writeFileSync(archive, execFileSync("bash", [IMAGE_SCRIPT], { maxBuffer: 64 * 1024 * 1024 }));
-  expect(await engine.skep("import", archive, "web:demo")).toMatchObject({ code: 0 });
+  await importDemoImage(engine);
 });
 
 afterAll(async () => {
@@ -112,20 +86,10 @@ afterAll(async () => {
   await engine.skep("network", "prune", "-f");
   await engine.destroy();
   await stopPlugin();
-  for (const child of extra) await stopPlugin(child);
+  for (const child of extra) await endPlugin(child);
   for (const name of [NAME, `${NAME}-global`, `${NAME}-forgetful`])
-    rmSync(join(SOCKETS, `${name}.sock`), { force: true });
-  const links = JSON.parse(execFileSync("ip", ["-json", "link"]).toString()) as {
-    ifname: string;
-  }[];
-  for (const { ifname } of links) {
-    if (!new RegExp(`^${TAG}[hc]?\\d+$`).test(ifname)) continue;
-    try {
-      execFileSync("ip", ["link", "del", ifname], { stdio: "ignore" });
-    } catch {
-      // Its other end went before it.
-    }
-  }
+    rmSync(socketOf(name), { force: true });
+  removeLinks(TAG);
   rmSync(folder, { recursive: true, force: true });
 });
 
@@ -340,7 +304,7 @@ test("IPv6", async () => {
 });
 
 test("a plug-in for whole swarms is refused without a swarm; the node tells of its drivers", async () => {
-  extra.push(await spawnPlugin(`${NAME}-global`, folderOf("global"), "global"));
+  extra.push(await spawnNetworks(`${NAME}-global`, folderOf("global"), "global"));
   const refused = await engine.skep("network", "create", "-d", `${NAME}-global`, "wide");
   expect(refused.stderr).toContain("This node is not a swarm manager");
   const info = JSON.parse((await engine.http("GET", "/info")).text) as {
@@ -417,7 +381,7 @@ test("a reboot takes the containers and leaves the plug-in what it knows: it is 
 test("an address plug-in that forgets is told again of all that it gave", async () => {
   const name = `${NAME}-forgetful`;
   const at = folderOf("forgetful");
-  const first = await spawnPlugin(name, at, "forgetful");
+  const first = await spawnNetworks(name, at, "forgetful");
   const words = [
     "--ipam-driver",
     name,
@@ -430,8 +394,8 @@ test("an address plug-in that forgets is told again of all that it gave", async 
   const run = ["run", "-d", "--name", "told", "--network", "told", "web:demo", "serve"];
   expect(await engine.skep(...run)).toMatchObject({ code: 0 });
   await engine.end("SIGKILL");
-  await stopPlugin(first);
-  extra.push(await spawnPlugin(name, at, "forgetful"));
+  await endPlugin(first);
+  extra.push(await spawnNetworks(name, at, "forgetful"));
   calls(at);
   await engine.start(["--bridge=none"]);
   const again = calls(at).filter(({ method }) => method.startsWith("IpamDriver.Request"));
@@ -449,7 +413,7 @@ test("an address plug-in that forgets is told again of all that it gave", async 
 
 test("a plug-in that is gone holds up no container; its network waits for it", async () => {
   await stopPlugin();
-  rmSync(join(SOCKETS, `${NAME}.sock`), { force: true });
+  rmSync(socketOf(NAME), { force: true });
   expect(await engine.skep("rm", "-f", "stays", "goes")).toMatchObject({ code: 0 });
   await engine.logged(/was not heard to let go/);
   const refused = await engine.skep("network", "rm", "lasting");

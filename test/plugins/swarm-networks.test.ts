@@ -1,26 +1,22 @@
 /** Networks of the swarm that a plug-in of scope "global" carries: a process of its own, and tasks. */
 
-import { type ChildProcess, execFileSync, spawn } from "node:child_process";
-import {
-  existsSync,
-  mkdirSync,
-  mkdtempSync,
-  readdirSync,
-  readFileSync,
-  rmSync,
-  writeFileSync,
-} from "node:fs";
+import { type ChildProcess, execFileSync } from "node:child_process";
+import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { fileURLToPath } from "node:url";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { EngineProcess } from "../engine/engine-process.ts";
+import {
+  type Call,
+  endPlugin,
+  importDemoImage,
+  removeLinks,
+  socketOf,
+  spawnPlugin,
+  takeCalls,
+} from "./plugin-process.ts";
 
-const PLUGIN = fileURLToPath(new URL("network-plugin.mjs", import.meta.url));
-const IMAGE_SCRIPT = fileURLToPath(new URL("../../tools/demo-image/make.sh", import.meta.url));
-const SOCKETS = "/run/docker/plugins";
 const NAME = `skep-wide-${process.pid}`;
-const SOCKET = join(SOCKETS, `${NAME}.sock`);
 /** Begins the names of all interfaces that the plug-in makes. */
 const TAG = `u${process.pid % 100_000}`;
 const LISTEN = `127.0.0.1:${20_000 + (process.pid % 10_000)}`;
@@ -30,18 +26,12 @@ let folder: string;
 let plugin: ChildProcess | undefined;
 
 async function startPlugin(): Promise<void> {
-  rmSync(SOCKET, { force: true });
-  plugin = spawn(process.execPath, [PLUGIN, SOCKET, folder, TAG, "global"], {
-    stdio: ["ignore", "pipe", "inherit"],
-  });
-  await new Promise((resolve) => plugin?.stdout?.once("data", resolve));
+  plugin = await spawnPlugin("network-plugin.mjs", NAME, folder, TAG, "global");
 }
 
 async function stopPlugin(): Promise<void> {
-  const ended = new Promise((resolve) => plugin?.once("exit", resolve));
-  plugin?.kill();
-  await ended;
-  rmSync(SOCKET, { force: true });
+  await endPlugin(plugin);
+  rmSync(socketOf(NAME), { force: true });
 }
 
 const ok = async (...args: string[]) => {
@@ -50,19 +40,12 @@ const ok = async (...args: string[]) => {
   return finished.stdout;
 };
 
-interface Call {
-  readonly method: string;
-  readonly body?: Readonly<Record<string, unknown>>;
-}
-
 /** The plug-in's calls since the last time this was asked; `method` without its part. */
 function calls(): readonly Call[] {
-  const path = join(folder, "calls");
-  const lines = existsSync(path) ? readFileSync(path, "utf8").trim().split("\n") : [];
-  rmSync(path, { force: true });
-  return lines
-    .map((line) => JSON.parse(line) as Call)
-    .map((call) => ({ ...call, method: call.method.replace("NetworkDriver.", "") }));
+  return takeCalls(folder).map((call) => ({
+    ...call,
+    method: call.method.replace("NetworkDriver.", ""),
+  }));
 }
 
 function held() {
@@ -104,13 +87,10 @@ const reach = (name: string) =>
 
 beforeAll(async () => {
   folder = mkdtempSync(join(tmpdir(), "skep-plugin-"));
-  mkdirSync(SOCKETS, { recursive: true });
   engine = new EngineProcess();
   await startPlugin();
   await engine.start(["--bridge=none"]);
-  const archive = join(engine.folder, "web.tar");
-  writeFileSync(archive, execFileSync("bash", [IMAGE_SCRIPT], { maxBuffer: 64 * 1024 * 1024 }));
-  await ok("import", archive, "web:demo");
+  await importDemoImage(engine);
   await ok("swarm", "init", "--advertise-addr", "127.0.0.1", "--listen-addr", LISTEN);
 });
 
@@ -119,17 +99,7 @@ afterAll(async () => {
   await engine.skep("swarm", "leave", "-f");
   await engine.destroy();
   await stopPlugin();
-  const links = JSON.parse(execFileSync("ip", ["-json", "link"]).toString()) as {
-    ifname: string;
-  }[];
-  for (const { ifname } of links) {
-    if (!new RegExp(`^${TAG}[hc]?\\d+$`).test(ifname)) continue;
-    try {
-      execFileSync("ip", ["link", "del", ifname], { stdio: "ignore" });
-    } catch {
-      // Its other end went before it.
-    }
-  }
+  removeLinks(TAG);
   rmSync(folder, { recursive: true, force: true });
 });
 

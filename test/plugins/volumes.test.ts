@@ -1,16 +1,13 @@
 /** Volumes that a plug-in keeps, a process of its own in the place where Docker looks for it. */
 
-import { type ChildProcess, execFileSync, spawn } from "node:child_process";
+import type { ChildProcess } from "node:child_process";
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { fileURLToPath } from "node:url";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { DOCKERS, EngineProcess } from "../engine/engine-process.ts";
+import { type Call, endPlugin, importDemoImage, socketOf, spawnPlugin } from "./plugin-process.ts";
 
-const PLUGIN = fileURLToPath(new URL("volume-plugin.mjs", import.meta.url));
-const IMAGE_SCRIPT = fileURLToPath(new URL("../../tools/demo-image/make.sh", import.meta.url));
-const SOCKETS = "/run/docker/plugins";
 const NAME = `skep-test-${process.pid}`;
 
 let engine: EngineProcess;
@@ -18,54 +15,39 @@ let folder: string;
 let plugin: ChildProcess | undefined;
 
 async function startPlugin(): Promise<void> {
-  const socket = join(SOCKETS, `${NAME}.sock`);
-  rmSync(socket, { force: true });
-  const child = spawn(process.execPath, [PLUGIN, socket, folder], {
-    stdio: ["ignore", "pipe", "inherit"],
-  });
-  plugin = child;
-  await new Promise((resolve) => child.stdout?.once("data", resolve));
+  plugin = await spawnPlugin("volume-plugin.mjs", NAME, folder);
 }
 
 async function stopPlugin(): Promise<void> {
-  const child = plugin;
-  if (child === undefined) return;
+  await endPlugin(plugin);
   plugin = undefined;
-  const ended = new Promise((resolve) => child.once("exit", resolve));
-  child.kill();
-  await ended;
 }
 
-interface Call {
-  readonly method: string;
-  readonly body?: Readonly<Record<string, unknown>>;
+interface VolumeCall extends Call {
   readonly accept: string;
 }
 
 /** The calls that the plug-in got about one volume. */
-function callsOf(volume: string): readonly Call[] {
+function callsOf(volume: string): readonly VolumeCall[] {
   return readFileSync(join(folder, "calls"), "utf8")
     .trim()
     .split("\n")
-    .map((line) => JSON.parse(line) as Call)
+    .map((line) => JSON.parse(line) as VolumeCall)
     .filter(({ body }) => body?.["Name"] === volume);
 }
 
 beforeAll(async () => {
   folder = mkdtempSync(join(tmpdir(), "skep-plugin-"));
-  mkdirSync(SOCKETS, { recursive: true });
   engine = new EngineProcess();
   await startPlugin();
   await engine.start(["--bridge=none"]);
-  const archive = join(engine.folder, "web.tar");
-  writeFileSync(archive, execFileSync("bash", [IMAGE_SCRIPT], { maxBuffer: 64 * 1024 * 1024 }));
-  expect(await engine.skep("import", archive, "web:demo")).toMatchObject({ code: 0 });
+  await importDemoImage(engine);
 });
 
 afterAll(async () => {
   await engine.destroy();
   await stopPlugin();
-  rmSync(join(SOCKETS, `${NAME}.sock`), { force: true });
+  rmSync(socketOf(NAME), { force: true });
   rmSync(folder, { recursive: true, force: true });
 });
 
