@@ -4,7 +4,7 @@
  * `docker run` would make it. All methods throw `EngineError` with Docker's message.
  */
 
-import type { Readable, Writable } from "node:stream";
+import type { Readable } from "node:stream";
 import type {
   ContainerCreateBody,
   ContainerInspect,
@@ -229,11 +229,4 @@ export interface VolumeService {
   unmount(name: string, containerId: string): Promise<void>;
   /** Nothing of the container needs the volume any more. */
   release(name: string, containerId: string): Promise<void>;
-}
-
-/** Duplex byte stream of an attached or exec'ed process. */
-export interface ProcessStreams {
-  readonly stdin?: Writable;
-  readonly stdout: Readable;
-  readonly stderr?: Readable;
 }

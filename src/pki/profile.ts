@@ -75,10 +75,6 @@ export function roleOfUnit(unit: string): NodeRole | undefined {
   return unit === WORKER_OU ? NodeRole.WORKER : undefined;
 }
 
-export function unitOfRole(role: NodeRole): typeof MANAGER_OU | typeof WORKER_OU {
-  return role === NodeRole.MANAGER ? MANAGER_OU : WORKER_OU;
-}
-
 function toSecond(ms: number): number {
   return Math.floor(ms / SECOND_MS) * SECOND_MS;
 }

@@ -60,11 +60,6 @@ export function formatPlatform(platform: Platform): string {
   return [os, architecture, variant ?? ""].filter((part) => part !== "").join("/");
 }
 
-/** True when an image of `offered` runs where `wanted` is asked for. */
-export function platformMatches(offered: Platform, wanted: Platform): boolean {
-  return platformRank(offered, wanted) !== undefined;
-}
-
 /** The best entry of an index, the first of equals; attestations and the like are not images. */
 export function choosePlatform(
   manifests: readonly Descriptor[],

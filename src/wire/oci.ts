@@ -180,10 +180,6 @@ function parseHistory(item: Fields): ImageHistory {
   };
 }
 
-export function isIndexType(mediaType: string): boolean {
-  return mediaType === MEDIA.dockerIndex || mediaType === MEDIA.ociIndex;
-}
-
 /** How a layer's bytes are packed, from its media type; undefined when we cannot unpack them. */
 export function layerCompression(mediaType: string): "none" | "gzip" | "zstd" | undefined {
   if (/[.+]gzip$/.test(mediaType)) return "gzip";

@@ -20,7 +20,7 @@ import type {
   ImageDeleteItem,
   ImagesPruneReport,
 } from "#wire/docker/images.ts";
-import { canonicalReference, familiarName, familiarReference } from "#wire/oci.ts";
+import { familiarName, familiarReference } from "#wire/oci.ts";
 import type { EventBus, Filters, ImageService, RunnableImage } from "../ports.ts";
 import {
   assignNames,
@@ -292,9 +292,4 @@ class ContainerdImages implements ImageStore {
     }
     this.#unpacked.add(stored.id);
   }
-}
-
-/** "docker.io/library/busybox:latest": how a container's image is named to containerd. */
-export function containerdImageName(reference: string): string {
-  return canonicalReference(readReference(reference));
 }

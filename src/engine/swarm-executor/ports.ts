@@ -2,7 +2,6 @@
 
 import type { NetworkTable } from "#wire/gen/skep/dataplane_pb.js";
 import type { Node, Task } from "#wire/gen/swarmkit/objects_pb.js";
-import type { ContainerSpec } from "#wire/gen/swarmkit/specs_pb.js";
 import type {
   EncryptionKey,
   GenericResource,
@@ -84,10 +83,4 @@ export interface TaskAttachments {
   detached(task: Task, signal: AbortSignal): Promise<void>;
   /** Takes the container off the networks. */
   detach(task: Task): Promise<void>;
-}
-
-/** A task with its container spec expanded for this node. */
-export interface ContainerTask {
-  readonly task: Task;
-  readonly spec: ContainerSpec;
 }

@@ -4,32 +4,8 @@
  * `type.googleapis.com/` that protobuf libraries put in front.
  */
 
-import {
-  create,
-  type DescMessage,
-  fromBinary,
-  type MessageInitShape,
-  type MessageShape,
-  toBinary,
-} from "@bufbuild/protobuf";
+import { type DescMessage, fromBinary, type MessageShape } from "@bufbuild/protobuf";
 import type { Any } from "@bufbuild/protobuf/wkt";
-import { AnySchema } from "@bufbuild/protobuf/wkt";
-
-/** The type URL of a container's OCI runtime spec. */
-export const RUNTIME_SPEC_URL = "types.containerd.io/opencontainers/runtime-spec/1/Spec";
-/** The type URL of the process of an exec. */
-export const RUNTIME_PROCESS_URL = "types.containerd.io/opencontainers/runtime-spec/1/Process";
-
-export function packMessage<D extends DescMessage>(schema: D, init: MessageInitShape<D>): Any {
-  return create(AnySchema, {
-    typeUrl: schema.typeName,
-    value: toBinary(schema, create(schema, init)),
-  });
-}
-
-export function packJson(typeUrl: string, value: unknown): Any {
-  return create(AnySchema, { typeUrl, value: new TextEncoder().encode(JSON.stringify(value)) });
-}
 
 /** The message, when the Any holds one of that type; a prefix before the name does not matter. */
 export function unpackMessage<D extends DescMessage>(

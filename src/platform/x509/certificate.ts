@@ -4,7 +4,7 @@
  * and all of them, the root included, are valid at the given moment.
  */
 
-import { createHash, createPublicKey, type KeyObject, X509Certificate } from "node:crypto";
+import { createHash, type KeyObject, X509Certificate } from "node:crypto";
 import { EngineError, messageOf } from "#base/error.ts";
 import type { Validity } from "#pki/profile.ts";
 import type { Issuer } from "#pki/rotation.ts";
@@ -102,10 +102,6 @@ export function requestedKeyOf(csr: string): Uint8Array {
     throw malformed("malformed certificate request");
   }
   return der.subarray(subject.end, key.end);
-}
-
-export function publicKeyOf(privateKey: KeyObject): KeyObject {
-  return createPublicKey(privateKey);
 }
 
 /** Who signed the first certificate of the chain: the next in it, or the root that did. */

@@ -52,8 +52,3 @@ export interface TlsInfo {
   /** DER of the issuer's public key. */
   readonly CertIssuerPublicKey?: string;
 }
-
-/** Answer of the create calls of secrets, configs and services. */
-export interface CreatedId {
-  readonly ID: string;
-}

@@ -316,18 +316,6 @@ export interface ContainerSummary {
   readonly Mounts: readonly MountPoint[];
 }
 
-/** Answer of `POST /containers/create`. */
-export interface ContainerCreateResponse {
-  readonly Id: string;
-  readonly Warnings: readonly string[];
-}
-
-/** One answer of `POST /containers/{id}/wait`. */
-export interface ContainerWaitResponse {
-  readonly StatusCode: number;
-  readonly Error?: { readonly Message: string };
-}
-
 /** `GET /containers/{id}/top`. */
 export interface ContainerTop {
   readonly Titles: readonly string[];

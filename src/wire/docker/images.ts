@@ -17,12 +17,6 @@ export interface AuthConfig {
   readonly auth?: string;
 }
 
-/** Body of the answer of POST /auth. */
-export interface AuthenticateResponse {
-  readonly Status: string;
-  readonly IdentityToken: string;
-}
-
 /** How a container tells that it is well; durations in nanoseconds, 0 = inherit. */
 export interface HealthConfig {
   /** [] = inherit, ["NONE"], ["CMD", args…] or ["CMD-SHELL", command]. */

@@ -84,14 +84,3 @@ export interface Service extends ObjectMeta {
   /** Ours alone: why the service has not all of the addresses and ports that it asks for. */
   readonly AllocationError?: string;
 }
-
-/** POST /services/create. */
-export interface ServiceCreateResponse {
-  readonly ID: string;
-  readonly Warnings: readonly string[] | null;
-}
-
-/** POST /services/{id}/update. */
-export interface ServiceUpdateResponse {
-  readonly Warnings: readonly string[] | null;
-}

@@ -59,11 +59,6 @@ export interface Swarm extends ClusterInfo {
   readonly JoinTokens: { readonly Worker: string; readonly Manager: string };
 }
 
-/** GET /swarm/unlockkey. */
-export interface UnlockKeyResponse {
-  readonly UnlockKey: string;
-}
-
 /** A join token with bounds; ours alone. */
 export interface JoinToken {
   readonly Name: string;

@@ -31,9 +31,3 @@ export interface VolumeList {
   readonly Volumes: readonly VolumeInspect[];
   readonly Warnings: readonly string[] | null;
 }
-
-/** Answer of POST /volumes/prune. */
-export interface VolumesPruneReport {
-  readonly VolumesDeleted: readonly string[] | null;
-  readonly SpaceReclaimed: number;
-}
