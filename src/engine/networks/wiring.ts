@@ -104,11 +104,15 @@ export class Wiring {
       if (held.includes(address)) continue;
       commands.push(`addr add ${address} dev ${name}${address.includes(":") ? " nodad" : ""}`);
     }
-    if (existing === undefined || !existing.flags.includes("UP")) {
-      commands.push(`link set dev ${name} up`);
-    }
+    const down = existing === undefined || !existing.flags.includes("UP");
     try {
       await ipBatch(commands);
+      if (down) {
+        // Neighbours are asked from the bridge's link-local address, which the kernel would keep back for
+        // one to two seconds to look for twins (RFC 4862): nothing from outside would reach a container.
+        this.#trySysctl(`net/ipv6/conf/${name}/accept_dad`, "0");
+        await ipBatch([`link set dev ${name} up`]);
+      }
     } catch (error) {
       if (existing === undefined) await ipBatchForce([`link del dev ${name}`]);
       throw new EngineError("internal", `cannot make the bridge ${name}: ${messageOf(error)}`, {
