@@ -89,7 +89,7 @@ export function enterHost(): TestHost {
     },
     get: (where, url) => {
       try {
-        return host.run(where, "curl", "-N", "-s", "-f", "-g", "--noproxy", "*", "-m", "1", url);
+        return host.run(where, "curl", "-N", "-s", "-f", "-g", "--noproxy", "*", "-m", "2", url);
       } catch {
         return undefined;
       }
