@@ -6,6 +6,7 @@
  */
 
 import ipaddr from "ipaddr.js";
+import { concat } from "#base/concat.ts";
 
 /** One request; `what` is for messages, in the words of `ip`. */
 export interface NetlinkRequest {
@@ -305,14 +306,4 @@ function aligned(length: number): number {
 
 function view(bytes: Uint8Array): DataView {
   return new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
-}
-
-function concat(parts: readonly Uint8Array[]): Uint8Array<ArrayBuffer> {
-  const joined = new Uint8Array(parts.reduce((sum, part) => sum + part.length, 0));
-  let at = 0;
-  for (const part of parts) {
-    joined.set(part, at);
-    at += part.length;
-  }
-  return joined;
 }

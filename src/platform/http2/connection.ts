@@ -9,6 +9,7 @@
  */
 
 import type { Socket } from "node:net";
+import { type Frame, FrameReader } from "#wire/http2/frame-reader.ts";
 import {
   CODE,
   FLAG,
@@ -23,7 +24,6 @@ import {
   SETTING,
   STREAM_ID_MAX,
   settingsFrame,
-  uint24At,
   uint31At,
   uint32At,
   WINDOW_DEFAULT,
@@ -41,9 +41,6 @@ export const KEEPALIVE_MS = 10_000;
 /** Bytes that the other side may send on all streams together before we have looked at some. */
 const CONNECTION_WINDOW = 16 * 1024 * 1024;
 const HEADER_LIST_MAX = 16 * 1024;
-/** A header block in pieces, bytes and frames. */
-const HEADER_BLOCK_MAX = 64 * 1024;
-const CONTINUATIONS_MAX = 16;
 /** Answers to pings and settings that wait for the other side to read. */
 const ANSWERS_MAX = 1_000;
 /** For the last words of a connection, milliseconds. */
@@ -80,13 +77,6 @@ class Breach extends Error {
   }
 }
 
-interface HeaderBlock {
-  readonly stream: number;
-  readonly isLast: boolean;
-  readonly pieces: Uint8Array[];
-  bytes: number;
-}
-
 export class Connection {
   readonly #options: ConnectionOptions;
   readonly #socket: Socket;
@@ -97,14 +87,12 @@ export class Connection {
   /** Streams with data that may not go out yet, in the order of their turns. */
   readonly #blocked = new Set<Stream>();
   readonly #port: StreamPort;
-  #rest: Buffer | undefined;
-  #awaitsPreface: boolean;
+  readonly #frames: FrameReader;
   #isSettled = false;
   #isClosed = false;
   #isRetiring = false;
   /** Highest stream of the other side, or of ours on the client's side. */
   #lastStream: number;
-  #headerBlock: HeaderBlock | undefined;
   #sendWindow = WINDOW_DEFAULT;
   #initialWindow = WINDOW_DEFAULT;
   #frameMax = FRAME_MAX_BYTES;
@@ -117,7 +105,7 @@ export class Connection {
     this.#options = options;
     this.#socket = socket;
     this.#isServer = side === "server";
-    this.#awaitsPreface = this.#isServer;
+    this.#frames = new FrameReader(this.#isServer);
     this.#lastStream = this.#isServer ? 0 : -1;
     this.#output = new Output(socket, () => this.#pump());
     this.#port = {
@@ -233,55 +221,29 @@ export class Connection {
 
   #take(chunk: Buffer): void {
     if (this.#isClosed) return;
+    this.#frames.push(chunk);
     try {
-      this.#read(this.#rest === undefined ? chunk : Buffer.concat([this.#rest, chunk]));
+      for (let next = this.#frames.next(); next !== undefined; next = this.#frames.next()) {
+        if (next.kind === "breach") throw new Breach(next.code, next.message);
+        this.#frame(next);
+        if (this.#isClosed) return;
+      }
     } catch (error) {
       if (!(error instanceof Breach)) throw error;
       this.close(error.message, error.code);
     }
   }
 
-  #read(bytes: Buffer): void {
-    let at = 0;
-    if (this.#awaitsPreface) {
-      const size = Math.min(bytes.length, PREFACE.length);
-      if (bytes.compare(PREFACE, 0, size, 0, size) !== 0) {
-        throw new Breach(CODE.PROTOCOL_ERROR, "this is not HTTP/2");
-      }
-      if (size < PREFACE.length) {
-        this.#rest = bytes;
-        return;
-      }
-      at = size;
-      this.#awaitsPreface = false;
-    }
-    while (at + FRAME_HEAD_BYTES <= bytes.length && !this.#isClosed) {
-      const length = uint24At(bytes, at);
-      if (length > FRAME_MAX_BYTES) throw new Breach(CODE.FRAME_SIZE_ERROR, "a frame is too long");
-      const end = at + FRAME_HEAD_BYTES + length;
-      if (end > bytes.length) break;
-      const payload = bytes.subarray(at + FRAME_HEAD_BYTES, end);
-      this.#frame(bytes[at + 3] ?? 0, bytes[at + 4] ?? 0, uint31At(bytes, at + 5), payload);
-      at = end;
-    }
-    // A copy: the little that is left must not keep what it came with.
-    this.#rest = at < bytes.length ? Buffer.from(bytes.subarray(at)) : undefined;
-  }
-
-  #frame(type: number, flags: number, id: number, payload: Uint8Array): void {
+  #frame(frame: Frame): void {
+    const { type, flags, stream: id, payload } = frame;
     if (!this.#isSettled && type !== FRAME.SETTINGS) {
       throw new Breach(CODE.PROTOCOL_ERROR, "the first frame is not SETTINGS");
     }
-    if (this.#headerBlock !== undefined && type !== FRAME.CONTINUATION) {
-      throw new Breach(CODE.PROTOCOL_ERROR, "a header block is interrupted");
-    }
     switch (type) {
       case FRAME.DATA:
-        return this.#onData(flags, id, payload);
+        return this.#onData(frame);
       case FRAME.HEADERS:
-        return this.#onHeaders(flags, id, payload);
-      case FRAME.CONTINUATION:
-        return this.#onContinuation(flags, id, payload);
+        return this.#onHeaders(frame);
       case FRAME.RST_STREAM:
         return this.#onReset(id, payload);
       case FRAME.SETTINGS:
@@ -300,9 +262,9 @@ export class Connection {
     }
   }
 
-  #onData(flags: number, id: number, payload: Uint8Array): void {
+  #onData({ flags, stream: id, payload, size }: Frame): void {
     const stream = this.#known(id);
-    this.#receiveWindow -= payload.length;
+    this.#receiveWindow -= size;
     if (this.#receiveWindow < 0) throw new Breach(CODE.FLOW_CONTROL_ERROR, "too much data");
     if (this.#receiveWindow * 2 < CONNECTION_WINDOW) {
       const credit = CONNECTION_WINDOW - this.#receiveWindow;
@@ -312,45 +274,17 @@ export class Connection {
     // What was on its way when a stream ended is dropped.
     if (stream === undefined) return;
     if (stream.isRemoteDone) throw new Breach(CODE.STREAM_CLOSED, "data after the end of a stream");
-    stream.receiveWindow -= payload.length;
+    stream.receiveWindow -= size;
     if (stream.receiveWindow < 0) throw new Breach(CODE.FLOW_CONTROL_ERROR, "too much data");
-    const data = unpadded(flags, payload);
     const isLast = (flags & FLAG.END_STREAM) !== 0;
-    if (data.length < payload.length) stream.consumed(payload.length - data.length);
+    if (payload.length < size) stream.consumed(size - payload.length);
     if (isLast) stream.remoteDone();
-    stream.events?.data(data, isLast);
+    stream.events?.data(payload, isLast);
   }
 
-  #onHeaders(flags: number, id: number, payload: Uint8Array): void {
-    if (id === 0) throw new Breach(CODE.PROTOCOL_ERROR, "a header block without a stream");
-    let block = unpadded(flags, payload);
-    if ((flags & FLAG.PRIORITY) !== 0) {
-      if (block.length < 5) throw new Breach(CODE.FRAME_SIZE_ERROR, "a priority is cut off");
-      block = block.subarray(5);
-    }
+  #onHeaders({ flags, stream: id, payload }: Frame): void {
     const isLast = (flags & FLAG.END_STREAM) !== 0;
-    if ((flags & FLAG.END_HEADERS) !== 0) return this.#onBlock(id, block, isLast);
-    const first = Uint8Array.from(block);
-    this.#headerBlock = { stream: id, isLast, pieces: [first], bytes: first.length };
-  }
-
-  #onContinuation(flags: number, id: number, payload: Uint8Array): void {
-    const block = this.#headerBlock;
-    if (block === undefined || block.stream !== id) {
-      throw new Breach(CODE.PROTOCOL_ERROR, "the rest of a header block that was not begun");
-    }
-    block.pieces.push(Uint8Array.from(payload));
-    block.bytes += payload.length;
-    if (block.bytes > HEADER_BLOCK_MAX || block.pieces.length > CONTINUATIONS_MAX) {
-      throw new Breach(CODE.ENHANCE_YOUR_CALM, "a header block is too long");
-    }
-    if ((flags & FLAG.END_HEADERS) === 0) return;
-    this.#headerBlock = undefined;
-    this.#onBlock(id, Buffer.concat(block.pieces), block.isLast);
-  }
-
-  #onBlock(id: number, block: Uint8Array, isLast: boolean): void {
-    const read = this.#reader.read(block);
+    const read = this.#reader.read(payload);
     if (!read.ok) throw new Breach(CODE.COMPRESSION_ERROR, read.error);
     const fields = read.value;
     const isNew = this.#isServer && id > this.#lastStream;
@@ -520,12 +454,4 @@ export class Connection {
     putHead(this.#output.bytes, at, payload.length, type, flags, stream);
     this.#output.write(payload);
   }
-}
-
-/** The payload of DATA or HEADERS without its padding. */
-function unpadded(flags: number, payload: Uint8Array): Uint8Array {
-  if ((flags & FLAG.PADDED) === 0) return payload;
-  const padding = payload[0] ?? 0;
-  if (padding >= payload.length) throw new Breach(CODE.PROTOCOL_ERROR, "more padding than frame");
-  return payload.subarray(1, payload.length - padding);
 }
