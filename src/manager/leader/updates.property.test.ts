@@ -12,6 +12,7 @@ import { holdsNode, isActive, isWanted, stateOf } from "#model/task.ts";
 import type { ReadView } from "#store/types.ts";
 import type { Task } from "#wire/gen/swarmkit/objects_pb.js";
 import {
+  UpdateConfig_FailureAction as FailureAction,
   UpdateConfig_UpdateOrder as Order,
   PortConfig_PublishMode as PublishMode,
   TaskState,
@@ -134,6 +135,55 @@ describe("rolling updates", () => {
     );
   });
 });
+
+describe("updates to versions that fail", () => {
+  it("never stand beside more tasks than they may, and move on", { timeout: 600_000 }, () => {
+    const shape = fc.record({
+      replicas: fc.integer({ min: 2, max: 6 }),
+      parallelism: fc.integer({ min: 1, max: 2 }),
+      order: fc.constantFrom(Order.START_FIRST, Order.STOP_FIRST),
+    });
+    const fate = fc.record({
+      kind: fc.constant("fate" as const),
+      fate: fc.constantFrom<Fate>("run", "fail", "reject", "hang"),
+    });
+    const history = fc.array(fc.oneof(image, pass, other, fate), { maxLength: 40 });
+    fc.assert(
+      fc.property(shape, history, ({ replicas, parallelism, order }, all) => {
+        const swarm = newSwarm();
+        const { CONTINUE: failureAction } = FailureAction;
+        const update = { parallelism: BigInt(parallelism), order, failureAction };
+        swarm.addService("web", replicated("web", replicas, { service: { update } }));
+        swarm.settle();
+        swarm.onCommit = (view) => {
+          const bySlot = new Map<bigint, number>();
+          for (const { slot } of tasksOf(view).filter(isActive)) {
+            bySlot.set(slot, (bySlot.get(slot) ?? 0) + 1);
+          }
+          const beside = [...bySlot.values()].filter((count) => count > 1);
+          expect(Math.max(0, ...beside), swarm.table()).toBeLessThanOrEqual(2);
+          expect(beside.length, swarm.table()).toBeLessThanOrEqual(parallelism);
+        };
+        for (const one of all) {
+          if (one.kind === "fate") swarm.fate = fateOf(one.fate);
+          else apply(swarm, one);
+        }
+        swarm.fate = () => "run";
+        swarm.pass(900_000);
+        expect(swarm.running("web").map(imageOf), swarm.table("web")).toEqual(
+          Array(replicas).fill(specImage(swarm.view)),
+        );
+        expect(tasksOf(swarm.view).filter(isWanted)).toHaveLength(replicas);
+      }),
+      { numRuns: RUNS },
+    );
+  });
+});
+
+/** What happens to tasks that do not run yet. */
+function fateOf(fate: Fate): (task: Task) => Fate {
+  return (task) => (stateOf(task) < TaskState.RUNNING ? fate : "run");
+}
 
 describe("canaries", () => {
   it("never let a bad version beyond the trial", { timeout: 600_000 }, () => {

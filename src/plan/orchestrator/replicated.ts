@@ -5,7 +5,7 @@ import { isWanted, stateOf } from "#model/task.ts";
 import type { Service } from "#wire/gen/swarmkit/objects_pb.js";
 import { TaskState } from "#wire/gen/swarmkit/types_pb.js";
 import type { Desk } from "./desk.ts";
-import { replaceBroken, specForNewSlot, startReady } from "./restart.ts";
+import { furthestFirst, replaceBroken, specForNewSlot, startReady } from "./restart.ts";
 import { isHeld, type Slot, wantedOf } from "./slot.ts";
 import { advanceUpdate } from "./update.ts";
 import { forgetSlot, updateSlot } from "./update-slot.ts";
@@ -75,7 +75,7 @@ function surplus(desk: Desk, replicas: number): Slot[] {
   const ranked = [...desk.entry.occupied]
     .flatMap((key) => desk.entry.slots.get(key) ?? [])
     .map((slot) => {
-      const task = wantedOf(slot).sort((a, b) => stateOf(b) - stateOf(a))[0];
+      const task = wantedOf(slot).sort(furthestFirst)[0];
       const running = task !== undefined && stateOf(task) === TaskState.RUNNING;
       return { slot, running, nodeId: task?.nodeId ?? "" };
     })

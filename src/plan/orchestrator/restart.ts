@@ -1,12 +1,13 @@
 /**
  * The restart supervisor: ends wanted tasks that do their work no more, puts successors in their
  * place as far as the restart policy allows, and starts those when their time has come. A successor
- * gets ready at once, whatever the delay, so that an image is there when it is needed.
+ * gets ready at once, whatever the delay, so that an image is there when it is needed. New tasks
+ * that fail beside old ones are the update's.
  */
 
 import { losesTasks } from "#model/node.ts";
 import { hasTwoSets, isTrial } from "#model/rollout.ts";
-import { isTerminal, isWanted } from "#model/task.ts";
+import { isTerminal, isWanted, stateOf } from "#model/task.ts";
 import type { Service, Task } from "#wire/gen/swarmkit/objects_pb.js";
 import { TaskState } from "#wire/gen/swarmkit/types_pb.js";
 import type { Desk } from "./desk.ts";
@@ -34,7 +35,8 @@ function replaceIn(desk: Desk, service: Service, slot: Slot): void {
   const broken = wanted.filter((task) => isBroken(task, desk.nodeOf));
   const sound = wanted.filter((task) => !broken.includes(task));
   for (const task of broken) {
-    const successor = broken.indexOf(task) === 0 && needsSuccessor(desk, service, task, sound);
+    if (isForUpdate(desk, service, task, sound)) continue;
+    const successor = broken.indexOf(task) === 0 && needsSuccessor(desk, task, sound);
     if (!replace(desk, slot, task, successor ? specFor(desk, service, task) : undefined)) return;
   }
 }
@@ -81,13 +83,17 @@ function startIn(desk: Desk, slot: Slot, goal: TaskState, isBeside: boolean): vo
   }
 }
 
-function needsSuccessor(desk: Desk, service: Service, task: Task, sound: readonly Task[]): boolean {
-  if (slotNodeIsLost(desk, task)) return false;
-  if (sound.length === 0) return true;
-  const isDirty = (one: Task) => isOutdated(desk, one);
-  // A new task failed beside the old one that it was to replace: it is tried again, unless the
-  // update has given up; the old one goes on meanwhile.
-  return !isPaused(service) && sound.every(isDirty) && !isDirty(task);
+function needsSuccessor(desk: Desk, task: Task, sound: readonly Task[]): boolean {
+  return sound.length === 0 && !slotNodeIsLost(desk, task);
+}
+
+/**
+ * A new task failed beside the old one that it was to replace, which goes on: when it is tried again,
+ * as one more task of the service, is the update's to say, and until then it stays as it is.
+ */
+function isForUpdate(desk: Desk, service: Service, task: Task, sound: readonly Task[]): boolean {
+  if (isPaused(service) || !isTerminal(task) || sound.length === 0) return false;
+  return !isOutdated(desk, task) && sound.every((one) => isOutdated(desk, one));
 }
 
 /** A task that is bound to its node has nowhere else to go. */
@@ -130,6 +136,8 @@ export function endDuplicates(desk: Desk, slot: Slot, tasks: readonly Task[]): v
   desk.entry.dirtySlots.add(slot.key);
 }
 
+/** What is over comes last. */
 export function furthestFirst(a: Task, b: Task): number {
-  return (b.status?.state ?? 0) - (a.status?.state ?? 0) || b.desiredState - a.desiredState;
+  const rank = (task: Task) => (isTerminal(task) ? -1 : stateOf(task));
+  return rank(b) - rank(a) || b.desiredState - a.desiredState;
 }

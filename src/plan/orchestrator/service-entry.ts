@@ -16,6 +16,10 @@ export interface Progress {
   readonly down: Set<string>;
   /** Slots at work, and until when they keep the others waiting; Infinity: until something happens. */
   readonly busy: Map<string, number>;
+  /** Slots whose new task could do its work now if the old one stopped, which still runs. */
+  readonly passing: Set<string>;
+  /** Slots whose new task failed beside the old one and has yet to be tried again. */
+  readonly retries: Set<string>;
   /** Slots that have a task of the new version, whatever its state. */
   readonly fresh: Set<string>;
   /** When the first new task of a slot ran or ended. */
@@ -90,6 +94,8 @@ function newProgress(): Progress {
     todo: new Set(),
     down: new Set(),
     busy: new Map(),
+    passing: new Set(),
+    retries: new Set(),
     fresh: new Set(),
     doneMs: new Map(),
     ranMs: new Map(),

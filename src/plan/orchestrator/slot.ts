@@ -36,6 +36,11 @@ export function createdMs(task: Task): number {
   return msOfTimestamp(task.meta?.createdAt) ?? 0;
 }
 
+/** When a task that is not wanted any more was last heard of; told to stop it was before. */
+export function toldMs(task: Task): number {
+  return msOfTimestamp(task.meta?.updatedAt) ?? createdMs(task);
+}
+
 /** When the status was written, by the clock of a manager where there is one. */
 export function statusMs(task: Task): number {
   return msOfTimestamp(task.status?.appliedAt) ?? msOfTimestamp(task.status?.timestamp) ?? 0;
@@ -99,8 +104,7 @@ export function startMs(slot: Slot, task: Task, nodeOf: NodeLookup, isBeside = f
       if (isBeside) continue;
       return Number.POSITIVE_INFINITY;
     }
-    const toldMs = msOfTimestamp(other.meta?.updatedAt) ?? createdMs(other);
-    atMs = Math.max(atMs, toldMs + STOP_WAIT_MS);
+    atMs = Math.max(atMs, toldMs(other) + STOP_WAIT_MS);
   }
   return atMs;
 }

@@ -7,12 +7,16 @@
  * because the old one is in its way (a host port, the replicas of a node, resources, addresses), the
  * old one makes room.
  * Blue/green: the old one goes on, whatever the new one does.
+ *
+ * A new task that fails beside the old one is tried again when the slots that have not had their
+ * turn have had it, and as one of those at work: else a version that never runs would either hold
+ * up the others or, bit by bit, stand beside all of them.
  */
 
 import { type UpdateRules, updateRulesOf } from "#model/defaults.ts";
 import { isDown } from "#model/node.ts";
-import { hasTwoSets, isKept, isSetAside } from "#model/rollout.ts";
-import { endedByItself, holdsNode, isTerminal, isWanted, stateOf } from "#model/task.ts";
+import { hasTwoSets, isKept, isSetAside, isTrial } from "#model/rollout.ts";
+import { endedByItself, holdsNode, isActive, isTerminal, isWanted, stateOf } from "#model/task.ts";
 import { msOfTimestamp } from "#model/time.ts";
 import type { Service, Task } from "#wire/gen/swarmkit/objects_pb.js";
 import {
@@ -23,8 +27,18 @@ import {
 import type { Desk } from "./desk.ts";
 import { makesRoom } from "./make-room.ts";
 import { isPaused, isRollback, isStartFirst, isUpdating } from "./respec.ts";
-import { endDuplicates, furthestFirst } from "./restart.ts";
-import { createdMs, historyOf, isHeld, type Slot, STOP_WAIT_MS, statusMs } from "./slot.ts";
+import { endDuplicates, furthestFirst, replace } from "./restart.ts";
+import {
+  createdMs,
+  historyOf,
+  isHeld,
+  mayRestart,
+  type Slot,
+  STOP_WAIT_MS,
+  statusMs,
+  toldMs,
+  wantedOf,
+} from "./slot.ts";
 
 const FOREVER = Number.POSITIVE_INFINITY;
 
@@ -55,7 +69,8 @@ export function updateSlot(desk: Desk, service: Service, key: string): void {
   progress.fresh.add(key);
   endDuplicates(desk, slot, fresh);
   if (old.length > 0 && !isPaused(service) && !hasTwoSets(service)) {
-    passOver(desk, service, current, old);
+    if (isTerminal(current)) progress.retries.add(key);
+    else passOver(desk, service, slot, current, old);
   }
   noteProgress(desk, service, slot, current);
 }
@@ -72,6 +87,8 @@ export function forgetSlot({ entry: { progress } }: Desk, key: string): void {
   progress.todo.delete(key);
   progress.down.delete(key);
   progress.busy.delete(key);
+  progress.passing.delete(key);
+  progress.retries.delete(key);
   progress.fresh.delete(key);
 }
 
@@ -84,26 +101,56 @@ function gaveUp(desk: Desk, service: Service, task: Task, outdated: boolean): bo
 }
 
 /** The old tasks go when the new one can do without them. */
-function passOver(desk: Desk, service: Service, current: Task, old: readonly Task[]): void {
-  if (isTerminal(current)) return;
+function passOver(
+  desk: Desk,
+  service: Service,
+  slot: Slot,
+  current: Task,
+  old: readonly Task[],
+): void {
   // One that failed is tried again by way of READY, whatever the order.
   const startsFirst = current.desiredState !== TaskState.READY || isStartFirst(service);
   const state = stateOf(current);
   const ready = startsFirst ? state === TaskState.RUNNING : state >= TaskState.READY;
   if (!ready && !makesRoom(desk, current, old)) return;
-  for (const task of old) desk.want("updater", task, TaskState.SHUTDOWN);
+  const isLoss = state !== TaskState.RUNNING && old.some(isRunning);
+  // Where nothing else runs either must be known before a slot is emptied.
+  if (isLoss && isUpdating(service) && !isTrial(service)) desk.entry.progress.passing.add(slot.key);
+  else for (const task of old) desk.want("updater", task, TaskState.SHUTDOWN);
+}
+
+/**
+ * Stops what runs in slots whose new task is ready. One that was begun because nothing ran there, and
+ * where something has come to run since, gives its turn back while others stand empty.
+ */
+export function emptySlots(desk: Desk, { parallelism }: UpdateRules): void {
+  const { progress, slots, dirtiness } = desk.entry;
+  let atWork = progress.busy.size;
+  for (const key of progress.passing) {
+    progress.passing.delete(key);
+    const goesOn = progress.down.size === 0 || atWork + progress.down.size <= parallelism;
+    for (const task of slots.get(key)?.tasks.values() ?? []) {
+      const outdated = dirtiness?.isDirty(task, desk.nodeOf(task.nodeId)) === true;
+      if (isWanted(task) && outdated === goesOn) desk.want("updater", task, TaskState.SHUTDOWN);
+    }
+    if (!goesOn) atWork -= 1;
+  }
 }
 
 function noteProgress(desk: Desk, service: Service, slot: Slot, current: Task): void {
-  if (!isUpdating(service)) return;
-  if (createdMs(current) < startedMs(service) && !isLeftOver(desk, slot, current)) return;
   const { progress } = desk.entry;
   const { key } = slot;
+  const isAtWork = takesPlace(desk, slot, current);
+  if (!isUpdating(service)) {
+    if (isAtWork) progress.busy.set(key, FOREVER);
+    return;
+  }
+  if (createdMs(current) < startedMs(service) && !isLeftOver(desk, slot, current)) return;
   if (stateOf(current) >= TaskState.RUNNING && !progress.doneMs.has(key)) {
     progress.doneMs.set(key, statusMs(current));
   }
   const doneMs = progress.doneMs.get(key);
-  if (doneMs === undefined) {
+  if (doneMs === undefined || isAtWork) {
     progress.busy.set(key, FOREVER);
     return;
   }
@@ -111,6 +158,16 @@ function noteProgress(desk: Desk, service: Service, slot: Slot, current: Task): 
   const watchMs = failureAction === FailureAction.CONTINUE ? 0 : monitorMs;
   const untilMs = Math.max(doneMs + Math.max(watchMs, delayMs), leftMs(desk, slot));
   if (untilMs > desk.nowMs) progress.busy.set(key, untilMs);
+}
+
+/** Whether a new task that has yet to run is there beside an old one, or has had it stopped. */
+function takesPlace({ entry, nodeOf }: Desk, slot: Slot, current: Task): boolean {
+  if (stateOf(current) >= TaskState.RUNNING) return false;
+  for (const task of slot.tasks.values()) {
+    if (entry.dirtiness?.isDirty(task, nodeOf(task.nodeId)) !== true) continue;
+    if (isActive(task) || (!isWanted(task) && toldMs(task) >= createdMs(current))) return true;
+  }
+  return false;
 }
 
 /**
@@ -132,8 +189,7 @@ function leftMs(desk: Desk, slot: Slot): number {
     if (isWanted(task) || !holdsNode(task)) continue;
     const node = desk.nodeOf(task.nodeId);
     if (node === undefined || isDown(node)) continue;
-    const toldMs = msOfTimestamp(task.meta?.updatedAt) ?? createdMs(task);
-    untilMs = Math.max(untilMs, toldMs + STOP_WAIT_MS);
+    untilMs = Math.max(untilMs, toldMs(task) + STOP_WAIT_MS);
   }
   return untilMs;
 }
@@ -166,8 +222,11 @@ export function renewSlots(
 ): void {
   const { progress, slots } = desk.entry;
   let left = count;
-  // A slot in which an overtaken task still stops counts as one at work, and has its turn first.
-  const begun = [...progress.busy.keys()].filter((key) => progress.todo.has(key));
+  // A slot in which an overtaken task still stops counts as one at work, and has its turn first,
+  // unless it runs and others do not.
+  const begun = [...progress.busy.keys()].filter(
+    (key) => progress.todo.has(key) && (progress.down.size === 0 || progress.down.has(key)),
+  );
   let working = progress.busy.size - begun.length;
   for (const keys of [begun, progress.down, progress.todo]) {
     for (const key of keys) {
@@ -180,6 +239,20 @@ export function renewSlots(
       const slot = slots.get(key);
       if (slot !== undefined) renew(desk, service, slot, rules);
     }
+  }
+}
+
+/** Tries again what failed beside old tasks, while there is a place for it that nobody else needs. */
+export function retrySlots(desk: Desk, service: Service, atWork: number): void {
+  const { progress, slots } = desk.entry;
+  for (const key of progress.retries) {
+    if (!desk.context.hasRoom()) return;
+    const others = progress.busy.size - (progress.busy.has(key) ? 1 : 0);
+    if (others >= atWork) continue;
+    const slot = slots.get(key);
+    const failed = slot && wantedOf(slot).find(isTerminal);
+    if (slot === undefined || failed === undefined || !mayRestart(slot, failed)) continue;
+    if (replace(desk, slot, failed, service)) progress.busy.set(key, FOREVER);
   }
 }
 
@@ -196,6 +269,10 @@ function renew(desk: Desk, service: Service, slot: Slot, rules: UpdateRules): vo
   desk.spawn("updater", service, slot, startFirst ? TaskState.RUNNING : TaskState.READY);
   desk.entry.progress.busy.set(slot.key, FOREVER);
   desk.entry.progress.fresh.add(slot.key);
+}
+
+function isRunning(task: Task): boolean {
+  return stateOf(task) === TaskState.RUNNING;
 }
 
 function startedMs(service: Service): number {

@@ -21,7 +21,7 @@ import type { Desk } from "./desk.ts";
 import { isPaused, isRollback, isUpdating, returned } from "./respec.ts";
 import { advanceKept, advanceTrial, hasOutdated, tidyRollout } from "./rollout.ts";
 import { createdMs, statusMs } from "./slot.ts";
-import { renewSlots } from "./update-slot.ts";
+import { emptySlots, renewSlots, retrySlots } from "./update-slot.ts";
 
 const FOREVER = Number.POSITIVE_INFINITY;
 
@@ -37,7 +37,10 @@ export function advanceUpdate(desk: Desk, service: Service): void {
   if (!isUpdating(service)) {
     // What a trial asks for may be there already: a set that is still kept.
     if (progress.todo.size > 0 || (isTrial(service) && hasOutdated(desk))) begin(desk, service);
-    else tidyRollout(desk, service);
+    else {
+      retrySlots(desk, service, rulesOf(service).parallelism);
+      tidyRollout(desk, service);
+    }
     return;
   }
   const rules = rulesOf(service);
@@ -54,9 +57,18 @@ export function advanceUpdate(desk: Desk, service: Service): void {
     if (untilMs <= desk.nowMs) progress.busy.delete(key);
     else desk.wake("", untilMs);
   }
-  if (isTrial(service)) advanceTrial(desk, service, rules);
-  else if (progress.todo.size === 0) maybeComplete(desk, service, rules);
-  else renewSlots(desk, service, rules, { count: FOREVER, atWork: rules.parallelism });
+  if (isTrial(service)) {
+    advanceTrial(desk, service, rules);
+    retrySlots(desk, service, FOREVER);
+    return;
+  }
+  emptySlots(desk, rules);
+  if (progress.todo.size > 0) {
+    renewSlots(desk, service, rules, { count: FOREVER, atWork: rules.parallelism });
+    return;
+  }
+  maybeComplete(desk, service, rules);
+  retrySlots(desk, desk.entry.service ?? service, rules.parallelism);
 }
 
 function begin(desk: Desk, service: Service): void {
@@ -146,7 +158,8 @@ function maybeComplete(desk: Desk, service: Service, rules: UpdateRules): void {
   const { busy, doneMs } = desk.entry.progress;
   // A slot that was just filled anew has not been looked at.
   if (desk.entry.dirtySlots.size > 0) return;
-  for (const untilMs of busy.values()) if (untilMs === FOREVER) return;
+  // A slot in which a task failed has had its turn: what is tried there again may fail for ever.
+  for (const [key, untilMs] of busy) if (untilMs === FOREVER && !doneMs.has(key)) return;
   const watched = rules.failureAction !== FailureAction.CONTINUE && doneMs.size > 0;
   const lastMs = Math.max(startedMs(service), ...doneMs.values());
   const doneAtMs = watched ? lastMs + rules.monitorMs : lastMs;
