@@ -1,12 +1,12 @@
 /**
- * `/services/{id}/promote`, `/abort` and `/explain`: what docker's API has no call for. They act on
- * the update that the service is in the middle of.
+ * `/services/{id}/promote`, `/abort` and `/explain`, `/nodes/{id}/explain`: what docker's API has no
+ * call for. The first three are about the update that the service is in the middle of.
  */
 
-import type { ExplainServiceResponse } from "#wire/gen/skep/deploy_pb.js";
+import type { ExplainServiceResponse, NodeTask } from "#wire/gen/skep/deploy_pb.js";
 import type { ClusterPort } from "./cluster-port.ts";
 import type { Routes } from "./route.ts";
-import { findService } from "./swarm-lookup.ts";
+import { findNode, findService } from "./swarm-lookup.ts";
 import { CALL, rpc } from "./swarm-rpc.ts";
 
 export function serviceDeployRoutes(cluster: ClusterPort): Routes {
@@ -37,7 +37,25 @@ export function serviceDeployRoutes(cluster: ClusterPort): Routes {
         response.json(200, toJson(await rpc(cluster.deploy().explainService({ serviceId }, CALL))));
       },
     },
+    {
+      method: "GET",
+      path: "/nodes/{id}/explain",
+      handler: async (request, response) => {
+        const { id: nodeId } = await findNode(cluster, request.params.id ?? "");
+        const told = await rpc(cluster.deploy().explainNode({ nodeId }, CALL));
+        response.json(200, {
+          TakesNone: told.takesNone,
+          Refused: told.refused.map(nodeTask),
+          Waiting: told.waiting.map(nodeTask),
+          LeftOut: told.leftOut,
+        });
+      },
+    },
   ];
+}
+
+function nodeTask({ taskId, name, state, refusedBy, reasons }: NodeTask) {
+  return { TaskID: taskId, Name: name, State: state, RefusedBy: refusedBy, Reasons: reasons };
 }
 
 function toJson({ waits, tasks }: ExplainServiceResponse) {

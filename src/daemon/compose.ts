@@ -20,6 +20,7 @@ import { decodeAuth } from "#api/registry-auth.ts";
 import type { Routes } from "#api/route.ts";
 import { serviceDeployRoutes } from "#api/service-deploy.ts";
 import { serviceRoutes } from "#api/services.ts";
+import { stackRoutes } from "#api/stacks.ts";
 import { readClusterSummary, swarmRoutes } from "#api/swarm.ts";
 import { swarmNetworks } from "#api/swarm-networks.ts";
 import { type HostFacts, systemRoutes } from "#api/system.ts";
@@ -485,6 +486,7 @@ function routesOf(
     ...swarmRoutes(cluster),
     ...nodeRoutes(cluster),
     ...serviceDeployRoutes(cluster),
+    ...stackRoutes(cluster, { networks: { nameOf } }),
     ...serviceRoutes(cluster, {
       random: context.random,
       networks: { nameOf },

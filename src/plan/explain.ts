@@ -5,7 +5,7 @@
 
 import { holdsNode, isTerminal, isWanted, stateOf, taskName } from "#model/task.ts";
 import type { ReadView } from "#store/types.ts";
-import type { Task } from "#wire/gen/swarmkit/objects_pb.js";
+import type { Node, Task } from "#wire/gen/swarmkit/objects_pb.js";
 import { TaskState } from "#wire/gen/swarmkit/types_pb.js";
 import { createdMs, startMs } from "./orchestrator/slot.ts";
 import { demandOf, Refusals, refusalOf, refusalsOf } from "./scheduler/filters.ts";
@@ -65,10 +65,7 @@ function verdicts(view: ReadView, task: Task) {
   const nodes: NodeVerdict[] = [];
   for (const node of view.all("node")) {
     if (task.nodeId !== "" && task.nodeId !== node.id) continue;
-    const info = new NodeInfo(node);
-    for (const other of view.find("task", "node", node.id)) {
-      if (holdsNode(other)) info.count(other, 1);
-    }
+    const info = nodeInfo(view, node);
     const refusal = refusalOf(info, demand);
     if (refusal >= 0) refusals.add(info, refusal);
     const filters = refusalsOf(info, demand);
@@ -80,6 +77,15 @@ function verdicts(view: ReadView, task: Task) {
     });
   }
   return { refusals, nodes };
+}
+
+/** The node with what its tasks hold of it. */
+export function nodeInfo(view: ReadView, node: Node): NodeInfo {
+  const info = new NodeInfo(node);
+  for (const task of view.find("task", "node", node.id)) {
+    if (holdsNode(task)) info.count(task, 1);
+  }
+  return info;
 }
 
 function nearestOf(nodes: readonly NodeVerdict[]): string {

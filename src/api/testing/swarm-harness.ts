@@ -32,6 +32,7 @@ import type { ApiResponse } from "../route.ts";
 import { createApiServer } from "../server.ts";
 import { serviceDeployRoutes } from "../service-deploy.ts";
 import { serviceRoutes } from "../services.ts";
+import { stackRoutes } from "../stacks.ts";
 import { readClusterSummary, swarmRoutes } from "../swarm.ts";
 import { swarmNetworks } from "../swarm-networks.ts";
 import { taskRoutes } from "../tasks.ts";
@@ -127,6 +128,11 @@ export async function swarmHarness(): Promise<Harness> {
       { method: "GET", path: "/info", handler: (_, response) => showInfo(port, response) },
       {
         method: "GET",
+        path: "/networks",
+        handler: async (_, response) => response.json(200, await swarmNetworks(port).list()),
+      },
+      {
+        method: "GET",
         path: "/networks/{id}",
         handler: async (request, response) => {
           const found = await swarmNetworks(port).inspect(request.params["id"] ?? "", false);
@@ -138,6 +144,7 @@ export async function swarmHarness(): Promise<Harness> {
       ...nodeRoutes(port),
       ...serviceRoutes(port, host),
       ...serviceDeployRoutes(port),
+      ...stackRoutes(port, host),
       ...taskRoutes(port),
       ...secretRoutes(port),
       ...configRoutes(port),

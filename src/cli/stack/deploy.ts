@@ -1,26 +1,20 @@
 /**
- * `skep stack deploy`: brings the swarm to what the Compose files say. The whole plan is made before
- * the first call, so that a fault in a file changes nothing; then networks, secrets and configs, which
- * services need, and the services.
+ * `skep stack deploy`: brings the swarm to what the Compose files say. The whole plan is made here, and
+ * the leader does all of it or nothing.
  */
 
 import { EngineError } from "#base/error.ts";
-import { referencedNames, withIds } from "#plan/compose/references-part.ts";
+import { referencedNames } from "#plan/compose/references-part.ts";
 import { IMAGE_LABEL, type SparseServiceSpec, type StackPlan } from "#plan/compose/stack.ts";
 import type { Command, CommandContext } from "../command.ts";
 import { waitConverged } from "../service/progress.ts";
 import type { ServiceObject } from "../swarm/types.ts";
+import { apply, type DeployBody, stackRevision } from "./apply.ts";
 import { dryRun } from "./dry-run.ts";
-import {
-  checkStackName,
-  found,
-  type PayloadObject,
-  stackNetworks,
-  stackServices,
-} from "./existing.ts";
+import { checkStackName, found, stackServices } from "./existing.ts";
 import { INPUT_FLAGS, loadProject, planProject, tell } from "./files.ts";
-import { remember } from "./history.ts";
-import { authHeader, pinned, registryAuth } from "./registry.ts";
+import { historyPart } from "./history.ts";
+import { pinned, registryAuth } from "./registry.ts";
 import type { EngineInfo, NetworkResource } from "./types.ts";
 
 const RESOLVE_MODES = ["always", "changed", "never"];
@@ -44,9 +38,18 @@ async function deploy(context: CommandContext): Promise<number> {
     );
   }
   await checkExternals(context, plan);
+  // Before anything of it is read, so that what changes later is noticed.
+  const revision = await stackRevision(context, name);
+  const expected = flags.string("revision");
+  if (expected !== undefined && expected !== revision) {
+    throw new EngineError(
+      "conflict",
+      `stack ${name} is at revision ${revision}, not ${expected}: it was changed since the plan was made. Look at "skep stack deploy --dry-run" again`,
+    );
+  }
   if (flags.bool("dry-run")) {
-    await dryRun(context, plan);
-    return 0;
+    const body = await bodyOf(context, plan, "never", revision);
+    return dryRun(context, plan, body);
   }
   const detach = !flags.has("detach") || flags.bool("detach");
   if (!flags.has("detach")) {
@@ -54,13 +57,8 @@ async function deploy(context: CommandContext): Promise<number> {
       "Since --detach=false was not specified, tasks will be created in the background.\nIn a future release, --detach=false will become the default.\n",
     );
   }
-  if (flags.bool("prune")) await prune(context, plan);
-  await makeNetworks(context, plan);
-  for (const spec of plan.secrets) await makePayload(context, "secret", spec);
-  for (const spec of plan.configs) await makePayload(context, "config", spec);
-  const sent: SparseServiceSpec[] = [];
-  const ids = await deployServices(context, plan, resolve, (spec) => sent.push(spec));
-  await remember(context, name, sent);
+  const body = await bodyOf(context, plan, resolve, revision);
+  const ids = await apply(context, { name, body, waits: plan.waits });
   if (!detach) {
     for (const id of ids) await waitConverged(context, id);
   }
@@ -99,145 +97,51 @@ async function checkExternals({ client }: CommandContext, plan: StackPlan): Prom
   }
 }
 
-async function prune({ client, stdout }: CommandContext, plan: StackPlan): Promise<void> {
-  const kept = new Set(plan.services.map(({ Name }) => Name));
-  for (const { ID, Spec } of await stackServices(client, plan.name)) {
-    if (kept.has(Spec.Name)) continue;
-    stdout.write(`Removing service ${Spec.Name}\n`);
-    await client.delete(`/services/${ID}`);
-  }
-}
-
-async function makeNetworks({ client, stdout }: CommandContext, plan: StackPlan): Promise<void> {
-  const present = new Set((await stackNetworks(client, plan.name)).map(({ Name }) => Name));
-  for (const body of plan.networks) {
-    if (present.has(body.Name)) continue;
-    stdout.write(`Creating network ${body.Name}\n`);
-    await client.post("/networks/create", body);
-  }
-}
-
-/** What is there is updated, which the engine allows as long as the data is the same. */
-async function makePayload(
-  { client, stdout }: CommandContext,
-  kind: "secret" | "config",
-  spec: { readonly Name: string },
-): Promise<void> {
-  const present = await found<PayloadObject>(client, `/${kind}s/${encodeURIComponent(spec.Name)}`);
-  if (present === undefined) {
-    stdout.write(`Creating ${kind} ${spec.Name}\n`);
-    await client.post(`/${kind}s/create`, spec);
-    return;
-  }
-  try {
-    await client.post(`/${kind}s/${present.ID}/update`, spec, {
-      query: { version: present.Version.Index },
-    });
-  } catch (error) {
-    if (!(error instanceof EngineError)) throw error;
-    const hint =
-      error.code === "invalid-argument"
-        ? `\nWhat a ${kind} holds cannot be changed: give the new one another name in the Compose file`
-        : "";
-    throw new EngineError(
-      error.code,
-      `failed to update ${kind} ${spec.Name}: ${error.message}${hint}`,
-    );
-  }
-}
-
-async function deployServices(
+/** The whole deploy, as the leader takes it. */
+async function bodyOf(
   context: CommandContext,
   plan: StackPlan,
   resolve: string,
-  note: (spec: SparseServiceSpec) => void,
-): Promise<readonly string[]> {
-  const { client, flags, stdout } = context;
-  const present = new Map(
-    (await stackServices(client, plan.name)).map((service) => [service.Spec.Name, service]),
-  );
-  const ids = new Map<string, string>();
-  /** Waited for already. */
-  const up = new Set<string>();
+  revision: string,
+): Promise<DeployBody> {
+  const { client, flags } = context;
+  const services = await stackServices(client, plan.name);
+  const present = new Map(services.map((service) => [service.Spec.Name, service]));
+  const entries: NonNullable<DeployBody["Services"]>[number][] = [];
   for (const planned of plan.services) {
-    for (const other of plan.waits.get(planned.Name) ?? []) {
-      if (up.has(other)) continue;
-      stdout.write(`Waiting for service ${other}\n`);
-      await waitConverged(context, ids.get(other) ?? other);
-      up.add(other);
-    }
     const image = planned.TaskTemplate?.ContainerSpec?.Image ?? "";
     const auth = flags.bool("with-registry-auth") ? await registryAuth(context, image) : undefined;
-    const spec = await filled(context, planned);
-    const service = present.get(spec.Name);
-    const id =
-      service === undefined
-        ? await createService(context, spec, { resolve, auth, note })
-        : await updateService(context, service, spec, { resolve, auth, note });
-    ids.set(spec.Name, id);
+    const service = present.get(planned.Name);
+    const Spec = await imageSettled(context, planned, service, { resolve, auth });
+    entries.push({ Spec, ...(auth === undefined ? {} : { RegistryAuth: auth }) });
   }
-  return [...ids.values()];
-}
-
-async function filled(
-  { client }: CommandContext,
-  spec: SparseServiceSpec,
-): Promise<SparseServiceSpec> {
-  const names = referencedNames(spec);
-  const idsOf = async (kind: "secrets" | "configs") => {
-    const ids = new Map<string, string>();
-    for (const name of names[kind]) {
-      const object = await found<PayloadObject>(client, `/${kind}/${encodeURIComponent(name)}`);
-      if (object !== undefined) ids.set(name, object.ID);
-    }
-    return ids;
+  const kept = new Set(plan.services.map(({ Name }) => Name));
+  const gone = flags.bool("prune") ? services.filter(({ Spec }) => !kept.has(Spec.Name)) : [];
+  const history = await historyPart(
+    context,
+    plan.name,
+    entries.map(({ Spec }) => Spec),
+  );
+  return {
+    Revision: revision,
+    Networks: plan.networks,
+    Secrets: plan.secrets,
+    Configs: [...plan.configs, ...history.configs],
+    Services: entries,
+    Remove: { Services: gone.map(({ ID }) => ID), Configs: history.forgotten },
   };
-  const result = withIds(spec, {
-    secrets: await idsOf("secrets"),
-    configs: await idsOf("configs"),
-  });
-  if (!result.ok) throw new EngineError("not-found", result.error);
-  return result.value;
 }
 
-interface Sending {
-  readonly resolve: string;
-  readonly auth: string | undefined;
-  /** Hears what is sent. */
-  readonly note: (spec: SparseServiceSpec) => void;
-}
-
-async function createService(
+/** With the digest that its image has now, or had, as the user wants it. */
+async function imageSettled(
   context: CommandContext,
-  spec: SparseServiceSpec,
-  { resolve, auth, note }: Sending,
-): Promise<string> {
-  const { client, stderr, stdout } = context;
-  stdout.write(`Creating service ${spec.Name}\n`);
-  const body = resolve === "never" ? spec : await pinned(context, spec, auth);
-  note(body);
-  try {
-    const { ID, Warnings } = await client.post<{ ID: string; Warnings?: readonly string[] | null }>(
-      "/services/create",
-      body,
-      { headers: authHeader(auth) },
-    );
-    for (const warning of Warnings ?? []) stderr.write(`${warning}\n`);
-    return ID;
-  } catch (error) {
-    if (!(error instanceof EngineError)) throw error;
-    throw new EngineError(error.code, `failed to create service ${spec.Name}: ${error.message}`);
-  }
-}
-
-async function updateService(
-  context: CommandContext,
-  service: ServiceObject,
   planned: SparseServiceSpec,
-  { resolve, auth, note }: Sending,
-): Promise<string> {
-  const { client, stderr, stdout } = context;
-  stdout.write(`Updating service ${planned.Name} (id: ${service.ID})\n`);
+  service: ServiceObject | undefined,
+  { resolve, auth }: { readonly resolve: string; readonly auth: string | undefined },
+): Promise<SparseServiceSpec> {
+  if (service === undefined) {
+    return resolve === "never" ? planned : pinned(context, planned, auth);
+  }
   const sameImage = service.Spec.Labels?.[IMAGE_LABEL] === planned.Labels?.[IMAGE_LABEL];
   const template = planned.TaskTemplate;
   const keepsImage = sameImage && resolve !== "always";
@@ -262,27 +166,8 @@ async function updateService(
       },
     },
   };
-  const query = resolve === "always" || (resolve === "changed" && !sameImage);
-  const body = query ? await pinned(context, spec, auth) : spec;
-  note(body);
-  try {
-    const answer = await client.post<{ Warnings?: readonly string[] | null }>(
-      `/services/${service.ID}/update`,
-      body,
-      {
-        query: {
-          version: service.Version.Index,
-          ...(auth === undefined ? { registryAuthFrom: "spec" } : {}),
-        },
-        headers: authHeader(auth),
-      },
-    );
-    for (const warning of answer.Warnings ?? []) stderr.write(`${warning}\n`);
-  } catch (error) {
-    if (!(error instanceof EngineError)) throw error;
-    throw new EngineError(error.code, `failed to update service ${planned.Name}: ${error.message}`);
-  }
-  return service.ID;
+  const asks = resolve === "always" || (resolve === "changed" && !sameImage);
+  return asks ? pinned(context, spec, auth) : spec;
 }
 
 export const DEPLOY: Command = {
@@ -300,6 +185,11 @@ export const DEPLOY: Command = {
       defaultText: "true",
     },
     { name: "dry-run", kind: "bool", usage: "Only show what would be made, changed and removed" },
+    {
+      name: "revision",
+      kind: "string",
+      usage: "Deploy only if the stack is still at the revision that --dry-run told",
+    },
     { name: "prune", kind: "bool", usage: "Remove services that the files no longer name" },
     { name: "quiet", short: "q", kind: "bool", usage: "Suppress progress output" },
     {

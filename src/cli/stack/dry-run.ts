@@ -3,14 +3,32 @@
  * would be made (+), changed (~) or removed (-), with the fields below; what would fail is told (!).
  */
 
+import { isErrorCode, messageOf } from "#base/error.ts";
 import { changes } from "#plan/compose/diff.ts";
 import { IMAGE_LABEL, type SparseServiceSpec, type StackPlan } from "#plan/compose/stack.ts";
 import type { CommandContext } from "../command.ts";
 import type { ServiceObject } from "../swarm/types.ts";
+import { type DeployBody, send } from "./apply.ts";
 import { found, type PayloadObject, stackNetworks, stackServices } from "./existing.ts";
 import type { NetworkResource } from "./types.ts";
 
-export async function dryRun(context: CommandContext, plan: StackPlan): Promise<void> {
+const REFUSALS = [
+  "invalid-argument",
+  "failed-precondition",
+  "already-exists",
+  "conflict",
+  "not-found",
+  "unimplemented",
+  "forbidden",
+  "permission-denied",
+] as const;
+
+/** 1 when the leader would refuse the deploy. */
+export async function dryRun(
+  context: CommandContext,
+  plan: StackPlan,
+  body: DeployBody,
+): Promise<number> {
   const { client, flags, stdout } = context;
   const lines = [
     ...(await networkLines(context, plan)),
@@ -40,7 +58,27 @@ export async function dryRun(context: CommandContext, plan: StackPlan): Promise<
     );
   }
   if (same > 0) lines.push(`  ${same} ${same === 1 ? "service is" : "services are"} as planned`);
+  const refused = await refusalOf(context, plan.name, body);
+  if (refused !== undefined) lines.push(`! refused: ${refused}`);
+  else
+    lines.push(`  revision ${body.Revision ?? ""}: to deploy exactly this, add --revision with it`);
   stdout.write(`${lines.join("\n")}\n`);
+  return refused === undefined ? 0 : 1;
+}
+
+/** Asks the leader, who knows ports, names and limits of the whole swarm. */
+async function refusalOf(
+  context: CommandContext,
+  name: string,
+  body: DeployBody,
+): Promise<string | undefined> {
+  try {
+    await send(context, name, { ...body, DryRun: true });
+    return undefined;
+  } catch (error) {
+    if (!isErrorCode(error, ...REFUSALS)) throw error;
+    return messageOf(error);
+  }
 }
 
 async function networkLines({ client }: CommandContext, plan: StackPlan) {

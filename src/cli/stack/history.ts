@@ -1,9 +1,10 @@
 /** `skep stack history` and `skep stack rollback`, and what `stack deploy` leaves for them. */
 
-import { EngineError, isErrorCode } from "#base/error.ts";
+import { EngineError } from "#base/error.ts";
 import {
   HISTORY_LABEL,
   HISTORY_MAX,
+  type HistoryConfig,
   historyConfig,
   type Revision,
   readRevision,
@@ -15,6 +16,7 @@ import { formatListing } from "../output/table.ts";
 import { humanDuration } from "../output/units.ts";
 import { waitConverged } from "../service/progress.ts";
 import type { Versioned } from "../swarm/types.ts";
+import { apply, type DeployBody, stackRevision } from "./apply.ts";
 import { checkStackName, stackServices } from "./existing.ts";
 
 interface ConfigObject extends Versioned {
@@ -40,34 +42,31 @@ async function historyOf({ client }: CommandContext, stack: string): Promise<rea
     .sort((a, b) => b.revision.revision - a.revision.revision);
 }
 
-/** Notes what was deployed, and forgets what is too old. A deploy that changed nothing is not noted. */
-export async function remember(
+/**
+ * What a deploy of these services adds to the history, and the ids of what is forgotten for it. Nothing
+ * when the newest revision is the same.
+ */
+export async function historyPart(
   context: CommandContext,
   stack: string,
   services: readonly SparseServiceSpec[],
   back?: number,
-): Promise<void> {
-  const { client, stderr } = context;
+): Promise<{ readonly configs: readonly HistoryConfig[]; readonly forgotten: readonly string[] }> {
   const kept = await historyOf(context, stack);
   const [newest] = kept;
   const number = (newest?.revision.revision ?? 0) + 1;
   const revision = { revision: number, ...(back === undefined ? {} : { back }), services };
-  if (newest !== undefined && sameServices(newest.revision, revision)) return;
+  const none = { configs: [], forgotten: [] };
+  if (newest !== undefined && sameServices(newest.revision, revision)) return none;
   const encode = (text: string) => Buffer.from(text).toString("base64");
   const config = historyConfig(stack, revision, encode);
   if (config === undefined) {
-    stderr.write(`stack ${stack} is too large for its history: it cannot be rolled back to this\n`);
-    return;
+    context.stderr.write(
+      `stack ${stack} is too large for its history: it cannot be rolled back to this\n`,
+    );
+    return none;
   }
-  try {
-    await client.post("/configs/create", config);
-  } catch (error) {
-    // Two deploys at the same time: the other one has taken the number, and the last word.
-    if (!isErrorCode(error, "already-exists", "conflict")) throw error;
-    stderr.write(`stack ${stack} was deployed by somebody else at the same time\n`);
-    return;
-  }
-  for (const { id } of kept.slice(HISTORY_MAX - 1)) await client.delete(`/configs/${id}`);
+  return { configs: [config], forgotten: kept.slice(HISTORY_MAX - 1).map(({ id }) => id) };
 }
 
 async function history(context: CommandContext): Promise<number> {
@@ -114,6 +113,7 @@ async function rollback(context: CommandContext): Promise<number> {
   const { args, client, flags, stdout } = context;
   const [name = "", wanted] = args;
   checkStackName(name);
+  const Revision = await stackRevision(context, name);
   const kept = await historyOf(context, name);
   const number = wanted === undefined ? undefined : Number(wanted);
   const target =
@@ -127,33 +127,27 @@ async function rollback(context: CommandContext): Promise<number> {
   }
   const { revision, services } = target.revision;
   stdout.write(`Rolling stack ${name} back to revision ${revision}\n`);
-  const present = new Map(
-    (await stackServices(client, name)).map((service) => [service.Spec.Name, service]),
+  const present = await stackServices(client, name);
+  const forced = new Map(
+    present.map((service) => [service.Spec.Name, service.Spec.TaskTemplate.ForceUpdate]),
   );
-  const ids: string[] = [];
-  for (const spec of services) {
-    const service = present.get(spec.Name);
-    if (service === undefined) {
-      stdout.write(`Creating service ${spec.Name}\n`);
-      ids.push((await client.post<{ ID: string }>("/services/create", spec)).ID);
-      continue;
-    }
-    stdout.write(`Updating service ${spec.Name} (id: ${service.ID})\n`);
-    const task = { ...spec.TaskTemplate, ForceUpdate: service.Spec.TaskTemplate.ForceUpdate };
-    await client.post(
-      `/services/${service.ID}/update`,
-      { ...spec, TaskTemplate: task },
-      { query: { version: service.Version.Index, registryAuthFrom: "spec" } },
-    );
-    ids.push(service.ID);
-  }
   const names = new Set(services.map(({ Name }) => Name));
-  for (const [other, { ID }] of present) {
-    if (names.has(other)) continue;
-    stdout.write(`Removing service ${other}\n`);
-    await client.delete(`/services/${ID}`);
-  }
-  await remember(context, name, services, revision);
+  const part = await historyPart(context, name, services, revision);
+  const body: DeployBody = {
+    Revision,
+    Configs: part.configs,
+    Services: services.map((spec) => ({
+      Spec: {
+        ...spec,
+        TaskTemplate: { ...spec.TaskTemplate, ForceUpdate: forced.get(spec.Name) ?? 0 },
+      },
+    })),
+    Remove: {
+      Services: present.filter(({ Spec }) => !names.has(Spec.Name)).map(({ ID }) => ID),
+      Configs: part.forgotten,
+    },
+  };
+  const ids = await apply(context, { name, body, waits: new Map() });
   if (!flags.bool("detach")) for (const id of ids) await waitConverged(context, id);
   return 0;
 }

@@ -6,7 +6,7 @@
 import { create } from "@bufbuild/protobuf";
 import { isErrorCode } from "#base/error.ts";
 import { CONFIG_MAX_BYTES } from "#base/limits.ts";
-import type { ReadView } from "#store/types.ts";
+import type { ReadView, Tx } from "#store/types.ts";
 import {
   type CreateConfigRequest,
   type CreateConfigResponse,
@@ -26,6 +26,7 @@ import {
 } from "#wire/gen/swarmkit/control_pb.js";
 import { type Config, ConfigSchema, MetaSchema } from "#wire/gen/swarmkit/objects_pb.js";
 import { type ConfigSpec, ConfigSpecSchema } from "#wire/gen/swarmkit/specs_pb.js";
+import type { Version } from "#wire/gen/swarmkit/types_pb.js";
 import { type ControlContext, freshId, read, write } from "./context.ts";
 import { hasLabels, pointsAt } from "./filters.ts";
 import { checkFileName } from "./names.ts";
@@ -40,12 +41,7 @@ export async function createConfig(
   checkConfigSpec(spec);
   const config = create(ConfigSchema, { id: freshId(context), spec });
   return write(context, (tx) => {
-    try {
-      tx.create("config", config);
-    } catch (error) {
-      if (!isErrorCode(error, "already-exists")) throw error;
-      throw alreadyExists(`config ${spec.annotations?.name ?? ""} already exists`);
-    }
+    addConfig(tx, config);
     return create(CreateConfigResponseSchema, { config: existing(tx, config.id) });
   });
 }
@@ -84,19 +80,38 @@ export async function updateConfig(
   const version = required(request.configVersion);
   const wanted = required(request.spec);
   return write(context, (tx) => {
-    const config = existing(tx, id);
-    const spec = config.spec ?? create(ConfigSpecSchema);
-    if (
-      spec.annotations?.name !== wanted.annotations?.name ||
-      (wanted.data.length > 0 && !sameBytes(wanted.data, spec.data))
-    ) {
-      throw invalid("only updates to Labels are allowed");
-    }
-    const meta = { ...(config.meta ?? create(MetaSchema)), version };
-    const annotations = relabelled(spec.annotations, wanted.annotations);
-    tx.update("config", { ...config, meta, spec: { ...spec, annotations } });
+    relabelConfig(tx, existing(tx, id), wanted, version);
     return create(UpdateConfigResponseSchema, { config: existing(tx, id) });
   });
+}
+
+export function addConfig(tx: Tx, config: Config): void {
+  try {
+    tx.create("config", config);
+  } catch (error) {
+    if (!isErrorCode(error, "already-exists")) throw error;
+    throw alreadyExists(`config ${config.spec?.annotations?.name ?? ""} already exists`);
+  }
+}
+
+/** Refuses what would change more than labels. */
+export function checkConfigKept(config: Config, wanted: ConfigSpec): void {
+  const spec = config.spec ?? create(ConfigSpecSchema);
+  if (
+    spec.annotations?.name !== wanted.annotations?.name ||
+    (wanted.data.length > 0 && !sameBytes(wanted.data, spec.data))
+  ) {
+    throw invalid("only updates to Labels are allowed");
+  }
+}
+
+/** Gives it other labels; everything else must be as it is. */
+export function relabelConfig(tx: Tx, config: Config, wanted: ConfigSpec, version: Version): void {
+  checkConfigKept(config, wanted);
+  const spec = config.spec ?? create(ConfigSpecSchema);
+  const meta = { ...(config.meta ?? create(MetaSchema)), version };
+  const annotations = relabelled(spec.annotations, wanted.annotations);
+  tx.update("config", { ...config, meta, spec: { ...spec, annotations } });
 }
 
 export async function removeConfig(
@@ -119,7 +134,7 @@ function existing(view: ReadView, id: string): Config {
   return config;
 }
 
-function checkConfigSpec(spec: ConfigSpec | undefined): asserts spec is ConfigSpec {
+export function checkConfigSpec(spec: ConfigSpec | undefined): asserts spec is ConfigSpec {
   if (spec === undefined) throw invalid();
   checkFileName(spec.annotations);
   if (spec.data.length === 0 || spec.data.length >= CONFIG_MAX_BYTES) {

@@ -1,7 +1,8 @@
-/** The Deploy service of `skep.v1`: promoting, giving up and explaining what is being rolled out. */
+/** The Deploy service of `skep.v1`: stacks as a whole; promoting, giving up and explaining what is rolled out. */
 
 import { create } from "@bufbuild/protobuf";
 import { isKept, isTrial } from "#model/rollout.ts";
+import { explainNode, type NodeTask } from "#plan/explain-node.ts";
 import { explainService } from "#plan/explain-service.ts";
 import { isPaused, isUpdating, returned } from "#plan/orchestrator/respec.ts";
 import type { RpcHandlers } from "#platform/grpc/server.ts";
@@ -9,12 +10,14 @@ import type { ReadView } from "#store/types.ts";
 import {
   AbortServiceResponseSchema,
   type Deploy,
+  ExplainNodeResponseSchema,
   ExplainServiceResponseSchema,
   PromoteServiceResponseSchema,
 } from "#wire/gen/skep/deploy_pb.js";
 import type { Service } from "#wire/gen/swarmkit/objects_pb.js";
 import { type ControlContext, read, write } from "./context.ts";
 import { notFound, precondition, requiredId } from "./refusal.ts";
+import { deployStack, getStack } from "./stacks.ts";
 
 export function deployHandlers(context: ControlContext): RpcHandlers<typeof Deploy> {
   return {
@@ -42,6 +45,25 @@ export function deployHandlers(context: ControlContext): RpcHandlers<typeof Depl
         const options = { message: "update aborted by request", forgetsNext: false };
         tx.update("service", returned(service, tasks, nowMs, options));
         return create(AbortServiceResponseSchema, { service: tx.get("service", id) });
+      });
+    },
+    getStack: (request) => getStack(context, request),
+    deployStack: (request) => deployStack(context, request),
+    explainNode: async (request) => {
+      const id = requiredId(request.nodeId);
+      const explanation = explainNode(await read(context), id);
+      if (explanation === undefined) throw notFound(`node ${id} not found`);
+      const { takesNone, refused, waiting, leftOut } = explanation;
+      const toTask = ({ refusedBy, reasons, ...task }: NodeTask) => ({
+        ...task,
+        refusedBy: [...refusedBy],
+        reasons: [...reasons],
+      });
+      return create(ExplainNodeResponseSchema, {
+        takesNone,
+        refused: refused.map(toTask),
+        waiting: waiting.map(toTask),
+        leftOut,
       });
     },
     explainService: async (request) => {

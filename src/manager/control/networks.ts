@@ -48,19 +48,31 @@ export async function createNetwork(
   context: ControlContext,
   request: CreateNetworkRequest,
 ): Promise<CreateNetworkResponse> {
-  const { spec } = request;
-  checkNetworkSpec(spec);
-  await checkDriver(context, spec);
-  const network = create(NetworkSchema, { id: freshId(context), spec });
+  const network = await newNetwork(context, request.spec);
   return write(context, (tx) => {
-    const present = spec.ingress ? ingressNetwork(tx) : undefined;
-    if (present !== undefined) {
-      throw alreadyExists(`ingress network (${present.id}) is already present`);
-    }
-    refuseOverlap(tx, network);
-    insert(tx, network);
+    addNetwork(tx, network);
     return create(CreateNetworkResponseSchema, { network: tx.get("network", network.id) });
   });
+}
+
+/** Not stored yet; its spec is checked, and its plug-in asked. */
+export async function newNetwork(
+  context: ControlContext,
+  spec: NetworkSpec | undefined,
+): Promise<Network> {
+  checkNetworkSpec(spec);
+  await checkDriver(context, spec);
+  return create(NetworkSchema, { id: freshId(context), spec });
+}
+
+/** Refused for what others have. */
+export function addNetwork(tx: Tx, network: Network): void {
+  const present = network.spec?.ingress === true ? ingressNetwork(tx) : undefined;
+  if (present !== undefined) {
+    throw alreadyExists(`ingress network (${present.id}) is already present`);
+  }
+  refuseOverlap(tx, network);
+  insert(tx, network);
 }
 
 export async function getNetwork(

@@ -36,3 +36,8 @@ export function requiredId(id: string, message?: string): string {
   if (id === "") throw invalid(message);
   return id;
 }
+
+/** Somebody else was there first. */
+export function conflict(message: string): EngineError {
+  return new EngineError("conflict", message);
+}

@@ -7,7 +7,7 @@ import { timingSafeEqual } from "node:crypto";
 import { create } from "@bufbuild/protobuf";
 import { isErrorCode } from "#base/error.ts";
 import { SECRET_MAX_BYTES } from "#base/limits.ts";
-import type { ReadView } from "#store/types.ts";
+import type { ReadView, Tx } from "#store/types.ts";
 import {
   type CreateSecretRequest,
   type CreateSecretResponse,
@@ -27,6 +27,7 @@ import {
 } from "#wire/gen/swarmkit/control_pb.js";
 import { MetaSchema, type Secret, SecretSchema } from "#wire/gen/swarmkit/objects_pb.js";
 import { type SecretSpec, SecretSpecSchema } from "#wire/gen/swarmkit/specs_pb.js";
+import type { Version } from "#wire/gen/swarmkit/types_pb.js";
 import { type ControlContext, freshId, read, write } from "./context.ts";
 import { hasLabels, pointsAt } from "./filters.ts";
 import { checkFileName } from "./names.ts";
@@ -41,12 +42,7 @@ export async function createSecret(
   checkSecretSpec(spec);
   const secret = create(SecretSchema, { id: freshId(context), spec });
   return write(context, (tx) => {
-    try {
-      tx.create("secret", secret);
-    } catch (error) {
-      if (!isErrorCode(error, "already-exists")) throw error;
-      throw alreadyExists(`secret ${spec.annotations?.name ?? ""} already exists`);
-    }
+    addSecret(tx, secret);
     return create(CreateSecretResponseSchema, { secret: redacted(existing(tx, secret.id)) });
   });
 }
@@ -86,19 +82,38 @@ export async function updateSecret(
   const version = required(request.secretVersion);
   const wanted = required(request.spec);
   return write(context, (tx) => {
-    const secret = existing(tx, id);
-    const spec = secret.spec ?? create(SecretSpecSchema);
-    if (
-      spec.annotations?.name !== wanted.annotations?.name ||
-      (wanted.data.length > 0 && !sameBytes(wanted.data, spec.data))
-    ) {
-      throw invalid("only updates to Labels are allowed");
-    }
-    const meta = { ...(secret.meta ?? create(MetaSchema)), version };
-    const annotations = relabelled(spec.annotations, wanted.annotations);
-    tx.update("secret", { ...secret, meta, spec: { ...spec, annotations } });
+    relabelSecret(tx, existing(tx, id), wanted, version);
     return create(UpdateSecretResponseSchema, { secret: redacted(existing(tx, id)) });
   });
+}
+
+export function addSecret(tx: Tx, secret: Secret): void {
+  try {
+    tx.create("secret", secret);
+  } catch (error) {
+    if (!isErrorCode(error, "already-exists")) throw error;
+    throw alreadyExists(`secret ${secret.spec?.annotations?.name ?? ""} already exists`);
+  }
+}
+
+/** Refuses what would change more than labels. */
+export function checkSecretKept(secret: Secret, wanted: SecretSpec): void {
+  const spec = secret.spec ?? create(SecretSpecSchema);
+  if (
+    spec.annotations?.name !== wanted.annotations?.name ||
+    (wanted.data.length > 0 && !sameBytes(wanted.data, spec.data))
+  ) {
+    throw invalid("only updates to Labels are allowed");
+  }
+}
+
+/** Gives it other labels; everything else must be as it is. */
+export function relabelSecret(tx: Tx, secret: Secret, wanted: SecretSpec, version: Version): void {
+  checkSecretKept(secret, wanted);
+  const spec = secret.spec ?? create(SecretSpecSchema);
+  const meta = { ...(secret.meta ?? create(MetaSchema)), version };
+  const annotations = relabelled(spec.annotations, wanted.annotations);
+  tx.update("secret", { ...secret, meta, spec: { ...spec, annotations } });
 }
 
 export async function removeSecret(
@@ -126,7 +141,7 @@ function redacted(secret: Secret): Secret {
   return { ...secret, spec: { ...secret.spec, data: new Uint8Array() } };
 }
 
-function checkSecretSpec(spec: SecretSpec | undefined): asserts spec is SecretSpec {
+export function checkSecretSpec(spec: SecretSpec | undefined): asserts spec is SecretSpec {
   if (spec === undefined) throw invalid();
   checkFileName(spec.annotations);
   if (spec.driver !== undefined) {

@@ -64,7 +64,16 @@ export async function createService(
 ): Promise<CreateServiceResponse> {
   const { spec } = request;
   checkServiceSpec(spec);
-  const service = create(ServiceSchema, {
+  const service = newService(context, spec);
+  return write(context, (tx) => {
+    addService(tx, service, spec);
+    return create(CreateServiceResponseSchema, { service: tx.get("service", service.id) });
+  });
+}
+
+/** Not stored yet. Precondition: `checkServiceSpec`. */
+export function newService(context: ControlContext, spec: ServiceSpec): Service {
+  return create(ServiceSchema, {
     id: freshId(context),
     spec,
     specVersion: create(VersionSchema),
@@ -75,14 +84,15 @@ export async function createService(
         })
       : undefined,
   });
-  return write(context, (tx) => {
-    checkNetworks(tx, spec);
-    checkPortConflicts(tx, spec, "");
-    checkIngressThere(tx, spec);
-    checkReferencesExist(tx, spec);
-    insert(tx, service);
-    return create(CreateServiceResponseSchema, { service: tx.get("service", service.id) });
-  });
+}
+
+/** Refused for what others have: ports, names, objects that are not there. */
+export function addService(tx: Tx, service: Service, spec: ServiceSpec): void {
+  checkNetworks(tx, spec);
+  checkPortConflicts(tx, spec, "");
+  checkIngressThere(tx, spec);
+  checkReferencesExist(tx, spec);
+  insert(tx, service);
 }
 
 export async function getService(
@@ -129,19 +139,33 @@ export async function updateService(
   checkServiceSpec(spec);
   const nowMs = context.clock.nowMs();
   return write(context, (tx) => {
-    checkNetworks(tx, spec);
-    const service = existing(tx, id);
-    refuseBadTransition(tx, service, spec);
-    const current = restarted({ ...service, meta: at(service, version) }, nowMs);
     const rollback = request.rollback === UpdateServiceRequest_Rollback.PREVIOUS;
-    const tasks = [...tx.find("task", "service", id)];
-    const next = rollback
-      ? rolledBack(current, tasks, nowMs)
-      : respecified(current, spec, version, tasks, nowMs);
-    if (next.spec !== undefined) checkIngressThere(tx, next.spec);
-    tx.update("service", next);
+    changeService(tx, id, { spec, version, rollback, nowMs });
     return create(UpdateServiceResponseSchema, { service: tx.get("service", id) });
   });
+}
+
+export interface ServiceChange {
+  /** Precondition: `checkServiceSpec`. */
+  readonly spec: ServiceSpec;
+  /** What it was made against; the store refuses it when the service is newer. */
+  readonly version: Version;
+  readonly rollback: boolean;
+  readonly nowMs: number;
+}
+
+export function changeService(tx: Tx, id: string, change: ServiceChange): void {
+  const { spec, version, nowMs } = change;
+  checkNetworks(tx, spec);
+  const service = existing(tx, id);
+  refuseBadTransition(tx, service, spec);
+  const current = restarted({ ...service, meta: at(service, version) }, nowMs);
+  const tasks = [...tx.find("task", "service", id)];
+  const next = change.rollback
+    ? rolledBack(current, tasks, nowMs)
+    : respecified(current, spec, version, tasks, nowMs);
+  if (next.spec !== undefined) checkIngressThere(tx, next.spec);
+  tx.update("service", next);
 }
 
 export async function removeService(

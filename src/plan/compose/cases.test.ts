@@ -10,9 +10,8 @@ import { describe, expect, it } from "vitest";
 import { mergeCompose, readCompose } from "./load.ts";
 import { payloadFiles, planStack } from "./plan.ts";
 import { printProject } from "./print.ts";
-import { referencedNames, withIds } from "./references-part.ts";
 import type { ComposeError } from "./refusal.ts";
-import type { StackPlan } from "./stack.ts";
+import type { SparseServiceSpec, StackPlan } from "./stack.ts";
 
 const REPO = resolve(import.meta.dirname, "../../..");
 const SHARED = process.env["SKEP_SHARED"] ?? resolve(REPO, "../shared");
@@ -188,6 +187,39 @@ function externalOf(folder: string): ReadonlySet<string> {
   return new Set(existsSync(path) ? readFileSync(path, "utf8").trim().split(",") : []);
 }
 
+/** docker's CLI sends ids, which it has asked for; ours leaves names to the leader. */
+function withIds(
+  { TaskTemplate, ...spec }: SparseServiceSpec,
+  id: (kind: string) => (name: string) => readonly [string, string],
+) {
+  const { Privileges, ...container } = TaskTemplate?.ContainerSpec ?? {};
+  const credential = Privileges?.CredentialSpec;
+  const named = (credential?.Config ?? "") !== "";
+  return {
+    ...spec,
+    TaskTemplate: {
+      ...TaskTemplate,
+      ContainerSpec: {
+        ...container,
+        Secrets: container.Secrets?.map((reference) => ({
+          ...reference,
+          SecretID: id("secret")(reference.SecretName ?? "")[1],
+        })),
+        Configs: container.Configs?.map((reference) => ({
+          ...reference,
+          ConfigID: id("config")(reference.ConfigName ?? "")[1],
+        })),
+        Privileges: named
+          ? {
+              ...Privileges,
+              CredentialSpec: { ...credential, Config: id("config")(credential?.Config ?? "")[1] },
+            }
+          : Privileges,
+      },
+    },
+  };
+}
+
 /** The calls that a deploy makes where exactly the external objects are there. */
 function requestsOf(unordered: StackPlan, external: ReadonlySet<string>): readonly Request[] {
   const plan = inOrder(unordered);
@@ -201,12 +233,7 @@ function requestsOf(unordered: StackPlan, external: ReadonlySet<string>): readon
     ...plan.secrets.map((spec) => payload("secret", spec)),
     ...plan.configs.map((spec) => payload("config", spec)),
     ...plan.services.map((spec) => {
-      const names = referencedNames(spec);
-      const filled = withIds(spec, {
-        secrets: new Map(names.secrets.map(id("secret"))),
-        configs: new Map(names.configs.map(id("config"))),
-      });
-      return { path: "/services/create", query: {}, body: filled.ok ? filled.value : filled.error };
+      return { path: "/services/create", query: {}, body: withIds(spec, id) };
     }),
   ];
   return requests.map(({ body, ...rest }) => ({ ...rest, body: canonical(body) }));

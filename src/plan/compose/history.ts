@@ -28,6 +28,12 @@ export interface HistoryConfig {
   readonly Data: string;
 }
 
+const INFIX = "_skep.history.";
+
+export function isHistoryName(name: string): boolean {
+  return name.includes(INFIX);
+}
+
 /** Undefined when it is too large to be kept. */
 export function historyConfig(
   stack: string,
@@ -37,7 +43,7 @@ export function historyConfig(
   const text = JSON.stringify(revision);
   if (text.length > DATA_MAX / 2) return undefined;
   return {
-    Name: `${stack}_skep.history.${revision.revision}`,
+    Name: `${stack}${INFIX}${revision.revision}`,
     Labels: {
       [NAMESPACE_LABEL]: stack,
       [HISTORY_LABEL]: stack,

@@ -1,9 +1,8 @@
 /**
  * Secrets, configs and the credential spec of a service. References carry names; ids are known only
- * once the objects are there, and `withIds` puts them in.
+ * inside the leader's transaction, which may make the objects, and puts them in.
  */
 
-import { err, ok, type Result } from "#base/result.ts";
 import type { ConfigReference, Privileges, SecretReference } from "#wire/docker/tasks.ts";
 import type { Fields } from "./fields.ts";
 import { Refusal } from "./refusal.ts";
@@ -106,12 +105,6 @@ export function privileges(
   return { NoNewPrivileges: false, CredentialSpec: { Config, File, Registry } };
 }
 
-export interface ObjectIds {
-  /** Name → id. */
-  readonly secrets: ReadonlyMap<string, string>;
-  readonly configs: ReadonlyMap<string, string>;
-}
-
 /** The names of secrets and configs that a service refers to. */
 export function referencedNames(spec: SparseServiceSpec): {
   readonly secrets: readonly string[];
@@ -122,41 +115,4 @@ export function referencedNames(spec: SparseServiceSpec): {
     secrets: (container?.Secrets ?? []).map(({ SecretName }) => SecretName ?? ""),
     configs: (container?.Configs ?? []).map(({ ConfigName }) => ConfigName ?? ""),
   };
-}
-
-/** The service with the ids of what it refers to; an unknown name is refused as docker does. */
-export function withIds(spec: SparseServiceSpec, ids: ObjectIds): Result<SparseServiceSpec> {
-  const container = spec.TaskTemplate?.ContainerSpec;
-  const { secrets, configs } = referencedNames(spec);
-  const noSecret = secrets.find((name) => !ids.secrets.has(name));
-  if (noSecret !== undefined) return err(`secret not found: ${noSecret}`);
-  const noConfig = configs.find((name) => !ids.configs.has(name));
-  if (noConfig !== undefined) return err(`config not found: ${noConfig}`);
-  const credential = container?.Privileges?.CredentialSpec;
-  const configId = ids.configs.get(credential?.Config ?? "");
-  return ok({
-    ...spec,
-    TaskTemplate: {
-      ...spec.TaskTemplate,
-      ContainerSpec: {
-        ...container,
-        Secrets: container?.Secrets?.map((reference) => ({
-          ...reference,
-          SecretID: ids.secrets.get(reference.SecretName ?? ""),
-        })),
-        Configs: container?.Configs?.map((reference) => ({
-          ...reference,
-          ConfigID: ids.configs.get(reference.ConfigName ?? ""),
-        })),
-        ...(credential === null || credential === undefined || configId === undefined
-          ? {}
-          : {
-              Privileges: {
-                ...container?.Privileges,
-                CredentialSpec: { ...credential, Config: configId },
-              },
-            }),
-      },
-    },
-  });
 }

@@ -21,7 +21,7 @@ export interface StackPlan {
   readonly externalNetworks: readonly string[];
   readonly secrets: readonly (SecretSpec & { readonly Name: string })[];
   readonly configs: readonly (ConfigSpec & { readonly Name: string })[];
-  /** Those that others depend on come first. In references of secrets and configs the ids are missing: `withIds` sets them. */
+  /** Those that others depend on come first. Networks, secrets and configs are named by name, without ids. */
   readonly services: readonly SparseServiceSpec[];
   /** Service → services that must run, or be complete, before it is made or changed. */
   readonly waits: ReadonlyMap<string, readonly string[]>;
