@@ -50,4 +50,5 @@ if (transport === "udp") {
     setImmediate(() => socket.write(query.subarray(5))),
   );
 }
-setTimeout(() => process.exit(1), 10_000);
+// As long as a resolver waits by default.
+setTimeout(() => process.exit(1), 5_000);
