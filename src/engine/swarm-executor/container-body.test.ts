@@ -54,6 +54,24 @@ test("a task is recognized by its labels, which nobody can override", () => {
   });
 });
 
+test("what is asked of the host by labels", () => {
+  const labels = {
+    "skep.privileged": "true",
+    "skep.devices": "/dev/fuse",
+    "skep.pid": "host",
+    "skep.ipc": "host",
+    "skep.shm-size": "128m",
+  };
+  expect(body({ labels }).HostConfig).toMatchObject({
+    Privileged: true,
+    Devices: [{ PathOnHost: "/dev/fuse", PathInContainer: "/dev/fuse", CgroupPermissions: "rwm" }],
+    PidMode: "host",
+    IpcMode: "host",
+    ShmSize: 128 << 20,
+  });
+  expect(body({}).HostConfig).not.toHaveProperty("Privileged");
+});
+
 test("a global task's name has the node in place of the slot", () => {
   expect(body({}, { slot: 0n }).Labels?.["com.docker.swarm.task.name"]).toBe("web.node1.task1");
 });

@@ -5,6 +5,7 @@
 
 import type { Duration } from "@bufbuild/protobuf/wkt";
 import { EngineError } from "#base/error.ts";
+import { readHostAccess } from "#model/host-access.ts";
 import { isPredefined } from "#model/network.ts";
 import type {
   ContainerCreateBody,
@@ -109,6 +110,7 @@ function hostConfig(task: Task, spec: ContainerSpec, files: readonly TaskFile[])
     OomScoreAdj: Number(spec.oomScoreAdj),
     SecurityOpt: securityOptions(spec.privileges),
     ExtraHosts: spec.hosts.flatMap(extraHost),
+    ...hostAccess(spec),
     ...(spec.init === undefined ? {} : { Init: spec.init }),
     ...(spec.pidsLimit === 0n ? {} : { PidsLimit: Number(spec.pidsLimit) }),
     ...(dns === undefined
@@ -118,6 +120,20 @@ function hostConfig(task: Task, spec: ContainerSpec, files: readonly TaskFile[])
       ? {}
       : { LogConfig: { Type: task.logDriver.name, Config: task.logDriver.options } }),
     ...resources(task),
+  };
+}
+
+/** Precondition: the node allows it. */
+function hostAccess({ labels: asked }: ContainerSpec): HostConfig {
+  const access = readHostAccess(asked);
+  if (!access.ok) throw new EngineError("invalid-argument", access.error);
+  const { privileged, devices, hostPid, hostIpc, shmBytes } = access.value;
+  return {
+    ...(privileged ? { Privileged: true } : {}),
+    ...(devices.length === 0 ? {} : { Devices: devices }),
+    ...(hostPid ? { PidMode: "host" } : {}),
+    ...(hostIpc ? { IpcMode: "host" } : {}),
+    ...(shmBytes === undefined ? {} : { ShmSize: shmBytes }),
   };
 }
 

@@ -4,6 +4,7 @@ import { EngineError } from "#base/error.ts";
 import { Semaphore } from "#platform/async.ts";
 import { silentLog } from "#platform/log.ts";
 import { TaskSchema } from "#wire/gen/swarmkit/objects_pb.js";
+import { NodeDescriptionSchema } from "#wire/gen/swarmkit/types_pb.js";
 import { type ControllerPorts, createContainerController } from "./container-controller.ts";
 
 const task = create(TaskSchema, {
@@ -47,4 +48,22 @@ test("a container that an earlier engine made is started when its networks are t
   const controller = createContainerController(host.ports, task, () => undefined);
   await controller.start(new AbortController().signal);
   expect(host.started()).toBe(true);
+});
+
+test("a task that wants of the host what the engine's label does not allow is impossible here", () => {
+  const { ports } = hostWithCreatedContainer();
+  const value = { image: "web:demo", labels: { "skep.privileged": "true" } };
+  const asking = create(TaskSchema, { id: "t2", spec: { runtime: { case: "container", value } } });
+  const on = (allow: string) =>
+    createContainerController(
+      {
+        ...ports,
+        node: () => create(NodeDescriptionSchema, { engine: { labels: { "skep.allow": allow } } }),
+      },
+      asking,
+      () => undefined,
+    );
+  expect(() => on("devices")).toThrow("this node does not allow services privileged");
+  expect(() => createContainerController(ports, asking, () => undefined)).toThrow("skep.allow");
+  on("devices,privileged");
 });

@@ -7,6 +7,7 @@
 import type { Controller } from "#agent/executor.ts";
 import { EngineError, isErrorCode, messageOf } from "#base/error.ts";
 import type { Clock, Log } from "#base/ports.ts";
+import { ALLOW_LABEL, notAllowed, readHostAccess } from "#model/host-access.ts";
 import { stateOf } from "#model/task.ts";
 import { TaskExitError } from "#model/task-exit.ts";
 import type { Semaphore } from "#platform/async.ts";
@@ -82,7 +83,21 @@ export function createContainerController(
       throw new EngineError("invalid-argument", "this node does not provide cluster volumes");
     }
   }
-  return new ContainerController(ports, task, expandSpec(spec, task, ports.node()), onClosed);
+  const expanded = expandSpec(spec, task, ports.node());
+  refuseHostAccess(expanded, ports.node());
+  return new ContainerController(ports, task, expanded, onClosed);
+}
+
+/** The node decides, whatever a manager believes of it. */
+function refuseHostAccess({ labels }: ContainerSpec, node: NodeDescription | undefined): void {
+  const access = readHostAccess(labels);
+  if (!access.ok) throw new EngineError("invalid-argument", access.error);
+  const refused = notAllowed(access.value.needs, node?.engine?.labels);
+  if (refused.length === 0) return;
+  throw new EngineError(
+    "invalid-argument",
+    `this node does not allow services ${refused.join(", ")}: its engine's label ${ALLOW_LABEL} says what it does`,
+  );
 }
 
 class ContainerController implements ContainerTaskController {

@@ -2,6 +2,7 @@
 
 import type { Duration } from "@bufbuild/protobuf/wkt";
 import { parseConstraints } from "#model/constraint.ts";
+import { readHostAccess } from "#model/host-access.ts";
 import type { ContainerSpec, GenericRuntimeSpec, TaskSpec } from "#wire/gen/swarmkit/specs_pb.js";
 import type {
   HealthConfig,
@@ -86,6 +87,8 @@ function checkContainer(spec: ContainerSpec): void {
     throw invalid(`ContainerSpec: ${JSON.stringify(spec.image)} is not a valid repository/tag`);
   }
   checkMounts(spec.mounts);
+  const access = readHostAccess(spec.labels);
+  if (!access.ok) throw invalid(`ContainerSpec: ${access.error}`);
   checkHealth(spec.healthcheck);
 }
 

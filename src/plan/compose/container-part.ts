@@ -3,6 +3,7 @@
 import type { ContainerSpec } from "#wire/docker/tasks.ts";
 import { familiarReference, parseReference, withDefaultTag } from "#wire/reference.ts";
 import type { Fields } from "./fields.ts";
+import { hostAccessLabels } from "./host-access-part.ts";
 import { Refusal } from "./refusal.ts";
 import type { Namespace, Sparse } from "./stack.ts";
 
@@ -17,7 +18,7 @@ export function containerPart(service: Fields, namespace: Namespace): Sparse<Con
     DNSConfig: dns(service),
     Healthcheck: healthcheck(service.inner("healthcheck")),
     Env: environment(service),
-    Labels: namespace.labels(service.textMap("labels")),
+    Labels: { ...namespace.labels(service.textMap("labels")), ...hostAccessLabels(service) },
     Dir: service.text("working_dir"),
     User: service.text("user"),
     StopGracePeriod: service.duration("stop_grace_period"),

@@ -14,6 +14,7 @@ import {
   readDocument,
   textOf,
 } from "./document.ts";
+import { parseDotEnv } from "./dot-env.ts";
 import { interpolate, type Lookup } from "./interpolate.ts";
 import { mergeServices } from "./merge.ts";
 import {
@@ -22,13 +23,14 @@ import {
   extendedBy,
   FILES_MAX,
   folderOf,
+  type Included,
   includesOf,
   type ServiceSource,
   withBases,
 } from "./more-files.ts";
 import { canonicalObjects, type Section } from "./objects-form.ts";
 import type { Places } from "./paths.ts";
-import { type ComposeError, catchRefusal, type Locate, Refusal } from "./refusal.ts";
+import { type ComposeError, catchRefusal, describeError, type Locate, Refusal } from "./refusal.ts";
 import { canonicalService, envFilesOf } from "./service-form.ts";
 import { forbidden, ignored } from "./unsupported.ts";
 import { minorVersion, validate } from "./validate.ts";
@@ -53,6 +55,8 @@ interface ReadFile {
   readonly document: ComposeDocument;
   readonly minor: number;
   readonly places: Places;
+  /** The caller's variables, and under them those that an `include` names files of. */
+  readonly lookup: Lookup;
   /** Files of one group are laid over each other; what two groups both have is in conflict. */
   readonly group: number;
 }
@@ -94,7 +98,9 @@ export function readCompose(
 ): Result<ReadCompose, ComposeError> {
   const reading = new Reading(around, more);
   return catchRefusal(reading.locate, () => {
-    const named = sources.map((source) => reading.read(source, around.places, 0, 0));
+    const named = sources.map((source) =>
+      reading.read(source, { places: around.places, lookup: around.lookup, depth: 0, group: 0 }),
+    );
     sameVersion(named);
     const { included, bases, missing } = reading;
     const files = [...included, ...named];
@@ -105,6 +111,11 @@ export function readCompose(
     );
     return { files, bases, missing: [...missing], envFiles: [...new Set(envFiles)] };
   });
+}
+
+/** What a file is read in. */
+interface Surrounded extends Pick<ReadFile, "places" | "lookup" | "group"> {
+  readonly depth: number;
 }
 
 class Reading {
@@ -125,9 +136,9 @@ class Reading {
   readonly locate: Locate = (path) =>
     this.#current === undefined ? {} : lineIn(this.#current, path);
 
-  read({ name, text }: ComposeSource, places: Places, depth: number, group: number): ReadFile {
+  read({ name, text }: ComposeSource, { depth, ...around }: Surrounded): ReadFile {
     this.#files += 1;
-    const empty = { name, minor: 0, places, group };
+    const empty = { name, minor: 0, ...around };
     const at = (lines: ReadonlyMap<string, number>) => ({
       ...empty,
       document: { root: {}, lines },
@@ -139,8 +150,8 @@ class Reading {
     });
     const minor = minorVersion(document.root);
     forbidden(document.root, minor);
-    const { lookup, interpolate: replaces } = this.#around;
-    const root = replaces === false ? document.root : interpolate(document.root, lookup);
+    const { interpolate: replaces } = this.#around;
+    const root = replaces === false ? document.root : interpolate(document.root, around.lookup);
     // Values that wait for their variables have not the types that the schema asks for.
     if (replaces !== false) validate(root, minor);
     const file = { ...empty, minor, document: { root, lines: document.lines } };
@@ -151,17 +162,38 @@ class Reading {
   }
 
   #include(file: ReadFile, depth: number): void {
-    for (const { at, files, places } of includesOf(file.document.root, file.places)) {
+    for (const included of includesOf(file.document.root, file.places)) {
+      const { at, files, places } = included;
       if (depth >= DEPTH_MAX) throw new Refusal("include leads back to itself", at);
+      const lookup = this.#variables(included, file.lookup);
+      if (lookup === undefined) continue;
       this.#groups += 1;
       const group = this.#groups;
       for (const name of files) {
         const text = this.#more.get(name);
         if (text === undefined) this.missing.add(name);
-        else this.included.push(this.read({ name, text }, places, depth + 1, group));
+        else
+          this.included.push(
+            this.read({ name, text }, { places, lookup, depth: depth + 1, group }),
+          );
       }
       this.#current = file;
     }
+  }
+
+  /** Undefined while files of it are missing. What whoever includes has wins. */
+  #variables({ at, envFiles }: Included, outer: Lookup): Lookup | undefined {
+    const found = new Map<string, string>();
+    const lookup: Lookup = (name) => outer(name) ?? found.get(name);
+    const missing = envFiles.filter((name) => !this.#more.has(name));
+    for (const name of missing) this.missing.add(name);
+    if (missing.length > 0) return undefined;
+    for (const file of envFiles) {
+      const read = parseDotEnv(this.#more.get(file) ?? "", file, lookup);
+      if (!read.ok) throw new Refusal(describeError(read.error), at);
+      for (const [name, value] of read.value) found.set(name, value);
+    }
+    return lookup;
   }
 
   #extend(file: ReadFile, depth: number): void {
@@ -178,7 +210,9 @@ class Reading {
       }
       const places = { ...file.places, workingDir: folderOf(base) };
       this.bases.set(base, { ...file, name: base, document: { root: {}, lines: new Map() } });
-      this.bases.set(base, this.read({ name: base, text }, places, depth + 1, 0));
+      const { lookup } = file;
+      const around = { places, lookup, depth: depth + 1, group: 0 };
+      this.bases.set(base, this.read({ name: base, text }, around));
       this.#current = file;
     }
   }
@@ -213,7 +247,8 @@ export function mergeCompose(
       source: (name) => sourceOf(bases.get(name) ?? missingFile(name), name),
       canonical: (service, path, { of, places }) => {
         current = of;
-        return canonicalService(service, path, { ...around, places, envFiles, warn });
+        const { lookup } = of;
+        return canonicalService(service, path, { places, lookup, envFiles, warn });
       },
     };
     const owners = new Map<string, ReadFile>();

@@ -18,6 +18,8 @@ export interface Included {
   readonly at: Path;
   /** Absolute names, merged in order. */
   readonly files: readonly string[];
+  /** Absolute names of files with variables for these files alone, the later over the earlier. */
+  readonly envFiles: readonly string[];
   readonly places: Places;
 }
 
@@ -25,13 +27,17 @@ export function includesOf(root: Mapping, places: Places): readonly Included[] {
   const entries = isList(root.include) ? root.include : [];
   return entries.map((entry, index) => {
     const at = ["include", String(index)];
-    const { path, project_directory: folder }: Mapping = isMapping(entry) ? entry : { path: entry };
+    const written: Mapping = isMapping(entry) ? entry : { path: entry };
+    const { path, project_directory: folder, env_file: variables } = written;
+    const resolved = (value: Value) =>
+      (isList(value) ? value : [value]).map((name) => resolvePath(textOf(name), places));
     const names = (isList(path) ? path : [path ?? ""]).map(textOf);
-    const files = names.map((name) => resolvePath(name, places));
+    const files = resolved(path ?? "");
+    const envFiles = variables === undefined || variables === null ? [] : resolved(variables);
     const [first = ""] = files;
     if (names.includes("")) throw new Refusal(`include[${index}] names no file`, at);
     const workingDir = folder === undefined ? folderOf(first) : resolvePath(textOf(folder), places);
-    return { at, files, places: { ...places, workingDir } };
+    return { at, files, envFiles, places: { ...places, workingDir } };
   });
 }
 

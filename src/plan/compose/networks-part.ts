@@ -12,7 +12,18 @@ const DEFAULT_NETWORK = "default";
 /** Keys of the networks that a service is on; without any it is on the stack's default one. */
 export function networkKeys(service: Fields): readonly string[] {
   const keys = service.entries("networks").map(([key]) => key);
+  if (hostNetwork(service) !== undefined) return [];
   return keys.length === 0 ? [DEFAULT_NETWORK] : keys;
+}
+
+/** Networks of every node that `network_mode` may name. */
+const HOST_NETWORKS = ["host", "bridge"];
+
+/** What `network_mode` asks for, if the swarm has it and no network is named beside it. */
+export function hostNetwork(service: Fields): string | undefined {
+  const mode = service.text("network_mode");
+  if (mode === undefined || !HOST_NETWORKS.includes(mode)) return undefined;
+  return service.entries("networks").length === 0 ? mode : undefined;
 }
 
 export function serviceNetworks(
@@ -21,6 +32,8 @@ export function serviceNetworks(
   namespace: Namespace,
 ): readonly Sparse<NetworkAttachmentConfig>[] {
   const name = service.path.at(-1) ?? "";
+  const own = hostNetwork(service);
+  if (own !== undefined) return [{ Target: own }];
   const attachments = new Map(service.entries("networks"));
   return networkKeys(service)
     .map((key) => {

@@ -5,6 +5,7 @@
 
 import type { ConfigReference, Privileges, SecretReference } from "#wire/docker/tasks.ts";
 import type { Fields } from "./fields.ts";
+import { securityOptions } from "./host-access-part.ts";
 import { Refusal } from "./refusal.ts";
 import type { Namespace, Sparse, SparseServiceSpec } from "./stack.ts";
 
@@ -88,7 +89,8 @@ export function privileges(
   namespace: Namespace,
 ): Sparse<Privileges> {
   const fields = service.inner("credential_spec");
-  if (fields === undefined) return { NoNewPrivileges: false };
+  const options = { NoNewPrivileges: false, ...securityOptions(service) };
+  if (fields === undefined) return options;
   const config = fields.text("config");
   const File = fields.text("file") ?? "";
   const Registry = fields.text("registry") ?? "";
@@ -102,7 +104,7 @@ export function privileges(
   // The config's name until its id is known.
   const Config =
     config === undefined ? "" : objectName("config", config, fields, configs, namespace);
-  return { NoNewPrivileges: false, CredentialSpec: { Config, File, Registry } };
+  return { ...options, CredentialSpec: { Config, File, Registry } };
 }
 
 /** The names of secrets and configs that a service refers to. */

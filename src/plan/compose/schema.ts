@@ -282,7 +282,13 @@ export const COMPOSE_FILE: Schema = object(
     include: since(
       TODAY,
       list(
-        oneOf(text, object({ path: textOrTexts, project_directory: text }, { required: ["path"] })),
+        oneOf(
+          text,
+          object(
+            { path: textOrTexts, project_directory: text, env_file: textOrTexts },
+            { required: ["path"] },
+          ),
+        ),
       ),
     ),
   },

@@ -4,6 +4,8 @@
  */
 
 import { isMapping, type Mapping } from "./document.ts";
+import { Fields } from "./fields.ts";
+import { hostNetwork } from "./networks-part.ts";
 import { Refusal } from "./refusal.ts";
 import { TODAY } from "./schema.ts";
 
@@ -29,18 +31,12 @@ const WITHOUT_EFFECT: readonly string[] = [
   "build",
   "cgroup_parent",
   "cgroupns_mode",
-  "devices",
   "domainname",
   "external_links",
-  "ipc",
   "links",
   "mac_address",
   "network_mode",
-  "pid",
-  "privileged",
   "restart",
-  "security_opt",
-  "shm_size",
   "userns_mode",
 ];
 
@@ -69,10 +65,17 @@ export function forbidden(root: Mapping, minor: number): void {
   throw new Refusal(`Compose file contains unsupported options:\n\n${lines.join("\n\n")}`, place);
 }
 
+/** A service can be on the host's own networks; not on those of another container. */
+function isHonoured(service: Mapping, key: string): boolean {
+  return key === "network_mode" && hostNetwork(new Fields(service, [])) !== undefined;
+}
+
 /** What the user is told of keys without an effect, a paragraph each. */
 export function ignored(services: Mapping): readonly string[] {
   const used = new Set(
-    Object.values(services).flatMap((service) => (isMapping(service) ? Object.keys(service) : [])),
+    Object.values(services).flatMap((service) =>
+      isMapping(service) ? Object.keys(service).filter((key) => !isHonoured(service, key)) : [],
+    ),
   );
   const unsupported = WITHOUT_EFFECT.filter((key) => used.has(key));
   const deprecated = [...DEPRECATED].filter(([key]) => used.has(key));

@@ -4,8 +4,9 @@
  */
 
 import { nodeMatches, unmetBy } from "#model/constraint.ts";
+import { ALLOW_LABEL, notAllowed } from "#model/host-access.ts";
 import { isDown, takesTasks } from "#model/node.ts";
-import type { Task } from "#wire/gen/swarmkit/objects_pb.js";
+import type { Node, Task } from "#wire/gen/swarmkit/objects_pb.js";
 import type { Platform } from "#wire/gen/swarmkit/types_pb.js";
 import { hostPortsOf, type Needs, needsOf, networkDriversOf } from "./needs.ts";
 import type { NodeInfo } from "./node-info.ts";
@@ -78,6 +79,13 @@ export const FILTERS: readonly Filter[] = [
     },
   },
   {
+    name: "host access",
+    passes: ({ node }, { needs }) => refusedAccess(node, needs).length === 0,
+    explain: (nodes) => `access to the host not allowed to services on ${on(nodes)}`,
+    lacks: ({ node }, { needs }) =>
+      `services may not have there: ${refusedAccess(node, needs).join(", ")} (label ${ALLOW_LABEL} of its engine)`,
+  },
+  {
     name: "host ports",
     passes: (info, { hostPorts }) => !hostPorts.some((port) => info.usesPort(port)),
     explain: (nodes) => `host-mode port already in use on ${on(nodes)}`,
@@ -143,6 +151,11 @@ function hasPlugins({ node }: NodeInfo, { needs, networkDrivers }: Demand): bool
     networkDrivers.every((name) => has("Network", name)) &&
     (log === "" || log === "none" || has("Log", log))
   );
+}
+
+function refusedAccess({ description }: Node, { hostAccess }: Needs): readonly string[] {
+  if (hostAccess.length === 0) return hostAccess;
+  return notAllowed(hostAccess, description?.engine?.labels);
 }
 
 function isNamed(plugin: string, name: string): boolean {

@@ -4,6 +4,7 @@
  */
 
 import { type Constraint, parseConstraints } from "#model/constraint.ts";
+import { type Grant, readHostAccess } from "#model/host-access.ts";
 import type { Task } from "#wire/gen/swarmkit/objects_pb.js";
 import type { TaskSpec } from "#wire/gen/swarmkit/specs_pb.js";
 import {
@@ -25,6 +26,8 @@ export interface Needs {
   readonly spreadOver: readonly string[];
   readonly volumeDrivers: readonly string[];
   readonly logDriver: string;
+  /** What its node must allow (`model/host-access.ts`). */
+  readonly hostAccess: readonly Grant[];
 }
 
 const NONE: Needs = {
@@ -37,6 +40,7 @@ const NONE: Needs = {
   spreadOver: [],
   volumeDrivers: [],
   logDriver: "",
+  hostAccess: [],
 };
 
 const CACHE = new WeakMap<TaskSpec, Needs>();
@@ -89,7 +93,15 @@ function read(spec: TaskSpec): Needs {
     ),
     volumeDrivers: volumeDriversOf(spec),
     logDriver: spec.logDriver?.name ?? "",
+    hostAccess: hostAccessOf(spec),
   };
+}
+
+/** Labels were checked with the spec; those that mean nothing ask for nothing. */
+function hostAccessOf({ runtime }: TaskSpec): readonly Grant[] {
+  if (runtime.case !== "container") return [];
+  const access = readHostAccess(runtime.value.labels);
+  return access.ok ? access.value.needs : [];
 }
 
 function volumeDriversOf(spec: TaskSpec): string[] {

@@ -1,0 +1,195 @@
+/** Compose files as projects write them: each becomes a plan, or is refused at the line that is wrong. */
+
+import { expect, it } from "vitest";
+import { mergeCompose, readCompose } from "./load.ts";
+import { payloadFiles, planStack } from "./plan.ts";
+import { describeError } from "./refusal.ts";
+import type { StackPlan } from "./stack.ts";
+
+function planned(text: string, profiles: readonly string[] = []) {
+  const around = {
+    places: { workingDir: "/srv/app", home: "/root" },
+    lookup: (name: string) => ({ DB_PASSWORD: "s3cret", DOMAIN: "example.org" })[name],
+    profiles,
+  };
+  const read = readCompose([{ name: "compose.yml", text }], around);
+  if (!read.ok) return { refused: describeError(read.error), notices: [] };
+  const envFiles = new Map(read.value.envFiles.map((name) => [name, "FROM_FILE=1\n"]));
+  const project = mergeCompose(read.value, around, envFiles);
+  if (!project.ok) return { refused: describeError(project.error), notices: [] };
+  const payloads = new Map(payloadFiles(project.value).map((name) => [name, "eA=="]));
+  const plan = planStack(project.value, "st", payloads);
+  const { notices } = project.value;
+  return plan.ok ? { plan: plan.value, notices } : { refused: describeError(plan.error), notices };
+}
+
+function plan(text: string, profiles?: readonly string[]): StackPlan {
+  const { plan: made, refused } = planned(text, profiles);
+  if (made === undefined) throw new Error(refused);
+  return made;
+}
+
+const container = ({ services }: StackPlan, name: string) =>
+  services.find(({ Name }) => Name === `st_${name}`)?.TaskTemplate?.ContainerSpec;
+
+it("a blog: database with a health check that the application waits for, volumes, restart", () => {
+  const made = plan(`
+name: blog
+services:
+  db:
+    image: mysql:8.0
+    command: --default-authentication-plugin=mysql_native_password
+    volumes: [db_data:/var/lib/mysql]
+    restart: always
+    environment:
+      MYSQL_ROOT_PASSWORD: \${DB_PASSWORD:?set it}
+      MYSQL_DATABASE: wordpress
+    healthcheck: { test: ["CMD", "mysqladmin", "ping"], interval: 10s, start_period: 30s }
+  wordpress:
+    depends_on: { db: { condition: service_healthy } }
+    image: wordpress:latest
+    ports: ["8000:80"]
+    restart: unless-stopped
+    environment: [WORDPRESS_DB_HOST=db, "WORDPRESS_DB_PASSWORD=\${DB_PASSWORD}"]
+volumes: { db_data: {} }
+`);
+  expect(made.waits.get("st_wordpress")).toEqual(["st_db"]);
+  expect(container(made, "wordpress")?.Env).toContain("WORDPRESS_DB_PASSWORD=s3cret");
+});
+
+it("a cloud: anchors, x- keys, secrets from files, an application with a scheduled helper", () => {
+  const made = plan(`
+x-app: &app
+  image: nextcloud:29-apache
+  volumes: [nextcloud:/var/www/html]
+  environment: &env { POSTGRES_HOST: db, REDIS_HOST: redis, POSTGRES_PASSWORD_FILE: /run/secrets/pw }
+services:
+  db: { image: postgres:16-alpine, shm_size: 256mb, secrets: [pw], volumes: [db:/var/lib/postgresql/data] }
+  redis: { image: "redis:alpine", command: redis-server --save 60 1 }
+  app: { <<: *app, ports: ["127.0.0.1:8080:80"], secrets: [pw] }
+  cron: { <<: *app, entrypoint: /cron.sh, environment: { <<: *env, ROLE: cron } }
+volumes: { db: , nextcloud: }
+secrets: { pw: { file: ./pw.txt } }
+`);
+  expect(container(made, "cron")?.Env).toContain("ROLE=cron");
+  expect(container(made, "db")?.Labels).toMatchObject({ "skep.shm-size": String(256 << 20) });
+  expect(made.secrets.map(({ Name }) => Name)).toEqual(["st_pw"]);
+});
+
+it("a proxy with applications: labels with backquotes, an external network, the socket", () => {
+  const made = plan(`
+services:
+  traefik:
+    image: traefik:v3.1
+    command: ["--providers.swarm=true", "--entrypoints.web.address=:80"]
+    ports: [{ target: 80, published: 80, mode: host }]
+    volumes: ["/var/run/docker.sock:/var/run/docker.sock:ro"]
+    security_opt: ["no-new-privileges:true"]
+    deploy: { placement: { constraints: [node.role == manager] } }
+    networks: [edge]
+  whoami:
+    image: traefik/whoami
+    networks: [edge]
+    deploy:
+      labels: ["traefik.http.routers.who.rule=Host(\`who.\${DOMAIN}\`)"]
+networks: { edge: { external: true, name: edge } }
+`);
+  expect(container(made, "traefik")?.Privileges?.NoNewPrivileges).toBe(true);
+  expect(made.services[1]?.Labels).toMatchObject({
+    "traefik.http.routers.who.rule": "Host(`who.example.org`)",
+  });
+});
+
+it("a forge: ports in ranges and by protocol, an environment file, links that mean nothing", () => {
+  const { plan: made, notices } = planned(`
+version: "3"
+services:
+  server:
+    image: gitea/gitea:1.22
+    container_name: gitea
+    env_file: .env.gitea
+    restart: always
+    volumes: ["./gitea:/data", "/etc/localtime:/etc/localtime:ro"]
+    ports: ["3000:3000", "2222:22"]
+    links: [db]
+    depends_on: [db]
+  db: { image: "postgres:14", networks: { default: { aliases: [database] } } }
+`);
+  expect(made && container(made, "server")?.Env).toEqual(["FROM_FILE=1"]);
+  expect(notices.join("\n")).toContain("Ignoring unsupported options: links, restart");
+});
+
+it("monitoring: the host's processes and network, configs in the file's folder, profiles", () => {
+  const text = `
+services:
+  prometheus:
+    image: prom/prometheus:v2.53.0
+    user: "65534"
+    command: [--config.file=/etc/prometheus/prometheus.yml, --storage.tsdb.retention.time=15d]
+    configs: [{ source: prom, target: /etc/prometheus/prometheus.yml }]
+  node-exporter:
+    image: prom/node-exporter:latest
+    pid: host
+    network_mode: host
+    volumes: ["/:/host:ro,rslave"]
+    deploy: { mode: global }
+  cadvisor: { image: "gcr.io/cadvisor/cadvisor", privileged: true, devices: [/dev/kmsg] }
+  grafana: { image: "grafana/grafana:11.1.0", profiles: [ui], ports: ["3000:3000"] }
+configs: { prom: { file: ./prometheus.yml } }
+`;
+  const made = plan(text);
+  expect(made.services.map(({ Name }) => Name)).not.toContain("st_grafana");
+  expect(plan(text, ["ui"]).services.map(({ Name }) => Name)).toContain("st_grafana");
+  expect(container(made, "node-exporter")?.Labels).toMatchObject({ "skep.pid": "host" });
+  expect(made.services[1]?.TaskTemplate?.Networks).toEqual([{ Target: "host" }]);
+  expect(container(made, "cadvisor")?.Labels).toMatchObject({
+    "skep.privileged": "true",
+    "skep.devices": "/dev/kmsg",
+  });
+  expect(planned(text).notices).toEqual([]);
+});
+
+it("a queue with workers: resources, updates, a job before, tmpfs and ulimits", () => {
+  const made = plan(`
+x-worker: &worker
+  image: registry.example.org:5000/team/worker:\${TAG:-1.0}
+  ulimits: { nofile: { soft: 20000, hard: 40000 } }
+  tmpfs: /run
+  stop_grace_period: 1m30s
+services:
+  migrate:
+    <<: *worker
+    command: migrate
+    deploy: { mode: replicated-job }
+  worker:
+    <<: *worker
+    depends_on: { migrate: { condition: service_completed_successfully } }
+    deploy:
+      replicas: 4
+      update_config: { parallelism: 2, order: start-first, failure_action: rollback }
+      resources: { limits: { cpus: "0.50", memory: 512M }, reservations: { memory: 128M } }
+`);
+  expect(made.services.map(({ Name }) => Name)).toEqual(["st_migrate", "st_worker"]);
+  expect(made.waits.get("st_worker")).toEqual(["st_migrate"]);
+});
+
+it.each([
+  [
+    "services:\n  a:\n    image: x\n    devices:\n      - fuse",
+    'compose.yml:5: invalid device "fuse"',
+  ],
+  [
+    "services:\n  a:\n    image: x\n    ipc: service:b",
+    'compose.yml:4: ipc: "service:b" is not possible for a service',
+  ],
+  [
+    "services:\n  a:\n    image: x\n    security_opt: [seccomp=./profile.json]",
+    'compose.yml:4: service a: security option "seccomp=./profile.json" is not possible',
+  ],
+  ["services:\n  a:\n    image: x\n    shm_size: much", "compose.yml:4: invalid size: 'much'"],
+  ["services:\n  a:\n    image: x\n    mem_limit: 1g", "compose.yml:4: "],
+  ["services:\n  a:\n    build: .", "compose.yml:2: "],
+  ["services:\n  a:\n    image: ${NO:?must be given}", "compose.yml:3: "],
+])("%j is refused where it is wrong", (text, message) => {
+  expect(planned(text).refused).toContain(message);
+});
