@@ -7,8 +7,6 @@
 import { EngineError } from "#base/error.ts";
 import type { Route, Routes } from "./route.ts";
 
-const BUILD =
-  "this engine does not build images: build with BuildKit in a container of this engine (docker buildx create --driver docker-container --use; docker buildx build --load .), or with buildah and 'docker load'";
 const PLUGINS =
   "managed plugins are not run by this engine: start the plugin's program on the host, and it is found by its socket in /run/docker/plugins";
 const CLUSTER_VOLUMES =
@@ -28,18 +26,6 @@ export function absentRoutes(): Routes {
     ...["enable", "disable", "upgrade", "push", "set"].map((verb) =>
       noPlugin("POST", `/plugins/{name:.*}/${verb}`),
     ),
-    {
-      method: "POST",
-      path: "/build/prune",
-      handler: (_request, response) =>
-        response.json(200, { CachesDeleted: null, SpaceReclaimed: 0 }),
-    },
-    ...refused(BUILD, [
-      ["POST", "/build"],
-      ["POST", "/build/cancel"],
-      ["POST", "/session"],
-      ["POST", "/grpc"],
-    ]),
     ...refused(CLUSTER_VOLUMES, [["PUT", "/volumes/{name}"]]),
     ...refused(CHECKPOINTS, [
       ["GET", "/containers/{id}/checkpoints"],

@@ -3,6 +3,7 @@
  * after that it is the last message of the stream.
  */
 
+import type { Writable } from "node:stream";
 import { messageOf } from "#base/error.ts";
 import type { ProgressMessage } from "#engine/ports.ts";
 import type { ApiResponse } from "./route.ts";
@@ -12,24 +13,46 @@ export interface ProgressOptions {
   readonly openFirst?: boolean;
 }
 
+/** Who can wait does, when there is something to wait for: the client reads slower than it is told. */
+export type ReportProgress = (message: ProgressMessage) => Promise<void> | undefined;
+
 export async function streamProgress(
   response: ApiResponse,
-  work: (report: (message: ProgressMessage) => void) => Promise<void>,
+  work: (report: ReportProgress) => Promise<void>,
   { openFirst = false }: ProgressOptions = {},
 ): Promise<void> {
   const open = () => response.stream(200, "application/json");
   let stream = openFirst ? open() : undefined;
-  const report = (message: ProgressMessage) => {
+  const report: ReportProgress = (message) => {
     stream ??= open();
-    if (!stream.destroyed) stream.write(`${JSON.stringify(message)}\r\n`);
+    if (stream.destroyed || stream.write(`${JSON.stringify(message)}\r\n`)) return undefined;
+    return drained(stream);
   };
   try {
     await work(report);
   } catch (error) {
     if (stream === undefined) throw error;
     const message = messageOf(error);
-    report({ errorDetail: { message }, error: message });
+    void report({ errorDetail: { ...exitCodeOf(error), message }, error: message });
   }
   stream ??= open();
   stream.end();
+}
+
+function drained(stream: Writable): Promise<void> {
+  return new Promise((resolve) => {
+    const done = () => {
+      stream.off("drain", done);
+      stream.off("close", done);
+      resolve();
+    };
+    stream.on("drain", done);
+    stream.on("close", done);
+  });
+}
+
+/** What the client shall exit with, where the failure says so. */
+function exitCodeOf(error: unknown): { readonly code?: number } {
+  const { exitCode } = error as { readonly exitCode?: unknown };
+  return typeof exitCode === "number" ? { code: exitCode } : {};
 }

@@ -6,6 +6,7 @@
 
 import { readdir } from "node:fs/promises";
 import { EngineError } from "#base/error.ts";
+import type { CachedLayer } from "#engine/build/cache.ts";
 import type { NetworkStore } from "#engine/networks/service.ts";
 import type { ContainerService, ImageService, NetworkService } from "#engine/ports.ts";
 import type { HostVolumes } from "#engine/volumes/volumes.ts";
@@ -57,6 +58,7 @@ export interface SystemServices {
   };
   readonly networks: NetworkService & Pick<NetworkStore, "drivers">;
   readonly volumes: Pick<HostVolumes, "list" | "drivers" | "usage">;
+  readonly buildCache: () => Promise<readonly CachedLayer[]>;
   readonly cluster: ClusterPort;
   /** The cluster's own part of `/info`, on a manager; undefined elsewhere or when out of reach. */
   readonly clusterInfo: () => Promise<ClusterSummary | undefined>;
@@ -291,12 +293,13 @@ async function diskUsage(services: SystemServices, request: ApiRequest) {
     throw new EngineError("invalid-argument", `unknown object type: ${unknown}`);
   }
   const wants = (type: string) => asked.length === 0 || asked.includes(type);
-  const [usage, containers, volumes] = await Promise.all([
+  const [usage, containers, volumes, cache] = await Promise.all([
     wants("image") ? services.images.usage() : undefined,
     wants("container")
       ? services.containers.list({ all: true, size: true, filters: new Map() })
       : undefined,
     wants("volume") ? services.volumes.usage() : undefined,
+    wants("build-cache") ? services.buildCache() : undefined,
   ]);
   return {
     ...(usage === undefined
@@ -307,6 +310,26 @@ async function diskUsage(services: SystemServices, request: ApiRequest) {
         }),
     ...(containers === undefined ? {} : { Containers: containers }),
     ...(volumes === undefined ? {} : { Volumes: volumes }),
-    ...(wants("build-cache") ? { BuildCache: [], BuilderSize: 0 } : {}),
+    ...(cache === undefined
+      ? {}
+      : {
+          BuildCache: cache.map(cacheRow),
+          BuilderSize: cache.reduce((total, { size }) => total + size, 0),
+        }),
+  };
+}
+
+function cacheRow({ id, parent, size, created }: CachedLayer) {
+  return {
+    ID: id,
+    ...(parent === "" ? {} : { Parent: parent, Parents: [parent] }),
+    Type: "regular",
+    Description: "",
+    InUse: false,
+    Shared: false,
+    Size: size,
+    CreatedAt: created,
+    LastUsedAt: null,
+    UsageCount: 1,
   };
 }

@@ -7,6 +7,7 @@
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { absentRoutes } from "#api/absent.ts";
+import { buildRoutes } from "#api/build.ts";
 import { commitRoutes } from "#api/commit.ts";
 import { containerRoutes } from "#api/containers.ts";
 import { distributionRoutes } from "#api/distribution.ts";
@@ -30,6 +31,7 @@ import { EngineError, messageOf } from "#base/error.ts";
 import { must } from "#base/invariant.ts";
 import type { Clock, Log, Random } from "#base/ports.ts";
 import { VERSION } from "#cli/version.ts";
+import { type Builder, openBuilder } from "#engine/build/builder.ts";
 import { parseSeccompProfile } from "#engine/containers/seccomp-profile.ts";
 import { type ContainerEngine, openContainerEngine } from "#engine/containers/service.ts";
 import { type ContainerDns, createContainerDns } from "#engine/dns/resolver.ts";
@@ -92,6 +94,7 @@ interface Host {
   readonly dns: ContainerDns;
   readonly containers: ContainerEngine;
   readonly overlay: Overlay;
+  readonly builder: Builder;
 }
 
 export async function composeEngine(context: EngineContext): Promise<ComposedEngine> {
@@ -154,6 +157,7 @@ export async function composeEngine(context: EngineContext): Promise<ComposedEng
     },
     close: async () => {
       await served?.close();
+      host.builder.close();
       await stopEvents();
       await swarm.close();
       await tables.close();
@@ -303,7 +307,17 @@ async function openHost(
   });
   overlay.adopt(containers.runningSandboxes());
   dns.addSource(overlay.names);
-  return { events, images, volumes, networks, dns, plugins, containers, overlay };
+  const builder = await openBuilder({
+    dataRoot,
+    execRoot,
+    images,
+    networks,
+    containers,
+    clock,
+    random,
+    log: log("build"),
+  });
+  return { events, images, volumes, networks, dns, plugins, containers, overlay, builder };
 }
 
 const isOverlay = (device: string) => device.startsWith(OVERLAY_BRIDGE_PREFIX);
@@ -450,7 +464,7 @@ function routesOf(
   host: Host,
   cluster: Swarm,
 ): Routes {
-  const { containers, images, networks, volumes, events } = host;
+  const { containers, images, networks, volumes, events, builder } = host;
   const nameOf = async (input: string) => {
     const all = await networks.list(new Map());
     const ours = all.filter(({ Scope }) => Scope === "local");
@@ -465,6 +479,7 @@ function routesOf(
       images,
       networks,
       volumes,
+      buildCache: () => builder.cache(),
       cluster,
       clusterInfo: () => readClusterSummary(cluster),
       login: (auth) => images.login(auth),
@@ -472,6 +487,7 @@ function routesOf(
     ...containerRoutes(containers),
     ...commitRoutes(containers, images),
     ...absentRoutes(),
+    ...buildRoutes(builder),
     ...execRoutes(containers),
     ...eventRoutes(events),
     ...imageRoutes(images),

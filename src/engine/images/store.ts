@@ -32,6 +32,7 @@ import {
   readReference,
 } from "./context.ts";
 import { inspectRemote } from "./distribution.ts";
+import { createImageExchange, type ImageExchange } from "./exchange.ts";
 import { type CommitOptions, commitImage, type ImportOptions, importImage } from "./import.ts";
 import { imageHistory, inspectImage } from "./inspect.ts";
 import { type ImageUsage, imageUsage, listImages } from "./list.ts";
@@ -85,6 +86,8 @@ export interface ImageStore extends ImageService {
   push(repository: string, tag: string, options: PushOptions, report: Report): Promise<void>;
   /** What a registry has under a name, without pulling it. */
   distribution(reference: string, auth?: AuthConfig): Promise<DistributionInspect>;
+  /** Runs a build that takes images from the store and hands one in; all is held meanwhile. */
+  exchange<T>(work: (exchange: ImageExchange) => Promise<T>): Promise<T>;
   login(auth: AuthConfig): Promise<{ readonly status: string; readonly token: string }>;
   /** From now on; transfers under way go on as they began. */
   reconfigure(settings: RegistrySettings): void;
@@ -262,6 +265,12 @@ class ContainerdImages implements ImageStore {
 
   distribution(reference: string, auth?: AuthConfig) {
     return inspectRemote(this.#context, readReference(reference), auth);
+  }
+
+  exchange<T>(work: (exchange: ImageExchange) => Promise<T>): Promise<T> {
+    return leased(this.#context, "build", (lease) =>
+      work(createImageExchange(this.#context, lease)),
+    );
   }
 
   async login(auth: AuthConfig) {

@@ -1,0 +1,76 @@
+/** The flags of `buildah build` for a request. */
+
+import type { BuildContext } from "./context.ts";
+import type { BuildNetwork } from "./network.ts";
+import type { BuildRequest } from "./request.ts";
+
+export interface BuildFiles {
+  readonly context: BuildContext;
+  /** Where the image's id is written. */
+  readonly idFile: string;
+  readonly policyFile: string;
+  readonly netnsPath: string;
+}
+
+export function buildArguments(
+  request: BuildRequest,
+  network: BuildNetwork,
+  files: BuildFiles,
+): readonly string[] {
+  return [
+    "build",
+    // The base image may have changed in our store; what it is made of is not fetched again.
+    ...["--format", "docker", "--layers", "--pull-always", "--isolation", "oci"],
+    ...["--http-proxy=false", "--identity-label=false"],
+    ...["--signature-policy", files.policyFile, "--iidfile", files.idFile],
+    ...["--file", files.context.dockerfile],
+    ...networkArguments(network, files.netnsPath),
+    ...resourceArguments(request),
+    ...pairs("--build-arg", request.buildArgs),
+    ...pairs("--label", request.labels),
+    ...request.extraHosts.flatMap((entry) => ["--add-host", entry]),
+    ...request.securityOptions.flatMap((option) => ["--security-opt", option]),
+    ...given("--target", request.target),
+    ...given("--platform", request.platform),
+    ...(request.noCache ? ["--no-cache"] : []),
+    ...(request.squash ? ["--squash"] : []),
+    ...(request.forceRemove ? ["--force-rm"] : []),
+    files.context.folder,
+  ];
+}
+
+function networkArguments(network: BuildNetwork, netnsPath: string): readonly string[] {
+  return [
+    "--network",
+    network.mode ?? `ns:${netnsPath}`,
+    ...network.nameservers.flatMap((server) => ["--dns", server]),
+  ];
+}
+
+function resourceArguments(request: BuildRequest): readonly string[] {
+  const { memory, memorySwap } = request;
+  return [
+    ...(memory > 0 ? ["--memory", `${memory}b`] : []),
+    ...(memorySwap === 0 ? [] : ["--memory-swap", memorySwap < 0 ? "-1" : `${memorySwap}b`]),
+    ...number("--cpu-shares", request.cpuShares),
+    ...number("--cpu-period", request.cpuPeriod),
+    ...number("--cpu-quota", request.cpuQuota),
+    ...given("--cpuset-cpus", request.cpusetCpus),
+    ...given("--cpuset-mems", request.cpusetMems),
+    ...given("--cgroup-parent", request.cgroupParent),
+    ...(request.shmSizeBytes > 0 ? ["--shm-size", `${request.shmSizeBytes}b`] : []),
+    ...request.ulimits.flatMap(({ name, soft, hard }) => ["--ulimit", `${name}=${soft}:${hard}`]),
+  ];
+}
+
+function number(flag: string, value: number): readonly string[] {
+  return value === 0 ? [] : [flag, String(value)];
+}
+
+function given(flag: string, value: string): readonly string[] {
+  return value === "" ? [] : [flag, value];
+}
+
+function pairs(flag: string, values: Readonly<Record<string, string>>): readonly string[] {
+  return Object.entries(values).flatMap(([key, value]) => [flag, `${key}=${value}`]);
+}
