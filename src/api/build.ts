@@ -26,7 +26,12 @@ export function buildRoutes(builder: Builder): Routes {
         const id = request.query.get("buildid") ?? "";
         if (id !== "") running.set(id, cancel);
         try {
-          await streamProgress(response, (report) => builder.build(build, report));
+          await streamProgress(response, (report, caughtUp) =>
+            builder.build(build, (message) => {
+              report(message);
+              return caughtUp();
+            }),
+          );
         } finally {
           running.delete(id);
         }

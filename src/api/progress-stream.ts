@@ -13,27 +13,29 @@ export interface ProgressOptions {
   readonly openFirst?: boolean;
 }
 
-/** Who can wait does, when there is something to wait for: the client reads slower than it is told. */
-export type ReportProgress = (message: ProgressMessage) => Promise<void> | undefined;
-
 export async function streamProgress(
   response: ApiResponse,
-  work: (report: ReportProgress) => Promise<void>,
+  work: (
+    report: (message: ProgressMessage) => void,
+    /** Resolves when the client has read what it was told; undefined = it has. */
+    caughtUp: () => Promise<void> | undefined,
+  ) => Promise<void>,
   { openFirst = false }: ProgressOptions = {},
 ): Promise<void> {
   const open = () => response.stream(200, "application/json");
   let stream = openFirst ? open() : undefined;
-  const report: ReportProgress = (message) => {
+  const report = (message: ProgressMessage) => {
     stream ??= open();
-    if (stream.destroyed || stream.write(`${JSON.stringify(message)}\r\n`)) return undefined;
-    return drained(stream);
+    if (!stream.destroyed) stream.write(`${JSON.stringify(message)}\r\n`);
   };
+  const caughtUp = () =>
+    stream?.writableNeedDrain === true && !stream.destroyed ? drained(stream) : undefined;
   try {
-    await work(report);
+    await work(report, caughtUp);
   } catch (error) {
     if (stream === undefined) throw error;
     const message = messageOf(error);
-    void report({ errorDetail: { ...exitCodeOf(error), message }, error: message });
+    report({ errorDetail: { ...exitCodeOf(error), message }, error: message });
   }
   stream ??= open();
   stream.end();

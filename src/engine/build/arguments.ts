@@ -12,6 +12,17 @@ export interface BuildFiles {
   readonly netnsPath: string;
 }
 
+const FIXED = [
+  "--format=docker",
+  "--isolation=oci",
+  "--layers",
+  // The base image may have changed in our store; when it has not, nothing is fetched again. Not
+  // "always": that refuses images by their id.
+  "--pull=true",
+  "--http-proxy=false",
+  "--identity-label=false",
+];
+
 export function buildArguments(
   request: BuildRequest,
   network: BuildNetwork,
@@ -19,11 +30,10 @@ export function buildArguments(
 ): readonly string[] {
   return [
     "build",
-    // The base image may have changed in our store; what it is made of is not fetched again.
-    ...["--format", "docker", "--layers", "--pull-always", "--isolation", "oci"],
-    ...["--http-proxy=false", "--identity-label=false"],
-    ...["--signature-policy", files.policyFile, "--iidfile", files.idFile],
-    ...["--file", files.context.dockerfile],
+    ...FIXED,
+    ...given("--signature-policy", files.policyFile),
+    ...given("--iidfile", files.idFile),
+    ...given("--file", files.context.dockerfile),
     ...networkArguments(network, files.netnsPath),
     ...resourceArguments(request),
     ...pairs("--build-arg", request.buildArgs),

@@ -129,15 +129,19 @@ export class Buildah {
       await mkdir(folder, { recursive: true, mode: 0o700 });
     }
     const netns = netnsPid === undefined ? "" : `/proc/${netnsPid}/ns/net`;
-    const program = [
-      ...["--pdeathsig", "KILL", "unshare", "--mount", "sh", "-c", WRAPPER, "skep-build"],
-      ...[cache, netns, netnsPath(temporary)],
-      ...["buildah", "--root", this.storage, "--runroot", runRoot, "--storage-driver", driver],
-      ...["--registries-conf", files.registries, "--registries-conf-dir", files.folder],
-      ...["--short-name-alias-conf", join(files.folder, "aliases.conf")],
+    const builder = [
+      "buildah",
+      `--root=${this.storage}`,
+      `--runroot=${runRoot}`,
+      `--storage-driver=${driver}`,
+      `--registries-conf=${files.registries}`,
+      `--registries-conf-dir=${files.folder}`,
+      `--short-name-alias-conf=${join(files.folder, "aliases.conf")}`,
       ...run.args,
     ];
-    const child = spawn("setpriv", program, {
+    const mounts = [cache, netns, netnsPath(temporary)];
+    const wrapped = ["unshare", "--mount", "sh", "-c", WRAPPER, "skep-build", ...mounts];
+    const child = spawn("setpriv", ["--pdeathsig", "KILL", ...wrapped, ...builder], {
       cwd: temporary,
       stdio: ["ignore", "pipe", "pipe"],
       env: {
@@ -173,10 +177,8 @@ export class Buildah {
   }
 
   /** For `--signature-policy`: images come from our own store. */
-  static async policy(temporary: string): Promise<string> {
-    const path = join(temporary, "policy.json");
+  static async writePolicy(path: string): Promise<void> {
     await writeFile(path, '{"default":[{"type":"insecureAcceptAnything"}]}');
-    return path;
   }
 
   /** Containers of builds that were killed. Not while one runs. */

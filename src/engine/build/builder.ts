@@ -226,9 +226,12 @@ class BuildahBuilder implements Builder {
   async #build(request: BuildRequest, run: BuildRun): Promise<void> {
     const { images } = this.#options;
     await images.exchange(async (exchange) => {
+      await Buildah.writePolicy(policyOf(run.folder));
       const texts = [run.context.dockerfileText, ...Object.values(request.buildArgs)];
       const hosts = registryHosts(texts);
-      const report = request.quiet ? () => undefined : run.report;
+      const report = (message: ProgressMessage) => {
+        if (!request.quiet) void run.report(message);
+      };
       const base = new BaseImages({ exchange, images, request, report, authOf: authOf(request) });
       const endpoint = await openBuildEndpoint({
         exchange,
@@ -238,6 +241,14 @@ class BuildahBuilder implements Builder {
       });
       try {
         const registries = registriesConf(hosts, endpoint.locations);
+        for (const id of imageIds(texts)) {
+          if ((await exchange.manifest(id)) === undefined) continue;
+          await this.#buildah.run({
+            args: pullArguments(run.folder, `${endpoint.locations[0]}/library/${id}`),
+            temporary: run.folder,
+            signal: request.signal,
+          });
+        }
         await this.#make(request, { ...run, registries, endpoint });
         await this.#takeIn(request, { ...run, endpoint, exchange });
       } finally {
@@ -254,7 +265,7 @@ class BuildahBuilder implements Builder {
     const files = {
       context,
       idFile: idFileOf(folder),
-      policyFile: await Buildah.policy(folder),
+      policyFile: policyOf(folder),
       netnsPath: netnsPath(folder),
     };
     const { exitCode, errors } = await withBuildNetwork(
@@ -275,10 +286,11 @@ class BuildahBuilder implements Builder {
         }),
     );
     request.signal.throwIfAborted();
-    if (exitCode === 0) return;
-    // Why a base image could not be had, we know better than the builder.
+    // Why a base image could not be had, we know better than the builder, which goes on with what it
+    // still has of an earlier build.
     const missing = endpoint.failure();
     if (missing !== undefined) throw missing;
+    if (exitCode === 0) return;
     const { message, code } = failureOf(errors, exitCode);
     throw new BuildError(message, code);
   }
@@ -291,9 +303,13 @@ class BuildahBuilder implements Builder {
     const id = (await readFile(idFileOf(folder), "utf8")).trim();
     const { exitCode, errors } = await this.#buildah.run({
       args: [
-        ...["push", "--quiet", "--disable-compression", "--tls-verify=false"],
-        ...["--signature-policy", join(folder, "policy.json")],
-        ...[id, `docker://${endpoint.target}`],
+        "push",
+        "--quiet",
+        "--disable-compression",
+        "--tls-verify=false",
+        `--signature-policy=${policyOf(folder)}`,
+        id,
+        `docker://${endpoint.target}`,
       ],
       temporary: folder,
       signal: request.signal,
@@ -324,6 +340,25 @@ interface BuildRun {
 
 function idFileOf(folder: string): string {
   return join(folder, "image-id");
+}
+
+function policyOf(folder: string): string {
+  return join(folder, "policy.json");
+}
+
+function pullArguments(folder: string, image: string): readonly string[] {
+  const settings = ["--quiet", "--tls-verify=false", `--signature-policy=${policyOf(folder)}`];
+  return ["pull", ...settings, `docker://${image}`];
+}
+
+const IDS_MAX = 32;
+
+/** Whole ids of images that the texts may name: the builder looks for those in its storage only. */
+function imageIds(texts: readonly string[]): readonly string[] {
+  const found = texts.flatMap((text) =>
+    [...text.matchAll(/(?<![@\w])(?:sha256:)?([0-9a-f]{64})(?!\w)/g)].map(([, hex]) => hex),
+  );
+  return [...new Set(found)].slice(0, IDS_MAX).map((hex) => `sha256:${hex}`);
 }
 
 /** Clients name their registries by URLs as well as by hosts. */

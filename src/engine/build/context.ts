@@ -9,6 +9,7 @@ import { closeSync, constants } from "node:fs";
 import { mkdir, open, readFile, rename, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { Readable } from "node:stream";
+import { pipeline } from "node:stream/promises";
 import { EngineError, messageOf } from "#base/error.ts";
 import { SystemError } from "#platform/libc.ts";
 import { runCommand } from "#platform/net/command.ts";
@@ -67,54 +68,46 @@ const DECOMPRESSORS: Readonly<Record<string, readonly [string, ...string[]]>> = 
 };
 
 /** Undone by a program of its own: another core than ours. */
-async function decompressed(archive: Readable): Promise<Readable> {
-  const head = await peek(archive, HEAD_BYTES);
+async function decompressed(source: Readable): Promise<Readable> {
+  const { head, body } = await peek(source, HEAD_BYTES);
   const [program, ...args] = DECOMPRESSORS[compressionOf(head)] ?? [];
-  if (program === undefined) return archive;
+  if (program === undefined) return body;
   const child = spawn(program, args, { stdio: ["pipe", "pipe", "ignore"] });
   child.on("error", (error) => {
     const reason = `cannot unpack a context of ${program}: ${messageOf(error)}`;
     child.stdout.destroy(new EngineError("failed-precondition", reason));
   });
-  // It ends early on what is damaged; the archive then is cut short, which is what is told.
-  child.stdin.on("error", () => archive.resume());
-  archive.on("error", (error) => child.stdout.destroy(error));
-  archive.on("close", () => child.stdin.end());
-  archive.pipe(child.stdin);
+  // A broken pipe is what is damaged: the archive is cut short, and that is what is told.
+  pipeline(body, child.stdin).catch((error: unknown) => {
+    if ((error as NodeJS.ErrnoException).code !== "EPIPE") child.stdout.destroy(error as Error);
+  });
   child.stdout.on("close", () => child.kill());
   return child.stdout;
 }
 
-/** The first bytes, which stay in the stream; fewer when it is shorter. */
-async function peek(stream: Readable, bytes: number): Promise<Buffer> {
-  const held: Buffer[] = [];
+/** The first bytes, and all of them again; fewer when there are not as many. */
+async function peek(
+  source: AsyncIterable<Uint8Array>,
+  bytes: number,
+): Promise<{ readonly head: Buffer; readonly body: Readable }> {
+  const iterator = source[Symbol.asyncIterator]();
+  const held: Uint8Array[] = [];
   let size = 0;
   while (size < bytes) {
-    const chunk = stream.read() as Buffer | null;
-    if (chunk !== null) {
-      held.push(chunk);
-      size += chunk.length;
-      continue;
-    }
-    if (stream.readableEnded || stream.destroyed) break;
-    const more = await new Promise<boolean>((resolve) => {
-      const settle = (value: boolean) => () => {
-        for (const [event, listener] of Object.entries(listeners)) stream.off(event, listener);
-        resolve(value);
-      };
-      const listeners = {
-        readable: settle(true),
-        end: settle(false),
-        close: settle(false),
-        error: settle(false),
-      };
-      for (const [event, listener] of Object.entries(listeners)) stream.once(event, listener);
-    });
-    if (!more) break;
+    const next = await iterator.next();
+    if (next.done === true) break;
+    held.push(next.value);
+    size += next.value.length;
   }
-  const head = Buffer.concat(held);
-  if (head.length > 0 && !stream.readableEnded) stream.unshift(head);
-  return head;
+  async function* replay(): AsyncGenerator<Uint8Array> {
+    try {
+      yield* held;
+      yield* { [Symbol.asyncIterator]: () => iterator };
+    } finally {
+      await iterator.return?.();
+    }
+  }
+  return { head: Buffer.concat(held), body: Readable.from(replay(), { objectMode: false }) };
 }
 
 /** True when what came is a Dockerfile alone, and no archive. */
@@ -126,8 +119,7 @@ async function download(url: string, folder: string, signal: AbortSignal): Promi
     throw unavailable(messageOf(error));
   });
   if (!response.ok || response.body === null) throw unavailable(`HTTP status ${response.status}`);
-  const body = Readable.fromWeb(response.body as Parameters<typeof Readable.fromWeb>[0]);
-  const head = await peek(body, HEAD_BYTES);
+  const { head, body } = await peek(response.body, HEAD_BYTES);
   const isTar = head.subarray(TAR_MAGIC_AT, TAR_MAGIC_AT + 5).toString("latin1") === "ustar";
   if (isTar || compressionOf(head) !== "none") {
     await unpack(body, folder);
