@@ -20,6 +20,10 @@ export const NOUNS: Readonly<Record<string, { readonly load: Loader; readonly su
       load: async () => (await import("./image/index.ts")).COMMANDS,
       summary: "Manage images",
     },
+    builder: {
+      load: async () => (await import("./builder/index.ts")).COMMANDS,
+      summary: "Build images, and manage the build cache",
+    },
     network: {
       load: async () => (await import("./network/index.ts")).COMMANDS,
       summary: "Manage networks",
@@ -79,7 +83,7 @@ export const SHORTCUTS: Readonly<Record<string, string>> = {
   ...fromNoun("container", "start stats stop top unpause update wait"),
   ...fromNoun("image", "history images import load pull push rmi save tag"),
   ...fromNoun("system", "events info inspect login logout version"),
-  builder: "plugin",
+  build: "builder",
 };
 
 function fromNoun(noun: string, words: string): Readonly<Record<string, string>> {

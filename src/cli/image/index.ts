@@ -9,6 +9,7 @@ import {
   type Reference,
   withDefaultTag,
 } from "#wire/reference.ts";
+import { buildCommand } from "../builder/command.ts";
 import {
   type Command,
   type CommandContext,
@@ -264,5 +265,6 @@ export const COMMANDS: readonly Command[] = [
     maxArgs: undefined,
     run: (context) => inspectAll(context, "image", ["/images/{}/json"]),
   },
+  buildCommand(["image", "build"]),
   ...MORE_COMMANDS,
 ];

@@ -1,5 +1,5 @@
 /**
- * `skep plugin …`, `skep builder prune`: what exists in docker's engine and not in this one. Lists are
+ * `skep plugin …`: what exists in docker's engine and not in this one. Lists are
  * empty, so that scripts that clean up go on; what would need it is refused by the engine in words.
  */
 
@@ -46,23 +46,5 @@ export const COMMANDS: readonly Command[] = [
     minArgs: 1,
     maxArgs: undefined,
     run: (context) => inspectAll(context, "plugin", ["/plugins/{}/json"]),
-  },
-  {
-    path: ["builder", "prune"],
-    usage: "[OPTIONS]",
-    summary: "Remove the build cache (this engine has none)",
-    flags: [
-      { name: "all", short: "a", kind: "bool", usage: "Accepted" },
-      { name: "filter", kind: "list", usage: "Accepted" },
-      { name: "force", short: "f", kind: "bool", usage: "Accepted" },
-      { name: "keep-storage", kind: "bytes", usage: "Accepted" },
-    ],
-    minArgs: 0,
-    maxArgs: 0,
-    run: async ({ client, stdout }) => {
-      await client.post("/build/prune");
-      stdout.write("Total reclaimed space: 0B\n");
-      return 0;
-    },
   },
 ];
