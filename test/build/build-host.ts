@@ -14,6 +14,7 @@ import { SKEP, SkepEngine } from "../../bench/lib/skep.ts";
 import { send } from "../compatibility/call.ts";
 import { imageArchive } from "../compatibility/engines.ts";
 import { DOCKERS } from "../engine/engine-process.ts";
+import { renderConfig } from "../images/registry-server.ts";
 
 /** Loaded into the engine: busybox with a shell and some applets. */
 export const BASE = "app:1";
@@ -82,6 +83,16 @@ export class BuildHost {
       child.stdin?.on("error", () => undefined);
       child.stdin?.end(options.input ?? "");
     });
+  }
+
+  /** A registry on the engine's own host that asks for a password. */
+  async startRegistry(auth: { user: string; password: string }): Promise<string> {
+    const folder = mkdtempSync(join(this.folder, "registry-"));
+    const address = "127.0.0.1:5000";
+    const config = join(folder, "config.yml");
+    writeFileSync(config, await renderConfig(folder, address, { kind: "basic", ...auth }));
+    this.engine.host.spawn(["docker-registry", "serve", config], "registry.log");
+    return address;
   }
 
   /** Command lines of what runs on this host and matches. */

@@ -216,3 +216,67 @@ test("the cache is counted, and pruned; images stay", async () => {
     await host.docker(["builder", "prune", "-f"]);
   }
 });
+
+test("skep build: what is ignored is not sent, a Dockerfile from elsewhere, exit codes and ids", async () => {
+  const context = host.context({
+    "in/Dockerfile": `FROM ${BASE}\nARG A\nCOPY . /all\nRUN ls -R /all; echo $A`,
+    "in/.dockerignore": "# not these\n**/*.log\nskip\n!skip/kept\n",
+    "in/a.log": "",
+    "in/skip/no": "",
+    "in/skip/kept": "",
+    "in/deep/er/b.log": "",
+    "in/deep/er/file": "",
+    "other.docker": `FROM ${BASE}\nRUN exit 5`,
+  });
+  const idFile = join(context, "id");
+  const folder = join(context, "in");
+  const words = ["build", "-t", "ours:1", "--iidfile", idFile, "--build-arg", "A", folder];
+  const built = await host.skep(words, { env: { A: "from-the-environment" } });
+  expect(built).toMatchObject({ code: 0, stderr: "" });
+  expect(built.stdout).toContain("from-the-environment\n");
+  const shown = await show("ours:1", "ls", "-R", "/all");
+  for (const name of ["kept", "file", "Dockerfile", ".dockerignore"]) {
+    expect(await show("ours:1", "ls", "-aR", "/all")).toContain(`${name}\n`);
+  }
+  for (const name of ["a.log", "b.log", "no"]) expect(shown).not.toContain(`\n${name}\n`);
+  const id = (await host.skep(["images", "-q", "--no-trunc", "ours:1"])).stdout.trim();
+  expect(readFileSync(idFile, "utf8")).toBe(id);
+  const quiet = await host.skep(
+    ["image", "build", "-q", "--build-arg", "A", "--compress", folder],
+    {
+      env: { A: "from-the-environment" },
+    },
+  );
+  expect(quiet).toEqual({ code: 0, stdout: `${id}\n`, stderr: "" });
+
+  const failed = await host.skep(["build", "-f", join(context, "other.docker"), folder]);
+  expect(failed.code).toBe(5);
+  expect(failed.stderr).toContain("returned a non-zero code: 5");
+  const input = `FROM ${BASE}\nRUN echo by stdin`;
+  expect((await host.skep(["build", "-"], { input })).stdout).toContain("by stdin\n");
+  expect((await host.skep(["build", "-f", "-", folder], { input })).stdout).toContain("by stdin\n");
+  const missing = await host.skep(["build", join(context, "nowhere")]);
+  expect(missing.code).toBe(1);
+  expect(missing.stderr).toContain("not found");
+  expect((await host.skep(["builder", "prune", "-f"])).stdout).toMatch(/reclaimed space: [1-9]/);
+});
+
+test("a base image of a registry is pulled with the client's credentials", async () => {
+  const registry = await host.startRegistry({ user: "u", password: "p" });
+  const name = `${registry}/private/base:1`;
+  const env = { DOCKER_CONFIG: host.context({}) };
+  const docker = (args: readonly string[], input = "") => host.docker(args, { env, input });
+  const login = ["login", "-u", "u", "-p", "p", registry];
+  await expect.poll(async () => (await docker(login)).code, PATIENCE).toBe(0);
+  await host.docker(["tag", BASE, name]);
+  expect(await docker(["push", "-q", name])).toMatchObject({ code: 0 });
+  await host.docker(["rmi", name]);
+  const input = `ARG R=${registry}\nFROM \${R}/private/base:1\nRUN echo made here`;
+  const without = await host.docker(["build", "-"], { input });
+  expect(without.code).toBe(1);
+  expect(without.stderr).toMatch(/pull access denied|no basic auth|unauthorized/);
+  const built = await docker(["build", "-"], input);
+  expect(built).toMatchObject({ code: 0 });
+  expect(built.stdout).toContain("made here\n");
+  expect((await host.docker(["images", "-q", name])).stdout).toMatch(/^[0-9a-f]{12}\n$/);
+});

@@ -15,6 +15,7 @@ export async function ownFlags(): Promise<Flags> {
   const nouns = await Promise.all([
     import("#cli/container/index.ts"),
     import("#cli/image/index.ts"),
+    import("#cli/builder/index.ts"),
     import("#cli/network/index.ts"),
     import("#cli/volume/index.ts"),
     import("#cli/system/index.ts"),

@@ -41,6 +41,24 @@ function filters(value: unknown): string {
   return `filters=${encodeURIComponent(JSON.stringify(value))}`;
 }
 
+/** A build's context: an archive of one file, the Dockerfile. */
+function contextOf(dockerfile: string): Uint8Array {
+  const content = new TextEncoder().encode(dockerfile);
+  const header = new Uint8Array(512);
+  const put = (at: number, text: string) => header.set(new TextEncoder().encode(text), at);
+  const octal = (value: number) => value.toString(8).padStart(11, "0");
+  put(0, "Dockerfile");
+  put(100, ["0000644", "0000000", "0000000", ""].join("\0"));
+  put(124, `${octal(content.length)}\0${octal(0)}\0        0`);
+  put(257, ["ustar", "00"].join("\0"));
+  const sum = header.reduce((total, byte) => total + byte, 0);
+  put(148, `${sum.toString(8).padStart(6, "0")}\0 `);
+  const archive = new Uint8Array(512 + Math.ceil(content.length / 512) * 512 + 1024);
+  archive.set(header);
+  archive.set(content, 512);
+  return archive;
+}
+
 const create = (name: string, body: object): Request =>
   ask("POST /containers/create", `/containers/create?name=${name}`, { body });
 const SLEEP = { Image: IMAGE, Cmd: ["sleep", "1000"], HostConfig: { Init: true } };
@@ -437,6 +455,11 @@ const REST: readonly Request[] = [
   ask("GET /events", `/events?since=1&until=2`),
   ask("GET /events", `/events?since=bad&until=2`),
   ask("GET /events", `/events?since=1&until=2&${filters({ nosuch: ["1"] })}`),
+  ask("POST /build", "/build?q=1&t=built:1", { raw: contextOf(`FROM ${IMAGE}\nENV A=b\n`) }),
+  ask("POST /build", "/build", { raw: contextOf("") }),
+  ask("POST /build", "/build?dockerfile=nosuch", { raw: contextOf("FROM scratch\n") }),
+  ask("POST /build", "/build?t=Bad", { raw: contextOf("FROM scratch\n") }),
+  ask("POST /build/cancel", "/build/cancel"),
   ask("POST /build/prune", "/build/prune"),
   ask("GET /plugins", "/plugins"),
   of("GET /plugins/{name}/json", "nosuch"),
@@ -565,8 +588,6 @@ const SWARM: readonly Request[] = [
 
 /** What we refuse, and what is newer than dockerd 20.10. */
 const ALONE: readonly Request[] = [
-  ask("POST /build", "/build"),
-  ask("POST /build/cancel", "/build/cancel?id=x"),
   ask("POST /session", "/session"),
   ask("POST /grpc", "/grpc"),
   ask("GET /plugins/privileges", "/plugins/privileges?remote=x"),

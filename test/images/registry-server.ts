@@ -46,7 +46,12 @@ function end(child: ChildProcess): Promise<void> {
   });
 }
 
-async function renderConfig(folder: string, address: string, auth: RegistryAuth): Promise<string> {
+/** The configuration of a registry whose files are below `folder`. */
+export async function renderConfig(
+  folder: string,
+  address: string,
+  auth: RegistryAuth,
+): Promise<string> {
   const lines = [
     "version: 0.1",
     "log: { level: error }",

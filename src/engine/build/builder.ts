@@ -75,7 +75,7 @@ export type BuildReport = (message: ProgressMessage) => Promise<void> | undefine
 /** Builds at once; more wait. */
 const BUILDS_MAX = 4;
 /** All of the cache is what docker calls dangling. */
-const PRUNE_FILTERS = ["until", "dangling"];
+const PRUNE_FILTERS = ["until", "dangling", "label", "label!"];
 /** What the cache may grow to; beyond that the oldest goes after a build. */
 const CACHE_MAX_BYTES = 20 * 1024 ** 3;
 
@@ -152,6 +152,8 @@ class BuildahBuilder implements Builder {
     if (unknown !== undefined) {
       throw new EngineError("invalid-argument", `invalid filter '${unknown}'`);
     }
+    // Layers have no labels: none has the one that is asked for.
+    if (filters.has("label")) return Promise.resolve({ deleted: [], bytes: 0 });
     const beforeMs = readUntil(filters, this.#options.clock.nowMs());
     return this.#alone({ keepBytes, beforeMs });
   }
