@@ -1,10 +1,13 @@
 /** Nodes that an operator lets in or turns away, and tokens with bounds. */
 
+import { existsSync } from "node:fs";
+import { stat } from "node:fs/promises";
 import { create } from "@bufbuild/protobuf";
 import { durationFromMs } from "@bufbuild/protobuf/wkt";
 import { afterEach, beforeEach, expect, test } from "vitest";
 import { nodeToJson } from "#api/convert/nodes.ts";
 import { must } from "#base/invariant.ts";
+import { swarmPaths } from "#daemon/swarm-node/paths.ts";
 import { fingerprintOf, readCertificate } from "#platform/x509/certificate.ts";
 import type { Node } from "#wire/gen/swarmkit/objects_pb.js";
 import { ClusterSpecSchema, NodeSpec_Membership } from "#wire/gen/swarmkit/specs_pb.js";
@@ -14,6 +17,8 @@ import { clusterOf, nodesOf, TestCluster, type TestNode } from "./fixtures.ts";
 
 const { PENDING, ACCEPTED } = NodeSpec_Membership;
 const { WORKER, MANAGER } = NodeRole;
+/** The end of patience on a busy machine. */
+const PATIENT = { timeout: 30_000 };
 
 let cluster: TestCluster;
 let manager: TestNode;
@@ -74,6 +79,41 @@ test.each(["with", "without"])(
     expect(second.swarm.info().controlAvailable).toBe(true);
   },
 );
+
+test("an engine that starts again still waits with the key that it asked with", async () => {
+  await manager.init({ spec: accepting() });
+  const { worker: token } = await clusterOf(manager);
+  const first = await cluster.node("w1");
+  await expect(first.join(manager, token)).rejects.toThrow("waits to be accepted");
+  const node = await waiting();
+  const { joinRequest } = swarmPaths(first.dataRoot);
+  expect((await stat(joinRequest)).mode & 0o777).toBe(0o600);
+  const { error } = first.swarm.info();
+  const second = await first.restart();
+  await expect.poll(() => second.swarm.info(), PATIENT).toMatchObject({ state: "pending", error });
+  // Accepted while nobody waits: the certificate lies there until its node comes back.
+  await second.stop();
+  expect((await waiting()).id).toBe(node.id);
+  await accept(await waiting());
+  const third = await second.restart();
+  const inside = { state: "active", nodeId: node.id, error: "" };
+  await expect.poll(() => third.swarm.info(), PATIENT).toMatchObject(inside);
+  expect(existsSync(joinRequest)).toBe(false);
+  expect((await nodesOf(manager)).size).toBe(2);
+});
+
+test("a node that is rejected while it is away is told so when it is back", async () => {
+  await manager.init({ spec: accepting() });
+  const worker = await cluster.node("w1");
+  await expect(worker.join(manager, "")).rejects.toThrow("waits to be accepted");
+  await worker.stop();
+  await manager.swarm.control().removeNode({ nodeId: (await waiting()).id, force: true });
+  const back = await worker.restart();
+  await expect.poll(() => back.swarm.info().state, PATIENT).toBe("error");
+  expect(back.swarm.info().error).toContain("the swarm has rejected this node");
+  await back.swarm.leave(true);
+  expect(back.swarm.info().state).toBe("inactive");
+});
 
 test("a node that is rejected is told so, and leaves nothing behind in the swarm", async () => {
   await manager.init({ spec: accepting() });

@@ -4,7 +4,7 @@
  * key that it has. The private key never leaves the node.
  */
 
-import type { KeyObject } from "node:crypto";
+import { createPublicKey, type KeyObject } from "node:crypto";
 import { EngineError, isErrorCode } from "#base/error.ts";
 import { toHex } from "#base/ids.ts";
 import type { Clock, Random } from "#base/ports.ts";
@@ -21,7 +21,6 @@ import {
   digestOfPem,
   fingerprintOf,
   readCertificate,
-  requestedKeyOf,
   verifyChain,
 } from "#platform/x509/certificate.ts";
 import {
@@ -38,6 +37,7 @@ import { IssuanceStatus_State } from "#wire/gen/swarmkit/types_pb.js";
 import { anonymousChannel, blindChannel } from "./channels.ts";
 import { badRequest } from "./errors.ts";
 import type { Credentials, NodeIdentity } from "./identity.ts";
+import type { AskedSwarm, JoinAttempt } from "./join-request.ts";
 import { newRaftKey } from "./key-file.ts";
 
 const CALL_TIMEOUT_MS = 5_000;
@@ -49,9 +49,11 @@ const DOWNLOAD_ATTEMPTS = 5;
 
 export interface JoinOptions {
   readonly address: string;
-  readonly token: string;
-  readonly availability: NodeSpec_Availability;
+  /** Where an earlier attempt came further, this one goes on. */
+  readonly attempt: JoinAttempt;
   readonly clock: Clock;
+  /** Told before anything is waited for, and waited for itself: so far the attempt has come. */
+  readonly onAsked: (asked: AskedSwarm) => Promise<void>;
   /** Told once: the node waits for an operator to accept it. */
   readonly onPending?: (waiting: Waiting) => void;
   readonly onSkew?: OnSkew;
@@ -71,50 +73,65 @@ export interface Waiting {
 
 /** Ends with the node's first credentials; rejects with docker's words when it is not let in. */
 export async function joinCluster(options: JoinOptions, signal: AbortSignal): Promise<Credentials> {
-  const rootCert = await downloadRoot(options, signal);
-  const key = generateKey();
-  const channel = anonymousChannel(options.address, rootCert);
+  const { address, attempt, clock } = options;
   try {
-    const csr = await createRequest(key, "");
-    const nodeCert = await requestCertificate(
-      channel,
-      { csr, token: options.token, availability: options.availability },
-      {
-        clock: options.clock,
-        mayBeRejected: true,
-        onSkew: options.onSkew,
-        onPending: (nodeId) =>
-          options.onPending?.({
-            nodeId,
-            fingerprint: fingerprintOf(requestedKeyOf(csr)),
-            rootCert,
-          }),
-      },
-      signal,
-    );
-    verifyChain(nodeCert, rootCert, options.clock.nowMs());
-    return {
-      rootCert,
-      nodeCert,
-      key: { privateKey: pemOf(key), raftKey: newRaftKey(), lockVersion: 0n },
-    };
+    const asked = attempt.asked ?? (await ask(options, signal));
+    const { rootCert, privateKey, nodeId } = asked;
+    if (asked.pending) {
+      const fingerprint = fingerprintOf(publicKeyOf(privateKey));
+      options.onPending?.({ nodeId, fingerprint, rootCert });
+    }
+    const channel = anonymousChannel(address, rootCert);
+    try {
+      const waiting = { clock, mayBeRejected: true };
+      const nodeCert = await awaitCertificate(channel, nodeId, waiting, signal);
+      verifyChain(nodeCert, rootCert, clock.nowMs());
+      return {
+        rootCert,
+        nodeCert,
+        key: { privateKey, raftKey: newRaftKey(), lockVersion: 0n },
+      };
+    } finally {
+      channel.close();
+    }
   } catch (error) {
     throw error instanceof CallError ? asGoShows(error) : error;
+  }
+}
+
+/** Asks the swarm for a certificate, and keeps with what key. */
+async function ask(options: JoinOptions, signal: AbortSignal): Promise<AskedSwarm> {
+  const { address, attempt, clock, onSkew } = options;
+  const rootCert = await downloadRoot(address, attempt.token, clock, signal);
+  const key = generateKey();
+  const channel = anonymousChannel(address, rootCert);
+  try {
+    const { token, availability } = attempt;
+    const request = { csr: await createRequest(key, ""), token, availability };
+    const { nodeId, pending } = await issue(channel, request, { clock, onSkew }, signal);
+    const asked = { rootCert, privateKey: pemOf(key), nodeId, pending };
+    await options.onAsked(asked);
+    return asked;
   } finally {
     channel.close();
   }
 }
 
 /** A root that nobody vouches for but the digest in the token; without a token, nobody at all. */
-async function downloadRoot(options: JoinOptions, signal: AbortSignal): Promise<string> {
-  const token = options.token === "" ? undefined : parseJoinToken(options.token);
+async function downloadRoot(
+  address: string,
+  tokenText: string,
+  clock: Clock,
+  signal: AbortSignal,
+): Promise<string> {
+  const token = tokenText === "" ? undefined : parseJoinToken(tokenText);
   if (token?.ok === false) throw badRequest(token.error);
   if (token?.value.fips) {
     throw badRequest("node is not FIPS-enabled but cluster requires FIPS");
   }
-  const channel = blindChannel(options.address);
+  const channel = blindChannel(address);
   try {
-    const rootCert = await attempt(channel, options.clock, signal);
+    const rootCert = await attempt(channel, clock, signal);
     const digest = toHex(digestOfPem(rootCert));
     if (token !== undefined && digest !== token.value.rootDigest) {
       throw badRequest(`remote CA does not match fingerprint. Expected: ${token.value.rootDigest}`);
@@ -155,12 +172,9 @@ export async function renewIdentity(
   const expired = identity.expired(clock);
   const key = expired ? readPrivateKey(identity.nodeKey.privateKey) : generateKey();
   const csr = await createRequest(key, identity.nodeId);
-  const nodeCert = await requestCertificate(
-    channel,
-    { csr, token: "", availability: NodeSpec_Availability.ACTIVE },
-    { clock, onSkew },
-    signal,
-  );
+  const request = { csr, token: "", availability: NodeSpec_Availability.ACTIVE };
+  const { nodeId } = await issue(channel, request, { clock, onSkew }, signal);
+  const nodeCert = await awaitCertificate(channel, nodeId, { clock }, signal);
   await identity.renew(nodeCert, pemOf(key));
 }
 
@@ -198,31 +212,37 @@ interface Request {
   readonly availability: NodeSpec_Availability;
 }
 
-interface RequestOptions {
+async function issue(
+  channel: RpcChannel,
+  request: Request,
+  { clock, onSkew }: { readonly clock: Clock; readonly onSkew?: OnSkew | undefined },
+  signal: AbortSignal,
+): Promise<{ readonly nodeId: string; readonly pending: boolean }> {
+  const askedMs = clock.nowMs();
+  const { nodeId, nodeMembership, leaderTime } = await channel
+    .client(NodeCA)
+    .issueNodeCertificate(
+      { ...request, csr: Buffer.from(request.csr) },
+      { timeoutMs: CALL_TIMEOUT_MS, signal },
+    );
+  const leaderMs = msOfTimestamp(leaderTime);
+  if (leaderMs !== undefined) onSkew?.(clockSkewMs(askedMs, leaderMs, clock.nowMs()));
+  return { nodeId, pending: nodeMembership === NodeSpec_Membership.PENDING };
+}
+
+interface WaitOptions {
   readonly clock: Clock;
   /** A request of somebody new, which an operator may reject. */
   readonly mayBeRejected?: boolean;
-  readonly onPending?: (nodeId: string) => void;
-  readonly onSkew?: OnSkew | undefined;
 }
 
-async function requestCertificate(
+async function awaitCertificate(
   channel: RpcChannel,
-  request: Request,
-  options: RequestOptions,
+  nodeId: string,
+  options: WaitOptions,
   signal: AbortSignal,
 ): Promise<string> {
   const client = channel.client(NodeCA);
-  const askedMs = options.clock.nowMs();
-  const { nodeId, nodeMembership, leaderTime } = await client.issueNodeCertificate(
-    { ...request, csr: Buffer.from(request.csr) },
-    { timeoutMs: CALL_TIMEOUT_MS, signal },
-  );
-  const leaderMs = msOfTimestamp(leaderTime);
-  if (leaderMs !== undefined) {
-    options.onSkew?.(clockSkewMs(askedMs, leaderMs, options.clock.nowMs()));
-  }
-  if (nodeMembership === NodeSpec_Membership.PENDING) options.onPending?.(nodeId);
   for (let unknown = 0; ; ) {
     try {
       const options = { timeoutMs: CALL_TIMEOUT_MS, signal };
@@ -237,7 +257,7 @@ async function requestCertificate(
       if (signal.aborted) throw signal.reason;
       if (!isErrorCode(error, ...TEMPORARY)) throw error;
       unknown = isErrorCode(error, "not-found") ? unknown + 1 : 0;
-      if (options.mayBeRejected && unknown >= UNKNOWN_ANSWERS) throw rejected(nodeId);
+      if (options.mayBeRejected && unknown >= UNKNOWN_ANSWERS) throw new RejectedError(nodeId);
     }
     await sleep(options.clock, RETRY_MS, signal);
   }
@@ -245,11 +265,12 @@ async function requestCertificate(
 
 const TEMPORARY = ["deadline-exceeded", "unavailable", "aborted", "unknown", "not-found"] as const;
 
-function rejected(nodeId: string): EngineError {
-  return new EngineError(
-    "permission-denied",
-    `the swarm has rejected this node (${nodeId}): an operator removed its request to join`,
-  );
+/** An operator does not want this node: asking again is of no use. */
+export class RejectedError extends EngineError {
+  constructor(nodeId: string) {
+    const reason = "an operator removed its request to join";
+    super("permission-denied", `the swarm has rejected this node (${nodeId}): ${reason}`);
+  }
 }
 
 function textOf(bytes: Uint8Array): string {
@@ -258,4 +279,9 @@ function textOf(bytes: Uint8Array): string {
 
 function pemOf(key: KeyObject): string {
   return key.export({ type: "pkcs8", format: "pem" }) as string;
+}
+
+/** SubjectPublicKeyInfo, DER. */
+function publicKeyOf(privateKey: string): Uint8Array {
+  return createPublicKey(readPrivateKey(privateKey)).export({ type: "spki", format: "der" });
 }

@@ -24,6 +24,13 @@ import { Changes } from "./changes.ts";
 import { anonymousChannel, managerChannel, SharedChannels } from "./channels.ts";
 import { joinCluster, renewFromStore, renewIdentity, type Waiting } from "./enrol.ts";
 import { loadIdentity, NodeIdentity } from "./identity.ts";
+import {
+  type AskedSwarm,
+  forgetJoinAttempt,
+  type JoinAttempt,
+  loadJoinAttempt,
+  saveJoinAttempt,
+} from "./join-request.ts";
 import { LockedKeyError } from "./key-file.ts";
 import { followLock } from "./locking.ts";
 import { KnownManagers } from "./managers.ts";
@@ -205,34 +212,41 @@ export class SwarmNode {
 
   /** From disk if they are there; they are also there when an earlier attempt to join got so far. */
   async #credentials(signal: AbortSignal): Promise<NodeIdentity> {
-    const { paths, origin, unlockKey, clock, random, log } = this.#options;
+    const { paths, origin, unlockKey, clock, random } = this.#options;
     const loaded = await loadIdentity(paths, unlockKey);
     if (loaded.kind === "locked") throw new LockedKeyError();
     if (loaded.kind === "found") return loaded.identity;
-    if (origin.kind === "disk") {
-      throw new EngineError("data-loss", `no certificate of this node in ${paths.certificates}`);
-    }
     if (origin.kind === "new") {
       const credentials = await createNewSwarm(origin.swarm, clock, random);
       const identity = new NodeIdentity(paths, credentials, origin.swarm.unlockKey);
       await identity.save();
       return identity;
     }
+    const attempt = origin.kind === "join" ? origin : await loadJoinAttempt(paths);
+    if (attempt === undefined) {
+      throw new EngineError("data-loss", `no certificate of this node in ${paths.certificates}`);
+    }
+    return this.#enrol(origin.address, attempt, signal);
+  }
+
+  /** Asks to be let in, or goes on to wait where that was done before the engine was restarted. */
+  async #enrol(address: string, attempt: JoinAttempt, signal: AbortSignal): Promise<NodeIdentity> {
+    const { paths, clock, log } = this.#options;
     const onPending = (waiting: Waiting) => {
       this.#waiting = waiting;
       const { nodeId: node, fingerprint } = waiting;
-      log.info("waiting to be accepted into the swarm", {
-        manager: origin.address,
-        node,
-        fingerprint,
-      });
+      log.info("waiting to be accepted into the swarm", { manager: address, node, fingerprint });
       this.#options.onChange();
     };
+    const onAsked = (asked: AskedSwarm) => saveJoinAttempt(paths, { ...attempt, asked });
     const onSkew = (skewMs: number) => this.#onSkew(skewMs);
-    const credentials = await joinCluster({ ...origin, clock, onPending, onSkew }, signal);
+    const options = { address, attempt, clock, onAsked, onPending, onSkew };
+    if (attempt.asked === undefined) await saveJoinAttempt(paths, attempt);
+    const credentials = await joinCluster(options, signal);
     this.#waiting = undefined;
     const identity = new NodeIdentity(paths, credentials);
     await identity.save();
+    await forgetJoinAttempt(paths);
     return identity;
   }
 

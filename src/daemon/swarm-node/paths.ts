@@ -11,6 +11,8 @@ export interface SwarmPaths {
   readonly nodeKey: string;
   /** What `init` and `join` were told; its presence means: this node is in a swarm. */
   readonly startState: string;
+  /** Of a node that is not in yet: what it asks the swarm for. */
+  readonly joinRequest: string;
   /** Managers known to this node. */
   readonly managers: string;
   readonly raft: string;
@@ -27,6 +29,7 @@ export function swarmPaths(dataRoot: string): SwarmPaths {
     nodeCert: join(certificates, "swarm-node.crt"),
     nodeKey: join(certificates, "swarm-node.key"),
     startState: join(root, "docker-state.json"),
+    joinRequest: join(root, "join-request.json"),
     managers: join(root, "state.json"),
     raft: join(root, "raft"),
     worker: join(root, "worker"),

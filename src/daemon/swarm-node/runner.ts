@@ -7,6 +7,7 @@ import type { LocalNodeState } from "#api/cluster-port.ts";
 import { messageOf } from "#base/error.ts";
 import type { Clock, Log } from "#base/ports.ts";
 import { deferred, sleep } from "#platform/async.ts";
+import { RejectedError } from "./enrol.ts";
 import { LockedKeyError } from "./key-file.ts";
 import type { Origin, SwarmNode } from "./node.ts";
 import type { StartState } from "./start-state.ts";
@@ -105,7 +106,7 @@ export class NodeRunner {
       onChange();
       if (signal.aborted) break;
       log.error("the node's part in the swarm ended", { reason: messageOf(error), backoffMs });
-      if (!repeat || error instanceof LockedKeyError) {
+      if (!repeat || error instanceof LockedKeyError || error instanceof RejectedError) {
         this.#ready.reject(error);
         return;
       }
