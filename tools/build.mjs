@@ -1,15 +1,35 @@
 // Generates the wire code from proto/ and bundles the program into dist/: `engine.mjs` (the daemon),
 // `cli.cjs` (everything else) and what V8 compiles of it. Does nothing when no input is newer than the
 // last build. Plain JavaScript, because it runs before anything can compile.
+//
+// `--force` builds all the same. `--out=FOLDER` puts a program of its own there, for drills of upgrades:
+// with `--version=V` and `--feature-level=N` it is one that another release might be.
 
 import { spawnSync } from "node:child_process";
-import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
+import {
+  copyFileSync,
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  symlinkSync,
+  writeFileSync,
+} from "node:fs";
 import { basename, delimiter, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { build } from "esbuild";
 
 const root = fileURLToPath(new URL("..", import.meta.url));
-const force = process.argv.includes("--force");
+const out = option("out");
+const base = out ?? root;
+const force = out !== undefined || process.argv.includes("--force");
+
+function option(name) {
+  const prefix = `--${name}=`;
+  return process.argv.find((word) => word.startsWith(prefix))?.slice(prefix.length);
+}
 
 /** The newest modification time below a path, milliseconds. */
 function newest(path) {
@@ -39,9 +59,9 @@ function generate() {
 }
 
 async function bundle() {
-  const stamp = join(root, "dist/.stamp");
+  const stamp = join(base, "dist/.stamp");
   if (upToDate(stamp, ["src", "bin", "package.json", "package-lock.json", "tools/build.mjs", "tools/compile.cjs"])) return;
-  mkdirSync(join(root, "dist"), { recursive: true });
+  mkdirSync(join(base, "dist"), { recursive: true });
   const { version } = JSON.parse(readFileSync(join(root, "package.json"), "utf8"));
   const common = commonOptions(version);
   const engine = await build({
@@ -53,7 +73,7 @@ async function bundle() {
     // CommonJS packages inside the bundle still ask for Node's own modules by require.
     banner: { js: 'import { createRequire as __createRequire } from "node:module"; const require = __createRequire(import.meta.url);' },
   });
-  rmSync(join(root, "dist/cli.cjs.compiled"), { force: true });
+  rmSync(join(base, "dist/cli.cjs.compiled"), { force: true });
   // One file, because each costs about a millisecond to find and link, and a function as text, because
   // compiled code can be given only to a script. What is imported lazily still runs lazily.
   const cli = await build({
@@ -66,16 +86,17 @@ async function bundle() {
     banner: { js: '(function (exports, require, module, __filename) { const __url = require("node:url").pathToFileURL(__filename).href;' },
     footer: { js: "})" },
   });
-  compile("dist/cli.cjs");
+  compile(join(base, "dist/cli.cjs"));
   const outputs = [engine, cli].flatMap(({ metafile }) => Object.keys(metafile.outputs));
   forgetOldChunks([...outputs, "dist/cli.cjs.compiled"].map((path) => basename(path)));
   writeFileSync(stamp, "");
 }
 
 function commonOptions(version) {
+  const level = option("feature-level");
   return {
     absWorkingDir: root,
-    outdir: "dist",
+    outdir: join(base, "dist"),
     bundle: true,
     platform: "node",
     // The ES form of packages that have both: the CommonJS form loses its named exports when imported.
@@ -83,7 +104,11 @@ function commonOptions(version) {
     target: "node20",
     // Native code cannot be bundled; it is found beside the bundle in node_modules.
     external: ["koffi"],
-    define: { SKEP_VERSION: JSON.stringify(version), SKEP_COMMIT: JSON.stringify(commit()) },
+    define: {
+      SKEP_VERSION: JSON.stringify(option("version") ?? version),
+      SKEP_COMMIT: JSON.stringify(commit()),
+      ...(level === undefined ? {} : { SKEP_FEATURE_LEVEL: String(Number(level)) }),
+    },
     // Node keeps the text in memory, twice as large where it is not all ASCII. Names stay for stack
     // traces, and so do lines.
     minifyWhitespace: true,
@@ -109,11 +134,11 @@ function compile(bundle) {
 // An engine that runs may still load chunks of the build that it came from: those of the build before
 // this one stay, older ones go.
 function forgetOldChunks(outputs) {
-  const list = join(root, "dist/outputs.json");
+  const list = join(base, "dist/outputs.json");
   const before = existsSync(list) ? JSON.parse(readFileSync(list, "utf8")) : [];
   const kept = new Set([...outputs, ...before]);
-  for (const name of readdirSync(join(root, "dist"))) {
-    if (/\.[cm]js(\.map|\.LEGAL\.txt)?$/.test(name) && !kept.has(name)) rmSync(join(root, "dist", name));
+  for (const name of readdirSync(join(base, "dist"))) {
+    if (/\.[cm]js(\.map|\.LEGAL\.txt)?$/.test(name) && !kept.has(name)) rmSync(join(base, "dist", name));
   }
   writeFileSync(list, JSON.stringify(outputs));
 }
@@ -123,5 +148,15 @@ function commit() {
   return run.status === 0 ? run.stdout.trim() : "unknown";
 }
 
+/** What a program needs beside its bundles. */
+function furnish() {
+  if (out === undefined) return;
+  mkdirSync(join(out, "bin"), { recursive: true });
+  copyFileSync(join(root, "bin/skep"), join(out, "bin/skep"));
+  rmSync(join(out, "node_modules"), { force: true });
+  symlinkSync(join(root, "node_modules"), join(out, "node_modules"));
+}
+
 generate();
 await bundle();
+furnish();
