@@ -11,6 +11,7 @@ import { join } from "node:path";
 import { equals } from "@bufbuild/protobuf";
 import { EngineError, isErrorCode, messageOf } from "#base/error.ts";
 import type { Clock, Log, Random } from "#base/ports.ts";
+import { FEATURE_LEVEL } from "#model/feature-level.ts";
 import { type Deferred, deferred, sleep } from "#platform/async.ts";
 import type { RpcChannel } from "#platform/grpc/client.ts";
 import type { TablesMessage } from "#wire/gen/skep/dataplane_pb.js";
@@ -256,8 +257,9 @@ class SessionKeeper implements Agent {
   async #describe(): Promise<NodeDescription> {
     this.#refreshesSeen = this.#refreshes;
     const description = await this.#options.executor.describe();
+    const known = { ...description, featureLevel: FEATURE_LEVEL };
     const tlsInfo = this.#options.tlsInfo?.();
-    return tlsInfo === undefined ? description : { ...description, tlsInfo };
+    return tlsInfo === undefined ? known : { ...known, tlsInfo };
   }
 
   async #onMessage(message: SessionMessage): Promise<void> {

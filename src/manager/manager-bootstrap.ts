@@ -8,6 +8,7 @@ import { create } from "@bufbuild/protobuf";
 import { durationFromMs } from "@bufbuild/protobuf/wkt";
 import { newId, toHex } from "#base/ids.ts";
 import type { Random } from "#base/ports.ts";
+import { FEATURE_LEVEL } from "#model/feature-level.ts";
 import { generateJoinToken } from "#pki/join-token.ts";
 import { DEFAULT_NODE_LIFETIME_MS, MANAGER_OU } from "#pki/profile.ts";
 import { digestOfPem } from "#platform/x509/certificate.ts";
@@ -95,6 +96,7 @@ function clusterObject(cluster: NewCluster, id: string, random: Random) {
     defaultAddressPool: [...cluster.defaultAddressPool],
     subnetSize: cluster.subnetSize,
     VXLANUDPPort: cluster.vxlanPort,
+    featureLevel: FEATURE_LEVEL,
   });
 }
 

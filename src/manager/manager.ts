@@ -11,7 +11,7 @@
 import { mkdir } from "node:fs/promises";
 import { dirname } from "node:path";
 import type { DescService } from "@bufbuild/protobuf";
-import { messageOf } from "#base/error.ts";
+import { type EngineError, messageOf } from "#base/error.ts";
 import type { Clock, Log, Random } from "#base/ports.ts";
 import { MANAGER_OU } from "#pki/profile.ts";
 import type { RpcChannel } from "#platform/grpc/client.ts";
@@ -27,6 +27,7 @@ import { findCluster } from "./ca/cluster.ts";
 import { createExternalCa } from "./ca/external-ca.ts";
 import { createCaServices } from "./ca/service.ts";
 import { runCaSigner } from "./ca/signer.ts";
+import { assertKnown, outgrown } from "./feature-level.ts";
 import { leadTogether } from "./leader/scope.ts";
 import { managerNode, type NewCluster, writeNewCluster } from "./manager-bootstrap.ts";
 import { createManagerChannel } from "./manager-channel.ts";
@@ -94,6 +95,8 @@ export interface Manager {
   readonly port: number;
   /** Resolves when the raft group has removed this member: stop, and forget the raft log. */
   readonly removed: Promise<void>;
+  /** Resolves with why, when the swarm uses more than this program knows: it must not go on. */
+  readonly outgrown: Promise<EngineError>;
   /** Resolves when the cluster object is there to be read. */
   clusterReady(signal: AbortSignal): Promise<void>;
   /** How managers are to lock: now, and after each change. Ends with the signal. */
@@ -116,6 +119,7 @@ export async function startManager(options: ManagerOptions): Promise<Manager> {
   const raft = await options.openRaft({ channelTo: options.channelTo });
   const manager = new RunningManager(options, raft);
   try {
+    assertKnown(raft.state.view());
     await manager.start();
   } catch (error) {
     await manager.close();
@@ -134,6 +138,7 @@ class RunningManager implements Manager {
   readonly #parts: readonly ManagerPart[];
   readonly #stops: (() => void)[] = [];
   readonly channel: RpcChannel;
+  readonly outgrown: Promise<EngineError>;
   port = 0;
 
   constructor(options: ManagerOptions, raft: StartedRaft) {
@@ -151,6 +156,8 @@ class RunningManager implements Manager {
       () => identity.peer,
       this.#closing.signal,
     );
+    this.outgrown = outgrown(raft.state, this.#closing.signal);
+    this.outgrown.catch(() => undefined);
     const context: PartContext = {
       state: raft.state,
       membership: raft.membership,

@@ -8,6 +8,7 @@ import { createExternalAuthorities } from "#manager/control/external-authorities
 import { controlPart } from "#manager/control/service.ts";
 import { createDataPlane } from "#manager/dataplane/service.ts";
 import { createDispatcher } from "#manager/dispatcher/dispatcher.ts";
+import { assertKnown, featureLevelPart } from "#manager/feature-level.ts";
 import { imageWatchPart, type RemoteImages } from "#manager/image-watch.ts";
 import { reconcilerPart } from "#manager/leader/reconciler.ts";
 import { checkTaskChange } from "#manager/leader/task-check.ts";
@@ -92,6 +93,7 @@ function openRaft(
     channelTo: start.channelTo,
     join: start.join,
     forceNewCluster: start.forceNewCluster,
+    checkJoin: (view, { featureLevel }) => assertKnown(view, featureLevel),
     checkChange: checkTaskChange,
     fs: metrics.timedFiles(realFileSystem),
     timings: metrics.timings,
@@ -171,6 +173,7 @@ function partsOf(
       log: log.child({ part: "image-watch" }),
     }),
     plugins.part(),
+    featureLevelPart({ state, membership, clock, log: log.child({ part: "manager" }) }),
     watchPart(state),
     resourceAllocatorPart({ state, clock, random }),
     workloadIdentityPart({ state, nodeId, clock, random }),

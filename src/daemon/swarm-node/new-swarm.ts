@@ -5,6 +5,7 @@ import { join } from "node:path";
 import { durationMs } from "@bufbuild/protobuf/wkt";
 import { newId } from "#base/ids.ts";
 import type { Clock, Random } from "#base/ports.ts";
+import { FEATURE_LEVEL, levelRefusal } from "#model/feature-level.ts";
 import { leafProfile, MANAGER_OU, MIN_NODE_LIFETIME_MS, rootValidity } from "#pki/profile.ts";
 import { signerOf } from "#pki/rotation.ts";
 import { isMissing } from "#platform/missing.ts";
@@ -67,6 +68,8 @@ export function swarmOfBackup(
   if (cluster?.rootCa === undefined || cluster.spec === undefined) {
     throw badRequest("the backup holds no swarm");
   }
+  const tooNew = levelRefusal(cluster.featureLevel, FEATURE_LEVEL);
+  if (tooNew !== undefined) throw badRequest(`the backup cannot be restored here: ${tooNew}`);
   const signer = signerOf(cluster.rootCa);
   if (signer === undefined) {
     throw badRequest(

@@ -408,6 +408,7 @@ export class SwarmNode {
     });
     const stopFollowing = new AbortController();
     let removed = false;
+    let outgrown: EngineError | undefined;
     const over = () => removed || identity.role !== NodeRole.MANAGER;
     try {
       if (origin.kind === "new" && first) await manager.clusterReady(signal);
@@ -416,17 +417,25 @@ export class SwarmNode {
       this.#notify();
       const locking = { identity, manager, clock, log, locked: () => this.#renewer?.request() };
       void followLock(locking, stopFollowing.signal);
+      manager.outgrown.then(
+        (refusal) => {
+          outgrown = refusal;
+          return this.#changes.notify();
+        },
+        () => undefined,
+      );
       void manager.removed.then(() => {
         removed = true;
         return this.#notify();
       });
-      await this.#changes.until(over, signal);
+      await this.#changes.until(() => over() || outgrown !== undefined, signal);
     } finally {
       stopFollowing.abort();
       this.#manager = undefined;
       this.#notify();
       await manager.close();
     }
+    if (outgrown !== undefined) throw outgrown;
     if (over()) {
       log.info("no longer a manager; the raft log is deleted");
       await rm(paths.raft, { recursive: true, force: true });

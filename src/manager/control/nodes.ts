@@ -6,6 +6,7 @@
 import { X509Certificate } from "node:crypto";
 import { create } from "@bufbuild/protobuf";
 import { EngineError } from "#base/error.ts";
+import { levelRefusal } from "#model/feature-level.ts";
 import { timestampOf } from "#model/time.ts";
 import type { Tx } from "#store/types.ts";
 import {
@@ -76,6 +77,7 @@ export async function updateNode(
     if (node === undefined) throw notFound(`node ${id} not found`);
     const wasManager = node.spec?.desiredRole === NodeRole.MANAGER;
     if (wasManager && spec.desiredRole === NodeRole.WORKER) refuseDemotion(context, tx, node);
+    if (!wasManager && spec.desiredRole === NodeRole.MANAGER) refuseOutdated(tx, node);
     const meta = { ...(node.meta ?? create(MetaSchema)), version };
     tx.update("node", { ...node, meta, spec });
     return create(UpdateNodeResponseSchema, { node: tx.get("node", id) });
@@ -119,6 +121,14 @@ function refuseDemotion(context: ControlContext, tx: Tx, node: Node): void {
   if (!context.members.canRemove(node.id)) {
     throw precondition("can't remove member from the raft: this would result in a loss of quorum");
   }
+}
+
+/** Its program would not be let in by the managers there are; one that was never here says nothing. */
+function refuseOutdated(tx: Tx, { id, description }: Node): void {
+  if (description === undefined) return;
+  const [cluster] = tx.all("cluster");
+  const refusal = levelRefusal(cluster?.featureLevel ?? 0, description.featureLevel);
+  if (refusal !== undefined) throw precondition(`node ${id} can't become a manager: ${refusal}`);
 }
 
 /** Who is gone must not come back with the certificate that it still has. */

@@ -11,6 +11,7 @@ import { create } from "@bufbuild/protobuf";
 import { BinaryReader, BinaryWriter, WireType } from "@bufbuild/protobuf/wire";
 import { EngineError, messageOf } from "#base/error.ts";
 import type { Clock, Log, Random } from "#base/ports.ts";
+import { FEATURE_LEVEL } from "#model/feature-level.ts";
 import { KeyedLock } from "#platform/async.ts";
 import type { RpcChannel } from "#platform/grpc/client.ts";
 import type { RpcContext } from "#platform/grpc/server.ts";
@@ -37,6 +38,8 @@ export interface AdmissionOptions {
   readonly members: Members;
   readonly channelTo: (addr: string) => RpcChannel;
   readonly callerOf: (context: RpcContext) => string | undefined;
+  /** Throws if the group can't take in whoever asks so. */
+  readonly checkJoin?: ((request: JoinRequest) => void) | undefined;
   /** Silence after which a member counts as unreachable, milliseconds. */
   readonly silenceMs: number;
   readonly clock: Clock;
@@ -59,6 +62,7 @@ export class Admission {
     if (nodeId === undefined) {
       throw new EngineError("permission-denied", "a manager joins with its certificate only");
     }
+    this.#options.checkJoin?.(request);
     const addr = reachableAddress(request.addr, context.peerAddress);
     await this.#ensureHealthy(addr);
     return await this.#exclusively(() => this.#admit(nodeId, addr, returningId(request)));
@@ -209,7 +213,7 @@ export function reachableAddress(addr: string, callerAddress: string): string {
 /** A request of a member that has its log and only moved. */
 export function returningRequest(addr: string, raftId: NodeId): JoinRequest {
   const data = new BinaryWriter().uint64(BigInt(raftId)).finish();
-  const request = create(JoinRequestSchema, { addr });
+  const request = create(JoinRequestSchema, { addr, featureLevel: FEATURE_LEVEL });
   request.$unknown = [{ no: RETURNING_FIELD, wireType: WireType.Varint, data }];
   return request;
 }

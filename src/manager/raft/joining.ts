@@ -5,6 +5,7 @@
 
 import { EngineError, messageOf } from "#base/error.ts";
 import type { Clock, Log } from "#base/ports.ts";
+import { FEATURE_LEVEL } from "#model/feature-level.ts";
 import { sleep } from "#platform/async.ts";
 import type { RpcChannel } from "#platform/grpc/client.ts";
 import { RaftMembership } from "#wire/gen/swarmkit/raft_pb.js";
@@ -43,7 +44,10 @@ export async function joinGroup(
     for (const manager of addrs()) {
       try {
         const client = channelTo(manager).client(RaftMembership);
-        const answer = await client.join({ addr }, { timeoutMs: CALL_TIMEOUT_MS, signal });
+        const answer = await client.join(
+          { addr, featureLevel: FEATURE_LEVEL },
+          { timeoutMs: CALL_TIMEOUT_MS, signal },
+        );
         const members = answer.members.map(knownMember);
         const raftId = Number(answer.raftId);
         const self = members.find((member) => member.raftId === raftId);

@@ -324,6 +324,7 @@ class RunningNode implements RaftNode {
       members,
       channelTo,
       callerOf: (context) => this.#callerOf(context),
+      checkJoin: (request) => this.#options.checkJoin?.(store.view(), request),
       silenceMs: 2 * this.#tickMs * this.#electionTicks,
       clock,
       random,

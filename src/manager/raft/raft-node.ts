@@ -5,7 +5,8 @@ import type { RpcChannel } from "#platform/grpc/client.ts";
 import type { RpcContext } from "#platform/grpc/server.ts";
 import type { KeyRing } from "#platform/wal/key-ring.ts";
 import type { NodeId } from "#raft/index.ts";
-import type { Change } from "#store/types.ts";
+import type { Change, ReadView } from "#store/types.ts";
+import type { JoinRequest } from "#wire/gen/swarmkit/raft_pb.js";
 import type { Membership, Registrar } from "../manager-ports.ts";
 import type { Actor, ClusterState } from "../state.ts";
 import type { DiskOptions } from "./disk.ts";
@@ -26,6 +27,8 @@ export interface RaftNodeOptions {
   readonly forceNewCluster?: boolean | undefined;
   /** The node id that the transport vouches for; default: that of the caller's certificate. */
   readonly callerOf?: ((context: RpcContext) => string | undefined) | undefined;
+  /** Throws if the group can't take in whoever asks so; the leader asks, of what is stored. */
+  readonly checkJoin?: ((view: ReadView, request: JoinRequest) => void) | undefined;
   /** Throws if the actor may not make the change. */
   readonly checkChange?: ((actor: Actor, change: Change) => void) | undefined;
   /** The disk failed or an invariant broke: log it and end the process. */
