@@ -16,6 +16,7 @@ import { inspectAll } from "../inspect.ts";
 import { alignColumns, formatListing } from "../output/table.ts";
 import { listTasks } from "../service/ps.ts";
 import type { NodeObject } from "../swarm/types.ts";
+import { explain, inspectPretty } from "./explain.ts";
 
 const capital = (text: string) => text.charAt(0).toUpperCase() + text.slice(1);
 
@@ -184,10 +185,29 @@ export const COMMANDS: readonly Command[] = [
     path: ["node", "inspect"],
     usage: "[OPTIONS] self|NODE [NODE...]",
     summary: "Show a node in full",
-    flags: [{ ...FORMAT_FLAG, short: "f" }],
+    flags: [
+      { ...FORMAT_FLAG, short: "f" },
+      {
+        name: "pretty",
+        kind: "bool",
+        usage: "Print it for people, with the tasks that the node refuses or has not brought up",
+      },
+    ],
     minArgs: 1,
     maxArgs: undefined,
-    run: (context) => inspectAll(context, "node", ["/nodes/{}"]),
+    run: (context) =>
+      context.flags.bool("pretty")
+        ? inspectPretty(context)
+        : inspectAll(context, "node", ["/nodes/{}"]),
+  },
+  {
+    path: ["node", "explain"],
+    usage: "[OPTIONS] self|NODE",
+    summary: "Say which tasks a node refuses, or has not brought up, and why",
+    flags: [{ name: "format", kind: "string", usage: '"json", or nothing for text' }],
+    minArgs: 1,
+    maxArgs: 1,
+    run: explain,
   },
   {
     path: ["node", "update"],

@@ -182,7 +182,7 @@ export const COMMANDS: readonly Command[] = [
     aliases: ["list"],
     usage: "[OPTIONS]",
     summary: "List services",
-    flags: [FILTER_FLAG, FORMAT_FLAG, QUIET_FLAG],
+    flags: [FILTER_FLAG, FORMAT_FLAG, QUIET_FLAG, NO_TRUNC_FLAG],
     minArgs: 0,
     maxArgs: 0,
     run: async (context) => {

@@ -3,6 +3,7 @@
 import { type CommandContext, filtersQuery } from "../command.ts";
 import { formatListing } from "../output/table.ts";
 import type { ServiceObject, ServiceSpecJson } from "../swarm/types.ts";
+import { IMAGE_HEADINGS, imageColumns } from "./image-columns.ts";
 import { shownImage } from "./ps.ts";
 
 function modeName(spec: ServiceSpecJson): string {
@@ -22,13 +23,19 @@ export function findServices(
   });
 }
 
-export function printServices(
-  { flags, stdout }: CommandContext,
+export async function printServices(
+  context: CommandContext,
   services: readonly ServiceObject[],
-): number {
+): Promise<number> {
+  const { flags, stdout } = context;
+  const parts = await imageColumns(
+    context,
+    services.map(({ Spec }) => Spec.TaskTemplate.ContainerSpec.Image),
+    flags.bool("no-trunc") && !flags.has("format"),
+  );
   const rows = services
     .map((service) => ({
-      ID: service.ID.slice(0, 12),
+      ID: flags.bool("no-trunc") ? service.ID : service.ID.slice(0, 12),
       Name: service.Spec.Name,
       Mode: modeName(service.Spec),
       Replicas: replicas(service),
@@ -38,12 +45,15 @@ export function printServices(
         .filter((port) => port.PublishMode !== "host")
         .map((port) => `*:${port.PublishedPort ?? 0}->${port.TargetPort}/${port.Protocol ?? "tcp"}`)
         .join(", "),
+      ...parts(service.Spec.TaskTemplate.ContainerSpec.Image),
     }))
     .sort((a, b) => a.Name.localeCompare(b.Name, "en", { numeric: true }));
   stdout.write(
     formatListing(
       {
-        table: "{{.ID}}\t{{.Name}}\t{{.Mode}}\t{{.Replicas}}\t{{.Image}}\t{{.Ports}}",
+        table: `{{.ID}}\t{{.Name}}\t{{.Mode}}\t{{.Replicas}}\t{{.Image}}\t{{.Ports}}${
+          flags.bool("no-trunc") ? "\t{{.Digest}}\t{{.ImageAge}}" : ""
+        }`,
         headings: {
           ID: "ID",
           Name: "NAME",
@@ -51,6 +61,7 @@ export function printServices(
           Replicas: "REPLICAS",
           Image: "IMAGE",
           Ports: "PORTS",
+          ...IMAGE_HEADINGS,
         },
         rows,
         quietField: "ID",

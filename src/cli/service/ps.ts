@@ -4,6 +4,7 @@ import { type CommandContext, filtersQuery } from "../command.ts";
 import { formatListing, type Row } from "../output/table.ts";
 import { ellipsis, humanDuration } from "../output/units.ts";
 import type { NodeObject, ServiceObject, TaskObject } from "../swarm/types.ts";
+import { IMAGE_HEADINGS, imageColumns } from "./image-columns.ts";
 
 const HEADINGS = {
   ID: "ID",
@@ -14,13 +15,15 @@ const HEADINGS = {
   CurrentState: "CURRENT STATE",
   Error: "ERROR",
   Ports: "PORTS",
+  ...IMAGE_HEADINGS,
 };
 
 /** Prints the tasks that match the scope filters and the command's own. */
 export async function listTasks(
-  { client, flags, stdout }: CommandContext,
+  context: CommandContext,
   scope: readonly string[],
 ): Promise<number> {
+  const { client, flags, stdout } = context;
   const [tasks, services, nodes] = await Promise.all([
     client.get<readonly TaskObject[]>("/tasks", {
       filters: filtersQuery([...scope, ...flags.list("filter")]),
@@ -34,6 +37,8 @@ export async function listTasks(
     plainIds ? [] : nodes.map(({ ID, Description }) => [ID, Description.Hostname]),
   );
   const full = flags.bool("no-trunc");
+  const imageOf = (task: TaskObject) => task.Spec.ContainerSpec?.Image ?? "";
+  const parts = await imageColumns(context, tasks.map(imageOf), false);
   const rows: Row[] = [];
   let previous = "";
   for (const task of sortTasks(tasks, serviceNames)) {
@@ -41,7 +46,7 @@ export async function listTasks(
     rows.push({
       ID: full ? task.ID : task.ID.slice(0, 12),
       Name: name === previous ? ` \\_ ${name}` : name,
-      Image: shownImage(task.Spec.ContainerSpec?.Image ?? "", full),
+      Image: shownImage(imageOf(task), full),
       Node: nodeNames.get(task.NodeID ?? "") ?? task.NodeID ?? "",
       DesiredState: title(task.DesiredState),
       CurrentState: `${title(task.Status.State)} ${since(task.Status.Timestamp)} ago`,
@@ -49,6 +54,7 @@ export async function listTasks(
       Ports: (task.Status.PortStatus?.Ports ?? [])
         .map((port) => `*:${port.PublishedPort}->${port.TargetPort}/${port.Protocol}`)
         .join(","),
+      ...parts(imageOf(task)),
     });
     previous = name;
   }

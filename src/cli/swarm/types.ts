@@ -24,7 +24,10 @@ export interface NodeObject extends Versioned {
   readonly Description: {
     /** Absent until the node's agent has said more of it. */
     readonly Hostname?: string;
-    readonly Engine: { readonly EngineVersion?: string };
+    readonly Engine: {
+      readonly EngineVersion?: string;
+      readonly Labels?: Readonly<Record<string, string>> | null;
+    };
   };
   readonly Status: { readonly State: string; readonly Addr?: string; readonly Message?: string };
   readonly ManagerStatus?: {
