@@ -4,6 +4,8 @@
  * that any machine bears; `SKEP_LOAD_RATE=1000 SKEP_LOAD_SECONDS=120` is the whole proof.
  */
 
+import { once } from "node:events";
+import { type AddressInfo, connect, createServer, type Socket } from "node:net";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { Lab, type Task, until } from "./lab.ts";
 import { PROBE, PROBE_HEALTH, probeService, startTraffic } from "./traffic.ts";
@@ -127,3 +129,39 @@ test("what its health check or a constraint ends is led away from first", async 
   console.info(JSON.stringify({ ...result, failures: result.failures.length }));
   expect(result.failures).toEqual([]);
 }, 120_000);
+
+test("a client may ask all nodes from one port of its own, and be led to one task", async () => {
+  const spec = probeService("one", 1, PORT + 1);
+  expect(await lab.http("h1", "POST", "/services/create", spec)).toMatchObject({ status: 201 });
+  await until("every node answers", async () => {
+    const asked = await Promise.all(HOSTS.map((host) => hello(host, undefined)));
+    for (const socket of asked) socket.destroy();
+    return true;
+  });
+  const port = await freePort();
+  // All of them stay open: to the task they must be five connections.
+  for (const socket of await Promise.all(HOSTS.map((host) => hello(host, port)))) {
+    socket.write("bye\n");
+    const [answer] = await once(socket, "data");
+    expect(String(answer)).toMatch(/ \d+\.\d+\.\d+\.\d+\n$/);
+    socket.destroy();
+  }
+  await lab.docker("h1", "service", "rm", "one");
+});
+
+async function freePort(): Promise<number> {
+  const server = createServer().listen(0);
+  await once(server, "listening");
+  const { port } = server.address() as AddressInfo;
+  await once(server.close(), "close");
+  return port;
+}
+
+/** A connection that has been answered once, and stays. */
+async function hello(host: string, localPort: number | undefined): Promise<Socket> {
+  const where = { host: lab.address(host), port: PORT + 1 };
+  const socket = connect(localPort === undefined ? where : { ...where, localPort });
+  socket.write("stay\n");
+  await once(socket, "data", { signal: AbortSignal.timeout(30_000) });
+  return socket;
+}

@@ -19,6 +19,7 @@ import { INNER_PREFIX } from "./encryption.ts";
 import type { KernelInput, Route, Rule } from "./kernel.ts";
 import type { PlacedNetwork, PlacedPeer, PlacedTask } from "./placed-network.ts";
 import type { NftChain, NftSet, NftTable } from "./ruleset.ts";
+import { sourcePortRules } from "./source-ports.ts";
 
 export const HOST_TABLE = "skep_overlay";
 /** Counts VXLAN packets that came from no node of their network. */
@@ -157,7 +158,7 @@ function hostTable(parts: HostParts): NftTable {
     sets: hostSets(parts),
     chains: [
       ...filterChains(parts),
-      ...natChains(input.loopback6),
+      ...natChains(input.loopback6, sourcePortRules(parts.ingress)),
       { name: "refuse", rules: REFUSE },
       ...served
         .filter(({ tasks }) => tasks.length > 0)
@@ -340,7 +341,7 @@ function byFamily(cidrs: readonly string[]) {
   ].filter((family) => family.cidrs.length > 0);
 }
 
-function natChains(loopback6: boolean): readonly NftChain[] {
+function natChains(loopback6: boolean, sourcePorts: readonly string[]): readonly NftChain[] {
   const port = ["fib daddr type local meta l4proto . th dport vmap @mesh"];
   return [
     { name: "prerouting", hook: "type nat hook prerouting priority -100", rules: port },
@@ -362,6 +363,7 @@ function natChains(loopback6: boolean): readonly NftChain[] {
         // A kernel drops what comes in from its own address: such a client is seen by ours.
         "ct status dnat oifname @ingress ip saddr . rt ip nexthop @returning4 masquerade",
         "ct status dnat oifname @ingress ip6 saddr . rt ip6 nexthop @returning6 masquerade",
+        ...sourcePorts,
         "ip saddr @leave4 oifname != @overlays masquerade",
         "ip6 saddr @leave6 oifname != @overlays masquerade",
       ],
