@@ -1,58 +1,60 @@
 /**
  * Deploys under load: rolling updates in both orders, canaries good and bad, blue/green switches and
- * returns, while clients ask through the mesh of every host. No request fails, and a bad version
- * never gets beyond its canary. A version is told by the hostname that its answers carry.
+ * returns, while a program of its own asks through the mesh of every host. No request fails, and a bad
+ * version never gets beyond its canary. A version is told by the hostname that its answers carry.
  *
- * SKEP_DEPLOYS=50 makes that many rolling updates, a fifth of it canaries and switches, and twice the
- * clients; without it a few of each.
+ * A few of each with a rate that any machine bears; `SKEP_DEPLOYS=50 SKEP_LOAD_RATE=1000` is the whole
+ * proof: that many rolling updates, a fifth of it canaries of both kinds and switches.
  */
 
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import type { ServiceSpec } from "#wire/docker/services.ts";
-import { IMAGE, Lab, until } from "./lab.ts";
-import { type Load, startLoad } from "./requests.ts";
+import { Lab, until } from "./lab.ts";
+import { PROBE, startTraffic, type Traffic } from "./traffic.ts";
 
 const HOSTS = ["h1", "h2", "h3"];
 const FULL = Number(process.env["SKEP_DEPLOYS"] ?? 0);
 const ROLLING = FULL > 0 ? FULL : 2;
 const OTHERS = FULL > 0 ? Math.ceil(FULL / 5) : 1;
-const CLIENTS = FULL > 0 ? 16 : 8;
+const RATE = Number(process.env["SKEP_LOAD_RATE"] ?? 200);
 const REPLICAS = 6;
 const PORT = 8080;
 const ONE_MS = 120_000;
 /** Serves for a while, then fails its health check, and serves on. */
-const BAD = "(sleep 4; echo > /tmp/bad) & exec serve";
+const BAD = "(sleep 4; echo > /tmp/sick) & exec probe serve 80";
 const HEALTH = [
-  "--health-cmd=wget -qO- http://127.0.0.1/ && test ! -e /tmp/bad",
+  "--health-cmd=probe check 80",
   "--health-interval=1s",
   "--health-retries=2",
   "--health-start-period=20s",
 ];
 
 let lab: Lab;
-let load: Load;
+let load: Traffic;
 let version = 1;
 /** What serves. */
 let current = "v1";
 
 beforeAll(async () => {
   lab = await Lab.up({ hosts: 3, managers: 3 });
-  await lab.loadImage(HOSTS);
+  await lab.loadImage(HOSTS, PROBE);
   const create = ["service", "create", "-q", "--name=web", `--replicas=${REPLICAS}`];
   const pace = ["--update-monitor=1s", "--update-parallelism=2", "--rollback-monitor=1s"];
-  await skep(...create, "--hostname=v1", `--publish=${PORT}:80`, ...HEALTH, ...pace, IMAGE);
+  await skep(...create, "--hostname=v1", `--publish=${PORT}:80`, ...HEALTH, ...pace, PROBE.name);
   await until("the service runs", async () => {
     return (await lab.running("h1", "web")).length === REPLICAS;
   });
-  load = startLoad(
+  load = await startTraffic(
+    RATE,
     HOSTS.map((host) => `${lab.address(host)}:${PORT}`),
-    CLIENTS,
   );
 });
 
 afterAll(async () => {
-  await load.stop();
+  const result = await load.stop();
   await lab.down();
+  console.info(JSON.stringify({ ...result, failures: result.failures.length }));
+  expect(result.failures).toEqual([]);
 });
 
 async function skep(...args: readonly string[]): Promise<string> {
@@ -76,10 +78,10 @@ async function state(): Promise<string | undefined> {
 /** Only this version answers from now on: so many answers in a row. */
 async function serves(hostname: string): Promise<void> {
   await until(`${hostname} serves alone`, async () => {
-    const before = new Map(load.by);
-    await until("answers come", async () => answers(load) - count(before) > 50);
-    const others = [...load.by].filter(
-      ([name, n]) => name !== hostname && n > (before.get(name) ?? 0),
+    const before = load.by;
+    await until("answers come", async () => count(load.by) - count(before) > 50);
+    const others = Object.entries(load.by).filter(
+      ([name, n]) => name !== hostname && n > (before[name] ?? 0),
     );
     return others.length === 0;
   });
@@ -91,8 +93,7 @@ function withCommand(spec: ServiceSpec, Hostname: string, command: string): Serv
   return { ...spec, TaskTemplate: { ...TaskTemplate, ContainerSpec } };
 }
 
-const count = (by: ReadonlyMap<string, number>) => [...by.values()].reduce((a, b) => a + b, 0);
-const answers = ({ by }: Load) => count(by);
+const count = (by: Traffic["by"]) => Object.values(by).reduce((a, b) => a + b, 0);
 
 async function versions(): Promise<ReadonlyMap<string, number>> {
   const found = new Map<string, number>();
@@ -132,10 +133,10 @@ describe("under load", () => {
             [name, 1],
           ]),
         );
-        const seen = new Map(load.by);
-        await until("many answers come", async () => answers(load) - count(seen) > 400);
-        const share =
-          ((load.by.get(name) ?? 0) - (seen.get(name) ?? 0)) / (answers(load) - count(seen));
+        const seen = load.by;
+        await until("many answers come", async () => count(load.by) - count(seen) > 400);
+        const { by } = load;
+        const share = ((by[name] ?? 0) - (seen[name] ?? 0)) / (count(by) - count(seen));
         expect(share).toBeGreaterThan(0.2);
         expect(share).toBeLessThan(0.4);
         await skep("service", "promote", "web");
@@ -167,7 +168,7 @@ describe("under load", () => {
           },
           ONE_MS,
         );
-        expect(load.by.get(name)).toBeGreaterThan(0);
+        expect(load.by[name]).toBeGreaterThan(0);
         expect(most).toBeLessThanOrEqual(1);
         expect(await versions()).toEqual(new Map([[before, REPLICAS]]));
       }
@@ -203,7 +204,7 @@ describe("under load", () => {
 });
 
 test("what cannot run says why, and which node comes nearest", async () => {
-  await skep("service", "create", "-d", "--name=big", "--reserve-memory=900g", IMAGE);
+  await skep("service", "create", "-d", "--name=big", "--reserve-memory=900g", PROBE.name);
   await until("it is explained", async () => {
     const said = await skep("service", "explain", "big");
     return /nearest: h\d: it lacks \d+ MiB of memory/.test(said);

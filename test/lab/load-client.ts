@@ -2,10 +2,17 @@
  * A steady load of short TCP connections, each with one question and one answer, begun at their time
  * whether or not the ones before have ended: who is slow does not lessen the load. A program of its own,
  * so that what its test does meanwhile does not slow it down: `load-client.ts RATE ADDRESS...`. It says
- * "begun", and ends with its standard input; then it prints a `LoadResult`.
+ * "begun", prints a `LoadProgress` on a line now and then, and ends with its standard input; then it
+ * prints a `LoadResult`.
  */
 
 import { connect, type Socket } from "node:net";
+
+export interface LoadProgress {
+  /** Answers so far, by who answered. */
+  readonly by: Readonly<Record<string, number>>;
+  readonly failures: readonly string[];
+}
 
 export interface LoadResult {
   readonly answered: number;
@@ -23,6 +30,7 @@ export interface LoadResult {
 /** Longer than three tries of a lost SYN (1, 2 and 4 seconds). */
 const TIMEOUT_MS = 10_000;
 const TICK_MS = 2;
+const PROGRESS_MS = 100;
 const LATE_MS = 100;
 const FAILURES_MAX = 50;
 
@@ -36,6 +44,7 @@ const targets = addresses.map((address) => {
 const begunMs = performance.now();
 const took: number[] = [];
 const failures: string[] = [];
+const by: Record<string, number> = {};
 let failed = 0;
 let begun = 0;
 let late = 0;
@@ -52,6 +61,12 @@ function fail(what: string, dueMs: number, socket: Socket): void {
   );
 }
 
+function count(answer: string, dueMs: number): void {
+  took.push(performance.now() - dueMs);
+  const [name = ""] = answer.split(" ");
+  by[name] = (by[name] ?? 0) + 1;
+}
+
 function begin(dueMs: number): void {
   const target = targets[begun % targets.length];
   if (target === undefined) throw new Error("no address");
@@ -66,7 +81,7 @@ function begin(dueMs: number): void {
     if (over) return;
     over = true;
     open -= 1;
-    if (problem === undefined) took.push(performance.now() - dueMs);
+    if (problem === undefined) count(answer, dueMs);
     else fail(`${target.host} ${phase}: ${problem}`, dueMs, socket);
     socket.destroy();
     if (ending && open === 0) finish();
@@ -92,7 +107,13 @@ const timer = setInterval(() => {
   }
 }, TICK_MS);
 
+const progress = setInterval(() => {
+  const told: LoadProgress = { by, failures };
+  process.stdout.write(`${JSON.stringify(told)}\n`);
+}, PROGRESS_MS);
+
 function finish(): void {
+  clearInterval(progress);
   const seconds = (stoppedMs - begunMs) / 1_000;
   const sorted = took.toSorted((a, b) => a - b);
   const at = (share: number) =>

@@ -3,9 +3,10 @@
 import { spawn } from "node:child_process";
 import { once } from "node:events";
 import { join } from "node:path";
+import { createInterface } from "node:readline";
 import type { ServiceSpec } from "#wire/docker/services.ts";
 import type { Image } from "./lab.ts";
-import type { LoadResult } from "./load-client.ts";
+import type { LoadProgress, LoadResult } from "./load-client.ts";
 
 export type { LoadResult } from "./load-client.ts";
 
@@ -45,7 +46,7 @@ export function probeService(name: string, replicas: number, port: number): Serv
   };
 }
 
-export interface Traffic {
+export interface Traffic extends LoadProgress {
   /** Ends the load when all that it began has ended. */
   stop(): Promise<LoadResult>;
 }
@@ -55,19 +56,28 @@ export async function startTraffic(rate: number, addresses: readonly string[]): 
   const program = join(import.meta.dirname, "load-client.ts");
   const words = ["--import", "tsx", program, String(rate), ...addresses];
   const child = spawn(process.execPath, words, { stdio: ["pipe", "pipe", "inherit"] });
-  let text = "";
-  child.stdout.on("data", (data) => {
-    text += String(data);
+  let progress: LoadProgress = { by: {}, failures: [] };
+  let last = "";
+  createInterface(child.stdout).on("line", (line) => {
+    last = line;
+    if (line.startsWith('{"by"')) progress = JSON.parse(line) as LoadProgress;
   });
   const ended = once(child, "close");
   await Promise.race([once(child.stdout, "data"), ended]);
   return {
+    get by() {
+      return progress.by;
+    },
+    get failures() {
+      return progress.failures;
+    },
     stop: async () => {
       child.stdin.end();
       await ended;
-      const line = text.trim().split("\n").at(-1) ?? "";
-      if (!line.startsWith("{")) throw new Error(`the load ended without a result: ${line}`);
-      return JSON.parse(line) as LoadResult;
+      if (!last.startsWith('{"answered"')) {
+        throw new Error(`the load ended without a result: ${last}`);
+      }
+      return JSON.parse(last) as LoadResult;
     },
   };
 }
