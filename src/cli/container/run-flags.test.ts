@@ -1,6 +1,7 @@
 import { expect, test } from "vitest";
 import { parseFlags } from "../pflag.ts";
-import { CREATE_FLAGS, containerBody, parseMount, parsePorts } from "./run-flags.ts";
+import { parseMount } from "./mount-flag.ts";
+import { CREATE_FLAGS, containerBody, parsePorts } from "./run-flags.ts";
 
 function body(...argv: string[]) {
   const parsed = parseFlags(CREATE_FLAGS, argv, { interspersed: false });
@@ -88,7 +89,38 @@ test("--mount", () => {
     Target: "/b",
     ReadOnly: true,
   });
-  expect(() => parseMount("type=bind,src=/a")).toThrow("target is required");
+  expect(
+    parseMount(
+      'src=v,target=/v,readonly=false,volume-nocopy,volume-label=a=1,volume-driver=local,"volume-opt=o=ro,soft",volume-opt=type=nfs',
+    ),
+  ).toEqual({
+    Type: "volume",
+    Source: "v",
+    Target: "/v",
+    ReadOnly: false,
+    VolumeOptions: {
+      NoCopy: true,
+      Labels: { a: "1" },
+      DriverConfig: { Name: "local", Options: { o: "ro,soft", type: "nfs" } },
+    },
+  });
+  expect(parseMount("type=tmpfs,target=/t,tmpfs-size=1m,tmpfs-mode=1770").TmpfsOptions).toEqual({
+    SizeBytes: 1 << 20,
+    Mode: 0o1770,
+  });
+  expect(parseMount("type=bind,src=/a,dst=/b,bind-recursive=readonly").BindOptions).toEqual({
+    ReadOnlyForceRecursive: true,
+  });
+});
+
+test.each([
+  ["type=bind,src=/a", "target is required"],
+  ["type=bind,target=/x,foo=1", "unexpected key 'foo' in 'foo=1'"],
+  ["type=bind,target=/x,foo", "invalid field 'foo' must be a key=value pair"],
+  ["target=/x,bind-propagation=x", "cannot mix 'bind-*' options with mount type 'volume'"],
+  ["target=/x,ro=maybe", "invalid value for readonly: maybe"],
+])("--mount %s is refused: %s", (spec, reason) => {
+  expect(() => parseMount(spec)).toThrow(reason);
 });
 
 test("--network: a name, fields of its own, flags for the first", () => {

@@ -14,6 +14,7 @@ import type {
   RestartPolicy,
 } from "#wire/docker/containers.ts";
 import type { FlagSpec, FlagValues } from "../pflag.ts";
+import { parseMount } from "./mount-flag.ts";
 import { NETWORK_FLAGS, networkChoice } from "./network-flags.ts";
 
 const list = (name: string, usage: string, short?: string): FlagSpec => ({
@@ -369,47 +370,6 @@ function gpuRequests(spec: string | undefined): NonNullable<HostConfig["DeviceRe
     throw new EngineError("invalid-argument", `invalid argument "${spec}" for "--gpus" flag`);
   }
   return [{ Driver: "", Count: count, Capabilities: [["gpu"]] }];
-}
-
-/** `type=bind,source=/a,target=/b,readonly`. */
-export function parseMount(spec: string): MountRequest {
-  const fields = new Map(
-    spec.split(",").map((field) => {
-      const equals = field.indexOf("=");
-      const key = (equals < 0 ? field : field.slice(0, equals)).toLowerCase();
-      return [key, equals < 0 ? "true" : field.slice(equals + 1)] as const;
-    }),
-  );
-  const take = (...names: string[]) =>
-    names.map((name) => fields.get(name)).find((v) => v !== undefined);
-  const type = take("type") ?? "volume";
-  const target = take("target", "dst", "destination");
-  if (target === undefined) throw new EngineError("invalid-argument", "target is required");
-  if (!["bind", "volume", "tmpfs"].includes(type)) {
-    throw new EngineError("invalid-argument", `invalid mount type: ${type}`);
-  }
-  const size = take("tmpfs-size");
-  const mode = take("tmpfs-mode");
-  return {
-    Type: type as MountRequest["Type"],
-    Target: target,
-    ...compact({ Source: take("source", "src") }),
-    ReadOnly: ["true", "1"].includes(take("readonly", "ro") ?? "false"),
-    ...(type === "bind" && fields.has("bind-propagation")
-      ? { BindOptions: { Propagation: fields.get("bind-propagation") ?? "" } }
-      : {}),
-    ...(type === "volume" && fields.has("volume-driver")
-      ? { VolumeOptions: { DriverConfig: { Name: fields.get("volume-driver") ?? "" } } }
-      : {}),
-    ...(size === undefined && mode === undefined
-      ? {}
-      : {
-          TmpfsOptions: compact({
-            SizeBytes: size === undefined ? undefined : Number(size),
-            Mode: mode === undefined ? undefined : Number.parseInt(mode, 8),
-          }),
-        }),
-  };
 }
 
 /** `[ip:][hostPort[-end]:]containerPort[-end][/proto]`, ranges expanded. */

@@ -1,5 +1,6 @@
 /** `skep service …`: making, watching, scaling, updating and removing services. */
 
+import { Writable } from "node:stream";
 import { EngineError } from "#base/error.ts";
 import {
   type Command,
@@ -35,8 +36,15 @@ async function create(context: CommandContext): Promise<number> {
   );
   for (const warning of Warnings ?? []) stderr.write(`${warning}\n`);
   stdout.write(`${ID}\n`);
-  if (!flags.bool("detach") && !flags.bool("quiet")) await waitConverged(context, ID);
+  if (!flags.bool("detach")) await waitConverged(quietly(context), ID);
   return 0;
+}
+
+/** `--quiet` waits as well, and says nothing. */
+function quietly(context: CommandContext): CommandContext {
+  if (!context.flags.bool("quiet")) return context;
+  const stdout = new Writable({ write: (_chunk, _encoding, done) => done() });
+  return { ...context, stdout };
 }
 
 /** Agents get the user's credentials only when the user says so. */
@@ -84,6 +92,10 @@ async function scale(context: CommandContext): Promise<number> {
   for (const { name, replicas } of targets) {
     ids.push(
       await change(context, name, (spec) => {
+        if (spec.Mode.ReplicatedJob !== undefined) {
+          const job = { ...spec.Mode.ReplicatedJob, TotalCompletions: replicas };
+          return { ...spec, Mode: { ReplicatedJob: job } };
+        }
         if (spec.Mode.Replicated === undefined) {
           throw new EngineError(
             "invalid-argument",
@@ -118,7 +130,7 @@ async function update(context: CommandContext, rollback: boolean): Promise<numbe
         sentAuth(context, auth),
       );
   stdout.write(`${name}\n`);
-  if (!flags.bool("detach") && !flags.bool("quiet")) await waitConverged(context, id);
+  if (!flags.bool("detach")) await waitConverged(quietly(context), id);
   return 0;
 }
 
@@ -161,8 +173,7 @@ async function decide(context: CommandContext, what: "promote" | "abort"): Promi
   const name = args[0] ?? "";
   await client.post(`/services/${name}/${what}`, {});
   stdout.write(`${name}\n`);
-  const waits = !flags.bool("detach") && !flags.bool("quiet");
-  if (waits) await waitConverged(context, name);
+  if (!flags.bool("detach")) await waitConverged(quietly(context), name);
   return 0;
 }
 

@@ -99,7 +99,7 @@ test("an update changes what it names, and nothing else", async () => {
     CapabilityDrop: [],
   });
   expect(TaskTemplate["Networks"]).toEqual([
-    { Target: "front" },
+    { Target: "id-front" },
     { Target: "id-back", Aliases: ["b"], DriverOpts: {} },
   ]);
   expect(TaskTemplate.Placement).toMatchObject({

@@ -87,7 +87,6 @@ const FIELDS: readonly ListField[] = [
     item: async (text, find) => network(text, find),
     keyOf: field("Target"),
     keyOfText: (text, find) => find("networks", text),
-    only: "update",
   },
   {
     ...texts("secret", "Secrets to expose to the service", [...CONTAINER, "Secrets"]),
@@ -141,7 +140,7 @@ export async function withLists(
   const sysctls = flags.list("sysctl");
   if (sysctls.length > 0) edits.push([[...CONTAINER, "Sysctls"], pairsOf(sysctls)]);
   if (flags.has("env-file")) edits.push([[...CONTAINER, "Env"], environment(flags, context.env)]);
-  return changed(spec, edits);
+  return changed(spec, [...edits, ...capabilities(flags, {})]);
 }
 
 /** The spec of a service with its lists changed. */

@@ -2,7 +2,8 @@
 
 import { EngineError } from "#base/error.ts";
 import { IMAGE_LABELS, ROLLOUT_LABELS } from "#model/service-labels.ts";
-import { compact, pairs, parseMount } from "../container/run-flags.ts";
+import { parseMount } from "../container/mount-flag.ts";
+import { compact, pairs } from "../container/run-flags.ts";
 import type { FlagSpec, FlagValues } from "../pflag.ts";
 import type { PortConfig, ServiceSpecJson } from "../swarm/types.ts";
 import { CREATE_LIST_FLAGS, UPDATE_LIST_FLAGS } from "./list-flags.ts";
@@ -150,7 +151,6 @@ export const CREATE_FLAGS: readonly FlagSpec[] = [
   list("label", "Service labels", "l"),
   list("env", "Set environment variables", "e"),
   list("mount", "Attach a filesystem mount to the service"),
-  list("network", "Network attachments"),
   list("publish", "Publish a port as a node port", "p"),
   list("host", "Custom host-to-IP mappings (host:ip)"),
   list("dns", "Set custom DNS servers"),
@@ -192,10 +192,7 @@ export function createSpec(
         Mounts: flags.list("mount").map(parseMount),
         Hosts: flags.list("host").map(hostEntry),
         ...(flags.has("dns") ? { DNSConfig: { Nameservers: flags.list("dns") } } : {}),
-        CapabilityAdd: flags.list("cap-add"),
-        CapabilityDrop: flags.list("cap-drop"),
       },
-      Networks: flags.list("network").map((name) => ({ Target: name })),
       Placement: {
         Constraints: flags.list("constraint"),
         Preferences: flags.list("placement-pref").map((text) => ({
