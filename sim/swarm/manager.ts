@@ -62,6 +62,10 @@ const NO_AUTHORITIES = {
 const NO_PLUGINS: DriverPlugins = {
   require: (name) =>
     Promise.reject(new EngineError("invalid-argument", `error during lookup of plugin ${name}`)),
+  requireAddresses: (name) =>
+    Promise.reject(
+      new EngineError("invalid-argument", `error during lookup of IPAM plugin ${name}`),
+    ),
   alone: (_id, work) => work(),
   free: async () => undefined,
 };

@@ -38,6 +38,7 @@ import { type ContainerDns, createContainerDns } from "#engine/dns/resolver.ts";
 import { type CountingEventBus, createEventBus } from "#engine/events/event-bus.ts";
 import { type ImageStore, openImageStore } from "#engine/images/store.ts";
 import { GlobalNetworkDrivers } from "#engine/networks/global-drivers.ts";
+import { GlobalIpam } from "#engine/networks/global-ipam.ts";
 import { type NetworkStore, openNetworkStore } from "#engine/networks/service.ts";
 import { SwarmAttachments } from "#engine/overlay/attachments.ts";
 import { Overlay } from "#engine/overlay/overlay.ts";
@@ -405,6 +406,7 @@ async function openSwarm(
     startManager: composeManager({
       dataRoot: config.dataRoot,
       networkDrivers: new GlobalNetworkDrivers(host.plugins, log),
+      addressDrivers: new GlobalIpam(host.plugins, log),
       controlSocket: join(config.execRoot, "swarm", "control.sock"),
       images: {
         digest: async (image, auth) =>

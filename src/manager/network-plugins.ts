@@ -12,6 +12,8 @@ import { awaitsPlugin, driverOf, waitsForPlugin } from "#plan/allocator/network-
 import { KeyedLock, sleep } from "#platform/async.ts";
 import type { Network } from "#wire/gen/swarmkit/objects_pb.js";
 import { DriverSchema } from "#wire/gen/swarmkit/types_pb.js";
+import { requireAddresses } from "./address-plugins/part.ts";
+import type { AddressDrivers } from "./address-plugins/ports.ts";
 import type { DriverPlugins } from "./control/context.ts";
 import type { ManagerPart } from "./manager-ports.ts";
 import type { ClusterState } from "./state.ts";
@@ -49,6 +51,7 @@ export interface GlobalDrivers {
 export interface NetworkPluginsOptions {
   readonly state: ClusterState;
   readonly drivers: GlobalDrivers;
+  readonly addresses: AddressDrivers;
   readonly clock: Clock;
   readonly log: Log;
 }
@@ -84,6 +87,10 @@ export class NetworkPlugins implements DriverPlugins {
       "invalid-argument",
       `the plugin "${name}" is for networks of one host (scope local): a network of the swarm needs one of scope global`,
     );
+  }
+
+  requireAddresses(name: string): Promise<void> {
+    return requireAddresses(this.#options.addresses, name);
   }
 
   alone<T>(networkId: string, work: () => Promise<T>): Promise<T> {

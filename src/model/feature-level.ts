@@ -8,8 +8,11 @@
  * | level | since then |
  * |---|---|
  * | 0 | managers that know of no levels |
- * | 1 | managers that know more than the swarm uses, and refuse to run where it uses more than they know |
+ * | 1 | managers that know more than the swarm uses, and refuse to run where it uses more than they know; address plug-ins of the swarm's networks |
  */
+
+/** From where managers know address plug-ins; older ones would give such networks subnets of their own. */
+export const ADDRESS_PLUGINS_LEVEL = 1;
 
 declare const SKEP_FEATURE_LEVEL: number | undefined;
 

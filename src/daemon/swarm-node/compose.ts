@@ -4,6 +4,8 @@
  */
 
 import type { Clock, Log, Random } from "#base/ports.ts";
+import { addressPluginsPart } from "#manager/address-plugins/part.ts";
+import type { AddressDrivers } from "#manager/address-plugins/ports.ts";
 import { createExternalAuthorities } from "#manager/control/external-authorities.ts";
 import { controlPart } from "#manager/control/service.ts";
 import { createDataPlane } from "#manager/dataplane/service.ts";
@@ -34,6 +36,7 @@ import type { ManagerAddresses } from "./swarm.ts";
 export interface ComposeOptions {
   readonly dataRoot: string;
   readonly networkDrivers: GlobalDrivers;
+  readonly addressDrivers: AddressDrivers;
   readonly controlSocket: string;
   readonly images: RemoteImages;
   readonly metrics: ManagerMetrics;
@@ -109,7 +112,7 @@ function partsOf(
   raft: RaftNode,
   context: PartContext,
 ): readonly ManagerPart[] {
-  const { clock, random, log, networkDrivers } = options;
+  const { clock, random, log, networkDrivers, addressDrivers } = options;
   const { state, membership, identity } = context;
   const { nodeId } = identity;
   const dispatcher = createDispatcher({
@@ -139,6 +142,7 @@ function partsOf(
   const plugins = new NetworkPlugins({
     state,
     drivers: networkDrivers,
+    addresses: addressDrivers,
     clock,
     log: log.child({ part: "network-plugins" }),
   });
@@ -174,6 +178,13 @@ function partsOf(
     }),
     plugins.part(),
     featureLevelPart({ state, membership, clock, log: log.child({ part: "manager" }) }),
+    addressPluginsPart({
+      state,
+      drivers: addressDrivers,
+      clock,
+      random,
+      log: log.child({ part: "address-plugins" }),
+    }),
     watchPart(state),
     resourceAllocatorPart({ state, clock, random }),
     workloadIdentityPart({ state, nodeId, clock, random }),

@@ -13,6 +13,7 @@ export type RemoteAnswer = Readonly<Record<string, unknown>>;
 export interface Patience {
   readonly timeoutMs: number;
   readonly connectWithinMs?: number;
+  readonly signal?: AbortSignal;
 }
 
 export const PATIENT: Patience = { timeoutMs: 60_000 };

@@ -3,15 +3,23 @@
  * the addresses of endpoints. Everything that it gives is written down by the caller, and given back.
  */
 
-import { EngineError } from "#base/error.ts";
+import { EngineError, isErrorCode } from "#base/error.ts";
 import { newHexId } from "#base/ids.ts";
-import type { Random } from "#base/ports.ts";
+import type { Log, Random } from "#base/ports.ts";
 import { parseIp, parsePrefix, prefixContains } from "#model/ip.ts";
 import type { EndpointSettings } from "#wire/docker/networks.ts";
 import { canonicalAddress, formatPrefix, networkOf } from "./ipam.ts";
 import type { EndpointRecord, HeldAddress, IpamRecord, NetworkRecord } from "./records.ts";
-import { callQuietly, type Remote, type RemoteAnswer, remoteOf, textIn } from "./remote-call.ts";
-import type { NetworkState } from "./state.ts";
+import {
+  callQuietly,
+  PATIENT,
+  type Patience,
+  type Remote,
+  type RemoteAnswer,
+  remoteOf,
+  textIn,
+} from "./remote-call.ts";
+import type { NetworkOptions, NetworkState } from "./state.ts";
 
 const GATEWAY = "com.docker.network.gateway";
 const MAC_ADDRESS = "com.docker.network.endpoint.macaddress";
@@ -33,14 +41,27 @@ export function hasRemoteIpam({ ipamDriver }: Pick<NetworkRecord, "ipamDriver">)
   return ipamDriver !== "default" && ipamDriver !== "null";
 }
 
+/** Whose plug-ins are asked, and where it is told what they did not hear. */
+export interface PluginHost {
+  readonly options: Pick<NetworkOptions, "plugins">;
+  readonly log: Log;
+}
+
+/** What pools are asked for with. */
+export type PoolsRecord = Pick<
+  NetworkRecord,
+  "ipamDriver" | "ipamOptions" | "ipam" | "ipv4" | "ipv6"
+>;
+
 /** The pools that the record wishes for, and one of each family that it names none of; all or none. */
 export async function requestPools(
-  state: NetworkState,
-  record: NetworkRecord,
+  state: PluginHost,
+  record: PoolsRecord,
+  scope: "Local" | "Global" = "Local",
 ): Promise<readonly IpamRecord[]> {
   const remote = remoteOf(state, record.ipamDriver, "IpamDriver");
   const spaces = await remote.call("GetDefaultAddressSpaces", {});
-  const addressSpace = textIn(spaces, "LocalDefaultAddressSpace");
+  const addressSpace = textIn(spaces, `${scope}DefaultAddressSpace`);
   const got: IpamRecord[] = [];
   try {
     for (const wish of wishesOf(record)) {
@@ -59,7 +80,7 @@ export async function requestPools(
 
 type Wish = Partial<IpamRecord> & { readonly v6: boolean };
 
-function wishesOf({ ipam, ipv4 = true, ipv6 }: NetworkRecord): readonly Wish[] {
+function wishesOf({ ipam, ipv4 = true, ipv6 }: PoolsRecord): readonly Wish[] {
   const named = ipam.map((pool) => ({ ...pool, v6: pool.subnet.includes(":") }));
   return [false, true].flatMap((v6) => {
     if (!(v6 ? ipv6 : ipv4)) return [];
@@ -72,7 +93,7 @@ async function requestPool(
   remote: Remote,
   addressSpace: string,
   { subnet: wished = "", range, auxiliary, v6 }: Wish,
-  { ipamOptions }: NetworkRecord,
+  { ipamOptions }: PoolsRecord,
 ): Promise<{ readonly pool: IpamRecord; readonly gateway: string | undefined }> {
   const answer = await remote.call("RequestPool", {
     AddressSpace: addressSpace,
@@ -125,9 +146,9 @@ async function requestAuxiliary(remote: Remote, pool: IpamRecord): Promise<void>
   }
 }
 
-async function requestAddress(
+export async function requestAddress(
   remote: Remote,
-  { poolId = "", subnet }: IpamRecord,
+  { poolId = "", subnet }: Pick<IpamRecord, "poolId" | "subnet">,
   wished: string,
   Options: Readonly<Record<string, string>>,
 ): Promise<{ readonly address: string; readonly held: HeldAddress }> {
@@ -149,17 +170,29 @@ async function requestAddress(
 }
 
 /** Nothing of it is left, as far as the plug-in is there to hear of it. */
-export async function releasePools(state: NetworkState, record: NetworkRecord): Promise<void> {
+export async function releasePools(
+  state: PluginHost,
+  record: Pick<NetworkRecord, "ipamDriver" | "ipam">,
+): Promise<void> {
   if (!hasRemoteIpam(record)) return;
   const remote = remoteOf(state, record.ipamDriver, "IpamDriver");
-  for (const { poolId, gateway, auxiliary } of record.ipam) {
-    if (poolId === undefined) continue;
-    for (const address of [...Object.values(auxiliary ?? {}), gateway]) {
-      if (address === undefined) continue;
-      await callQuietly(state, remote, "ReleaseAddress", { PoolID: poolId, Address: address });
-    }
-    await callQuietly(state, remote, "ReleasePool", { PoolID: poolId });
+  for (const pool of record.ipam) await releasePool(state, remote, pool);
+}
+
+/** False when the plug-in may not have heard of all of it. */
+export async function releasePool(
+  host: PluginHost,
+  remote: Remote,
+  { poolId, gateway, auxiliary }: IpamRecord,
+): Promise<boolean> {
+  if (poolId === undefined) return true;
+  let heard = true;
+  for (const address of [...Object.values(auxiliary ?? {}), gateway]) {
+    if (address === undefined) continue;
+    const body = { PoolID: poolId, Address: address };
+    heard = (await callQuietly(host, remote, "ReleaseAddress", body)) && heard;
   }
+  return (await callQuietly(host, remote, "ReleasePool", { PoolID: poolId })) && heard;
 }
 
 /** Addresses of an endpoint, of each family that the network has; undefined = not a plug-in's to give. */
@@ -196,21 +229,37 @@ export async function requestAddresses(
   }
 }
 
+export interface IpamCapabilities {
+  /** It gives an address to a MAC address. */
+  readonly needsMac: boolean;
+  /** It remembers nothing of what it gave. */
+  readonly forgets: boolean;
+}
+
+export async function capabilities(
+  remote: Remote,
+  patience: Patience = PATIENT,
+): Promise<IpamCapabilities> {
+  try {
+    const answer = await remote.call("GetCapabilities", {}, patience);
+    const { RequiresMACAddress, RequiresRequestReplay } = answer;
+    return { needsMac: RequiresMACAddress === true, forgets: RequiresRequestReplay === true };
+  } catch (error) {
+    // Plug-ins from before capabilities have none.
+    if (!isErrorCode(error, "unimplemented")) throw error;
+    return { needsMac: false, forgets: false };
+  }
+}
+
 /** Some plug-ins give an address to a MAC address, and say so. */
 async function macFor(
   remote: Remote,
   { MacAddress = "" }: EndpointSettings,
   random: Random,
 ): Promise<string | undefined> {
-  const { RequiresMACAddress } = await remote
-    .call("GetCapabilities", {})
-    .catch((error: unknown) => {
-      // Plug-ins from before capabilities have none.
-      if (EngineError.from(error).code === "unimplemented") return { RequiresMACAddress: false };
-      throw error;
-    });
+  const { needsMac } = await capabilities(remote);
   if (MacAddress !== "") return MacAddress.toLowerCase();
-  if (RequiresMACAddress !== true) return undefined;
+  if (!needsMac) return undefined;
   return `02:42:${newHexId(random, 4).match(/../g)?.join(":") ?? ""}`;
 }
 

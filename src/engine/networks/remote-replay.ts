@@ -3,11 +3,11 @@
  * are asked again for all that they had given, by name, before anything is given back.
  */
 
-import { isErrorCode, messageOf } from "#base/error.ts";
+import { messageOf } from "#base/error.ts";
 import type { LocalNetwork } from "./network.ts";
 import type { IpamRecord, NetworkRecord } from "./records.ts";
 import { HASTY, type Remote, remoteOf } from "./remote-call.ts";
-import { GATEWAY_REQUEST, hasRemoteIpam } from "./remote-ipam.ts";
+import { capabilities, GATEWAY_REQUEST, hasRemoteIpam } from "./remote-ipam.ts";
 import type { NetworkState } from "./state.ts";
 
 export async function replayRequests(state: NetworkState): Promise<void> {
@@ -33,7 +33,7 @@ export async function replayRequests(state: NetworkState): Promise<void> {
 async function replayNetwork(state: NetworkState, network: LocalNetwork): Promise<void> {
   const { record, endpoints } = network;
   const remote = remoteOf(state, record.ipamDriver, "IpamDriver");
-  if (!(await forgets(remote))) return;
+  if (!(await capabilities(remote, HASTY)).forgets) return;
   for (const pool of record.ipam) await replayPool(remote, record, pool);
   for (const { poolId, address } of [...endpoints.values()].flatMap(({ held }) => held ?? [])) {
     const body = { PoolID: poolId, Address: address, Options: {} };
@@ -41,20 +41,9 @@ async function replayNetwork(state: NetworkState, network: LocalNetwork): Promis
   }
 }
 
-async function forgets(remote: Remote): Promise<boolean> {
-  try {
-    const { RequiresRequestReplay } = await remote.call("GetCapabilities", {}, HASTY);
-    return RequiresRequestReplay === true;
-  } catch (error) {
-    // Plug-ins from before capabilities have none.
-    if (isErrorCode(error, "unimplemented")) return false;
-    throw error;
-  }
-}
-
-async function replayPool(
+export async function replayPool(
   remote: Remote,
-  { ipamOptions }: NetworkRecord,
+  { ipamOptions }: Pick<NetworkRecord, "ipamOptions">,
   { addressSpace, subnet, range, poolId, gateway, auxiliary }: IpamRecord,
 ): Promise<void> {
   const V6 = subnet.includes(":");

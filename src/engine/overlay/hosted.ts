@@ -59,7 +59,7 @@ function inspectTable(table: NetworkTable): NetworkInspect {
     EnableIPv4: true,
     EnableIPv6: subnets.some(({ subnet }) => subnet.includes(":")),
     IPAM: {
-      Driver: "default",
+      Driver: table.ipamDriver || "default",
       Options: null,
       Config: subnets.map(({ subnet, gateway }) => ({
         Subnet: subnet,

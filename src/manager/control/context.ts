@@ -17,6 +17,8 @@ import type { RootAuthority } from "./root-ca.ts";
 export interface DriverPlugins {
   /** Throws why no network of the swarm can be made with the plug-in, if so. */
   require(name: string): Promise<void>;
+  /** The same for one that shall give the network's addresses. */
+  requireAddresses(name: string): Promise<void>;
   /** One change of a network and its plug-in at a time. */
   alone<T>(networkId: string, work: () => Promise<T>): Promise<T>;
   /** The plug-in lets go of the network; fine when it never had it. */

@@ -6,9 +6,15 @@
 import { create } from "@bufbuild/protobuf";
 import ipaddr from "ipaddr.js";
 import { EngineError, isErrorCode, messageOf } from "#base/error.ts";
+import { ADDRESS_PLUGINS_LEVEL } from "#model/feature-level.ts";
 import { type Prefix, parsePrefix, prefixesOverlap } from "#model/ip.ts";
 import { isIngress, isPredefined, PREDEFINED_LABEL } from "#model/network.ts";
-import { isNodeLocal, isOfPlugin, waitsForPlugin } from "#plan/allocator/network-table.ts";
+import {
+  isNodeLocal,
+  isOfAddressPlugin,
+  isOfPlugin,
+  waitsForPlugin,
+} from "#plan/allocator/network-table.ts";
 import type { Tx } from "#store/types.ts";
 import {
   type CreateNetworkRequest,
@@ -27,6 +33,7 @@ import {
 import { type Network, NetworkSchema } from "#wire/gen/swarmkit/objects_pb.js";
 import type { NetworkSpec } from "#wire/gen/swarmkit/specs_pb.js";
 import { type Driver, type IPAMConfig, TaskState } from "#wire/gen/swarmkit/types_pb.js";
+import { findCluster } from "../ca/cluster.ts";
 import { type ControlContext, freshId, read, write } from "./context.ts";
 import { hasLabels, hasOnePrefix, oneOf } from "./filters.ts";
 import { checkDnsName } from "./names.ts";
@@ -61,7 +68,7 @@ export async function newNetwork(
   spec: NetworkSpec | undefined,
 ): Promise<Network> {
   checkNetworkSpec(spec);
-  await checkDriver(context, spec);
+  await checkDrivers(context, spec);
   return create(NetworkSchema, { id: freshId(context), spec });
 }
 
@@ -70,6 +77,12 @@ export function addNetwork(tx: Tx, network: Network): void {
   const present = network.spec?.ingress === true ? ingressNetwork(tx) : undefined;
   if (present !== undefined) {
     throw alreadyExists(`ingress network (${present.id}) is already present`);
+  }
+  const used = findCluster(tx)?.featureLevel ?? 0;
+  if (isOfAddressPlugin(network) && used < ADDRESS_PLUGINS_LEVEL) {
+    throw precondition(
+      "an address plugin needs managers that all know of it: update the older ones, then create the network",
+    );
   }
   refuseOverlap(tx, network);
   insert(tx, network);
@@ -236,11 +249,8 @@ function checkNetworkSpec(spec: NetworkSpec | undefined): asserts spec is Networ
   }
   if (spec.ipam === undefined) return;
   checkDriverName(spec.ipam.driver);
-  const ipam = spec.ipam.driver?.name ?? BUILT_IN_IPAM;
-  if (ipam !== BUILT_IN_IPAM) {
-    throw unimplemented(
-      `addresses of the swarm's networks are given by its managers: the address plugin "${ipam}" cannot give them yet, leave --ipam-driver out`,
-    );
+  if (spec.ipam.driver?.name === "null") {
+    throw unimplemented("networks of the swarm have addresses: leave --ipam-driver null out");
   }
   for (const pool of spec.ipam.configs) checkPool(pool);
 }
@@ -249,8 +259,13 @@ function checkDriverName(driver: Driver | undefined): void {
   if (driver?.name === "") throw invalid("driver name: if driver is specified name is required");
 }
 
-/** Asks the plug-in, when it is one. */
-async function checkDriver(context: ControlContext, { driverConfig, ingress }: NetworkSpec) {
+/** Asks the plug-ins. */
+async function checkDrivers(
+  context: ControlContext,
+  { driverConfig, ingress, ipam }: NetworkSpec,
+): Promise<void> {
+  const addresses = ipam?.driver?.name ?? BUILT_IN_IPAM;
+  if (addresses !== BUILT_IN_IPAM) await context.plugins.requireAddresses(addresses);
   const name = driverConfig?.name ?? "overlay";
   if (!ingress && !BUILT_IN_DRIVERS.includes(name)) await context.plugins.require(name);
 }

@@ -9,7 +9,7 @@
 import type { Change, Kind, ObjectTypes, ReadView } from "#store/types.ts";
 
 /** Kinds that planners look at; secrets and the like need not be remembered here. */
-const KINDS = ["node", "service", "task", "network", "cluster", "volume"] as const;
+const KINDS = ["node", "service", "task", "network", "cluster", "volume", "resource"] as const;
 
 type Planned = (typeof KINDS)[number];
 
@@ -22,6 +22,7 @@ export class ChangeStream {
     network: new Map(),
     cluster: new Map(),
     volume: new Map(),
+    resource: new Map(),
   };
   #changes: Change[] = [];
 

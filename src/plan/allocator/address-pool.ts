@@ -18,7 +18,24 @@ import { NumberPool } from "./number-pool.ts";
 /** Addresses counted per subnet at most: no network of a swarm comes near. */
 const OFFSETS_MAX = 2 ** 24;
 
-export class AddressPool {
+/** The addresses of one subnet, whoever says which there are. Addresses may come with a mask. */
+export interface AddressSource {
+  readonly subnet: Prefix;
+  /** Without mask; "" = none. */
+  readonly gateway: string;
+  /** One that is free, with its mask, "10.0.1.5/24". */
+  takeNext(): string | undefined;
+  /** Takes over what an object of the store holds; false if it is taken or lies elsewhere. */
+  occupy(address: string): boolean;
+  /** Takes this very address if it can be had. */
+  claim(address: string): boolean;
+  release(address: string): boolean;
+  /** The address in the form in which it is stored. */
+  normal(address: string): string | undefined;
+  contains(address: string): boolean;
+}
+
+export class AddressPool implements AddressSource {
   readonly subnet: Prefix;
   /** Without mask. */
   readonly gateway: string;
@@ -60,6 +77,10 @@ export class AddressPool {
   occupy(address: string): boolean {
     const offset = this.#offsetOf(address);
     return offset !== undefined && this.#offsets.take(offset);
+  }
+
+  claim(address: string): boolean {
+    return this.occupy(address);
   }
 
   /** Lets an address go. */

@@ -10,21 +10,36 @@
 import { create } from "@bufbuild/protobuf";
 import type { Result } from "#base/result.ts";
 import { DEFAULT_ADDRESS_POOL, DEFAULT_SUBNET_SIZE } from "#model/defaults.ts";
+import { LEASE_KIND, leaseOf } from "#model/lease.ts";
 import { isIngress } from "#model/network.ts";
 import { isWanted, stateOf } from "#model/task.ts";
 import { timestampOf } from "#model/time.ts";
 import type { Change, Tx } from "#store/types.ts";
-import type { Network, Node, Service, Task } from "#wire/gen/swarmkit/objects_pb.js";
+import type { Network, Node, Resource, Service, Task } from "#wire/gen/swarmkit/objects_pb.js";
 import { TaskState, TaskStatusSchema } from "#wire/gen/swarmkit/types_pb.js";
 import { type Delta, deltaOf } from "../delta.ts";
 import type { PlanContext, Planner } from "../planner.ts";
-import { awaitsPlugin, isAllocated, NetworkTable, waitsForPlugin } from "./network-table.ts";
+import { LeaseDesk } from "./lease-desk.ts";
+import {
+  awaitsPlugin,
+  awaitsPools,
+  isAllocated,
+  NetworkTable,
+  waitsForPlugin,
+  waitsForPools,
+} from "./network-table.ts";
 import { NodeAttachments } from "./node-attachments.ts";
 import { NodeRoutes } from "./node-routes.ts";
 import { PortSpace } from "./port-space.ts";
 import { needsIngress, ServiceEndpoints, virtualNetworks } from "./service-endpoint.ts";
 import { SubnetSpace } from "./subnet-space.ts";
-import { attachTask, heldBy, occupyAddresses, releaseAddresses } from "./task-networks.ts";
+import {
+  attachTask,
+  heldBy,
+  needsOfTask,
+  occupyAddresses,
+  releaseAddresses,
+} from "./task-networks.ts";
 import { ulaPool } from "./ula.ts";
 import { type WaiterKind, WaitingRoom } from "./waiting-room.ts";
 
@@ -48,6 +63,8 @@ export class Allocator implements Planner {
     node: new Set(),
   };
   readonly #waiting = new WaitingRoom();
+  /** What address plug-ins give. */
+  #leases = new LeaseDesk();
   /** Per service whether its endpoint is complete, or why not. */
   readonly #outcomes = new Map<string, Result<true>>();
   /** Services that need the routing mesh. */
@@ -57,7 +74,12 @@ export class Allocator implements Planner {
 
   /** What is in use, for checks that nothing leaks. */
   usage() {
-    return { ...this.#table.usage(), ports: this.#ports.used, waiting: this.#waiting.size };
+    return {
+      ...this.#table.usage(),
+      ports: this.#ports.used,
+      waiting: this.#waiting.size,
+      leases: this.#leases.count,
+    };
   }
 
   start(context: PlanContext): void {
@@ -69,11 +91,20 @@ export class Allocator implements Planner {
       [...(pools.length > 0 ? pools : DEFAULT_ADDRESS_POOL), ulaPool(cluster?.id ?? "")],
       size > 0 ? size : DEFAULT_SUBNET_SIZE,
     );
-    this.#table = new NetworkTable(subnets, () => this.#routes.all);
+    const leases = new LeaseDesk();
+    this.#leases = leases;
+    this.#table = new NetworkTable(
+      subnets,
+      () => this.#routes.all,
+      (networkId) => leases.stock(networkId),
+    );
     this.#endpoints = new ServiceEndpoints(this.#ports, this.#table);
     this.#attachments = new NodeAttachments(this.#table);
     // What is held is counted before anything new is given out.
     for (const after of tx.all("network")) this.#onNetwork({ before: undefined, after });
+    for (const after of tx.find("resource", "kind", LEASE_KIND)) {
+      this.#onLease({ before: undefined, after });
+    }
     for (const after of tx.all("service")) this.#onService({ before: undefined, after });
     for (const after of tx.all("task")) this.#onTask({ before: undefined, after });
     for (const after of tx.all("node")) this.#onNode({ before: undefined, after });
@@ -86,6 +117,7 @@ export class Allocator implements Planner {
       else if (change.kind === "service") this.#onService(deltaOf(change));
       else if (change.kind === "node") this.#onNode(deltaOf(change));
       else if (change.kind === "network") this.#onNetwork(deltaOf(change));
+      else if (change.kind === "resource") this.#onLease(deltaOf(change));
     }
     this.#work(context);
   }
@@ -102,6 +134,7 @@ export class Allocator implements Planner {
       this.#queues.network.delete(network.id);
       this.#waiting.leave(network.id);
       this.#table.remove(network.id);
+      this.#leases.networkChanged(network.id);
       this.#call(SUBNETS);
     } else if (isAllocated(after) || awaitsPlugin(after)) {
       this.#table.restore(after);
@@ -115,6 +148,19 @@ export class Allocator implements Planner {
     this.#call(network.id);
     this.#call(network.spec?.annotations?.name ?? network.id);
     this.#call(ENDPOINTS);
+  }
+
+  #onLease(delta: Delta<Resource>): void {
+    const [before, after] = [delta.before, delta.after].map((one) => one && leaseOf(one));
+    const pool = after?.pool === true ? after : undefined;
+    if (before?.pool === true && after === undefined) this.#table.letGoPool(before.networkId);
+    if (pool !== undefined && before === undefined) {
+      this.#table.holdPool(pool.networkId, pool.subnet);
+    }
+    const news = this.#leases.take(delta);
+    if (news === undefined || news.room === "none") return;
+    if (news.room === "all") this.#call(news.networkId);
+    this.#roomIn(news.networkId);
   }
 
   #onService({ before, after }: Delta<Service>): void {
@@ -131,7 +177,7 @@ export class Allocator implements Planner {
     if (after === undefined) {
       this.#outcomes.delete(id);
       this.#queues.service.delete(id);
-      this.#waiting.leave(id);
+      this.#leave(id);
     } else if (before?.spec !== after.spec || before?.endpoint !== after.endpoint) {
       this.#queues.service.add(id);
     }
@@ -156,7 +202,7 @@ export class Allocator implements Planner {
     if (after === undefined || !needsAllocation(after)) {
       // It was called because there was room, and has no use for it any more.
       if (this.#queues.task.delete(id)) this.#passOn(before);
-      this.#waiting.leave(id);
+      this.#leave(id);
     } else if (before === undefined) {
       this.#queues.task.add(id);
     }
@@ -171,7 +217,7 @@ export class Allocator implements Planner {
     }
     if (after === undefined) {
       this.#queues.node.delete(before?.id ?? "");
-      this.#waiting.leave(before?.id ?? "");
+      this.#leave(before?.id ?? "");
       return;
     }
     if (before?.attachments !== after.attachments) this.#attachments.restore(after);
@@ -183,6 +229,12 @@ export class Allocator implements Planner {
     this.#call(networkId, 1);
     this.#call(ENDPOINTS);
     this.#call(NODES);
+  }
+
+  /** It is gone, or has what it waited for. */
+  #leave(id: string): void {
+    this.#waiting.leave(id);
+    this.#leases.need(id, []);
   }
 
   #passOn(task: Task | undefined): void {
@@ -204,6 +256,7 @@ export class Allocator implements Planner {
     }
     // Nodes come last, so that tasks have what there is where addresses are scarce.
     this.#drain(context, "node", (id) => this.#attachNode(context.tx, id));
+    this.#leases.settle(context);
   }
 
   #drain(context: PlanContext, kind: WaiterKind, handle: (id: string) => void): void {
@@ -217,6 +270,11 @@ export class Allocator implements Planner {
   #allocateNetwork(tx: Tx, id: string): void {
     const network = tx.get("network", id);
     if (network === undefined || isAllocated(network) || awaitsPlugin(network)) return;
+    if (awaitsPools(network)) {
+      if (network.allocationError !== "") return;
+      tx.update("network", { ...network, allocationError: waitsForPools(network) });
+      return;
+    }
     // The first node is about to say where its routes lead.
     if (!this.#routes.known && !choosesSubnet(network)) {
       this.#waiting.join({ kind: "network", id }, SUBNETS);
@@ -240,15 +298,19 @@ export class Allocator implements Planner {
     const networks = virtualNetworks(service.spec, this.#ingressOf(tx), (target) =>
       networkOf(tx, target),
     );
+    const networkIds = networks.ok
+      ? networks.value.filter((networkId) => this.#table.hasAddresses(networkId))
+      : [];
     const endpoint = networks.ok
       ? this.#endpoints.allocate({
           service,
-          networkIds: networks.value.filter((networkId) => this.#table.hasAddresses(networkId)),
+          networkIds,
           nameOf: (kind, other) => tx.get(kind, other)?.spec?.annotations?.name ?? other,
         })
       : networks;
     this.#outcomes.set(id, endpoint.ok ? { ok: true, value: true } : endpoint);
     if (!endpoint.ok) this.#waiting.join({ kind: "service", id }, ENDPOINTS);
+    this.#leases.need(id, endpoint.ok ? [] : this.#endpoints.needsOf(service, networkIds));
     const allocationError = endpoint.ok ? "" : endpoint.error;
     const given = endpoint.ok ? endpoint.value : service.endpoint;
     if (given !== service.endpoint || allocationError !== service.allocationError) {
@@ -269,12 +331,14 @@ export class Allocator implements Planner {
         return;
       }
     }
-    const attached = attachTask(task, {
+    const options = {
       service,
       ingress: this.#ingressOf(tx),
-      find: (target) => networkOf(tx, target),
+      find: (target: string) => networkOf(tx, target),
       table: this.#table,
-    });
+    };
+    const attached = attachTask(task, options);
+    this.#leases.need(id, attached.ok ? [] : needsOfTask(task, options));
     if (!attached.ok) {
       this.#waiting.join({ kind: "task", id }, attached.error.networkId);
       noteError(tx, task, attached.error.reason);
@@ -298,6 +362,7 @@ export class Allocator implements Planner {
       find: (networkId) => tx.get("network", networkId),
     });
     if (attached.node !== node) tx.update("node", attached.node);
+    this.#leases.need(id, attached.needs);
     if (attached.full !== undefined) this.#waiting.join({ kind: "node", id }, NODES);
   }
 

@@ -18,9 +18,11 @@ import {
   IPAMConfig_AddressFamily as Family,
   type IPAMConfig,
   IPAMConfigSchema,
+  type IPAMOptions,
   IPAMOptionsSchema,
 } from "#wire/gen/swarmkit/types_pb.js";
-import { AddressPool, withoutMask } from "./address-pool.ts";
+import { AddressPool, type AddressSource, withoutMask } from "./address-pool.ts";
+import { LeasedPool, LeaseStock } from "./lease-stock.ts";
 import { NumberPool } from "./number-pool.ts";
 import type { SubnetSpace } from "./subnet-space.ts";
 
@@ -31,8 +33,8 @@ const NODE_LOCAL_DRIVERS = new Set(["bridge", "host", "ipvlan", "macvlan", "null
 
 interface Entry {
   readonly id: string;
-  readonly subnets: readonly string[];
-  readonly pools: readonly AddressPool[];
+  readonly subnets: string[];
+  readonly pools: readonly AddressSource[];
   readonly vnis: readonly number[];
   /** Addresses in use that are not the pools' own (gateways, reserved ones). */
   held: number;
@@ -44,11 +46,20 @@ export class NetworkTable {
   readonly #vnis = new NumberPool(VNI_FIRST, VNI_LAST);
   readonly #entries = new Map<string, Entry>();
   readonly #routes: () => readonly Prefix[];
+  readonly #stockOf: (networkId: string) => LeaseStock;
 
-  /** `routes`: where routes of the nodes lead, which subnets that nobody chose keep clear of. */
-  constructor(subnets: SubnetSpace, routes: () => readonly Prefix[] = () => []) {
+  /**
+   * `routes`: where routes of the nodes lead, which subnets that nobody chose keep clear of; `stockOf`:
+   * what a network's address plug-in has given.
+   */
+  constructor(
+    subnets: SubnetSpace,
+    routes: () => readonly Prefix[] = () => [],
+    stockOf: (networkId: string) => LeaseStock = () => new LeaseStock(() => undefined),
+  ) {
     this.#subnets = subnets;
     this.#routes = routes;
+    this.#stockOf = stockOf;
   }
 
   /** Subnets, identifiers and addresses in use, for checks that nothing leaks. */
@@ -78,7 +89,26 @@ export class NetworkTable {
     for (const { subnet } of configs) this.#subnets.occupy(subnet);
     const vnis = vnisIn(network.driverState?.options[VNI_OPTION]);
     for (const vni of vnis) this.#vnis.take(vni);
-    this.#add(network.id, configs, vnis);
+    this.#add(network.id, configs, vnis, isOfAddressPlugin(network));
+  }
+
+  /** An address plug-in has not got back a pool of the network yet: its subnet stays taken. */
+  holdPool(networkId: string, subnet: string): void {
+    const none = { id: networkId, subnets: [], pools: [], vnis: [], held: 0, removed: true };
+    const entry = this.#entries.get(networkId) ?? none;
+    if (!entry.subnets.includes(subnet)) {
+      this.#subnets.occupy(subnet);
+      entry.subnets.push(subnet);
+    }
+    entry.held += 1;
+    this.#entries.set(networkId, entry);
+  }
+
+  letGoPool(networkId: string): void {
+    const entry = this.#entries.get(networkId);
+    if (entry === undefined) return;
+    entry.held -= 1;
+    this.#forgetIfFree(entry);
   }
 
   /** Gives a new network its subnets and identifiers, or says why it cannot have them. */
@@ -95,11 +125,12 @@ export class NetworkTable {
     const plugin = isOfPlugin(network);
     const vnis = this.#allocateVnis(name, options[VNI_OPTION], configs.value.length);
     if (!vnis.ok) {
-      for (const { subnet } of configs.value) this.#subnets.release(subnet);
+      for (const { subnet } of isOfAddressPlugin(network) ? [] : configs.value)
+        this.#subnets.release(subnet);
       return vnis;
     }
-    const entry = this.#add(network.id, configs.value, vnis.value);
-    const ipamDriver = spec?.ipam?.driver;
+    const leased = isOfAddressPlugin(network);
+    const entry = this.#add(network.id, configs.value, vnis.value, leased);
     const driverState = create(DriverSchema, {
       name,
       options:
@@ -108,15 +139,20 @@ export class NetworkTable {
     return ok({
       ...network,
       ...(plugin ? {} : { driverState }),
-      ipam: create(IPAMOptionsSchema, {
-        driver: create(DriverSchema, {
-          name: ipamDriver?.name ? ipamDriver.name : "default",
-          options: { ...ipamDriver?.options, [SERIAL_OPTION]: "true" },
-        }),
-        configs: configs.value.map((config, at) =>
-          create(IPAMConfigSchema, { ...config, gateway: entry.pools[at]?.gateway ?? "" }),
-        ),
+      ...(leased ? {} : { ipam: this.#ipamOf(network, configs.value, entry) }),
+    });
+  }
+
+  #ipamOf({ spec }: Network, configs: readonly IPAMConfig[], { pools }: Entry): IPAMOptions {
+    const ipamDriver = spec?.ipam?.driver;
+    return create(IPAMOptionsSchema, {
+      driver: create(DriverSchema, {
+        name: ipamDriver?.name ? ipamDriver.name : "default",
+        options: { ...ipamDriver?.options, [SERIAL_OPTION]: "true" },
       }),
+      configs: configs.map((config, at) =>
+        create(IPAMConfigSchema, { ...config, gateway: pools[at]?.gateway ?? "" }),
+      ),
     });
   }
 
@@ -174,6 +210,28 @@ export class NetworkTable {
     return pool.normal(address);
   }
 
+  /** The same for one that somebody chose, who has no right to it yet. */
+  claim(networkId: string, address: string): string | undefined {
+    const entry = this.#entries.get(networkId);
+    const pool = entry?.pools.find((one) => one.contains(address));
+    if (entry === undefined || pool?.claim(address) !== true) return undefined;
+    entry.held += 1;
+    return pool.normal(address);
+  }
+
+  /** Families of the addresses that a member has here, IPv4 first. */
+  families(networkId: string): readonly (4 | 6)[] {
+    const entry = this.#entries.get(networkId);
+    return entry === undefined ? [] : familiesOf(entry);
+  }
+
+  /** What is said for want of an address; undefined where it is simply full. */
+  lacks(networkId: string, wish?: string): string | undefined {
+    const entry = this.#entries.get(networkId);
+    const leased = entry?.pools.some((pool) => pool instanceof LeasedPool) === true;
+    return leased ? this.#stockOf(networkId).reason(wish) : undefined;
+  }
+
   /** Lets an address go; false if nobody had it. */
   release(networkId: string, address: string): boolean {
     const entry = this.#entries.get(networkId);
@@ -183,13 +241,17 @@ export class NetworkTable {
     return true;
   }
 
-  #add(id: string, configs: readonly IPAMConfig[], vnis: readonly number[]): Entry {
-    const pools = configs.flatMap((config) => {
+  #add(id: string, configs: readonly IPAMConfig[], vnis: readonly number[], leased = false): Entry {
+    const pools = configs.flatMap((config): AddressSource[] => {
       const subnet = parsePrefix(config.subnet);
-      return subnet === undefined ? [] : [new AddressPool(subnet, config)];
+      if (subnet === undefined) return [];
+      if (leased) return [new LeasedPool(subnet, config.gateway, this.#stockOf(id))];
+      return [new AddressPool(subnet, config)];
     });
     const subnets = configs.map(({ subnet }) => subnet);
-    const entry = { id, subnets, pools, vnis, held: 0, removed: false };
+    // Its pools may have been told of before it.
+    const held = this.#entries.get(id)?.held ?? 0;
+    const entry = { id, subnets, pools, vnis, held, removed: false };
     this.#entries.set(id, entry);
     return entry;
   }
@@ -201,9 +263,15 @@ export class NetworkTable {
     this.#entries.delete(entry.id);
   }
 
-  #allocateSubnets({ spec }: Network): Result<readonly IPAMConfig[]> {
+  #allocateSubnets(network: Network): Result<readonly IPAMConfig[]> {
     const configs: IPAMConfig[] = [];
-    for (const config of wantedSubnets(spec)) {
+    if (isOfAddressPlugin(network)) {
+      // That they overlap with no others was seen to when they were written down.
+      const given = network.ipam?.configs ?? [];
+      for (const { subnet } of given) this.#subnets.occupy(subnet);
+      return ok(given);
+    }
+    for (const config of wantedSubnets(network.spec)) {
       const family = config.family === Family.IPV6 ? 6 : 4;
       const subnet =
         config.subnet === "" ? this.#subnets.cut(family, this.#routes()) : config.subnet;
@@ -266,6 +334,25 @@ export function isPluginDriver(name: string): boolean {
   return name !== "" && name !== "overlay" && !NODE_LOCAL_DRIVERS.has(name);
 }
 
+/** The plug-in that gives the network's addresses; "" for those that managers give. */
+export function addressDriverOf({ spec, ipam }: Network): string {
+  const name = (ipam ?? spec?.ipam)?.driver?.name ?? "";
+  return name === "default" ? "" : name;
+}
+
+export function isOfAddressPlugin(network: Network): boolean {
+  return addressDriverOf(network) !== "" && !isNodeLocal(network);
+}
+
+/** Its address plug-in has yet to give it pools. */
+export function awaitsPools(network: Network): boolean {
+  return isOfAddressPlugin(network) && !isAllocated(network) && network.ipam === undefined;
+}
+
+export function waitsForPools(network: Network): string {
+  return `waits for a pool of IPAM driver ${addressDriverOf(network)}`;
+}
+
 /** It has its subnets, and its plug-in has yet to say what it makes of them. */
 export function awaitsPlugin(network: Network): boolean {
   return isOfPlugin(network) && !isAllocated(network) && network.ipam !== undefined;
@@ -310,7 +397,7 @@ function wantedSubnets(spec: NetworkSpec | undefined): IPAMConfig[] {
   return [...given, ...missing.map((family) => create(IPAMConfigSchema, { family }))];
 }
 
-function takeFirst(pools: readonly AddressPool[]): string | undefined {
+function takeFirst(pools: readonly AddressSource[]): string | undefined {
   for (const pool of pools) {
     const address = pool.takeNext();
     if (address !== undefined) return address;

@@ -14,6 +14,7 @@ import {
   type Node,
   type Task,
 } from "#wire/gen/swarmkit/objects_pb.js";
+import type { Need } from "./lease-desk.ts";
 import { isOfPlugin, type NetworkTable } from "./network-table.ts";
 import { occupyAddresses, releaseAddresses } from "./task-networks.ts";
 
@@ -26,6 +27,8 @@ export interface AttachNodeOptions {
 export interface AttachedNode {
   readonly node: Node;
   readonly full: string | undefined;
+  /** What address plug-ins have to give before the node has all of its addresses. */
+  readonly needs: readonly Need[];
 }
 
 export class NodeAttachments {
@@ -70,6 +73,7 @@ export class NodeAttachments {
     const attachments = node.attachments.filter(({ network }) => wanted.has(network?.id ?? ""));
     let same = attachments.length === node.attachments.length;
     let full: string | undefined;
+    const needs: Need[] = [];
     for (const id of wanted) {
       const at = attachments.findIndex(({ network }) => network?.id === id);
       const known = attachments[at];
@@ -86,14 +90,19 @@ export class NodeAttachments {
       }
       // Without an address it serves the network all the same; what only it needs one for waits.
       const addresses = this.#table.takeAddresses(id);
-      if (addresses === undefined) full = id;
+      if (addresses === undefined) {
+        full = id;
+        if (this.#table.lacks(id) !== undefined) {
+          needs.push(...this.#table.families(id).map((family) => ({ networkId: id, family })));
+        }
+      }
       if (known !== undefined && addresses === undefined) continue;
       const attachment = create(NetworkAttachmentSchema, { addresses: addresses ?? [] });
       attachment.network = network;
       attachments.splice(known === undefined ? attachments.length : at, at < 0 ? 0 : 1, attachment);
       same = false;
     }
-    return { node: same ? node : { ...node, attachments }, full };
+    return { node: same ? node : { ...node, attachments }, full, needs };
   }
 
   #count(task: Task | undefined, by: number): boolean {

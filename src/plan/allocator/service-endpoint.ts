@@ -24,6 +24,7 @@ import {
   type PortConfig,
   PortConfig_PublishMode as PublishMode,
 } from "#wire/gen/swarmkit/types_pb.js";
+import type { Need } from "./lease-desk.ts";
 import { isAllocated, type NetworkTable, notAllocated } from "./network-table.ts";
 import type { PortSpace } from "./port-space.ts";
 
@@ -125,7 +126,21 @@ export class ServiceEndpoints {
     after.spec = service.spec?.endpoint;
     if (full === undefined) return ok(after);
     this.letGo(service.id, after, before);
+    const lacks = this.#networks.lacks(full);
+    if (lacks !== undefined) return err(lacks);
     return err(`no address is free for a virtual IP in network ${needs.nameOf("network", full)}`);
+  }
+
+  /** What address plug-ins have to give for the virtual addresses that the service lacks. */
+  needsOf({ endpoint }: Service, networkIds: readonly string[]): Need[] {
+    return networkIds.flatMap((networkId) => {
+      if (this.#networks.lacks(networkId) === undefined) return [];
+      const known = virtualIpsOn(endpoint, networkId).map(({ addr }) => addr.includes(":"));
+      return this.#networks
+        .families(networkId)
+        .filter((family) => !known.includes(family === 6))
+        .map((family) => ({ networkId, family }));
+    });
   }
 
   /** Ports that are asked for by number come first, so that no dynamic one gets in their way. */

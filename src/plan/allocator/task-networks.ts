@@ -17,7 +17,15 @@ import {
   type NetworkAttachmentConfig,
   NetworkAttachmentConfigSchema,
 } from "#wire/gen/swarmkit/types_pb.js";
-import { isAllocated, isNodeLocal, type NetworkTable, notAllocated } from "./network-table.ts";
+import type { Need } from "./lease-desk.ts";
+import { canonicalIp } from "./lease-stock.ts";
+import {
+  isAllocated,
+  isNodeLocal,
+  isOfAddressPlugin,
+  type NetworkTable,
+  notAllocated,
+} from "./network-table.ts";
 import { needsIngress } from "./service-endpoint.ts";
 
 /** Why a task cannot be attached now, and the network whose change may help. */
@@ -62,6 +70,20 @@ export function attachTask(
     attachments.push(attachment);
   }
   return ok(attachments);
+}
+
+/** What address plug-ins have to give before the task can be attached. */
+export function needsOfTask(task: Task, options: AttachOptions): Need[] {
+  const { find, table } = options;
+  return wantedBy(task, options).flatMap((config): Need[] => {
+    const network = find(config.target);
+    if (network === undefined || !isAllocated(network) || !isOfAddressPlugin(network)) return [];
+    const networkId = network.id;
+    const wishes = chosenBy(task, config).flatMap((address) => canonicalIp(address) ?? []);
+    return wishes.length > 0
+      ? wishes.map((wish) => ({ networkId, family: wish.includes(":") ? 6 : 4, wish }))
+      : table.families(networkId).map((family) => ({ networkId, family }));
+  });
 }
 
 /** Attachments whose addresses the task holds now. */
@@ -114,23 +136,29 @@ function addressesFor(
   table: NetworkTable,
 ): Result<string[]> {
   if (isNodeLocal(network) || !table.hasAddresses(network.id)) return ok([]);
-  // Only a container that attaches by itself may choose; replicas would all choose the same.
-  const chosen = task.spec?.runtime.case === "attachment" ? config.addresses : [];
+  const chosen = chosenBy(task, config);
   if (chosen.length === 0) {
     const addresses = table.takeAddresses(network.id);
     if (addresses !== undefined) return ok(addresses);
-    return err(`could not find an available IP in network ${nameOf(network)}`);
+    const full = `could not find an available IP in network ${nameOf(network)}`;
+    return err(table.lacks(network.id) ?? full);
   }
   const addresses: string[] = [];
   for (const address of chosen) {
-    const taken = table.occupy(network.id, address);
+    const taken = table.claim(network.id, address);
     if (taken === undefined) {
       for (const other of addresses) table.release(network.id, other);
-      return err(`address ${address} is not free in network ${nameOf(network)}`);
+      const taken = `address ${address} is not free in network ${nameOf(network)}`;
+      return err(table.lacks(network.id, canonicalIp(address)) ?? taken);
     }
     addresses.push(taken);
   }
   return ok(addresses);
+}
+
+/** Only a container that attaches by itself may choose; replicas would all choose the same. */
+function chosenBy(task: Task, config: NetworkAttachmentConfig): readonly string[] {
+  return task.spec?.runtime.case === "attachment" ? config.addresses : [];
 }
 
 function nameOf(network: Network): string {

@@ -28,7 +28,7 @@ import type {
 import { EndpointSpec_ResolutionMode as Mode } from "#wire/gen/swarmkit/specs_pb.js";
 import { TaskState } from "#wire/gen/swarmkit/types_pb.js";
 import { withoutMask } from "../allocator/address-pool.ts";
-import { driverOf, VNI_OPTION, vnisIn } from "../allocator/network-table.ts";
+import { addressDriverOf, driverOf, VNI_OPTION, vnisIn } from "../allocator/network-table.ts";
 import { isIngressPort, networksOf } from "../allocator/service-endpoint.ts";
 
 /** A service with this label, "true": the mesh on a node prefers the tasks of that node. */
@@ -55,6 +55,7 @@ export function headerOf(network: Network): NetworkTable {
     })),
     internal: spec?.internal ?? false,
     attachable: spec?.attachable ?? false,
+    ipamDriver: addressDriverOf(network),
     ingress: isIngress(network),
     encrypted: ENCRYPTED_OPTION in options,
     labels: spec?.annotations?.labels ?? {},

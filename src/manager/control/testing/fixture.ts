@@ -59,6 +59,9 @@ export function fixture(external: Partial<ExternalAuthorities> = {}): Fixture {
       require: async (name) => {
         if (name !== "remote-net") throw invalid(`error during lookup of plugin ${name}`);
       },
+      requireAddresses: async (name) => {
+        if (name !== "remote-ipam") throw invalid(`error during lookup of IPAM plugin ${name}`);
+      },
       alone: (_id, work) => work(),
       free: async (_name, networkId) => void made.freed.push(networkId),
     },
