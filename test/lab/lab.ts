@@ -4,7 +4,14 @@
  */
 
 import { execFile, execFileSync } from "node:child_process";
-import { existsSync, mkdtempSync, readlinkSync, rmSync, writeFileSync } from "node:fs";
+import {
+  existsSync,
+  mkdtempSync,
+  readFileSync,
+  readlinkSync,
+  rmSync,
+  writeFileSync,
+} from "node:fs";
 import { request } from "node:http";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -44,6 +51,8 @@ export interface LabOptions {
   readonly managers?: number;
   readonly swarm?: boolean;
   readonly engineFlags?: readonly string[];
+  /** The `bin/skep` whose engines run; this tree's if not said otherwise. */
+  readonly program?: string;
 }
 
 /** What tests read of a task; the API's own names. */
@@ -93,7 +102,7 @@ export class Lab {
     const words = [`--hosts=${hosts}`, `--managers=${managers}`];
     if (options.swarm === false) words.push("--no-swarm");
     words.push(...(options.engineFlags ?? []).map((flag) => `--engine-flag=${flag}`));
-    await lab.command("up", ...words);
+    await lab.#commandOf(options.program ?? SKEP, "up", words);
     const listed = await lab.command("ls", "--format={{.Name}} {{.Address}}");
     lab.#addresses = new Map(
       listed
@@ -110,8 +119,20 @@ export class Lab {
   }
 
   /** `skep lab VERB --name … ARGS`; throws when it fails. */
-  async command(verb: string, ...args: readonly string[]): Promise<string> {
-    const words = [SKEP, "lab", verb, `--name=${this.name}`, ...args];
+  command(verb: string, ...args: readonly string[]): Promise<string> {
+    return this.#commandOf(SKEP, verb, args);
+  }
+
+  /** Ends a host's engine as an upgrade does, and starts that of another program on what it left. */
+  async changeProgram(host: string, skep: string): Promise<void> {
+    const pid = Number(readFileSync(`/run/skep-lab/${this.name}/${host}/skep.pid`, "utf8"));
+    process.kill(pid, "SIGTERM");
+    await until(`the engine of ${host} ends`, async () => !isRunning(pid));
+    await this.#commandOf(skep, "start", [host]);
+  }
+
+  async #commandOf(skep: string, verb: string, args: readonly string[]): Promise<string> {
+    const words = [skep, "lab", verb, `--name=${this.name}`, ...args];
     return succeeded(await run(process.execPath, words, {}));
   }
 
@@ -242,6 +263,15 @@ export class Lab {
     const { ID, Version, Spec } = await this.service(host, name);
     const path = `/services/${ID}/update?version=${Version.Index}`;
     return this.http(host, "POST", path, change(Spec));
+  }
+}
+
+/** One that has ended and that nobody has asked about yet has no command line any more. */
+function isRunning(pid: number): boolean {
+  try {
+    return readFileSync(`/proc/${pid}/cmdline`, "utf8") !== "";
+  } catch {
+    return false;
   }
 }
 
