@@ -258,14 +258,19 @@ export class SwarmNode {
   async #renew(identity: NodeIdentity, signal: AbortSignal): Promise<void> {
     const { clock, random } = this.#options;
     const onSkew = (skewMs: number) => this.#onSkew(skewMs);
+    const leader = this.#manager?.state.leader();
     if (this.#manager !== undefined) {
-      const { state } = this.#manager;
-      if (identity.expired(clock) && state.leader() === undefined) {
-        return renewFromStore(identity, state.view(), clock, random);
+      const expired = identity.expired(clock);
+      if (expired && leader === undefined) {
+        return renewFromStore(identity, this.#manager.state.view(), clock, random);
       }
-      return renewIdentity(identity, this.#manager.channel, clock, onSkew, signal);
+      if (!expired || leader?.nodeId === identity.nodeId) {
+        return renewIdentity(identity, this.#manager.channel, clock, onSkew, signal);
+      }
+      // The leader takes nothing from this manager any more, also not what it sends on for itself.
     }
-    const remote = this.#known?.pick(random, [identity.nodeId]) ?? this.#known?.pick(random);
+    const remote =
+      leader ?? this.#known?.pick(random, [identity.nodeId]) ?? this.#known?.pick(random);
     if (remote === undefined) throw new EngineError("unavailable", "no manager is known");
     const channel = identity.expired(clock)
       ? anonymousChannel(remote.addr, identity.tls().ca)
