@@ -10,6 +10,7 @@
 import { messageOf } from "#base/error.ts";
 import type { Clock, Log } from "#base/ports.ts";
 import { sleep } from "#platform/async.ts";
+import { readCertificate } from "#platform/x509/certificate.ts";
 import type { ReadView } from "#store/types.ts";
 import type { Node } from "#wire/gen/swarmkit/objects_pb.js";
 import { NodeRole } from "#wire/gen/swarmkit/types_pb.js";
@@ -159,10 +160,20 @@ async function take(options: RoleManagerOptions, step: RoleStep): Promise<boolea
     const node = tx.get("node", step.nodeId);
     // Between view and transaction the operator may have changed his mind.
     if (node === undefined || node.spec?.desiredRole !== step.role) return;
-    if (node.role !== step.role) tx.update("node", { ...node, role: step.role });
+    if (node.role === step.role) return;
+    const demoted = step.role === NodeRole.WORKER;
+    tx.update("node", { ...(demoted ? withBarred(node) : node), role: step.role });
   });
   log.info("role of node changed", { node: step.nodeId, role: NodeRole[step.role] });
   return false;
+}
+
+/** Its certificate says that it is a manager until it ends, also to members that do not know better yet. */
+function withBarred(node: Node): Node {
+  const pem = Buffer.from(node.certificate?.certificate ?? []).toString("utf8");
+  if (pem === "") return node;
+  const since = Math.floor(readCertificate(pem).notBeforeMs / 1000);
+  return { ...node, barredManagerSince: BigInt(since) };
 }
 
 async function withTimeout(work: Promise<void>, clock: Clock): Promise<void> {

@@ -129,7 +129,8 @@ class CaSigner {
     const root = cluster.rootCa;
     if (root === undefined) throw new EngineError("unavailable", "no valid signer found");
     const subject = { nodeId: node.id, role: asked.role, clusterId: cluster.id };
-    const profile = leafProfile(subject, clock.nowMs(), nodeLifetimeMs(cluster));
+    const lifetimeMs = nodeLifetimeMs(cluster);
+    const profile = afterBarred(node, leafProfile(subject, clock.nowMs(), lifetimeMs));
     const request = await readRequest(textOf(asked.csr));
     const intermediate = textOf(root.rootRotation?.crossSignedCaCert ?? new Uint8Array());
     const external = await externalCa.sign(cluster, request.csr, profile, this.#signal);
@@ -213,6 +214,12 @@ function newRootCa(rotation: NonNullable<RootCA["rootRotation"]>, old: RootCA, r
     }),
     lastForcedRotation: old.lastForcedRotation,
   });
+}
+
+/** A manager that was demoted before gets a certificate that can be told from those that it had then. */
+function afterBarred({ barredManagerSince }: Node, profile: LeafProfile): LeafProfile {
+  const earliestMs = (Number(barredManagerSince) + 1) * 1_000;
+  return profile.notBeforeMs >= earliestMs ? profile : { ...profile, notBeforeMs: earliestMs };
 }
 
 /** An authority with a policy of its own may leave out, or put in, what decides who a node is. */

@@ -193,12 +193,16 @@ class RunningNode implements RaftNode {
   }
 
   register(services: Registrar): void {
-    const { members } = this.#recovered;
+    const { members, store } = this.#recovered;
     const { raft, snapshots } = createRaftServices({
       members,
       disk: this.#disk,
       self: () => (this.#driver === undefined ? undefined : this.#self?.raftId),
       callerOf: (context) => this.#callerOf(context),
+      isBarred: ({ peer }) => {
+        const node = store.view().get("node", peer?.nodeId ?? "");
+        return peer?.since !== undefined && peer.since <= (node?.barredManagerSince ?? 0n);
+      },
       step: (m) => this.#driver?.step(m),
       stepSnapshot: (m, metadata, decoded) => this.#driver?.stepSnapshot(m, metadata, decoded),
       met: (id, addr) => this.#peers.meet(id, addr),

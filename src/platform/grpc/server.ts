@@ -49,6 +49,8 @@ export interface PeerIdentity {
   readonly role: string;
   /** Cluster id (subject O). */
   readonly clusterId: string;
+  /** When the certificate of its connection began to be valid, Unix seconds; absent where it showed none. */
+  readonly since?: number;
 }
 
 export interface RpcContext {

@@ -83,7 +83,8 @@ test("a certificate of ours names the caller; none, a foreign or an expired one 
   await open(await material(root, "n1", 5 * 3_600_000))
     .client(Health)
     .check({});
-  const ours = { nodeId: "n1", role: "swarm-manager", clusterId: "c1" };
+  const since = expect.any(Number) as number;
+  const ours = { nodeId: "n1", role: "swarm-manager", clusterId: "c1", since };
   expect(seen).toEqual([ours, undefined, undefined, undefined]);
 });
 

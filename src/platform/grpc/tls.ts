@@ -46,7 +46,9 @@ export function peerOf(socket: TLSSocket): PeerIdentity | undefined {
   const certificate = socket.getPeerCertificate() as Partial<PeerCertificate> | null;
   const subject = certificate?.subject;
   if (subject === undefined) return undefined;
-  return { nodeId: one(subject.CN), role: one(subject.OU), clusterId: one(subject.O) };
+  const since = Math.floor(Date.parse(certificate?.valid_from ?? "") / 1000);
+  const identity = { nodeId: one(subject.CN), role: one(subject.OU), clusterId: one(subject.O) };
+  return Number.isNaN(since) ? identity : { ...identity, since };
 }
 
 /** A subject attribute; where a certificate repeats one, the first (Node types it as a string). */
