@@ -1,6 +1,7 @@
 /**
- * One container's start, as `docker run --rm` shows it to a user, and ten at once, on our engine and
- * on Debian's dockerd side by side: same command line, same image, rounds that alternate.
+ * A container's life, as `docker run --rm` and its single steps show it to a user, one and ten at
+ * once, on our engine and on Debian's dockerd side by side: same command line, same image, rounds
+ * that alternate.
  */
 
 import { compare, seconds } from "./lib/compare.ts";
@@ -38,6 +39,12 @@ const CASES: readonly Case[] = [
       seconds(() => Promise.all(Array.from({ length: PARALLEL }, () => runTrue(engine, "bridge")))),
   },
   { name: `${PARALLEL} × start at once, bridge`, rounds: 5, measure: startMany },
+  { name: "create, start, stop, rm", rounds: ROUNDS, measure: (engine) => lives(engine, 1) },
+  {
+    name: `${PARALLEL} × create, start, stop, rm at once`,
+    rounds: 5,
+    measure: (engine) => lives(engine, PARALLEL),
+  },
   { name: "exec true", rounds: ROUNDS, measure: execTrue },
 ];
 
@@ -67,6 +74,18 @@ async function startMany(engine: Engine): Promise<number> {
   const took = await seconds(() => Promise.all(ids.map((id) => docker(engine, "start", id))));
   await docker(engine, "rm", "-f", ...ids);
   return took;
+}
+
+/** Four commands one after the other, `count` times side by side. */
+function lives(engine: Engine, count: number): Promise<number> {
+  const life = async () => {
+    // As process 1, sleep obeys no signal but this one.
+    const id = await docker(engine, "create", "--stop-signal=KILL", IMAGE);
+    await docker(engine, "start", id);
+    await docker(engine, "stop", id);
+    await docker(engine, "rm", id);
+  };
+  return seconds(() => Promise.all(Array.from({ length: count }, life)));
 }
 
 const EXEC_TARGET = "exec-target";
