@@ -10,7 +10,7 @@ CapDrop Capabilities Cgroup CgroupParent CgroupPermissions CgroupnsMode Cmd Conf
 ConsoleSize Container ContainerIDFile Count CpuPeriod CpuQuota CpuRealtimePeriod CpuRealtimeRuntime
 CpuShares CpusetCpus CpusetMems CreateMountpoint Detach DetachKeys DeviceCgroupRules DeviceIDs
 DeviceRequests Devices Dns DnsOptions DnsSearch Domainname Driver DriverConfig Entrypoint Env
-ExposedPorts ExtraHosts Force GroupAdd Hard Healthcheck HostConfig HostIp HostPort Hostname Image
+ExposedPorts ExtraHosts Force GroupAdd Hard Healthcheck HostConfig HostIp HostPort Hostname Image ImageOptions
 Init Interval IpcMode Isolation KernelMemory KernelMemoryTCP Labels Links LogConfig MacAddress
 MaskedPaths MaximumRetryCount Memory MemoryReservation MemorySwap MemorySwappiness Mode Mounts Name
 NanoCpus NetworkDisabled NetworkMode NetworkingConfig NoCopy NonRecursive OnBuild OomKillDisable

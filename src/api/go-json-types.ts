@@ -43,7 +43,7 @@ Aliases Binds CapAdd CapDrop DeviceCgroupRules DnsOptions DnsSearch Env ExtraHos
 SecurityOpt Shell VolumesFrom
 `;
 const STRUCTS = `
-BindOptions ConfigFrom DriverConfig EndpointConfig Healthcheck HostConfig IPAM IPAMConfig LogConfig
+BindOptions ConfigFrom DriverConfig EndpointConfig Healthcheck HostConfig ImageOptions IPAM IPAMConfig LogConfig
 NetworkingConfig RestartPolicy TmpfsOptions VolumeOptions
 `;
 const STRUCT_LISTS = `

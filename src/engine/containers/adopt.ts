@@ -15,7 +15,7 @@ import { planStart } from "./finish.ts";
 import { startHealthChecks } from "./health.ts";
 import { sandboxOf } from "./networks.ts";
 import { ProcessIo } from "./process-io.ts";
-import { type RunState, ZERO_TIME } from "./record.ts";
+import { ownerOfSnapshot, type RunState, ZERO_TIME } from "./record.ts";
 import { clearTask, releaseRun } from "./release.ts";
 import { removeLocked } from "./remove.ts";
 import { startsWithEngine } from "./restart-policy.ts";
@@ -219,7 +219,7 @@ async function removeOrphans(context: ContainerContext): Promise<void> {
   const { runtime, registry, log } = context;
   const orphans = async (ids: readonly string[], remove: (id: string) => Promise<void>) => {
     for (const id of ids) {
-      if (registry.get(id) !== undefined) continue;
+      if (registry.get(ownerOfSnapshot(id)) !== undefined) continue;
       log.warn("removing what belongs to no container", { id });
       await remove(id).catch((error: unknown) =>
         log.warn("it cannot be removed", { id, reason: messageOf(error) }),

@@ -27,7 +27,13 @@ import { planMounts } from "./mounts.ts";
 import { generateName } from "./names.ts";
 import { planEndpoints } from "./networks.ts";
 import { planPorts } from "./port-bindings.ts";
-import { type ContainerRecord, INITIAL_STATE, type MountSpec, RECORD_VERSION } from "./record.ts";
+import {
+  type ContainerRecord,
+  INITIAL_STATE,
+  imageSnapshot,
+  type MountSpec,
+  RECORD_VERSION,
+} from "./record.ts";
 import { layersOf } from "./rootfs-view.ts";
 import { chooseSeccomp } from "./seccomp.ts";
 import { parseSecurityOptions } from "./security-options.ts";
@@ -74,7 +80,7 @@ export async function createContainer(
     planPorts(merged, hostConfig);
     const endpoints = await context.networks.resolve(requested);
     await resolveDevices(hostConfig);
-    const mounts = await prepareMounts(context, id, merged, hostConfig, undo);
+    const { mounts, imageChains } = await prepareMounts(context, id, merged, hostConfig, undo);
     const [path, ...args] = [...(merged.Entrypoint ?? []), ...(merged.Cmd ?? [])];
     if (path === undefined || path === "") {
       throw new EngineError("invalid-argument", "No command specified");
@@ -97,6 +103,7 @@ export async function createContainer(
     };
     const log = createLog(context, record);
     const rootfs = await prepareFilesystem(context, record, undo);
+    await prepareImageMounts(context, record, imageChains, undo);
     await context.store.create(record);
     const container = new Container(record, INITIAL_STATE, log);
     container.rootfs = rootfs;
@@ -224,12 +231,13 @@ async function prepareMounts(
   config: ContainerConfig,
   hostConfig: HostConfig,
   undo: (() => Promise<void>)[],
-): Promise<MountSpec[]> {
+): Promise<{ readonly mounts: MountSpec[]; readonly imageChains: ImageChains }> {
   const inherited = (hostConfig.VolumesFrom ?? []).map((text) => {
     const [reference = "", mode = ""] = text.split(":", 2);
     return { mounts: context.registry.find(reference).record.mounts, mode };
   });
   const mounts: MountSpec[] = [];
+  const imageChains = new Map<MountSpec, string>();
   const planned = planMounts({ config, hostConfig, inherited }).map((mount) =>
     mount.anonymous ? { ...mount, source: newHexId(context.random) } : mount,
   );
@@ -240,11 +248,33 @@ async function prepareMounts(
   }
   for (const mount of planned) {
     if (mount.type === "bind" && !mount.createSource) await requireSource(mount.source);
-    mounts.push(
-      mount.type === "volume" ? await ensureVolume(context, id, mount, hostConfig, undo) : mount,
-    );
+    if (mount.type === "volume") {
+      mounts.push(await ensureVolume(context, id, mount, hostConfig, undo));
+    } else if (mount.type === "image") {
+      const image = await context.images.resolve(mount.source);
+      const found = { ...mount, source: image.id };
+      imageChains.set(found, image.chainId);
+      mounts.push(found);
+    } else mounts.push(mount);
   }
-  return mounts;
+  return { mounts, imageChains };
+}
+
+/** Mounts of images, each with the chain id of its top layer. */
+type ImageChains = ReadonlyMap<MountSpec, string>;
+
+/** Writable like the container's own file system, and gone with it. */
+async function prepareImageMounts(
+  { runtime }: ContainerContext,
+  record: ContainerRecord,
+  chains: ImageChains,
+  undo: (() => Promise<void>)[],
+): Promise<void> {
+  for (const [mount, chainId] of chains) {
+    const key = imageSnapshot(record, mount);
+    undo.push(() => runtime.removeSnapshot(record.snapshotter, key));
+    await runtime.prepareSnapshot(key, chainId, record.createdAt);
+  }
 }
 
 async function requireSource(path: string): Promise<void> {

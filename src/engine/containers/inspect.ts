@@ -206,6 +206,7 @@ const NO_ENDPOINT: EndpointSettings = {
   Aliases: null,
   MacAddress: "",
   DriverOpts: null,
+  GwPriority: 0,
   EndpointID: "",
   Gateway: "",
   IPAddress: "",

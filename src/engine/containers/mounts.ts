@@ -156,10 +156,7 @@ function fromRequest(request: MountRequest): MountSpec {
         );
       }
       const options = request.VolumeOptions;
-      const subpath = options?.Subpath ?? "";
-      if (subpath.startsWith("/") || subpath.split("/").includes("..")) {
-        throw refuse("subpath must be a relative path within the volume");
-      }
+      const subpath = checkSubpath(options?.Subpath ?? "", refuse);
       return {
         ...common,
         type,
@@ -184,12 +181,26 @@ function fromRequest(request: MountRequest): MountSpec {
       if (mode > 0) options.push(`mode=${mode.toString(8)}`);
       return { ...common, type, source: "", options };
     }
+    case "image": {
+      if (source === "") throw refuse("field Source must not be empty");
+      if (request.BindOptions) throw refuse("field BindOptions must not be specified");
+      if (request.VolumeOptions) throw refuse("field VolumeOptions must not be specified");
+      if (request.TmpfsOptions) throw refuse("field TmpfsOptions must not be specified");
+      const subpath = checkSubpath(request.ImageOptions?.Subpath ?? "", refuse);
+      return { ...common, type, source, subpath };
+    }
     case "npipe":
     case "cluster":
-    case "image":
       throw refuse("mount type is not served by this engine");
   }
   throw refuse("mount type unknown");
+}
+
+function checkSubpath(path: string, refuse: (why: string) => EngineError): string {
+  if (path.startsWith("/") || path.split("/").includes("..")) {
+    throw refuse("subpath must be a relative path within the volume");
+  }
+  return path;
 }
 
 function checkDestination(path: string, specification: string): string {

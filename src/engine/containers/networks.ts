@@ -256,7 +256,8 @@ async function refresh(context: ContainerContext, container: Container): Promise
 /** Of an endpoint as inspect shows it, what its user has chosen. */
 function askedFor(endpoint: EndpointSettings): EndpointSettings {
   const { IPAMConfig = null, Links = null, Aliases = null, DriverOpts = null } = endpoint;
-  return { IPAMConfig, Links, Aliases, DriverOpts };
+  const { GwPriority = 0 } = endpoint;
+  return { IPAMConfig, Links, Aliases, DriverOpts, GwPriority };
 }
 
 /** Undefined when the network is no more, and only records speak of it. */

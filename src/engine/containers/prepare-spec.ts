@@ -23,7 +23,7 @@ import { parseSecurityOptions } from "./security-options.ts";
 import { buildSpec, type NamespaceChoice } from "./spec.ts";
 import type { MountFiles, ResolvedMount } from "./spec-mounts.ts";
 import { isAlive } from "./state.ts";
-import { bindSubpath } from "./subpath.ts";
+import { bindImage, bindSubpath } from "./subpath.ts";
 import { type ProcessUser, resolveUser, type UserTables } from "./user.ts";
 import { withRootfs } from "./volume-copy.ts";
 
@@ -150,6 +150,8 @@ async function resolveMount(
       if (spec.subpath === "") return { spec, hostPath: path };
       return { spec, hostPath: await bindSubpath(context, record, spec, path) };
     }
+    case "image":
+      return { spec, hostPath: await bindImage(context, record, spec) };
     case "bind":
       if (spec.createSource) await ensureSource(spec.source);
       await requirePropagation(spec.source, spec.propagation);

@@ -17,8 +17,8 @@ export const RECORD_VERSION = 1;
 
 /** One mount besides the runtime's own: decided at create, resolved to a host path at start. */
 export interface MountSpec {
-  readonly type: "bind" | "volume" | "tmpfs";
-  /** Host path of a bind, name of a volume, "" for tmpfs. */
+  readonly type: "bind" | "volume" | "tmpfs" | "image";
+  /** Host path of a bind, name of a volume, id of an image, "" for tmpfs. */
   readonly source: string;
   readonly destination: string;
   readonly readOnly: boolean;
@@ -31,7 +31,7 @@ export interface MountSpec {
   readonly nonRecursive: boolean;
   /** What the image has at the destination is not copied into a fresh volume. */
   readonly noCopy: boolean;
-  /** A folder inside the volume. */
+  /** A folder inside the volume or image. */
   readonly subpath: string;
   /** The host folder is made when it is missing (`-v`, not `--mount`). */
   readonly createSource: boolean;
@@ -119,6 +119,19 @@ export const INITIAL_STATE: RunState = {
   stoppedByUser: false,
   network: NO_NETWORK,
 };
+
+/**
+ * The snapshot with what a container writes into an image that is mounted in it. Begins with the
+ * container's id, which is how its owner is found.
+ */
+export function imageSnapshot({ id, mounts }: ContainerRecord, mount: MountSpec): string {
+  return `${id}-${mounts.indexOf(mount)}`;
+}
+
+/** The id of the container that a snapshot is of: its root file system, or an image mount. */
+export function ownerOfSnapshot(key: string): string {
+  return key.split("-")[0] ?? key;
+}
 
 /** The mount as inspect shows it. `source` is the host path where one is known. */
 export function toMountPoint(mount: MountSpec, source: string): MountPoint {

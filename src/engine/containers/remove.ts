@@ -6,6 +6,7 @@ import { unmountSync } from "#platform/libc.ts";
 import type { Container } from "./container.ts";
 import { type ContainerContext, publishEvent } from "./context.ts";
 import { shmFolder } from "./prepare-spec.ts";
+import { imageSnapshot } from "./record.ts";
 import { mayMeet, nextState } from "./state.ts";
 
 export interface RemoveOptions {
@@ -44,6 +45,9 @@ export async function removeLocked(
     await runtime.deleteContainer(id);
     await Promise.all([
       runtime.removeSnapshot(record.snapshotter, id),
+      ...record.mounts
+        .filter(({ type }) => type === "image")
+        .map((mount) => runtime.removeSnapshot(record.snapshotter, imageSnapshot(record, mount))),
       releaseVolumes(context, container, options.volumes ?? false),
       container.log?.remove(),
       rm(`${context.ioRoot}/${id}`, { recursive: true, force: true }),

@@ -1,5 +1,5 @@
 /**
- * A folder or file inside a volume, as the source of a mount. Containers may have put links into the
+ * A folder or file inside a volume, or an image, as the source of a mount. Containers may have put links into the
  * volume, and may change them at any time: the path is resolved by the kernel inside the volume, and
  * what it leads to is bound to a place of ours before the runtime, which would follow links, is told
  * of it. That place is needed until the container's own mounts are made.
@@ -11,7 +11,8 @@ import { EngineError } from "#base/error.ts";
 import { MS_BIND, MS_REC, mountSync, SystemError, unmountSync } from "#platform/libc.ts";
 import { fdPath, O_PATH, openInRoot, openRoot } from "#platform/rooted.ts";
 import type { ContainerContext } from "./context.ts";
-import type { ContainerRecord, MountSpec } from "./record.ts";
+import { type ContainerRecord, imageSnapshot, type MountSpec } from "./record.ts";
+import { mountRootfs } from "./rootfs-mount.ts";
 
 /** A descriptor of what `subpath` leads to in the volume; `invalid-argument` when it leads nowhere. */
 export function openSubpath(volumePath: string, subpath: string): number {
@@ -51,18 +52,38 @@ export async function bindSubpath(
   }
 }
 
+/** The file system of an image's mount, or what its subpath leads to; the same way back. */
+export async function bindImage(
+  context: Pick<ContainerContext, "mountRoot" | "runtime">,
+  record: ContainerRecord,
+  spec: MountSpec,
+): Promise<string> {
+  const { runtime, mountRoot } = context;
+  const mounts = await runtime.snapshotMounts(record.snapshotter, imageSnapshot(record, spec));
+  const place = `${placeOf(context, record, spec)}-image`;
+  await mkdir(mountRoot, { recursive: true, mode: 0o700 });
+  unmountSync(place);
+  await mkdir(place, { recursive: true });
+  mountRootfs(mounts, place, true);
+  return spec.subpath === "" ? place : bindSubpath(context, record, spec, place);
+}
+
 /** The container has its mounts, or never will. */
 export async function releaseSubpaths(
   context: Pick<ContainerContext, "mountRoot">,
   record: ContainerRecord,
 ): Promise<void> {
   for (const spec of record.mounts) {
-    if (spec.subpath === "") continue;
     const place = placeOf(context, record, spec);
-    unmountSync(place);
-    // Never what is in it: were it still mounted, that would be the volume's data.
-    await rmdir(place).catch(() => unlink(place).catch(() => undefined));
+    if (spec.subpath !== "") await release(place);
+    if (spec.type === "image") await release(`${place}-image`);
   }
+}
+
+async function release(place: string): Promise<void> {
+  unmountSync(place);
+  // Never what is in it: were it still mounted, that would be the volume's data.
+  await rmdir(place).catch(() => unlink(place).catch(() => undefined));
 }
 
 function placeOf(

@@ -7,17 +7,16 @@
 import { closeSync, constants, mkdirSync } from "node:fs";
 import { mkdir, mkdtemp, rmdir } from "node:fs/promises";
 import { join, posix } from "node:path";
-import { EngineError } from "#base/error.ts";
-import { MS_BIND, MS_RDONLY, MS_REC, mountSync, SystemError, unmountSync } from "#platform/libc.ts";
+import { MS_BIND, MS_REC, mountSync, SystemError, unmountSync } from "#platform/libc.ts";
 import { fdPath, O_PATH, openInRoot, openRoot, using } from "#platform/rooted.ts";
 import type { Mount } from "#wire/gen/containerd/types_pb.js";
 import type { Container } from "../containers/container.ts";
 import type { ContainerContext } from "../containers/context.ts";
 import type { MountSpec } from "../containers/record.ts";
 import { unmountVolumes } from "../containers/release.ts";
-import { layersOf } from "../containers/rootfs-view.ts";
+import { mountRootfs } from "../containers/rootfs-mount.ts";
 import { isAlive } from "../containers/state.ts";
-import { openSubpath } from "../containers/subpath.ts";
+import { bindImage, openSubpath, releaseSubpaths } from "../containers/subpath.ts";
 
 /** Runs `work` with the root of the container's files; what is asked for is `path` in it. */
 export async function withFiles<T>(
@@ -90,47 +89,6 @@ async function withMounted<T>(
   }
 }
 
-/** A kernel page, which holds the options of a mount. */
-const OPTIONS_MAX_BYTES = 4000;
-
-function mountRootfs(rootfs: readonly Mount[], folder: string, writable: boolean): void {
-  const layers = layersOf(rootfs);
-  const [mount] = rootfs;
-  if (mount === undefined || layers === undefined) {
-    throw new EngineError("unimplemented", "this snapshotter's file systems cannot be mounted");
-  }
-  if (mount.type === "bind") {
-    mountSync(mount.source, folder, "", MS_BIND, "");
-    return;
-  }
-  // Read-only without an upper folder: that one may be in use by the running container.
-  const options = writable
-    ? mount.options.filter((option) => option.includes("=")).join(",")
-    : `lowerdir=${layers.length === 1 ? [...layers, folder].join(":") : layers.join(":")}`;
-  mountOverlay(options, folder, writable);
-}
-
-/** Many layers make more text than the kernel takes: then relative to the folder they share. */
-function mountOverlay(options: string, folder: string, writable: boolean): void {
-  const flags = writable ? 0 : MS_RDONLY;
-  if (options.length < OPTIONS_MAX_BYTES) {
-    mountSync("overlay", folder, "overlay", flags, options);
-    return;
-  }
-  const shared = /lowerdir=(\/(?:[^/:,]+\/)*?snapshots)\//.exec(options)?.[1];
-  if (shared === undefined) {
-    throw new EngineError("resource-exhausted", "the container has too many layers to be mounted");
-  }
-  const before = process.cwd();
-  // Nothing else runs in between: the mount is synchronous.
-  process.chdir(shared);
-  try {
-    mountSync("overlay", folder, "overlay", flags, options.replaceAll(`${shared}/`, ""));
-  } finally {
-    process.chdir(before);
-  }
-}
-
 async function mountInto(
   context: ContainerContext,
   container: Container,
@@ -153,12 +111,16 @@ async function mountInto(
 
 async function bindSource(
   context: ContainerContext,
-  { id }: Container,
+  { id, record }: Container,
   mount: MountSpec,
   target: string,
 ): Promise<void> {
   const bind = (source: string) => mountSync(source, target, "", MS_BIND | MS_REC, "");
   if (mount.type === "bind") return bind(mount.source);
+  if (mount.type === "image") {
+    bind(await bindImage(context, record, mount));
+    return releaseSubpaths(context, record);
+  }
   const volume = await context.volumes.mount(mount.source, id);
   if (mount.subpath === "") return bind(volume);
   const inside = openSubpath(volume, mount.subpath);

@@ -47,6 +47,7 @@ export interface MountRequest {
     readonly Mode?: number;
     readonly Options?: readonly (readonly string[])[];
   };
+  readonly ImageOptions?: { readonly Subpath?: string };
 }
 
 export interface Ulimit {
