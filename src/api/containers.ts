@@ -9,6 +9,7 @@ import type { ContainerEngine } from "#engine/containers/service.ts";
 import type {
   ContainerCreateBody,
   ContainerInspect,
+  ContainerSummary,
   ContainerUpdateBody,
 } from "#wire/docker/containers.ts";
 import { containerFileRoutes } from "./containers-files.ts";
@@ -34,16 +35,30 @@ function queryRoutes(containers: ContainerEngine): Routes {
         filters: request.filters(),
         size: request.flag("size"),
       });
-      response.json(200, summaries);
+      response.json(
+        200,
+        request.atLeast(48) ? summaries : summaries.map((summary) => withoutPriority(summary)),
+      );
     }),
     route("GET", "/containers/{id}/json", async (request, response) => {
       const shown = await containers.inspect(idOf(request), { size: request.flag("size") });
-      response.json(200, request.atLeast(45) ? shown : withOlderAliases(shown));
+      const inVersion = request.atLeast(45) ? shown : withOlderAliases(shown);
+      response.json(200, request.atLeast(48) ? inVersion : withoutPriority(inVersion));
     }),
     route("GET", "/containers/{id}/top", async (request, response) => {
       response.json(200, await containers.top(idOf(request), request.query.get("ps_args") ?? ""));
     }),
   ];
+}
+
+/** Which network's router a container uses could not be chosen before 1.48. */
+function withoutPriority<T extends ContainerSummary | ContainerInspect>(shown: T): T {
+  const networks = Object.entries(shown.NetworkSettings.Networks).map(([name, endpoint]) => {
+    const { GwPriority: _, ...rest } = endpoint;
+    return [name, rest] as const;
+  });
+  const Networks = Object.fromEntries(networks);
+  return { ...shown, NetworkSettings: { ...shown.NetworkSettings, Networks } };
 }
 
 /** Until 1.45, a container's own names on networks of the user's were among its aliases. */
@@ -56,6 +71,15 @@ function withOlderAliases(shown: ContainerInspect): ContainerInspect {
     }),
   );
   return { ...shown, NetworkSettings: { ...shown.NetworkSettings, Networks } };
+}
+
+/** Until 1.48 the command line said it. */
+function driverWarnings({ HostConfig: host }: ContainerCreateBody): readonly string[] {
+  const { VolumeDriver: driver, Mounts: mounts } = host ?? {};
+  if (!driver || !mounts?.some(({ Type }) => Type === "volume")) return [];
+  return [
+    'WARNING: the container-wide volume-driver configuration is ignored for volumes specified via "mount". Use "--mount type=volume,volume-driver=..." instead',
+  ];
 }
 
 function lifecycleRoutes(containers: ContainerEngine): Routes {
@@ -74,7 +98,8 @@ function lifecycleRoutes(containers: ContainerEngine): Routes {
         undefined,
         request.query.get("platform") ?? "",
       );
-      response.json(201, { Id: id, Warnings: warnings });
+      const more = request.atLeast(48) ? driverWarnings(body) : [];
+      response.json(201, { Id: id, Warnings: [...warnings, ...more] });
     }),
     route("POST", "/containers/{id}/start", async (request, response) => {
       await containers.start(idOf(request));

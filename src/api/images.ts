@@ -2,10 +2,17 @@
 
 import { Readable } from "node:stream";
 import { pipeline } from "node:stream/promises";
-import { EngineError } from "#base/error.ts";
+import { EngineError, messageOf } from "#base/error.ts";
 import type { ImageStore } from "#engine/images/store.ts";
-import type { ImageInspect, ImageSummary } from "#wire/docker/images.ts";
-import { isDigest, parseReference, type Reference, withDefaultTag } from "#wire/oci.ts";
+import type { ProgressMessage } from "#engine/ports.ts";
+import type { ImageConfig, ImageInspect, ImageSummary } from "#wire/docker/images.ts";
+import {
+  isDigest,
+  type Platform,
+  parseReference,
+  type Reference,
+  withDefaultTag,
+} from "#wire/oci.ts";
 import { streamProgress } from "./progress-stream.ts";
 import { registryAuth } from "./registry-auth.ts";
 import type { ApiRequest, ApiResponse, Handler, Routes } from "./route.ts";
@@ -18,7 +25,11 @@ export function imageRoutes(images: ImageStore): Routes {
   const post = (path: string, handler: Handler) => ({ method: "POST", path, handler }) as const;
   return [
     get("/images/json", async (request, response) => {
-      const rows = await images.list({ all: request.flag("all"), filters: legacyFilters(request) });
+      const rows = await images.list({
+        all: request.flag("all"),
+        filters: legacyFilters(request),
+        containers: request.atLeast(51),
+      });
       response.json(
         200,
         rows.map((row) => summaryFor(request, row)),
@@ -31,29 +42,41 @@ export function imageRoutes(images: ImageStore): Routes {
       );
     }),
     get("/images/get", (request, response) =>
-      save(images, request.query.getAll("names"), response),
+      save(images, request.query.getAll("names"), request, response),
     ),
-    get("/images/{name:.*}/get", (request, response) => save(images, [nameOf(request)], response)),
+    get("/images/{name:.*}/get", (request, response) =>
+      save(images, [nameOf(request)], request, response),
+    ),
     get("/images/{name:.*}/json", async (request, response) => {
+      if (request.flag("manifests") && platformOf(request, 49) !== undefined) {
+        throw new EngineError(
+          "invalid-argument",
+          "conflicting options: manifests and platform options cannot both be set",
+        );
+      }
+      await requirePlatform(images, [nameOf(request)], platformOf(request, 49));
       response.json(200, inspectFor(request, await images.inspect(nameOf(request))));
     }),
     get("/images/{name:.*}/history", async (request, response) => {
+      await requirePlatform(images, [nameOf(request)], platformOf(request, 48));
       response.json(200, await images.history(nameOf(request)));
     }),
     post("/images/create", (request, response) => create(images, request, response)),
-    post("/images/load", (request, response) =>
-      streamProgress(
+    post("/images/load", (request, response) => {
+      const platform = platformOf(request, 48);
+      return streamProgress(
         response,
         (report) => {
           // As with docker, progress is what has to be asked for; the names that were loaded always come.
           const quiet = !request.query.has("quiet") || request.flag("quiet");
-          return images.load(request.body, (message) => {
+          const loud = (message: ProgressMessage) => {
             if (!quiet || message.progressDetail === undefined) report(message);
-          });
+          };
+          return images.load(request.body, loud, platform === undefined ? {} : { platform });
         },
         { openFirst: true },
-      ),
-    ),
+      );
+    }),
     post("/images/prune", async (request, response) => {
       response.json(200, await images.prune(request.filters()));
     }),
@@ -63,16 +86,23 @@ export function imageRoutes(images: ImageStore): Routes {
       response.empty(201);
     }),
     post("/images/{name:.*}/push", (request, response) =>
-      streamProgress(response, (report) => {
+      streamProgress(response, async (report) => {
+        await requirePlatform(images, pushed(request), platformOf(request, 46));
         const auth = registryAuth(request);
         const options = { signal: request.signal, ...(auth === undefined ? {} : { auth }) };
-        return images.push(nameOf(request), request.query.get("tag") ?? "", options, report);
+        await images.push(nameOf(request), request.query.get("tag") ?? "", options, report);
       }),
     ),
     {
       method: "DELETE",
       path: "/images/{name:.*}",
       handler: async (request, response) => {
+        const [platform, ...more] = request.atLeast(50) ? request.query.getAll("platforms") : [];
+        if (more.length > 0) {
+          throw new EngineError("invalid-argument", "multiple platforms are not supported");
+        }
+        const wanted = platform === undefined ? undefined : readPlatform(platform);
+        await requirePlatform(images, [nameOf(request)], wanted);
         response.json(200, await images.remove(nameOf(request), { force: request.flag("force") }));
       },
     },
@@ -83,6 +113,42 @@ function nameOf(request: ApiRequest): string {
   const name = request.params["name"] ?? "";
   if (name === "") throw new EngineError("invalid-argument", "an image name is needed");
   return name;
+}
+
+/** The `platform` of the query, which is JSON since the version `since` that brought it. */
+function platformOf(request: ApiRequest, since: number): Platform | undefined {
+  const text = request.query.get("platform") ?? "";
+  return text === "" || !request.atLeast(since) ? undefined : readPlatform(text);
+}
+
+function readPlatform(text: string): Platform {
+  const refuse = (why: string) => new EngineError("invalid-argument", why);
+  let given: Partial<Platform> | null;
+  try {
+    given = JSON.parse(text) as Partial<Platform> | null;
+  } catch (error) {
+    throw refuse(`failed to parse platform: ${messageOf(error)}`);
+  }
+  const { os, architecture, variant } = given ?? {};
+  if (typeof os !== "string" || typeof architecture !== "string" || !os || !architecture) {
+    throw refuse("both OS and Architecture must be provided");
+  }
+  return { os, architecture, ...(typeof variant === "string" && variant ? { variant } : {}) };
+}
+
+/** Of an image, one platform is kept: it is the wanted one, or the wanted one is not there. */
+async function requirePlatform(
+  images: ImageStore,
+  names: readonly string[],
+  wanted: Platform | undefined,
+): Promise<void> {
+  if (wanted === undefined) return;
+  for (const name of names) await images.requirePlatform(name, wanted);
+}
+
+function pushed(request: ApiRequest): readonly string[] {
+  const tag = request.query.get("tag") ?? "";
+  return [tag === "" ? nameOf(request) : `${nameOf(request)}:${tag}`];
 }
 
 /** Before filters there was `filter=NAME`. */
@@ -105,6 +171,7 @@ export function summaryFor(request: ApiRequest, row: ImageSummary): ImageSummary
 
 function inspectFor(request: ApiRequest, shown: ImageInspect): ImageInspect {
   const { VirtualSize, Container, ContainerConfig, ...rest } = shown;
+  if (request.atLeast(50)) return { ...rest, Config: imageConfig(rest.Config) };
   if (request.atLeast(45)) return rest;
   const withContainer = {
     ...rest,
@@ -119,12 +186,35 @@ function inspectFor(request: ApiRequest, shown: ImageInspect): ImageInspect {
   };
 }
 
+/** What is a container's and never an image's, which is no longer told since 1.50. */
+const OF_CONTAINERS: ReadonlySet<string> = new Set([
+  "Hostname",
+  "Domainname",
+  "AttachStdin",
+  "AttachStdout",
+  "AttachStderr",
+  "Tty",
+  "OpenStdin",
+  "StdinOnce",
+  "Image",
+  "NetworkDisabled",
+  "MacAddress",
+  "StopTimeout",
+]);
+
+function imageConfig(config: ImageConfig | null): ImageConfig | null {
+  if (config === null) return null;
+  return Object.fromEntries(Object.entries(config).filter(([name]) => !OF_CONTAINERS.has(name)));
+}
+
 async function save(
   images: ImageStore,
   names: readonly string[],
+  request: ApiRequest,
   response: ApiResponse,
 ): Promise<void> {
   if (names.length === 0) throw new EngineError("invalid-argument", "no image names given");
+  await requirePlatform(images, names, platformOf(request, 48));
   const archive = await images.save(names);
   // A failure under way can only break the stream off; the client sees a short archive.
   await pipeline(archive, response.stream(200, TAR)).catch(() => undefined);

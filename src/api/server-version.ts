@@ -7,7 +7,7 @@ import { EngineError } from "#base/error.ts";
 import type { ApiVersion } from "./route.ts";
 
 export const API_VERSION_MIN: ApiVersion = { major: 1, minor: 24 };
-export const API_VERSION_MAX: ApiVersion = { major: 1, minor: 47 };
+export const API_VERSION_MAX: ApiVersion = { major: 1, minor: 51 };
 
 export function formatVersion(version: ApiVersion): string {
   return `${version.major}.${version.minor}`;

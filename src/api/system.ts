@@ -4,7 +4,6 @@
  * have is absent or false.
  */
 
-import { readdir } from "node:fs/promises";
 import { EngineError } from "#base/error.ts";
 import type { CachedLayer } from "#engine/build/cache.ts";
 import type { NetworkStore } from "#engine/networks/service.ts";
@@ -13,6 +12,7 @@ import type { HostVolumes } from "#engine/volumes/volumes.ts";
 import type { AuthConfig, ImageSummary } from "#wire/docker/images.ts";
 import type { ClusterPort } from "./cluster-port.ts";
 import { summaryFor } from "./images.ts";
+import { info } from "./info.ts";
 import type { ApiRequest, ApiResponse, Routes } from "./route.ts";
 import { API_VERSION_MAX, API_VERSION_MIN, formatVersion } from "./server-version.ts";
 
@@ -42,6 +42,11 @@ export interface HostFacts {
   readonly labels: readonly string[];
   readonly loggingDriver: string;
   readonly containerdVersion: string;
+  /** Where containerd answers, and the namespace that the containers are in. */
+  readonly containerd: {
+    readonly Address: string;
+    readonly Namespaces: { readonly Containers: string; readonly Plugins: string };
+  };
   readonly runcVersion: string;
   readonly insecureRegistries: readonly string[];
   readonly mirrors: readonly string[];
@@ -157,129 +162,6 @@ function versionOf(facts: HostFacts) {
     Arch: facts.goArch,
     KernelVersion: facts.kernelVersion,
     BuildTime: facts.buildTime,
-  };
-}
-
-async function info(services: SystemServices, _request: ApiRequest) {
-  const { facts } = services;
-  const [containers, images, swarm, openFiles] = await Promise.all([
-    services.containers.list({ all: true, filters: new Map() }),
-    services.images.list({ filters: new Map() }),
-    swarmInfo(services),
-    readdir("/proc/self/fd").catch(() => []),
-  ]);
-  const inState = (state: string) => containers.filter(({ State }) => State === state).length;
-  return {
-    ID: facts.id,
-    Containers: containers.length,
-    ContainersRunning: inState("running"),
-    ContainersPaused: inState("paused"),
-    ContainersStopped: containers.length - inState("running") - inState("paused"),
-    Images: images.length,
-    Driver: facts.storageDriver,
-    DriverStatus: [["Backing Filesystem", "containerd snapshots"]],
-    Plugins: {
-      Volume: await services.volumes.drivers(),
-      Network: await services.networks.drivers(),
-      Authorization: null,
-      Log: ["journald", "json-file", "local", "none", "syslog"],
-    },
-    MemoryLimit: true,
-    SwapLimit: true,
-    CpuCfsPeriod: true,
-    CpuCfsQuota: true,
-    CPUShares: true,
-    CPUSet: true,
-    PidsLimit: true,
-    IPv4Forwarding: true,
-    BridgeNfIptables: false,
-    BridgeNfIp6tables: false,
-    Debug: facts.debug,
-    NFd: openFiles.length,
-    OomKillDisable: facts.cgroupVersion === "1",
-    NGoroutines: 0,
-    SystemTime: new Date().toISOString(),
-    LoggingDriver: facts.loggingDriver,
-    CgroupDriver: facts.cgroupDriver,
-    CgroupVersion: facts.cgroupVersion,
-    NEventsListener: 0,
-    KernelVersion: facts.kernelVersion,
-    OperatingSystem: facts.operatingSystem,
-    OSVersion: facts.osVersion,
-    OSType: "linux",
-    Architecture: facts.goArch === "amd64" ? "x86_64" : "aarch64",
-    IndexServerAddress: "https://index.docker.io/v1/",
-    RegistryConfig: registryConfig(facts),
-    NCPU: facts.cpus,
-    MemTotal: facts.memoryBytes,
-    GenericResources: null,
-    DockerRootDir: facts.dataRoot,
-    HttpProxy: "",
-    HttpsProxy: "",
-    NoProxy: "",
-    Name: facts.name,
-    Labels: facts.labels,
-    ExperimentalBuild: false,
-    ServerVersion: facts.version,
-    Runtimes: { "io.containerd.runc.v2": { path: "runc" }, runc: { path: "runc" } },
-    DefaultRuntime: "runc",
-    Swarm: swarm,
-    LiveRestoreEnabled: true,
-    Isolation: "",
-    InitBinary: facts.initBinary,
-    ContainerdCommit: { ID: facts.containerdVersion, Expected: facts.containerdVersion },
-    RuncCommit: { ID: facts.runcVersion, Expected: facts.runcVersion },
-    InitCommit: { ID: "", Expected: "" },
-    SecurityOptions: facts.securityOptions,
-    Warnings: swarm.Warnings ?? null,
-  };
-}
-
-const TWO_MANAGERS =
-  "WARNING: Running Swarm in a two-manager configuration. This configuration provides\n         no fault tolerance, and poses a high risk to lose control over the cluster.\n         Refer to https://docs.docker.com/engine/swarm/admin_guide/ to configure the\n         Swarm for fault-tolerance.";
-
-async function swarmInfo({ cluster, clusterInfo }: SystemServices) {
-  const local = cluster.info();
-  const summary = local.controlAvailable ? await clusterInfo() : undefined;
-  const warnings = [...(local.warnings ?? []), ...(summary?.managers === 2 ? [TWO_MANAGERS] : [])];
-  return {
-    NodeID: local.nodeId,
-    NodeAddr: local.nodeAddr,
-    LocalNodeState: local.state,
-    ControlAvailable: local.controlAvailable,
-    Error: local.error,
-    RemoteManagers:
-      local.remoteManagers.length === 0
-        ? null
-        : local.remoteManagers.map(({ nodeId, addr }) => ({ NodeID: nodeId, Addr: addr })),
-    ...(summary === undefined
-      ? {}
-      : { Nodes: summary.nodes, Managers: summary.managers, Cluster: summary.cluster }),
-    ...(warnings.length === 0 ? {} : { Warnings: warnings }),
-  };
-}
-
-function registryConfig(facts: HostFacts) {
-  const entry = (name: string, secure: boolean, mirrors: readonly string[]) => ({
-    Name: name,
-    Mirrors: mirrors,
-    Secure: secure,
-    Official: name === "docker.io",
-  });
-  return {
-    AllowNondistributableArtifactsCIDRs: [],
-    AllowNondistributableArtifactsHostnames: [],
-    InsecureRegistryCIDRs: [
-      "127.0.0.0/8",
-      ...facts.insecureRegistries.filter((r) => r.includes("/")),
-    ],
-    IndexConfigs: Object.fromEntries([
-      ["docker.io", entry("docker.io", true, facts.mirrors)],
-      ...facts.insecureRegistries
-        .filter((registry) => !registry.includes("/"))
-        .map((registry) => [registry, entry(registry, false, [])] as const),
-    ]),
-    Mirrors: facts.mirrors,
   };
 }
 

@@ -114,6 +114,10 @@ export async function composeEngine(context: EngineContext): Promise<ComposedEng
     ...facts,
     ...changingFacts(live.config),
     containerdVersion: version,
+    containerd: {
+      Address: containerd.address,
+      Namespaces: { Containers: containerd.namespace, Plugins: containerd.namespace },
+    },
   });
   const served =
     config.metricsAddr === undefined

@@ -14,7 +14,7 @@ import type { DaemonConfig } from "./config.ts";
 export async function readHostFacts(
   config: DaemonConfig,
   random: Random,
-): Promise<Omit<HostFacts, "containerdVersion">> {
+): Promise<Omit<HostFacts, "containerdVersion" | "containerd">> {
   const machine = thisMachine();
   return {
     id: engineId(config.dataRoot, random),

@@ -15,6 +15,7 @@ import type { EngineEvent, EventFilters } from "#wire/docker/events.ts";
 import type { AuthConfig, ImageConfig, ImageInspect, ImageSummary } from "#wire/docker/images.ts";
 import type { EndpointSettings, NetworkCreateBody, NetworkInspect } from "#wire/docker/networks.ts";
 import type { VolumeInspect } from "#wire/docker/volumes.ts";
+import type { Platform } from "#wire/oci.ts";
 
 /** Filters in their parsed form: key to the list of accepted values. */
 export type Filters = ReadonlyMap<string, readonly string[]>;
@@ -63,13 +64,20 @@ export interface ImageService {
     all?: boolean;
     filters: Filters;
     digests?: boolean;
+    /** Also how many containers each has. */
+    containers?: boolean;
   }): Promise<readonly ImageSummary[]>;
   pull(
     reference: string,
     options: { auth?: AuthConfig; platform?: string; signal?: AbortSignal },
     onProgress: (message: ProgressMessage) => void,
   ): Promise<void>;
-  load(archive: Readable, onProgress: (message: ProgressMessage) => void): Promise<void>;
+  /** With a platform, only what an archive has for it. */
+  load(
+    archive: Readable,
+    onProgress: (message: ProgressMessage) => void,
+    options?: { readonly platform?: Platform },
+  ): Promise<void>;
 }
 
 export interface LogOptions {

@@ -75,6 +75,11 @@ export function choosePlatform(
   return best?.entry;
 }
 
+/** Whether what is offered runs where `wanted` does. */
+export function fitsPlatform(offered: Platform, wanted: Platform): boolean {
+  return platformRank(offered, wanted) !== undefined;
+}
+
 /** 0 = exactly; larger = an older variant that runs too; undefined = does not run. */
 function platformRank(offered: Platform, wanted: Platform): number | undefined {
   const [have, want] = [normalizePlatform(offered), normalizePlatform(wanted)];

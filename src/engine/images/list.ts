@@ -101,6 +101,18 @@ export function labelsOf(stored: StoredImage): {
   return { labels: stored.config.Labels ?? null };
 }
 
+/** The rows with how many containers were made from each. */
+export async function withContainers(
+  context: ImageContext,
+  rows: readonly ImageSummary[],
+): Promise<readonly ImageSummary[]> {
+  const counts = new Map<string, number>();
+  for (const { imageId } of await context.users()) {
+    counts.set(imageId, (counts.get(imageId) ?? 0) + 1);
+  }
+  return rows.map((row) => ({ ...row, Containers: counts.get(row.Id) ?? 0 }));
+}
+
 export interface ImageUsage {
   readonly images: readonly ImageSummary[];
   /** Bytes of all layers, each counted once. */
@@ -114,14 +126,12 @@ export async function imageUsage(context: ImageContext): Promise<ImageUsage> {
   for (const { stored } of images.values()) {
     for (const id of new Set(stored.chainIds)) sharers.set(id, (sharers.get(id) ?? 0) + 1);
   }
-  const users = await context.users();
-  const rows = await listImages(context, new Map());
+  const rows = await withContainers(context, await listImages(context, new Map()));
   const withUsage = rows.map(async (row): Promise<ImageSummary> => {
     const shared = images.get(row.Id)?.stored.chainIds.filter((id) => (sharers.get(id) ?? 0) > 1);
     return {
       ...row,
       SharedSize: await layersSize(context, shared ?? []),
-      Containers: users.filter(({ imageId }) => imageId === row.Id).length,
     };
   });
   return {

@@ -6,13 +6,14 @@
 import type { Readable } from "node:stream";
 import { EngineError, isErrorCode } from "#base/error.ts";
 import type { Lease } from "#platform/containerd/leases.ts";
-import { choosePlatform } from "#wire/image-platform.ts";
+import { choosePlatform, fitsPlatform, formatPlatform } from "#wire/image-platform.ts";
 import {
   type Descriptor,
   familiarReference,
   type ImageManifest,
   layerCompression,
   type OciImage,
+  type Platform,
   parseImage,
   parseManifest,
   parseReference,
@@ -39,15 +40,25 @@ export function loadImages(
   context: ImageContext,
   archive: Readable,
   report: Report,
+  platform?: Platform,
 ): Promise<void> {
   return leased(context, "load", async (lease) => {
     const files = await readArchive(context, archive, lease);
     const manifestJson = files.text("manifest.json");
     const found =
       manifestJson === undefined
-        ? await imagesOfLayout(context, files)
-        : imagesOfDockerArchive(context, files, manifestJson);
-    for (const image of await found) await installImage(context, image, lease, report);
+        ? await imagesOfLayout(context, files, platform ?? context.host)
+        : await imagesOfDockerArchive(context, files, manifestJson);
+    const wanted = found.filter(
+      ({ image }) => platform === undefined || fitsPlatform(image, platform),
+    );
+    if (platform !== undefined && wanted.length === 0) {
+      throw new EngineError(
+        "not-found",
+        `the archive does not provide the specified platform (${formatPlatform(platform)})`,
+      );
+    }
+    for (const image of wanted) await installImage(context, image, lease, report);
   });
 }
 
@@ -135,6 +146,7 @@ function readTags(texts: readonly string[]): readonly Reference[] {
 async function imagesOfLayout(
   context: ImageContext,
   files: ArchiveFiles,
+  platform: Platform,
 ): Promise<readonly FoundImage[]> {
   const indexText = files.text("index.json");
   if (indexText === undefined) throw bad("neither manifest.json nor index.json is in it");
@@ -142,7 +154,7 @@ async function imagesOfLayout(
   if (!index.ok || index.value.kind !== "index") throw bad("index.json is not an image index");
   const images: FoundImage[] = [];
   for (const entry of index.value.manifests) {
-    const found = await layoutManifest(context, entry, 0);
+    const found = await layoutManifest(context, entry, platform, 0);
     if (found === undefined) continue;
     const name =
       entry.annotations?.["io.containerd.image.name"] ??
@@ -167,6 +179,7 @@ async function imagesOfLayout(
 async function layoutManifest(
   context: ImageContext,
   entry: Descriptor,
+  platform: Platform,
   depth: number,
 ): Promise<{ manifestText: string; manifest: ImageManifest } | undefined> {
   const manifestText = await documentText(context, entry.digest).catch((error: unknown) => {
@@ -178,9 +191,9 @@ async function layoutManifest(
   const parsed = parseManifest(manifestText, entry.mediaType);
   if (!parsed.ok) throw bad(parsed.error);
   if (parsed.value.kind === "manifest") return { manifestText, manifest: parsed.value };
-  const chosen = choosePlatform(parsed.value.manifests, context.host);
+  const chosen = choosePlatform(parsed.value.manifests, platform);
   if (chosen === undefined || depth > 2) return undefined;
-  return layoutManifest(context, chosen, depth + 1);
+  return layoutManifest(context, chosen, platform, depth + 1);
 }
 
 async function installImage(

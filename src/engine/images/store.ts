@@ -20,7 +20,8 @@ import type {
   ImageDeleteItem,
   ImagesPruneReport,
 } from "#wire/docker/images.ts";
-import { familiarName, familiarReference } from "#wire/oci.ts";
+import { fitsPlatform, formatPlatform } from "#wire/image-platform.ts";
+import { familiarName, familiarReference, type Platform } from "#wire/oci.ts";
 import type { EventBus, Filters, ImageService, RunnableImage } from "../ports.ts";
 import {
   assignNames,
@@ -35,7 +36,7 @@ import { inspectRemote } from "./distribution.ts";
 import { createImageExchange, type ImageExchange } from "./exchange.ts";
 import { type CommitOptions, commitImage, type ImportOptions, importImage } from "./import.ts";
 import { imageHistory, inspectImage } from "./inspect.ts";
-import { type ImageUsage, imageUsage, listImages } from "./list.ts";
+import { type ImageUsage, imageUsage, listImages, withContainers } from "./list.ts";
 import { loadImages } from "./load.ts";
 import type { Report } from "./progress.ts";
 import { pullImage } from "./pull.ts";
@@ -73,6 +74,8 @@ export interface ImageStore extends ImageService {
   /** Every tag that the repository has at its registry. */
   remoteTags(repository: string, auth?: AuthConfig): Promise<readonly string[]>;
   history(reference: string): Promise<readonly HistoryItem[]>;
+  /** Throws `not-found` when the image is there for another platform only. */
+  requirePlatform(reference: string, wanted: Platform): Promise<void>;
   /** All images with what they take on disk. */
   usage(): Promise<ImageUsage>;
   tag(reference: string, repository: string, tag: string): Promise<void>;
@@ -186,8 +189,18 @@ class ContainerdImages implements ImageStore {
     return inspectImage(this.#context, reference);
   }
 
-  list(options: { filters: Filters }) {
-    return listImages(this.#context, options.filters);
+  async list(options: { filters: Filters; containers?: boolean }) {
+    const rows = await listImages(this.#context, options.filters);
+    return options.containers === true ? withContainers(this.#context, rows) : rows;
+  }
+
+  async requirePlatform(reference: string, wanted: Platform): Promise<void> {
+    const { image } = await findImage(this.#context, reference);
+    if (fitsPlatform(image, wanted)) return;
+    throw new EngineError(
+      "not-found",
+      `image with reference ${reference} was found but does not provide the specified platform (${formatPlatform(wanted)})`,
+    );
   }
 
   usage() {
@@ -202,8 +215,8 @@ class ContainerdImages implements ImageStore {
     await pullImage(this.#context, readReference(reference), options, report);
   }
 
-  load(archive: Readable, report: Report): Promise<void> {
-    return loadImages(this.#context, archive, report);
+  load(archive: Readable, report: Report, options: { platform?: Platform } = {}): Promise<void> {
+    return loadImages(this.#context, archive, report, options.platform);
   }
 
   async remoteTags(repository: string, auth?: AuthConfig): Promise<readonly string[]> {

@@ -84,6 +84,7 @@ export function endpointSettings(endpoint: EndpointRecord): EndpointSettings {
     Aliases: settings.Aliases ?? null,
     MacAddress: endpoint.mac,
     DriverOpts: settings.DriverOpts ?? null,
+    GwPriority: settings.GwPriority ?? 0,
     NetworkID: endpoint.networkId,
     EndpointID: endpoint.endpointId,
     Gateway: routerOf(endpoint.gateway4),
