@@ -20,7 +20,8 @@ beforeEach(async () => {
   folder = await mkdtemp(join(tmpdir(), "skep-logs-"));
 });
 
-afterEach(() => rm(folder, { recursive: true }));
+// The last round of a property may have left none.
+afterEach(() => rm(folder, { recursive: true, force: true }));
 
 function makeLog(options: Partial<JsonFileOptions> = {}): JsonFileLog {
   return new JsonFileLog({
