@@ -4,6 +4,7 @@ import type { Writable } from "node:stream";
 import { EngineError, messageOf } from "#base/error.ts";
 import type { ContainerEngine } from "#engine/containers/service.ts";
 import type { LogEntry, LogOptions, WaitResult } from "#engine/ports.ts";
+import { FrameBatch } from "./frame-batch.ts";
 import { streamType, takeClient, takeWebsocketClient, writable } from "./hijack-streams.ts";
 import type { ApiRequest, ApiResponse, Routes } from "./route.ts";
 import { encodeFrame, STDERR, STDOUT, SYSTEM_ERROR } from "./stdcopy.ts";
@@ -131,12 +132,13 @@ async function pipeLogs(
   terminal: boolean,
   timestamps: boolean,
 ): Promise<void> {
+  const batch = new FrameBatch(out, terminal);
   for await (const { stream, time, line } of entries) {
     if (out.destroyed) return;
     const payload = timestamps ? Buffer.concat([Buffer.from(`${time} `), line]) : line;
-    const frame = terminal ? payload : encodeFrame(stream === "stdout" ? STDOUT : STDERR, payload);
-    if (!out.write(frame)) await writable(out);
+    if (!batch.push(stream === "stdout" ? STDOUT : STDERR, payload)) await writable(out);
   }
+  batch.flush();
 }
 
 async function stats(

@@ -22,9 +22,9 @@ const HEADER_BYTES = 8;
 export const FRAME_MAX_BYTES = 16 * 1024 * 1024;
 
 export function encodeFrame(stream: StreamType, payload: Uint8Array): Uint8Array {
-  const frame = new Uint8Array(HEADER_BYTES + payload.length);
-  frame[0] = stream;
-  new DataView(frame.buffer).setUint32(4, payload.length);
+  const frame = Buffer.allocUnsafe(HEADER_BYTES + payload.length);
+  frame.writeUInt32BE(stream * 0x1_00_00_00, 0);
+  frame.writeUInt32BE(payload.length, 4);
   frame.set(payload, HEADER_BYTES);
   return frame;
 }

@@ -8,7 +8,7 @@ import type { FileHandle } from "node:fs/promises";
 import type { LogEntry, LogOptions } from "../ports.ts";
 import type { JsonFileLog } from "./json-file.ts";
 import { openMaybePacked } from "./packed-file.ts";
-import { parseNs } from "./timestamps.ts";
+import { isTime, parseNs } from "./timestamps.ts";
 
 const READ_BYTES = 64 * 1024;
 const LINE_FEED = 0x0a;
@@ -26,19 +26,23 @@ export async function* readLog(log: JsonFileLog, options: LogOptions): AsyncGene
   const details = options.details ? formatDetails(log.attributes) : "";
   await log.flush();
   if (options.tail === 0 && !follow) return;
-  for await (const line of readLines(log, await startOf(log, options.tail), follow, signal)) {
-    const entry = parseEntry(line);
-    if (entry === undefined) continue;
-    if (since > 0n && entry.ns < since) continue;
-    if (until > 0n && entry.ns > until) return;
-    if (!options[entry.stream]) continue;
-    yield {
-      stream: entry.stream,
-      time: entry.time,
-      line: details === "" ? entry.line : Buffer.concat([Buffer.from(details), entry.line]),
-    };
+  const timed = since > 0n || until > 0n;
+  for await (const lines of readLines(log, await startOf(log, options.tail), follow, signal)) {
+    for (const bytes of lines) {
+      const entry = parseEntry(bytes);
+      if (entry === undefined || !options[entry.stream]) continue;
+      const ns = timed ? parseNs(entry.time) : undefined;
+      if (ns !== undefined && ns < since) continue;
+      if (ns !== undefined && until > 0n && ns > until) return;
+      const { stream, time } = entry;
+      const line = details === "" ? entry.line : Buffer.concat([Buffer.from(details), entry.line]);
+      yield { stream, time, line };
+    }
   }
 }
+
+/** The raw lines of a piece of a file: many at a time, since each turn of a generator costs. */
+type Lines = readonly Buffer[];
 
 /** The raw lines from a position on, across rotations; with `follow`, until the run ends. */
 async function* readLines(
@@ -46,7 +50,7 @@ async function* readLines(
   from: Position,
   follow: boolean,
   signal: AbortSignal | undefined,
-): AsyncGenerator<Buffer> {
+): AsyncGenerator<Lines> {
   let { generation, offset } = from;
   for (;;) {
     if (signal?.aborted) return;
@@ -93,24 +97,27 @@ async function openGeneration(
 }
 
 /** Complete lines from `position.offset` to the end of what is there; advances the offset. */
-async function* linesFrom(file: FileHandle, position: { offset: number }): AsyncGenerator<Buffer> {
-  let rest = Buffer.alloc(0);
+async function* linesFrom(file: FileHandle, position: { offset: number }): AsyncGenerator<Lines> {
+  let rest: Buffer = Buffer.alloc(0);
   let readAt = position.offset;
   for (;;) {
     const { bytesRead, buffer } = await file.read(Buffer.alloc(READ_BYTES), 0, READ_BYTES, readAt);
     if (bytesRead === 0) return;
     readAt += bytesRead;
-    let bytes = Buffer.concat([rest, buffer.subarray(0, bytesRead)]);
-    for (let feed = bytes.indexOf(LINE_FEED); feed >= 0; feed = bytes.indexOf(LINE_FEED)) {
-      position.offset += feed + 1;
-      yield bytes.subarray(0, feed);
-      bytes = bytes.subarray(feed + 1);
+    const bytes = Buffer.concat([rest, buffer.subarray(0, bytesRead)]);
+    const lines: Buffer[] = [];
+    let begin = 0;
+    for (let feed = bytes.indexOf(LINE_FEED); feed >= 0; feed = bytes.indexOf(LINE_FEED, begin)) {
+      lines.push(bytes.subarray(begin, feed));
+      begin = feed + 1;
     }
-    if (bytes.length > ENTRY_MAX_BYTES) {
-      position.offset += bytes.length;
-      bytes = Buffer.alloc(0);
+    position.offset += begin;
+    if (lines.length > 0) yield lines;
+    rest = bytes.subarray(begin);
+    if (rest.length > ENTRY_MAX_BYTES) {
+      position.offset += rest.length;
+      rest = Buffer.alloc(0);
     }
-    rest = bytes;
   }
 }
 
@@ -158,14 +165,12 @@ async function scanBack(
   return lines >= wanted ? { missing: 0, offset: 0 } : { missing: wanted - lines, offset: 0 };
 }
 
-interface ParsedEntry extends LogEntry {
-  readonly ns: bigint;
-}
-
-export function parseEntry(line: Uint8Array): ParsedEntry | undefined {
+export function parseEntry(line: Uint8Array): LogEntry | undefined {
   let value: { log?: unknown; stream?: unknown; time?: unknown };
   try {
-    value = JSON.parse(Buffer.from(line).toString("utf8")) as typeof value;
+    value = JSON.parse(
+      Buffer.from(line.buffer, line.byteOffset, line.length).toString("utf8"),
+    ) as typeof value;
   } catch {
     return undefined;
   }
@@ -173,8 +178,7 @@ export function parseEntry(line: Uint8Array): ParsedEntry | undefined {
   const { log, stream, time } = value;
   if (typeof log !== "string" || typeof time !== "string") return undefined;
   if (stream !== "stdout" && stream !== "stderr") return undefined;
-  const ns = parseNs(time);
-  return ns === undefined ? undefined : { stream, time, ns, line: Buffer.from(log) };
+  return isTime(time) ? { stream, time, line: Buffer.from(log) } : undefined;
 }
 
 /** "key=value,key2=value2 " in front of each line, as docker's details. */

@@ -20,6 +20,11 @@ export function formatNs(ns: bigint): string {
 
 const RFC3339 = /^(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.(\d{1,9})\d*)?(Z|[+-]\d\d:\d\d)$/;
 
+/** Whether it has the form of one. */
+export function isTime(text: string): boolean {
+  return RFC3339.test(text);
+}
+
 /** Undefined when the text is no RFC 3339 time. */
 export function parseNs(text: string): bigint | undefined {
   const match = RFC3339.exec(text);
