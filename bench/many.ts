@@ -28,7 +28,7 @@ export async function run(report: Report): Promise<void> {
     const filled = { name: `start of ${CONTAINERS}, ${AT_ONCE} at a time`, unit: "s", digits: 1 };
     const took: number[] = [];
     for (const engine of engines) took.push(await seconds(() => fill(engine)));
-    report(measurement(filled, took[0] ?? 0, took[1] ?? String(peer)));
+    report(measurement(filled, took[0] ?? 0, took[1] ?? "not run"));
     await memory(report, engines, CONTAINERS);
     const list = { name: `docker ps, ${CONTAINERS} containers`, unit: "s", rounds: ROUNDS };
     report(await compare(ours, peer, list, (engine) => seconds(() => docker(engine, "ps"))));

@@ -4,6 +4,7 @@ import { execFile } from "node:child_process";
 import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { FrameDecoder } from "#api/stdcopy.ts";
 import { PLAIN_ENV } from "../../bench/lib/host.ts";
 import { SkepEngine } from "../../bench/lib/skep.ts";
 import { type Call, send } from "./call.ts";
@@ -164,8 +165,10 @@ describe("an image as a mount", () => {
       method: "GET",
       path: `/v1.48/containers/${name}/logs?stdout=1&stderr=1`,
     });
-    // Each line has a head of eight bytes; these are short.
-    return [waited["StatusCode"], body.toString().replaceAll(/[\0-\x02][^]{7}/g, "")];
+    const text = new FrameDecoder()
+      .push(body)
+      .map(({ payload }) => Buffer.from(payload).toString());
+    return [waited["StatusCode"], text.join("")];
   };
   const remove = (name: string) => ask("DELETE", "1.48", `/containers/${name}?force=1`);
 
