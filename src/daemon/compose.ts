@@ -495,7 +495,7 @@ function routesOf(
     ...absentRoutes(),
     ...buildRoutes(builder),
     ...execRoutes(containers),
-    ...eventRoutes(events),
+    ...eventRoutes(events, cluster),
     ...imageRoutes(images),
     ...distributionRoutes(images),
     ...volumeRoutes(volumes),

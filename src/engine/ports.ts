@@ -24,9 +24,12 @@ export interface EventBus {
   publish(
     event: Omit<EngineEvent, "time" | "timeNano" | "scope"> & { scope?: "local" | "swarm" },
   ): void;
+  /** Tells which events the filters let through; `invalid-argument` for filters that there are not. */
+  matcher(filters: EventFilters): (event: EngineEvent) => boolean;
   /** Past events since `since`, then live ones until `until` or the signal. */
   subscribe(options: {
     filters: EventFilters;
+    scope?: EngineEvent["scope"];
     since?: number;
     until?: number;
     signal: AbortSignal;

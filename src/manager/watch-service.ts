@@ -65,6 +65,10 @@ async function* follow(
   }
   const { signal } = context;
   const from = request.resumeFrom?.index;
+  // At once, so that who asks knows before the first change whether he missed any.
+  if (from !== undefined && state.batchAfter(Number(from)) === "unavailable") {
+    throw new EngineError("out-of-range", "watch from version unavailable");
+  }
   const batches = state.watch(
     from === undefined ? { signal } : { signal, resumeFrom: Number(from) },
   );

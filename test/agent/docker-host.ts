@@ -210,6 +210,7 @@ function volumeService(docker: Docker): VolumeService {
 function eventBus(docker: Docker): EventBus {
   return {
     publish: () => undefined,
+    matcher: () => () => true,
     async *subscribe({ filters, signal }) {
       const parsed = Object.fromEntries([...filters].map(([key, values]) => [key, [...values]]));
       const stream = (await docker.getEvents({ filters: parsed, abortSignal: signal })) as Readable;

@@ -9,10 +9,12 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { create, type MessageInitShape } from "@bufbuild/protobuf";
 import { EngineError } from "#base/error.ts";
+import { createEventBus } from "#engine/events/event-bus.ts";
 import { deployHandlers } from "#manager/control/deploy.ts";
 import { joinTokenHandlers } from "#manager/control/join-tokens.ts";
 import { controlHandlers } from "#manager/control/service.ts";
 import { aCluster, type Fixture, fixture } from "#manager/control/testing/fixture.ts";
+import { watchPart } from "#manager/watch-service.ts";
 import { openChannel } from "#platform/grpc/client.ts";
 import { createRpcServer } from "#platform/grpc/server.ts";
 import { silentLog } from "#platform/log.ts";
@@ -25,7 +27,9 @@ import {
   type SubscribeLogsRequest,
 } from "#wire/gen/swarmkit/logbroker_pb.js";
 import { NetworkSchema } from "#wire/gen/swarmkit/objects_pb.js";
+import { Watch } from "#wire/gen/swarmkit/watch_pb.js";
 import type { ClusterPort } from "../cluster-port.ts";
+import { eventRoutes } from "../events.ts";
 import { nodeRoutes } from "../nodes.ts";
 import { configRoutes, secretRoutes } from "../payloads.ts";
 import type { ApiResponse } from "../route.ts";
@@ -92,6 +96,7 @@ export async function swarmHarness(): Promise<Harness> {
   rpc.add(Control, controlHandlers(context));
   rpc.add(Deploy, deployHandlers(context));
   rpc.add(JoinTokens, joinTokenHandlers(context));
+  watchPart(context.state).register?.(rpc);
   rpc.add(Logs, {
     subscribeLogs: async function* (request) {
       logs.asked = request;
@@ -120,6 +125,7 @@ export async function swarmHarness(): Promise<Harness> {
       };
     },
   };
+  const events = createEventBus(context.clock);
   const server = createApiServer({
     log: silentLog,
     routes: [
@@ -140,6 +146,7 @@ export async function swarmHarness(): Promise<Harness> {
           response.json(200, found);
         },
       },
+      ...eventRoutes(events, port),
       ...swarmRoutes(port),
       ...nodeRoutes(port),
       ...serviceRoutes(port, host),
@@ -207,7 +214,7 @@ function portOver(channel: ReturnType<typeof openChannel>): Harness["port"] {
     deploy: () => channel.client(Deploy),
     joinTokens: () => channel.client(JoinTokens),
     logs: () => channel.client(Logs),
-    watch: unused,
+    watch: () => channel.client(Watch),
     resources: unused,
     onChange: () => () => undefined,
   };

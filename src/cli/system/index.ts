@@ -115,6 +115,7 @@ async function events({ client, flags, stdout }: CommandContext): Promise<number
       since: timeQuery(flags.string("since"), Date.now()),
       until: timeQuery(flags.string("until"), Date.now()),
       filters: filtersQuery(flags.list("filter")),
+      version: flags.string("after-version"),
     },
   });
   const format = flags.string("format");
@@ -176,6 +177,11 @@ export const COMMANDS: readonly Command[] = [
       FORMAT_FLAG,
       { name: "since", kind: "string", usage: "Show events since a time or span" },
       { name: "until", kind: "string", usage: "Stream events until this time" },
+      {
+        name: "after-version",
+        kind: "string",
+        usage: "Go on after this version of the swarm, as an event had it, on whichever manager",
+      },
     ],
     minArgs: 0,
     maxArgs: 0,

@@ -54,7 +54,8 @@ async function follow(
         for await (const message of cluster.watch().watch(request, { signal })) {
           for (const change of message.events) {
             const event = swarmEventOf(change);
-            if (event !== undefined) events.publish(event);
+            const version = Number(message.version?.index ?? 0n);
+            if (event !== undefined) events.publish({ ...event, version });
           }
           last = message.version?.index ?? last;
         }

@@ -35,6 +35,10 @@ export function createEventBus(clock: Clock): CountingEventBus {
       if (kept.length > KEPT) kept.shift();
       for (const listener of listeners) listener(complete);
     },
+    matcher: (filters) => {
+      checkEventFilters(filters);
+      return (event) => matchesFilters(event, filters);
+    },
     subscribe: (options) => subscribe(options, kept, listeners, clock),
   };
 }
@@ -55,6 +59,8 @@ function completed(published: Published, ns: bigint): EngineEvent {
 
 interface SubscribeOptions {
   readonly filters: EventFilters;
+  /** Both, if absent. */
+  readonly scope?: EngineEvent["scope"];
   /** Seconds since the epoch, with a fraction. */
   readonly since?: number;
   readonly until?: number;
@@ -68,13 +74,14 @@ function subscribe(
   listeners: Set<(event: EngineEvent) => void>,
   clock: Clock,
 ): AsyncIterable<EngineEvent> {
-  const { filters, since, until, signal } = options;
+  const { filters, scope, since, until, signal } = options;
   checkEventFilters(filters);
   const queue = new AsyncQueue<EngineEvent>(LISTENER_MAX + KEPT);
   const inTime = (event: EngineEvent) =>
     (since === undefined || event.timeNano >= since * 1e9) &&
     (until === undefined || event.timeNano <= until * 1e9);
   const listener = (event: EngineEvent) => {
+    if (scope !== undefined && event.scope !== scope) return;
     if (!inTime(event) || !matchesFilters(event, filters)) return;
     if (queue.push(event)) return;
     queue.end(new EngineError("resource-exhausted", "the reader of events is too slow"));

@@ -14,6 +14,11 @@ export interface EngineEvent {
   readonly time: number;
   /** Nanoseconds since the epoch, as a number the way Docker sends it (precision: about 200 ns). */
   readonly timeNano: number;
+  /**
+   * Ours, scope "swarm" only: the version of the store that the change made. It is the same on every
+   * manager; `GET /events?version=N` goes on after it.
+   */
+  readonly version?: number;
 }
 
 /** Parsed `filters` of an event subscription: key to accepted values. */
