@@ -12,6 +12,7 @@ export async function info(services: SystemServices, request: ApiRequest) {
     swarmInfo(services),
     readdir("/proc/self/fd").catch(() => []),
   ]);
+  const warnings = [...(swarm.Warnings ?? []), ...services.warnings()];
   const inState = (state: string) => containers.filter(({ State }) => State === state).length;
   return {
     ID: facts.id,
@@ -77,7 +78,7 @@ export async function info(services: SystemServices, request: ApiRequest) {
     ...(request.atLeast(44) ? { CDISpecDirs: [] } : {}),
     ...(request.atLeast(46) ? { Containerd: facts.containerd } : {}),
     ...(request.atLeast(49) ? { FirewallBackend: { Driver: "nftables" } } : {}),
-    Warnings: swarm.Warnings ?? null,
+    Warnings: warnings.length === 0 ? null : warnings,
   };
 }
 

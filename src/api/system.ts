@@ -65,6 +65,8 @@ export interface SystemServices {
   readonly volumes: Pick<HostVolumes, "list" | "drivers" | "usage">;
   readonly buildCache: () => Promise<readonly CachedLayer[]>;
   readonly cluster: ClusterPort;
+  /** What an operator of this host should know now. */
+  readonly warnings: () => readonly string[];
   /** The cluster's own part of `/info`, on a manager; undefined elsewhere or when out of reach. */
   readonly clusterInfo: () => Promise<ClusterSummary | undefined>;
   /** Checks credentials with their registry; throws `unauthenticated`. */

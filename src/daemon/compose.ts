@@ -37,6 +37,7 @@ import { type ContainerEngine, openContainerEngine } from "#engine/containers/se
 import { type ContainerDns, createContainerDns } from "#engine/dns/resolver.ts";
 import { type CountingEventBus, createEventBus } from "#engine/events/event-bus.ts";
 import { type ImageStore, openImageStore } from "#engine/images/store.ts";
+import { ConnectionTable } from "#engine/networks/connection-table.ts";
 import { GlobalNetworkDrivers } from "#engine/networks/global-drivers.ts";
 import { GlobalIpam } from "#engine/networks/global-ipam.ts";
 import { type NetworkStore, openNetworkStore } from "#engine/networks/service.ts";
@@ -95,6 +96,7 @@ interface Host {
   readonly dns: ContainerDns;
   readonly containers: ContainerEngine;
   readonly overlay: Overlay;
+  readonly connections: ConnectionTable;
   readonly builder: Builder;
 }
 
@@ -131,6 +133,7 @@ export async function composeEngine(context: EngineContext): Promise<ComposedEng
             swarm,
             swarmId: () => swarm.swarmId(),
             overlay: host.overlay,
+            connections: host.connections,
             tables,
           },
           context.log.child({ part: "metrics" }),
@@ -163,6 +166,7 @@ export async function composeEngine(context: EngineContext): Promise<ComposedEng
     close: async () => {
       await served?.close();
       host.builder.close();
+      host.connections.close();
       await stopEvents();
       await swarm.close();
       await tables.close();
@@ -312,6 +316,7 @@ async function openHost(
   });
   overlay.adopt(containers.runningSandboxes());
   dns.addSource(overlay.names);
+  const connections = new ConnectionTable({ clock, log: log("networks") });
   const builder = await openBuilder({
     dataRoot,
     execRoot,
@@ -322,7 +327,18 @@ async function openHost(
     random,
     log: log("build"),
   });
-  return { events, images, volumes, networks, dns, plugins, containers, overlay, builder };
+  return {
+    events,
+    images,
+    volumes,
+    networks,
+    dns,
+    plugins,
+    containers,
+    overlay,
+    connections,
+    builder,
+  };
 }
 
 const isOverlay = (device: string) => device.startsWith(OVERLAY_BRIDGE_PREFIX);
@@ -487,6 +503,7 @@ function routesOf(
       volumes,
       buildCache: () => builder.cache(),
       cluster,
+      warnings: () => host.connections.warnings(),
       clusterInfo: () => readClusterSummary(cluster),
       login: (auth) => images.login(auth),
     }),

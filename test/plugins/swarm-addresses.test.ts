@@ -41,7 +41,7 @@ const taken = () => Object.values(known().pools).flat().sort();
 
 /** What comes about without a command that waits for it. */
 async function until(condition: () => Promise<boolean> | boolean, what: string): Promise<void> {
-  const giveUpMs = performance.now() + 40_000;
+  const giveUpMs = performance.now() + 90_000;
   while (performance.now() < giveUpMs) {
     if (await condition()) return;
     await new Promise((go) => setTimeout(go, 150));

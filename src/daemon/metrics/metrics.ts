@@ -2,6 +2,7 @@
 
 import type { Family } from "#base/metrics.ts";
 import type { Clock, Log } from "#base/ports.ts";
+import type { ConnectionTable } from "#engine/networks/connection-table.ts";
 import { EngineMetrics, type EngineMetricsHost } from "./engine-metrics.ts";
 import { ManagerMetrics } from "./manager-metrics.ts";
 import { type NodeMetricsHost, nodeFamilies } from "./node-metrics.ts";
@@ -20,13 +21,15 @@ export class Metrics {
   /** Serves them until closed. */
   async serve(
     address: { readonly host: string; readonly port: number },
-    host: EngineMetricsHost & NodeMetricsHost,
+    host: EngineMetricsHost &
+      NodeMetricsHost & { readonly connections: Pick<ConnectionTable, "families"> },
     log: Log,
   ): Promise<MetricsServer> {
     const own = new ProcessMetrics();
     const gather = async (): Promise<readonly Family[]> => [
       ...(await this.engine.families(host)),
       ...(await nodeFamilies(host)),
+      ...host.connections.families(),
       ...this.manager.families(),
       ...(await own.families()),
     ];
