@@ -2,6 +2,8 @@
 
 import { EngineError } from "#base/error.ts";
 import { IMAGE_LABELS, ROLLOUT_LABELS } from "#model/service-labels.ts";
+import { Refusal } from "#plan/compose/refusal.ts";
+import { splitWords } from "#plan/compose/words.ts";
 import { parseMount } from "../container/mount-flag.ts";
 import { compact, pairs } from "../container/run-flags.ts";
 import type { FlagSpec, FlagValues } from "../pflag.ts";
@@ -186,7 +188,7 @@ export function createSpec(
       ContainerSpec: {
         Image: image,
         ...(args.length > 0 ? { Args: args } : {}),
-        ...(entrypoint === undefined ? {} : { Command: entrypoint.split(/\s+/) }),
+        ...(entrypoint === undefined ? {} : { Command: words("entrypoint", entrypoint) }),
         Labels: pairs(flags.list("container-label")),
         Env: flags.list("env"),
         Mounts: flags.list("mount").map(parseMount),
@@ -204,6 +206,17 @@ export function createSpec(
     EndpointSpec: { Mode: "vip", Ports: flags.list("publish").flatMap(parsePublish) },
   };
   return mergeSpec(base, flags);
+}
+
+/** A command line in one flag, by the shell's quoting. */
+function words(flag: string, text: string): readonly string[] {
+  try {
+    return splitWords(text, []);
+  } catch (error) {
+    if (!(error instanceof Refusal)) throw error;
+    const given = `invalid argument ${JSON.stringify(text)} for "--${flag}" flag`;
+    throw new EngineError("invalid-argument", `${given}: ${error.message}`);
+  }
 }
 
 function modeOf(mode: string, flags: FlagValues): ServiceSpecJson["Mode"] {
@@ -387,8 +400,8 @@ export function updateSpec(spec: ServiceSpecJson, flags: FlagValues): ServiceSpe
       ContainerSpec: {
         ...container,
         Image: flags.string("image") ?? container.Image,
-        ...(args === undefined ? {} : { Args: args.split(/\s+/) }),
-        ...(entrypoint === undefined ? {} : { Command: entrypoint.split(/\s+/) }),
+        ...(args === undefined ? {} : { Args: words("args", args) }),
+        ...(entrypoint === undefined ? {} : { Command: words("entrypoint", entrypoint) }),
         Env: changeList(
           (container.Env ?? []) as readonly string[],
           flags,
