@@ -6,6 +6,7 @@
 import { create } from "@bufbuild/protobuf";
 import { AssignmentSet } from "#manager/dispatcher/assignment-set.ts";
 import { Driver } from "#manager/raft/driver.ts";
+import { Allocator } from "#plan/allocator/allocator.ts";
 import { NetworkTable } from "#plan/allocator/network-table.ts";
 import { PortSpace } from "#plan/allocator/port-space.ts";
 import { Desk } from "#plan/orchestrator/desk.ts";
@@ -32,6 +33,8 @@ export const SWARM_BUGS = [
   "jobsDoubled",
   /** Every node is sent every secret. */
   "secretsToAll",
+  /** The allocator is not told that a node was removed. */
+  "removalsUnseen",
 ] as const;
 export type SwarmBug = (typeof SWARM_BUGS)[number];
 
@@ -44,6 +47,7 @@ export const SWARM_LAWS: Readonly<Record<SwarmBug, readonly Law[]>> = {
   workForgotten: ["availability", "surge"],
   jobsDoubled: ["jobs"],
   secretsToAll: ["secrecy"],
+  removalsUnseen: ["liveness"],
 };
 
 export function isSwarmBug(name: string | undefined): name is SwarmBug {
@@ -89,6 +93,13 @@ const BREAK: Partial<Record<SwarmBug, () => () => void>> = {
       };
     }),
   secretsToAll: sendAllSecrets,
+  removalsUnseen: () =>
+    replace(Allocator.prototype, "step", (original) => {
+      return function (this: Allocator, context, changes) {
+        const told = changes.filter(({ kind, action }) => kind !== "node" || action !== "delete");
+        original.call(this, context, told);
+      };
+    }),
 };
 
 function sendAllSecrets(): () => void {

@@ -1,10 +1,11 @@
 /** What goes wrong with the machines of a swarm, their processes, disks and links. */
 
 import type { RaftNode } from "#manager/raft/node.ts";
+import { NodeRole } from "#wire/gen/swarmkit/types_pb.js";
 import type { SeededRandom } from "../random.ts";
 import type { Timeline } from "../timeline.ts";
 import type { Host } from "./host.ts";
-import type { SwarmProfile } from "./profile.ts";
+import type { Removal, SwarmProfile } from "./profile.ts";
 import type { RpcNetwork } from "./rpc.ts";
 
 export interface SwarmVictims {
@@ -18,6 +19,8 @@ export interface SwarmVictims {
   say(who: string, line: () => string): void;
   /** Most managers are lost; `survivor` is to go on alone. */
   majorityLost(survivor: Host): void;
+  /** An operator sets a node to DRAIN. */
+  drain(host: Host): void;
 }
 
 const VOTERS_TO_LOSE_MIN = 3;
@@ -37,6 +40,8 @@ export function unleash(world: SwarmVictims): void {
       world.say(host?.nodeId ?? "", () => `the program of ${taskId} ends`);
     }
   });
+  const { removal } = profile;
+  if (removal !== undefined) timeline.after(removal.atMs, () => removeOne(world, removal));
   // One of the two: what both leave over may be nothing.
   const disaster = profile.losesMajority ? loseMajority : profile.rots ? rotOne : undefined;
   if (disaster === undefined) return;
@@ -95,6 +100,27 @@ function rotOne(world: SwarmVictims): void {
   if (host === undefined || voters.length < VOTERS_TO_LOSE_MIN) return;
   host.rot();
   timeline.after(random.between(...profile.downMs), () => host.start());
+}
+
+/** A worker that nobody has plans with; its node is removed once it is down. */
+function removeOne(world: SwarmVictims, { drainMs, pick }: Removal): void {
+  const view = world.leader()?.state.view();
+  const mayGo = world.hosts.filter((host) => {
+    const node = view?.get("node", host.nodeId);
+    const isWorker = node?.role === NodeRole.WORKER && node.spec?.desiredRole === NodeRole.WORKER;
+    return isWorker && host.manager === undefined;
+  });
+  const host = mayGo[pick % Math.max(mayGo.length, 1)];
+  if (host === undefined) return;
+  if (drainMs > 0) world.drain(host);
+  world.timeline.after(drainMs, () => {
+    // Somebody may have promoted it meanwhile.
+    if (world.isChaos() && host.manager === undefined && !isVoter(world, host)) host.retire();
+  });
+}
+
+function isVoter(world: SwarmVictims, { nodeId }: Host): boolean {
+  return world.hosts.some(({ manager }) => manager?.status().voters.includes(nodeId) === true);
 }
 
 /** The operator takes the one that knows most of those that are left, and sets the others up anew. */

@@ -62,6 +62,7 @@ export class Host {
   #manager: SimManager | undefined;
   /** Whether the next start makes this the only manager. */
   #goesAlone = false;
+  #isRetired = false;
   #lives = 0;
   /** Managers as this machine last heard of them, kept on its disk. */
   #known: readonly KnownManager[];
@@ -88,6 +89,11 @@ export class Host {
     return this.#process !== undefined;
   }
 
+  /** The machine was taken away for good. */
+  get isRetired(): boolean {
+    return this.#isRetired;
+  }
+
   /** The manager of the running process, once it has read its disk. */
   get manager(): RaftNode | undefined {
     return this.#manager?.raft;
@@ -110,7 +116,7 @@ export class Host {
   }
 
   start(): void {
-    if (this.#process !== undefined) return;
+    if (this.#process !== undefined || this.#isRetired) return;
     const process = new Process(this.nodeId, this.#world.timeline, this.#clockFaults);
     this.#process = process;
     this.#lives++;
@@ -147,6 +153,12 @@ export class Host {
     this.machine.forget();
     this.disk.forgetAll();
     this.#isFirst = false;
+  }
+
+  /** The machine is taken away, and no other takes its place. */
+  retire(): void {
+    this.lose();
+    this.#isRetired = true;
   }
 
   /** An operator found that the majority is lost, and this manager shall go on by itself. */

@@ -79,6 +79,17 @@ export class Operator {
     }
   }
 
+  /** Removes a node, which is refused until it is down. */
+  async removeNode(desk: Desk, nodeId: string, say: Say): Promise<void> {
+    const request = { nodeId, force: false };
+    const call = () => desk.removeNode(request, { timeoutMs: CALL_TIMEOUT_MS });
+    await this.#try({ text: `removes node ${nodeId}`, call }, say);
+  }
+
+  async drain(desk: Desk, view: ReadView, nodeId: string, say: Say): Promise<void> {
+    await this.#try(setNode(desk, view, nodeId, { availability: Availability.DRAIN }), say);
+  }
+
   async #try(wish: Wish | undefined, say: Say): Promise<void> {
     if (wish === undefined) return;
     try {

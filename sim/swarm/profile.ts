@@ -4,6 +4,14 @@ import type { SeededRandom } from "../random.ts";
 import type { RaftSettings } from "./manager.ts";
 import type { Line } from "./rpc.ts";
 
+export interface Removal {
+  readonly atMs: number;
+  /** Whether it is drained before; how long, milliseconds. Zero: the machine is just gone. */
+  readonly drainMs: number;
+  /** Which of those that may go. */
+  readonly pick: number;
+}
+
 export interface SwarmProfile {
   readonly managers: number;
   readonly workers: number;
@@ -25,6 +33,8 @@ export interface SwarmProfile {
   readonly rots: boolean;
   /** Whether, once in a run, most managers are lost for good, and one of the others goes on alone. */
   readonly losesMajority: boolean;
+  /** Once in a run, a worker's machine is taken away for good, and its node removed. */
+  readonly removal: Removal | undefined;
   readonly exitEveryMs: number;
   readonly containerFailure: number;
   readonly operateEveryMs: number;
@@ -38,7 +48,7 @@ export interface SwarmProfile {
 export function drawSwarm(random: SeededRandom): SwarmProfile {
   const every = (chance: number, low: number, high: number) =>
     random.chance(chance) ? random.between(low, high) : 0;
-  return {
+  const profile = {
     managers: random.pick([1, 3, 3, 3, 5]) ?? 3,
     workers: random.between(0, 3),
     raft: {
@@ -83,10 +93,20 @@ export function drawSwarm(random: SeededRandom): SwarmProfile {
     clientPauseMs: random.pick([50, 300, 1_000]) ?? 300,
     chaosMs: 40_000,
   };
+  // Last, so that nothing else depends on it.
+  return { ...profile, removal: random.chance(0.4) ? drawRemoval(random) : undefined };
+}
+
+function drawRemoval(random: SeededRandom): Removal {
+  return {
+    atMs: random.between(8_000, 36_000),
+    drainMs: random.pick([0, 0, 500, 4_000]) ?? 0,
+    pick: random.int(1_000),
+  };
 }
 
 export function describeSwarm(profile: SwarmProfile): string {
-  const { managers, workers, line, changesRoles, losesMajority } = profile;
+  const { managers, workers, line, changesRoles, losesMajority, removal } = profile;
   const faults = [
     `break ${line.breakage}`,
     `kill ${profile.killEveryMs}`,
@@ -98,5 +118,6 @@ export function describeSwarm(profile: SwarmProfile): string {
   ];
   const roles = changesRoles ? ", roles" : "";
   const alone = losesMajority ? ", one goes on alone" : "";
-  return `${managers} managers, ${workers} workers${roles}${alone}; ${faults.join(", ")}`;
+  const removes = removal === undefined ? "" : ", one is removed";
+  return `${managers} managers, ${workers} workers${roles}${alone}${removes}; ${faults.join(", ")}`;
 }

@@ -28,12 +28,13 @@ import { repeat, type SwarmVictims, unleash } from "./faults.ts";
 import { addrOf, Host, type HostWorld } from "./host.ts";
 import { AddressesInUse, NothingGivenTwice } from "./laws/allocation.ts";
 import { JobsKeepTheirLimits } from "./laws/jobs.ts";
+import { RemovedNodesStayAway } from "./laws/nodes.ts";
 import { OnlyWhoNeedsIt, type Payload } from "./laws/payloads.ts";
 import { misplacedPayloads, unsettledManagers, unsettledServices } from "./laws/rest.ts";
 import { digestOfView, OneLeader, SameObjects } from "./laws/sameness.ts";
 import { UpdatesKeepTheirWord } from "./laws/updates.ts";
 import { Ledger } from "./ledger.ts";
-import { Operator } from "./operator.ts";
+import { type Desk, Operator } from "./operator.ts";
 import { drawSwarm, type SwarmProfile } from "./profile.ts";
 import { RpcNetwork } from "./rpc.ts";
 import { imageOf } from "./specs.ts";
@@ -41,6 +42,8 @@ import { imageOf } from "./specs.ts";
 /** Virtual time to come to rest after the last fault: dead nodes are given time to come back. */
 const RECOVERY_MS = 150_000;
 const LOOK_EVERY_MS = 500;
+/** Between two attempts to remove a node. */
+const REMOVE_EVERY_MS = 2_000;
 /** A node that finds no manager by itself for so long has lost them all. */
 const LOST_AFTER_MS = 60_000;
 const FRESH_ANSWERS = 2;
@@ -63,6 +66,7 @@ export interface SwarmOutcome {
   readonly terms: number;
   /** Changes of objects that managers applied, all together. */
   readonly changes: number;
+  readonly removals: number;
   readonly answers: number;
   readonly isUndecided: boolean;
   readonly trace: Trace;
@@ -90,10 +94,12 @@ class SwarmWorld {
   readonly #given = new NothingGivenTwice();
   readonly #updates = new UpdatesKeepTheirWord();
   readonly #payloads = new OnlyWhoNeedsIt();
+  readonly #nodes = new RemovedNodesStayAway();
   readonly #ledger = new Ledger([
     this.#given,
     this.#updates,
     this.#payloads,
+    this.#nodes,
     new JobsKeepTheirLimits(),
   ]);
   /** Undefined once nodes may run what the store has forgotten. */
@@ -107,6 +113,7 @@ class SwarmWorld {
   #values = 0;
   #isChaos = true;
   #healedAtMs = 0;
+  #removesAtMs = 0;
   #isSettled = false;
   #isUndecided = false;
   #answeredAtHeal: readonly number[] = [];
@@ -207,6 +214,7 @@ class SwarmWorld {
       leader: () => this.#leader(),
       say: (who, line) => this.#say(who, line),
       majorityLost: (survivor) => this.#majorityLost(survivor),
+      drain: (host) => this.#drain(host),
     };
     repeat(victims, operateEveryMs, () => this.#operate());
     unleash(victims);
@@ -220,6 +228,35 @@ class SwarmWorld {
     const view = host?.manager?.state.view();
     if (desk === undefined || view === undefined || view.count("cluster") === 0) return;
     void this.#operator.act(desk, view, (line) => this.#say("op", line));
+  }
+
+  #drain({ nodeId }: Host): void {
+    const view = this.#leader()?.state.view();
+    const desk = this.#deskOfLeader();
+    if (view === undefined || desk === undefined) return;
+    void this.#operator.drain(desk, view, nodeId, (line) => this.#say("op", line));
+  }
+
+  /** Nodes whose machines were taken away go as soon as managers see that they are down. */
+  #removeRetired(leader: RaftNode): void {
+    if (this.#timeline.now < this.#removesAtMs) return;
+    this.#removesAtMs = this.#timeline.now + REMOVE_EVERY_MS;
+    const desk = this.#deskOfLeader();
+    for (const { nodeId, isRetired } of this.#hosts) {
+      if (!isRetired || desk === undefined) continue;
+      if (leader.state.view().get("node", nodeId) === undefined) continue;
+      void this.#operator.removeNode(desk, nodeId, (line) => this.#say("op", line));
+    }
+  }
+
+  /** Machines that were not taken away. */
+  #present(): readonly Host[] {
+    return this.#hosts.filter(({ isRetired }) => !isRetired);
+  }
+
+  #deskOfLeader(): Desk | undefined {
+    const leader = this.#leader();
+    return leader && this.#hosts.find(({ manager }) => manager === leader)?.desk();
   }
 
   #machineEvents(nodeId: string): MachineEvents {
@@ -305,7 +342,7 @@ class SwarmWorld {
     this.#isChaos = false;
     this.#say("", () => "the world is healed");
     this.#network.calm(CALM);
-    for (const host of this.#hosts) {
+    for (const host of this.#present()) {
       host.machine.failure = 0;
       host.disk.calm({ syncMs: CALM_SYNC_MS });
       this.#showTheWay(host);
@@ -327,7 +364,7 @@ class SwarmWorld {
 
   /** Managers may have changed once more while a node came back to the last one that it knew. */
   #reconnect(): void {
-    for (const host of this.#hosts) {
+    for (const host of this.#present()) {
       if (!this.#showTheWay(host)) continue;
       this.#say("op", () => `reconnects ${host.nodeId}`);
       host.start();
@@ -346,6 +383,7 @@ class SwarmWorld {
         this.#judged(() => this.#beginAgain(leader));
       }
       this.#judged(() => this.#checkDeliveries());
+      if (leader !== undefined && this.#survivedAt === undefined) this.#removeRetired(leader);
       if (!this.#isChaos) this.#judge();
       this.#look();
     });
@@ -358,16 +396,16 @@ class SwarmWorld {
       return;
     }
     const view = leader.state.view();
-    const desk = this.#hosts.find(({ manager }) => manager === leader)?.desk();
+    const desk = this.#deskOfLeader();
     if (desk !== undefined) {
       void this.#operator.calm(desk, view, (line) => this.#say("op", line));
     }
     if (this.#timeline.now > this.#healedAtMs + LOST_AFTER_MS) this.#reconnect();
     this.#reason =
       this.#clientsWait() ??
-      unsettledServices(view, this.#hosts) ??
-      unsettledManagers(view, this.#hosts, leader) ??
-      misplacedPayloads(view, this.#hosts) ??
+      unsettledServices(view, this.#present()) ??
+      unsettledManagers(view, this.#present(), leader) ??
+      misplacedPayloads(view, this.#present()) ??
       this.#leaked() ??
       this.#differing(leader) ??
       "";
@@ -509,6 +547,7 @@ class SwarmWorld {
       endedAtMs: this.#timeline.now,
       terms: this.#leaders.terms,
       changes: this.#objects.changes,
+      removals: this.#nodes.count,
       answers: this.#clients.reduce((sum, { answered }) => sum + answered, 0),
       isUndecided: this.#isUndecided,
       trace: this.#trace,

@@ -134,8 +134,9 @@ function unsettledJob(view: ReadView, service: Service): string | undefined {
     if (slots === Number(totalCompletions)) return undefined;
     return `job ${service.id} has ${slots} completions of ${totalCompletions}`;
   }
-  const nodes = new Set(completed.map(({ nodeId }) => nodeId));
-  if (nodes.size < completed.length) return `job ${service.id} completed twice on a node`;
+  const here = completed.filter(({ nodeId }) => view.get("node", nodeId) !== undefined);
+  const nodes = new Set(here.map(({ nodeId }) => nodeId));
+  if (nodes.size < here.length) return `job ${service.id} completed twice on a node`;
   if (nodes.size === view.count("node")) return undefined;
   return `job ${service.id} has completed on ${nodes.size} nodes of ${view.count("node")}`;
 }
