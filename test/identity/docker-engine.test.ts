@@ -2,15 +2,32 @@
 
 import { type ChildProcess, execFile, execFileSync, spawn } from "node:child_process";
 import { existsSync } from "node:fs";
-import { mkdtemp, rm } from "node:fs/promises";
+import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { promisify } from "node:util";
+import { create } from "@bufbuild/protobuf";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
-import { NodeRole, NodeStatus_State } from "#wire/gen/swarmkit/types_pb.js";
-import { clusterOf, freePort, nodesOf, TestCluster } from "./fixtures.ts";
+import { must } from "#base/invariant.ts";
+import {
+  ConfigSpecSchema,
+  ContainerSpecSchema,
+  NodeSpec_Availability,
+  SecretSpecSchema,
+  ServiceSpecSchema,
+} from "#wire/gen/swarmkit/specs_pb.js";
+import {
+  AnnotationsSchema,
+  NodeRole,
+  NodeStatus_State,
+  TaskState,
+} from "#wire/gen/swarmkit/types_pb.js";
+import { clusterOf, freePort, nodesOf, TestCluster, type TestNode } from "./fixtures.ts";
 
 const run = promisify(execFile);
+const DEMO = "web:demo";
+/** The end of patience on a busy machine. */
+const PATIENT = { timeout: 60_000, interval: 200 };
 
 /** What dockerd makes on the host when it joins a swarm, and leaves there. */
 const GATEWAY_BRIDGE = "docker_gwbridge";
@@ -54,6 +71,13 @@ class DockerEngine {
     return stdout.trim();
   }
 
+  async importDemo(): Promise<void> {
+    const archive = join(this.#folder, "rootfs.tar");
+    const script = "tools/demo-image/make.sh";
+    await writeFile(archive, execFileSync("bash", [script], { maxBuffer: 64 * 1024 * 1024 }));
+    await this.docker("import", archive, DEMO);
+  }
+
   async stop(): Promise<void> {
     const ended = new Promise((resolve) => this.#process.once("exit", resolve));
     this.#process.kill("SIGTERM");
@@ -89,26 +113,78 @@ describe.skipIf(!existsSync("/usr/sbin/dockerd"))("with a Docker Engine", () => 
     const manager = await cluster.node("m1");
     await manager.init();
     const { worker: token } = await clusterOf(manager);
-    const port = await freePort();
-    const listen = ["--listen-addr", `127.0.0.1:${port}`, "--advertise-addr", "127.0.0.1"];
-    await engine.docker("swarm", "join", "--token", token, ...listen, manager.address);
+    await joinOurs(engine, manager);
     const nodeId = await engine.docker("info", "--format", "{{.Swarm.NodeID}}");
     await expect
       .poll(async () => (await nodesOf(manager)).get(nodeId), { timeout: 10_000 })
       .toMatchObject({ role: NodeRole.WORKER, status: { state: NodeStatus_State.READY } });
-    const { cluster: object } = await clusterOf(manager);
-    if (object.spec?.caConfig === undefined || object.meta?.version === undefined) {
-      throw new Error("no cluster");
-    }
-    await manager.swarm.control().updateCluster({
-      clusterId: object.id,
-      clusterVersion: object.meta.version,
-      spec: { ...object.spec, caConfig: { ...object.spec.caConfig, forceRotate: 1n } },
-    });
-    await expect
-      .poll(async () => (await clusterOf(manager)).worker, { timeout: 60_000, interval: 200 })
-      .not.toBe(token);
+    await rotate(manager);
+    expect((await clusterOf(manager)).worker).not.toBe(token);
     expect(await engine.docker("info", "--format", "{{.Swarm.LocalNodeState}}")).toBe("active");
+  });
+
+  test("its tasks get secrets and configs, their logs are read here, it renews and is drained", async () => {
+    const manager = await cluster.node("m1");
+    await manager.init();
+    await joinOurs(engine, manager);
+    const nodeId = await engine.docker("info", "--format", "{{.Swarm.NodeID}}");
+    await engine.importDemo();
+    const control = manager.swarm.control();
+    const named = (name: string) => create(AnnotationsSchema, { name });
+    const data = (text: string) => Buffer.from(text);
+    const { secret } = await control.createSecret({
+      spec: create(SecretSpecSchema, { annotations: named("s"), data: data("hidden") }),
+    });
+    const { config } = await control.createConfig({
+      spec: create(ConfigSpecSchema, { annotations: named("c"), data: data("shown") }),
+    });
+    const file = (name: string) => ({
+      case: "file" as const,
+      value: { name, uid: "0", gid: "0", mode: 0o444 },
+    });
+    const container = create(ContainerSpecSchema, {
+      image: DEMO,
+      args: ["sh", "-c", "cat /run/secrets/s /c; echo; exec sleep 1000"],
+      secrets: [{ secretId: secret?.id ?? "", secretName: "s", target: file("s") }],
+      configs: [{ configId: config?.id ?? "", configName: "c", target: file("/c") }],
+    });
+    const { service } = await control.createService({
+      spec: create(ServiceSpecSchema, {
+        annotations: named("web"),
+        mode: { case: "replicated", value: { replicas: 1n } },
+        task: {
+          runtime: { case: "container", value: container },
+          placement: { constraints: [`node.id==${nodeId}`] },
+        },
+      }),
+    });
+    const serviceId = service?.id ?? "";
+    const states = async () => {
+      const { tasks } = await control.listTasks({ filters: { serviceIds: [serviceId] } });
+      return tasks.map(({ status }) => `${TaskState[status?.state ?? 0]} ${status?.err ?? ""}`);
+    };
+    await expect.poll(states, PATIENT).toEqual(["RUNNING "]);
+    const lines = async () => {
+      const said: string[] = [];
+      const request = {
+        selector: { serviceIds: [serviceId] },
+        options: { follow: false },
+      };
+      for await (const { messages } of manager.swarm.logs().subscribeLogs(request)) {
+        said.push(...messages.map((message) => Buffer.from(message.data).toString()));
+      }
+      return said.join("");
+    };
+    await expect.poll(lines, PATIENT).toContain("hiddenshown");
+    // A rotation of the root has it renew; what it runs goes on.
+    const issued = await certificateOf(manager, nodeId);
+    await rotate(manager);
+    expect(await certificateOf(manager, nodeId)).not.toBe(issued);
+    expect(await states()).toEqual(["RUNNING "]);
+    await expect.poll(() => drained(manager, nodeId).catch(() => false), PATIENT).toBe(true);
+    await expect.poll(states, PATIENT).toContain("SHUTDOWN ");
+    const left = () => engine.docker("ps", "-q");
+    await expect.poll(left, PATIENT).toBe("");
   });
 
   test("we join its swarm as a worker", async () => {
@@ -133,3 +209,38 @@ describe.skipIf(!existsSync("/usr/sbin/dockerd"))("with a Docker Engine", () => 
       .toBe("down");
   });
 });
+
+async function joinOurs(engine: DockerEngine, manager: TestNode): Promise<void> {
+  const { worker: token } = await clusterOf(manager);
+  const port = await freePort();
+  const listen = ["--listen-addr", `127.0.0.1:${port}`, "--advertise-addr", "127.0.0.1"];
+  await engine.docker("swarm", "join", "--token", token, ...listen, manager.address);
+}
+
+/** Ends when all nodes have certificates of the new root. */
+async function rotate(manager: TestNode): Promise<void> {
+  const { cluster, worker: token } = await clusterOf(manager);
+  const spec = must(cluster.spec, "spec");
+  await manager.swarm.control().updateCluster({
+    clusterId: cluster.id,
+    clusterVersion: must(cluster.meta?.version, "version"),
+    spec: { ...spec, caConfig: { ...must(spec.caConfig, "ca"), forceRotate: 1n } },
+  });
+  const tokenNow = async () => (await clusterOf(manager)).worker;
+  await expect.poll(tokenNow, { timeout: 60_000, interval: 200 }).not.toBe(token);
+}
+
+async function certificateOf(manager: TestNode, nodeId: string): Promise<string> {
+  const { node } = await manager.swarm.control().getNode({ nodeId });
+  return Buffer.from(node?.certificate?.certificate ?? []).toString();
+}
+
+async function drained(manager: TestNode, nodeId: string): Promise<boolean> {
+  const { node } = await manager.swarm.control().getNode({ nodeId });
+  await manager.swarm.control().updateNode({
+    nodeId,
+    nodeVersion: must(node?.meta?.version, "version"),
+    spec: { ...must(node?.spec, "spec"), availability: NodeSpec_Availability.DRAIN },
+  });
+  return true;
+}
