@@ -31,7 +31,8 @@ const INHERITED_MS = 15_000;
 /** Loads every container, and finds out which of them run. Ends that were missed are finished. */
 export async function adoptAll(context: ContainerContext): Promise<void> {
   await sweepMounts(context);
-  const { containers, abandonedVolumes } = await context.store.load(context.log);
+  const { containers, abandonedVolumes, damaged } = await context.store.load(context.log);
+  for (const id of damaged) context.registry.damaged.add(id);
   const loaded = containers.map((entry) => register(context, entry));
   await Promise.all(
     loaded.map((container) =>
@@ -185,7 +186,8 @@ function ended(state: RunState, at: string): RunState {
  */
 export async function auditTasks(context: ContainerContext, full: boolean): Promise<void> {
   const { runtime, registry, locks, log } = context;
-  const mayRun = (id: string) => isAlive(registry.get(id)?.state.phase ?? "removing");
+  const mayRun = (id: string) =>
+    registry.damaged.has(id) || isAlive(registry.get(id)?.state.phase ?? "removing");
   // Tasks too: a container may be removed before the start that was cut off has made its task.
   const ids = [...(await runtime.ownedContainers()), ...(await runtime.ownedTasks())];
   for (const id of new Set(ids)) {
@@ -219,7 +221,8 @@ async function removeOrphans(context: ContainerContext): Promise<void> {
   const { runtime, registry, log } = context;
   const orphans = async (ids: readonly string[], remove: (id: string) => Promise<void>) => {
     for (const id of ids) {
-      if (registry.get(ownerOfSnapshot(id)) !== undefined) continue;
+      const owner = ownerOfSnapshot(id);
+      if (registry.get(owner) !== undefined || registry.damaged.has(owner)) continue;
       log.warn("removing what belongs to no container", { id });
       await remove(id).catch((error: unknown) =>
         log.warn("it cannot be removed", { id, reason: messageOf(error) }),
@@ -233,6 +236,7 @@ async function removeOrphans(context: ContainerContext): Promise<void> {
   // FIFOs also of containers that stay, but do not run: a start of theirs was cut off.
   for (const id of await readdir(context.ioRoot).catch(() => [])) {
     const container = registry.get(id);
+    if (registry.damaged.has(id)) continue;
     if (container !== undefined && isAlive(container.state.phase)) continue;
     await rm(`${context.ioRoot}/${id}`, { recursive: true, force: true });
   }

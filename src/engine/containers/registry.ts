@@ -11,6 +11,8 @@ const ID_LENGTH = 64;
 export class ContainerRegistry {
   readonly #byId = new Map<string, Container>();
   readonly #idByName = new Map<string, string>();
+  /** Ids of containers that are on disk and cannot be read; what is theirs belongs to somebody. */
+  readonly damaged = new Set<string>();
 
   get size(): number {
     return this.#byId.size;

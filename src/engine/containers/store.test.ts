@@ -39,13 +39,26 @@ test("the last state comes back, whatever sizes were written before, by whicheve
   expect(await reload()).toEqual(long(4));
 });
 
-test("a folder without a whole configuration is removed, and its volumes are named", async () => {
+test("a folder without a configuration is removed, and its volumes are named", async () => {
   const store = new ContainerStore(root);
   await store.announceVolumes("c1", ["v1"]);
-  await writeFile(store.filePath("c1", "config.json"), '{"version":');
+  await writeFile(store.filePath("c1", "config.json.tmp"), '{"version":');
   expect(await new ContainerStore(root).load(silentLog)).toEqual({
     containers: [],
     abandonedVolumes: ["v1"],
+    damaged: [],
   });
   expect(await readdir(join(root, "containers"))).toEqual([]);
 });
+
+test.each(["", "{", "null", "[]", '{"version":99,"id":"c1"}', '{"version":1,"id":"c2"}'])(
+  "a configuration of %j is told, and nothing is removed",
+  async (text) => {
+    const store = new ContainerStore(root);
+    await store.announceVolumes("c1", ["v1"]);
+    await writeFile(store.filePath("c1", "config.json"), text);
+    const found = await new ContainerStore(root).load(silentLog);
+    expect(found).toEqual({ containers: [], abandonedVolumes: [], damaged: ["c1"] });
+    expect(await readdir(store.folder("c1"))).toEqual(["config.json", "volumes.json"]);
+  },
+);

@@ -6,6 +6,7 @@
  * half made, and names it.
  */
 
+import { existsSync } from "node:fs";
 import { mkdir, open, readdir, readFile, rename, rm, stat, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { messageOf } from "#base/error.ts";
@@ -29,6 +30,8 @@ export interface LoadedContainers {
   readonly containers: readonly StoredContainer[];
   /** Anonymous volumes of creates that were cut off. */
   readonly abandonedVolumes: readonly string[];
+  /** Containers whose configuration is there and cannot be read: nothing of theirs may be removed. */
+  readonly damaged: readonly string[];
 }
 
 const VOLUMES = "volumes.json";
@@ -96,16 +99,27 @@ export class ContainerStore {
   }
 
   /**
-   * All containers; folders without a readable configuration are reported and removed, and the
-   * volumes that were made for them are named.
+   * All containers; folders without a configuration are reported and removed, and the volumes that
+   * were made for them are named. A configuration is written whole or not at all: one that cannot be
+   * read was damaged by somebody else, who may have it still.
    */
   async load(log: Log): Promise<LoadedContainers> {
     await mkdir(this.#root, { recursive: true, mode: 0o710 });
     const containers: StoredContainer[] = [];
     const abandonedVolumes: string[] = [];
+    const damaged: string[] = [];
     for (const id of await readdir(this.#root)) {
       const record = await readJson<ContainerRecord>(this.filePath(id, "config.json"));
-      if (record?.version !== RECORD_VERSION || record.id !== id) {
+      const isThere = existsSync(this.filePath(id, "config.json"));
+      if (isThere && (record?.version !== RECORD_VERSION || record.id !== id)) {
+        log.error(
+          "a container's configuration cannot be read, all that is its is left alone: put the file back, or remove its folder, and start the engine again",
+          { container: id, path: this.filePath(id, "config.json") },
+        );
+        damaged.push(id);
+        continue;
+      }
+      if (record === undefined) {
         log.warn("removing what a create left half made", { container: id });
         const volumes = await readJson<readonly string[]>(this.filePath(id, VOLUMES));
         if (Array.isArray(volumes)) abandonedVolumes.push(...volumes);
@@ -118,7 +132,7 @@ export class ContainerStore {
       const known = state !== undefined && PHASES.includes(state.phase);
       containers.push({ record, state: known ? { ...INITIAL_STATE, ...state } : INITIAL_STATE });
     }
-    return { containers, abandonedVolumes };
+    return { containers, abandonedVolumes, damaged };
   }
 
   async #loadState(id: string): Promise<RunState | undefined> {

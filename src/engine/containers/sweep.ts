@@ -32,7 +32,8 @@ export async function sweepProcesses(context: ContainerContext): Promise<void> {
 async function sweep(context: ContainerContext, id: string): Promise<void> {
   const { runtime, registry, log } = context;
   const container = registry.get(id);
-  if (context.closing || (container !== undefined && isAlive(container.state.phase))) return;
+  if (context.closing || registry.damaged.has(id)) return;
+  if (container !== undefined && isAlive(container.state.phase)) return;
   // Looked at again under the lock. A record of another engine means a start of theirs.
   if (!(await runtime.mayTouch(id)) || (await runtime.task(id)) !== undefined) return;
   const shims = (await runtime.shims()).filter((shim) => shim.id === id);
