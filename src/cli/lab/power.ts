@@ -125,11 +125,22 @@ function cgroupFolders(cgroup: string): readonly string[] {
 }
 
 function cgroupProcesses(cgroup: string): readonly number[] {
-  return cgroupFolders(cgroup).flatMap((folder) =>
-    readdirSync(folder, { recursive: true, encoding: "utf8" })
-      .filter((path) => path === "cgroup.procs" || path.endsWith("/cgroup.procs"))
-      .flatMap((path) => readPids(join(folder, path))),
-  );
+  const within = (folder: string): readonly number[] => [
+    ...readPids(join(folder, "cgroup.procs")),
+    ...subfolders(folder).flatMap(within),
+  ];
+  return cgroupFolders(cgroup).flatMap(within);
+}
+
+/** None of a folder that goes while we look: containers end at any time. */
+function subfolders(folder: string): readonly string[] {
+  try {
+    return readdirSync(folder, { withFileTypes: true })
+      .filter((entry) => entry.isDirectory())
+      .map(({ name }) => join(folder, name));
+  } catch {
+    return [];
+  }
 }
 
 function readPids(file: string): readonly number[] {
@@ -147,9 +158,7 @@ export function removeCgroup(cgroup: string): void {
 
 /** Control groups are removed from the leaves up; their files are not ours to delete. */
 function removeTree(path: string): void {
-  for (const entry of readdirSync(path, { withFileTypes: true })) {
-    if (entry.isDirectory()) removeTree(join(path, entry.name));
-  }
+  for (const folder of subfolders(path)) removeTree(folder);
   try {
     rmdirSync(path);
   } catch {
