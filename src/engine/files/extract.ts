@@ -25,7 +25,7 @@ import { extract as createExtract, type Extract, type Header } from "tar-stream"
 import { EngineError, messageOf } from "#base/error.ts";
 import { makeNode, SystemError, writeXattr } from "#platform/libc.ts";
 import { fdPath, O_PATH, openInRoot } from "#platform/rooted.ts";
-import { CAPABILITY_XATTR } from "./pack.ts";
+import { CAPABILITY_XATTR, capabilityOf, keepCapabilities } from "./pax.ts";
 
 export interface ExtractRequest {
   /** Descriptor of the container's root. */
@@ -45,6 +45,7 @@ const FOLDER_TIMES_MAX = 100_000;
 
 export async function extractTree(archive: Readable, request: ExtractRequest): Promise<void> {
   const extract = createExtract();
+  keepCapabilities(extract);
   const times: { readonly path: string; readonly mtime: Date }[] = [];
   const feeding = pipeline(archive, extract);
   // Reported by the loop below, which ends with the same error.
@@ -187,9 +188,8 @@ async function adorn(path: string, header: Header, { owner }: ExtractRequest): P
   await lchown(path, owner?.uid ?? header.uid, owner?.gid ?? header.gid);
   // After the owner: a change of that takes set-user-id bits and capabilities away.
   if (header.type !== "symlink") await chmodPlain(path, header.mode);
-  const { pax } = header as { readonly pax?: Readonly<Record<string, string>> };
-  const capability = pax?.[`SCHILY.xattr.${CAPABILITY_XATTR}`];
-  if (capability !== undefined) writeXattr(path, CAPABILITY_XATTR, Buffer.from(capability));
+  const capability = capabilityOf(header);
+  if (capability !== undefined) writeXattr(path, CAPABILITY_XATTR, capability);
   await lutimes(path, header.mtime, header.mtime);
 }
 

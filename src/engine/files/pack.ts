@@ -10,8 +10,8 @@ import { type Header, type Pack, pack } from "tar-stream";
 import { type Deferred, deferred } from "#platform/async.ts";
 import { readXattr } from "#platform/libc.ts";
 import { fdPath } from "#platform/rooted.ts";
+import { CAPABILITY_XATTR, withCapability, writeCapabilities } from "./pax.ts";
 
-export const CAPABILITY_XATTR = "security.capability";
 const CHUNK_BYTES = 256 * 1024;
 /** Beyond this many, further names of a file are stored as files of their own. */
 const HARD_LINKS_MAX = 200_000;
@@ -32,6 +32,7 @@ type EntryHeader = Partial<Header> & Pick<Header, "name">;
 /** The archive, made as it is read; an error in the middle ends the iteration with it. */
 export async function* packTree(request: PackRequest): AsyncGenerator<Uint8Array> {
   const out = pack();
+  writeCapabilities(out);
   const packer = new TreePacker(out);
   packer.run(request).catch((error: unknown) => out.destroy(error as Error));
   try {
@@ -118,8 +119,8 @@ class TreePacker {
     try {
       const { size } = await opened.stat();
       const capability = readXattr(path, CAPABILITY_XATTR);
-      if (capability !== undefined) this.#capability(header, capability);
-      await this.#copy(opened, { ...header, size });
+      const own = capability === undefined ? header : withCapability(header, capability);
+      await this.#copy(opened, { ...own, size });
     } finally {
       await opened.close();
     }
@@ -138,23 +139,6 @@ class TreePacker {
       await this.#given(chunk.length);
     }
     entry.end(null);
-  }
-
-  /** A record of its own before the file's: the library writes text only, and this is none. */
-  #capability(header: EntryHeader, value: Uint8Array): void {
-    const key = Buffer.from(` SCHILY.xattr.${CAPABILITY_XATTR}=`);
-    const end = Buffer.from("\n");
-    const bare = key.length + value.length + end.length;
-    // The length counts its own digits.
-    const length = bare + String(bare + String(bare).length).length;
-    const record = Buffer.concat([Buffer.from(String(length)), key, value, end]);
-    // A second record of the library's (a long name) would take this one's place.
-    const needsOwn =
-      (header.pax ?? undefined) !== undefined || !/^[\x20-\x7e]{1,100}$/.test(header.name);
-    if (needsOwn || record.length > 512) return;
-    // The library knows the type, and its declarations do not.
-    const type = "pax-header" as unknown as "file";
-    this.#out.entry({ ...header, type, name: "PaxHeader" }, record);
   }
 
   async #entry(header: EntryHeader): Promise<void> {

@@ -1,0 +1,57 @@
+/** File capabilities go through archives: bytes that are no text, under names of any length. */
+
+import { mkdir, mkdtemp, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { Readable } from "node:stream";
+import { afterEach, beforeEach, expect, test } from "vitest";
+import { extractTree } from "#engine/files/extract.ts";
+import { packTree } from "#engine/files/pack.ts";
+import { readXattr, writeXattr } from "#platform/libc.ts";
+import { openRoot, using } from "#platform/rooted.ts";
+
+let folder: string;
+
+beforeEach(async () => {
+  folder = await mkdtemp(join(tmpdir(), "skep-caps-"));
+  await mkdir(join(folder, "from"));
+  await mkdir(join(folder, "to"));
+});
+
+afterEach(() => rm(folder, { recursive: true, force: true }));
+
+/** vfs_cap_data, revision 2, effective: capabilities 0 to 31 by their bits. */
+function capability(bits: number): Buffer {
+  const value = Buffer.alloc(20);
+  value.writeUInt32LE(0x02000001, 0);
+  value.writeUInt32LE(bits, 4);
+  return value;
+}
+
+test("what is packed with a capability is unpacked with it", async () => {
+  const long = `${"d".repeat(90)}/${"ü".repeat(60)}`;
+  const names = new Map([
+    ["net_raw", capability(1 << 13)],
+    ["setuid", capability((1 << 7) | (1 << 15) | (1 << 23))],
+    [long, capability(0x80)],
+  ]);
+  for (const [name, value] of names) {
+    await mkdir(join(folder, "from", name, ".."), { recursive: true });
+    await writeFile(join(folder, "from", name), name);
+    writeXattr(join(folder, "from", name), "security.capability", value);
+  }
+  await writeFile(join(folder, "from", "z-plain"), "none");
+  await using(openRoot(join(folder, "from")), (from) =>
+    using(openRoot(join(folder, "to")), (root) => {
+      const archive = Readable.from(packTree({ folder: from, name: ".", as: "" }), {
+        objectMode: false,
+      });
+      return extractTree(archive, { root, path: "/", keepKinds: false, owner: undefined });
+    }),
+  );
+  const got = (name: string) => readXattr(join(folder, "to", name), "security.capability");
+  for (const [name, value] of names) {
+    expect(Buffer.from(got(name) ?? []).toString("hex")).toBe(value.toString("hex"));
+  }
+  expect(got("z-plain")).toBeUndefined();
+});
