@@ -280,3 +280,14 @@ test("a base image of a registry is pulled with the client's credentials", async
   expect(built.stdout).toContain("made here\n");
   expect((await host.docker(["images", "-q", name])).stdout).toMatch(/^[0-9a-f]{12}\n$/);
 });
+
+test("host-gateway is the network's gateway, and the default one's without a network", async () => {
+  const hosts = ["--add-host", "out:host-gateway"];
+  const bridge = ["network", "inspect", "-f", "{{(index .IPAM.Config 0).Gateway}}", "bridge"];
+  const gateway = (await host.docker(bridge)).stdout.trim();
+  const input = `FROM ${BASE}\nRUN cat /etc/hosts`;
+  const built = await host.docker(["build", "--no-cache", ...hosts, "-"], { input });
+  expect(built.stdout).toContain(`${gateway}\tout\n`);
+  const run = ["run", "--rm", "--network", "none", ...hosts, BASE, "cat", "/etc/hosts"];
+  expect((await host.docker(run)).stdout).toContain(`${gateway}\tout\n`);
+});

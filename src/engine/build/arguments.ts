@@ -1,5 +1,6 @@
 /** The flags of `buildah build` for a request. */
 
+import { EngineError } from "#base/error.ts";
 import type { BuildContext } from "./context.ts";
 import type { BuildNetwork } from "./network.ts";
 import type { BuildRequest } from "./request.ts";
@@ -38,7 +39,7 @@ export function buildArguments(
     ...resourceArguments(request),
     ...pairs("--build-arg", request.buildArgs),
     ...pairs("--label", request.labels),
-    ...request.extraHosts.flatMap((entry) => ["--add-host", entry]),
+    ...request.extraHosts.flatMap((entry) => ["--add-host", hostEntry(entry, network)]),
     ...request.securityOptions.flatMap((option) => ["--security-opt", option]),
     ...given("--target", request.target),
     ...given("--platform", request.platform),
@@ -47,6 +48,17 @@ export function buildArguments(
     ...(request.forceRemove ? ["--force-rm"] : []),
     files.context.folder,
   ];
+}
+
+function hostEntry(entry: string, { gateway }: BuildNetwork): string {
+  if (!entry.endsWith(":host-gateway")) return entry;
+  if (gateway === undefined) {
+    throw new EngineError(
+      "invalid-argument",
+      "unable to derive the IP value for host-gateway: the build has no network",
+    );
+  }
+  return `${entry.slice(0, -"host-gateway".length)}${gateway}`;
 }
 
 function networkArguments(network: BuildNetwork, netnsPath: string): readonly string[] {

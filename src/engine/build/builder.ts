@@ -40,7 +40,7 @@ export interface BuilderOptions {
   readonly dataRoot: string;
   readonly execRoot: string;
   readonly images: ImageStore;
-  readonly networks: Pick<NetworkService, "attach" | "detach" | "idOf">;
+  readonly networks: Pick<NetworkService, "attach" | "detach" | "idOf" | "inspect">;
   readonly containers: Pick<ContainerService, "inspect">;
   readonly clock: Clock;
   readonly random: Random;

@@ -11,7 +11,7 @@ import type { Random } from "#base/ports.ts";
 import type { ContainerService, NetworkService } from "../ports.ts";
 
 export interface BuildNetworkPorts {
-  readonly networks: Pick<NetworkService, "attach" | "detach" | "idOf">;
+  readonly networks: Pick<NetworkService, "attach" | "detach" | "idOf" | "inspect">;
   readonly containers: Pick<ContainerService, "inspect">;
   readonly random: Random;
 }
@@ -22,6 +22,8 @@ export interface BuildNetwork {
   readonly pid: number | undefined;
   /** Empty = the host's. */
   readonly nameservers: readonly string[];
+  /** What "host-gateway" stands for. */
+  readonly gateway: string | undefined;
 }
 
 const DEFAULT_NETWORK = "bridge";
@@ -32,11 +34,12 @@ export async function withBuildNetwork<T>(
   networkMode: string,
   work: (network: BuildNetwork) => Promise<T>,
 ): Promise<T> {
-  const none = { pid: undefined, nameservers: [] };
+  const gateway = await defaultGateway(ports);
+  const none = { pid: undefined, nameservers: [], gateway };
   if (networkMode === "host" || networkMode === "none") return work({ mode: networkMode, ...none });
   if (networkMode.startsWith("container:")) {
     const pid = await pidOf(ports, networkMode.slice("container:".length));
-    return work({ mode: undefined, pid, nameservers: [] });
+    return work({ mode: undefined, pid, nameservers: [], gateway });
   }
   const named = !["", "default"].includes(networkMode);
   const name = named ? networkMode : DEFAULT_NETWORK;
@@ -53,12 +56,18 @@ export async function withBuildNetwork<T>(
       pid,
       hostname: "",
     };
-    const { nameservers } = await ports.networks.attach(sandbox, { [name]: {} }, []);
-    return await work({ mode: undefined, pid, nameservers });
+    const { nameservers, networks } = await ports.networks.attach(sandbox, { [name]: {} }, []);
+    const own = networks.map(({ endpoint }) => endpoint.Gateway).find((address) => address);
+    return await work({ mode: undefined, pid, nameservers, gateway: own ?? gateway });
   } finally {
     await ports.networks.detach(containerId);
     holder.kill("SIGKILL");
   }
+}
+
+async function defaultGateway({ networks }: BuildNetworkPorts): Promise<string | undefined> {
+  const bridge = await networks.inspect(DEFAULT_NETWORK).catch(() => undefined);
+  return bridge?.IPAM.Config?.map(({ Gateway }) => Gateway).find((address) => address);
 }
 
 async function pidOf({ containers }: BuildNetworkPorts, reference: string): Promise<number> {

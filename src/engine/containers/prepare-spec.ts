@@ -205,15 +205,17 @@ export async function writeNetworkFiles(
   const { store } = context;
   const { id, record } = container;
   const hostNetwork = record.hostConfig.NetworkMode === "host";
-  const [base, host] = await Promise.all([
+  const extra = record.hostConfig.ExtraHosts ?? [];
+  const [base, host, gateway] = await Promise.all([
     hostNetwork ? readFile("/etc/hosts", "utf8").catch(() => "") : undefined,
     readFile("/etc/resolv.conf", "utf8").catch(() => ""),
+    hostNetwork ? "127.0.0.1" : (given.gateway ?? defaultGateway(context, extra)),
   ]);
   const hosts = renderHosts({
     base,
     lines: given.hosts,
-    extra: record.hostConfig.ExtraHosts ?? [],
-    gateway: hostNetwork ? "127.0.0.1" : given.gateway,
+    extra,
+    gateway,
   });
   const resolv = renderResolvConf({
     hostConfig: record.hostConfig,
@@ -226,6 +228,19 @@ export async function writeNetworkFiles(
     store.writeBound(id, "hosts", hosts),
     store.writeBound(id, "resolv.conf", resolv),
   ]);
+}
+
+/**
+ * Without a network of its own a container is told the default bridge's, as docker tells all; it is
+ * looked up only where it is asked for.
+ */
+async function defaultGateway(
+  { networks }: ContainerContext,
+  extra: readonly string[],
+): Promise<string | undefined> {
+  if (!extra.some((entry) => entry.endsWith("host-gateway"))) return undefined;
+  const bridge = await networks.inspect("bridge").catch(() => undefined);
+  return bridge?.IPAM.Config?.map(({ Gateway }) => Gateway).find((gateway) => gateway);
 }
 
 /** The host's folder with the /dev/shm that others may join; undefined for one of its own. */
