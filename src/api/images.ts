@@ -35,11 +35,14 @@ export function imageRoutes(images: ImageStore): Routes {
         rows.map((row) => summaryFor(request, row)),
       );
     }),
-    get("/images/search", () => {
-      throw new EngineError(
-        "unimplemented",
-        "searching registries is not supported: search at hub.docker.com and pull by name",
-      );
+    get("/images/search", async (request, response) => {
+      const { query, signal } = request;
+      const limit = query.get("limit") ?? "";
+      const filters = request.filters();
+      const auth = registryAuth(request);
+      const term = query.get("term") ?? "";
+      const asked = { term, limit: limit === "" ? 25 : Number(limit), filters, auth, signal };
+      response.json(200, await images.search(asked));
     }),
     get("/images/get", (request, response) =>
       save(images, request.query.getAll("names"), request, response),

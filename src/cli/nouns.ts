@@ -81,7 +81,7 @@ export const SHORTCUTS: Readonly<Record<string, string>> = {
     "attach commit cp create diff exec export kill logs pause port ps rename restart rm run",
   ),
   ...fromNoun("container", "start stats stop top unpause update wait"),
-  ...fromNoun("image", "history images import load pull push rmi save tag"),
+  ...fromNoun("image", "history images import load pull push rmi save search tag"),
   ...fromNoun("system", "events info inspect login logout version"),
   build: "builder",
 };

@@ -78,7 +78,7 @@ const CONTENT: readonly Accepted[] = [
 
 const REFUSALS: readonly Accepted[] = [
   ours(
-    /^(POST \/auth|POST \/images\/create|GET \/distribution\/\{name\}\/json) status: 503, not 500/,
+    /^(POST \/auth|POST \/images\/create|GET \/images\/search|GET \/distribution\/\{name\}\/json) status: 503, not 500/,
     "a registry out of reach is a 503",
   ),
   newer(/status: (400|403|404|409), not 500/, "a client's mistake is not the server's"),
@@ -92,7 +92,6 @@ const REFUSALS: readonly Accepted[] = [
   ),
   ours(/^GET \/events (status: 400|: )/, "a filter that does not exist is refused"),
   ours(/\/push (status: 404|message)/, "an image that is not there is told before credentials"),
-  ours(/status: 501/, "refused"),
   ours(/\/networks\/create status: 400, not 409/, "an empty name is refused as such"),
   newer(/ (message|State\.Error|error|errorDetail\.message): /, "newer or clearer words"),
 ];

@@ -5,6 +5,7 @@ import type { Flags } from "./document.ts";
 
 /** Commands that docker has without a noun. */
 const BARE: Readonly<Record<string, string>> = {
+  "image search": "search",
   "system inspect": "inspect",
   "system login": "login",
   "system logout": "logout",

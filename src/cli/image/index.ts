@@ -25,6 +25,7 @@ import { formatListing, type Row } from "../output/table.ts";
 import { ago, humanSize } from "../output/units.ts";
 import { MORE_COMMANDS } from "./history.ts";
 import { pullImage, showProgress } from "./pull.ts";
+import { SEARCH_COMMAND } from "./search.ts";
 
 function rowsOf(image: ImageSummary, full: boolean): readonly Row[] {
   const tags = image.RepoTags?.length ? image.RepoTags : ["<none>:<none>"];
@@ -266,5 +267,6 @@ export const COMMANDS: readonly Command[] = [
     run: (context) => inspectAll(context, "image", ["/images/{}/json"]),
   },
   buildCommand(["image", "build"]),
+  SEARCH_COMMAND,
   ...MORE_COMMANDS,
 ];

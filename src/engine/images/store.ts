@@ -13,6 +13,7 @@ import { createContentStore } from "#platform/containerd/content.ts";
 import { clearLeases } from "#platform/containerd/leases.ts";
 import { pullError } from "#platform/registry/errors.ts";
 import { createRegistry } from "#platform/registry/registry.ts";
+import type { SearchHit } from "#platform/registry/search.ts";
 import type {
   AuthConfig,
   DistributionInspect,
@@ -44,6 +45,7 @@ import { type PushOptions, pushImage } from "./push.ts";
 import { ImageRecords, recordName } from "./records.ts";
 import { pruneImages, removeImage } from "./remove.ts";
 import { saveImages } from "./save.ts";
+import { type SearchRequest, searchImages } from "./search.ts";
 import { hostPlatform, ImageReader, type StoredImage } from "./stored-image.ts";
 import { Unpacker } from "./unpack.ts";
 
@@ -89,6 +91,8 @@ export interface ImageStore extends ImageService {
   push(repository: string, tag: string, options: PushOptions, report: Report): Promise<void>;
   /** What a registry has under a name, without pulling it. */
   distribution(reference: string, auth?: AuthConfig): Promise<DistributionInspect>;
+  /** What a registry finds by words. */
+  search(request: SearchRequest): Promise<readonly SearchHit[]>;
   /** Runs a build that takes images from the store and hands one in; all is held meanwhile. */
   exchange<T>(work: (exchange: ImageExchange) => Promise<T>): Promise<T>;
   login(auth: AuthConfig): Promise<{ readonly status: string; readonly token: string }>;
@@ -278,6 +282,10 @@ class ContainerdImages implements ImageStore {
 
   distribution(reference: string, auth?: AuthConfig) {
     return inspectRemote(this.#context, readReference(reference), auth);
+  }
+
+  search(request: SearchRequest) {
+    return searchImages(this.#context, request);
   }
 
   exchange<T>(work: (exchange: ImageExchange) => Promise<T>): Promise<T> {

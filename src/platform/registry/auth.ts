@@ -188,7 +188,7 @@ export function credentialsOf(
   return { user: decoded.slice(0, colon), password: decoded.slice(colon + 1) };
 }
 
-function basicHeader(auth: AuthConfig | undefined): string | undefined {
+export function basicHeader(auth: AuthConfig | undefined): string | undefined {
   const credentials = credentialsOf(auth);
   if (credentials === undefined) return undefined;
   const { user, password } = credentials;

@@ -10,6 +10,7 @@ import { DEFAULT_DOMAIN, type Reference } from "#wire/oci.ts";
 import { openRepository, type Repository } from "./client.ts";
 import { endpointsOf, type RegistryConfig } from "./endpoints.ts";
 import { RegistryError } from "./errors.ts";
+import { type SearchHit, searchRegistry } from "./search.ts";
 
 export interface Registry {
   /**
@@ -27,6 +28,12 @@ export interface Registry {
   ): Promise<T>;
   /** Checks credentials; `unauthenticated` when the registry refuses them. */
   login(auth: AuthConfig): Promise<void>;
+  /** What a registry that offers a search finds; `unimplemented` when it does not. */
+  search(
+    term: string,
+    limit: number,
+    options: { auth?: AuthConfig | undefined; signal?: AbortSignal | undefined },
+  ): Promise<readonly SearchHit[]>;
 }
 
 export interface RegistryOptions {
@@ -63,7 +70,12 @@ export function createRegistry(options: RegistryOptions): Registry {
     }
     throw failure ?? new EngineError("internal", "no endpoint to ask");
   };
-  return { use, login: (auth) => login(auth, options) };
+  return {
+    use,
+    login: (auth) => login(auth, options),
+    search: (term, limit, { auth, signal }) =>
+      searchRegistry(term, limit, { config: options.config(), userAgent, auth, signal }),
+  };
 }
 
 /** Once a registry that is not a mirror answered, its answer counts. */
