@@ -1,11 +1,5 @@
 /** A real Docker Engine in one swarm with us: the protocol is SwarmKit's own, in both directions. */
 
-import { type ChildProcess, execFile, execFileSync, spawn } from "node:child_process";
-import { existsSync } from "node:fs";
-import { mkdtemp, rm, writeFile } from "node:fs/promises";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
-import { promisify } from "node:util";
 import { create } from "@bufbuild/protobuf";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { must } from "#base/invariant.ts";
@@ -22,80 +16,13 @@ import {
   NodeStatus_State,
   TaskState,
 } from "#wire/gen/swarmkit/types_pb.js";
+import { DEMO, DockerEngine, HAS_DOCKERD } from "./docker-engine.ts";
 import { clusterOf, freePort, nodesOf, TestCluster, type TestNode } from "./fixtures.ts";
 
-const run = promisify(execFile);
-const DEMO = "web:demo";
 /** The end of patience on a busy machine. */
 const PATIENT = { timeout: 60_000, interval: 200 };
 
-/** What dockerd makes on the host when it joins a swarm, and leaves there. */
-const GATEWAY_BRIDGE = "docker_gwbridge";
-
-/** dockerd with a root, a socket and a containerd of its own, and no network of its own. */
-class DockerEngine {
-  readonly #folder: string;
-  readonly #hadBridge = existsSync(`/sys/class/net/${GATEWAY_BRIDGE}`);
-  readonly #process: ChildProcess;
-
-  private constructor(folder: string, process: ChildProcess) {
-    this.#folder = folder;
-    this.#process = process;
-  }
-
-  static async start(): Promise<DockerEngine> {
-    const folder = await mkdtemp(join(tmpdir(), "skep-dockerd-"));
-    const settings = [
-      ["--data-root", join(folder, "data")],
-      ["--exec-root", join(folder, "exec")],
-      ["--pidfile", join(folder, "pid")],
-      ["--host", `unix://${folder}/docker.sock`],
-      ["--bridge=none", "--iptables=false", "--ip-forward=false"],
-    ].flat();
-    const engine = new DockerEngine(folder, spawn("dockerd", settings, { stdio: "ignore" }));
-    const answers = () =>
-      engine.docker("version").then(
-        () => true,
-        () => false,
-      );
-    await expect.poll(answers, { timeout: 30_000 }).toBe(true);
-    return engine;
-  }
-
-  async docker(...command: readonly string[]): Promise<string> {
-    const { stdout } = await run("docker", [
-      "-H",
-      `unix://${this.#folder}/docker.sock`,
-      ...command,
-    ]);
-    return stdout.trim();
-  }
-
-  async importDemo(): Promise<void> {
-    const archive = join(this.#folder, "rootfs.tar");
-    const script = "tools/demo-image/make.sh";
-    await writeFile(archive, execFileSync("bash", [script], { maxBuffer: 64 * 1024 * 1024 }));
-    await this.docker("import", archive, DEMO);
-  }
-
-  async stop(): Promise<void> {
-    const ended = new Promise((resolve) => this.#process.once("exit", resolve));
-    this.#process.kill("SIGTERM");
-    const late = setTimeout(() => this.#process.kill("SIGKILL"), 15_000);
-    await ended;
-    clearTimeout(late);
-    // It mounts its root on itself, and does not always undo that.
-    const mounts = execFileSync("mount", { encoding: "utf8" })
-      .split("\n")
-      .map((line) => line.split(" ")[2] ?? "")
-      .filter((path) => path.startsWith(this.#folder));
-    for (const path of mounts.toReversed()) await run("umount", [path]).catch(() => undefined);
-    await rm(this.#folder, { recursive: true, force: true });
-    if (!this.#hadBridge) await run("ip", ["link", "del", GATEWAY_BRIDGE]).catch(() => undefined);
-  }
-}
-
-describe.skipIf(!existsSync("/usr/sbin/dockerd"))("with a Docker Engine", () => {
+describe.skipIf(!HAS_DOCKERD)("with a Docker Engine", () => {
   let cluster: TestCluster;
   let engine: DockerEngine;
 
