@@ -36,7 +36,8 @@ beforeEach(async () => {
 
 afterEach(async () => {
   identities.forget("t1");
-  await rm(directory, { recursive: true });
+  // The last identity may still be on its way to the disk.
+  await rm(directory, { recursive: true, maxRetries: 10 });
 });
 
 function keeper(): TaskIdentities {
