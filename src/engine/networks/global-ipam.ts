@@ -98,10 +98,9 @@ export class GlobalIpam {
     name: string,
     pool: { readonly poolId: string; readonly subnet: string },
     wish: string,
-    signal?: AbortSignal,
   ): Promise<AddressAnswer> {
     try {
-      const { held } = await requestAddress(this.#remote(name, signal), pool, wish, {});
+      const { held } = await requestAddress(this.#remote(name), pool, wish, {});
       return { address: held.address };
     } catch (error) {
       if (!(error instanceof PluginRefusal)) throw error;

@@ -44,7 +44,6 @@ export interface AddressDrivers {
     name: string,
     pool: { readonly poolId: string; readonly subnet: string },
     wish: string,
-    signal?: AbortSignal,
   ): Promise<{ readonly address: string } | { readonly refused: string }>;
   /** What it refuses to take back it does not have. */
   releaseAddress(

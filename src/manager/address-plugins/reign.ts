@@ -11,6 +11,7 @@ import { EngineError, isErrorCode, messageOf } from "#base/error.ts";
 import { newId } from "#base/ids.ts";
 import type { Clock, Log, Random } from "#base/ports.ts";
 import { type AddressLease, LeaseState } from "#model/lease.ts";
+import { canonicalIp } from "#plan/allocator/lease-stock.ts";
 import { addressDriverOf, awaitsPools } from "#plan/allocator/network-table.ts";
 import { type Deferred, deferred } from "#platform/async.ts";
 import type { ChangeBatch } from "#store/types.ts";
@@ -291,7 +292,8 @@ export class AddressReign {
     let reason = "it has no pool of that family";
     try {
       for (const { lease: pool } of pools) {
-        const answer = await drivers.requestAddress(driver, pool, lease.wish, this.#signal);
+        // Not broken off with the reign: what the plug-in gives then has to go back.
+        const answer = await drivers.requestAddress(driver, pool, lease.wish);
         if ("address" in answer)
           return await this.#write(driver, { id, lease }, pool, answer.address);
         reason = answer.refused;
@@ -314,9 +316,11 @@ export class AddressReign {
     driver: string,
     { id, lease }: Lease,
     pool: AddressLease,
-    address: string,
+    answer: string,
   ): Promise<void> {
     const { state, drivers, random, log } = this.#options;
+    // Plug-ins answer with a mask, and are told without.
+    const address = canonicalIp(answer) ?? answer;
     try {
       const wrong = await state.update("allocator", (tx) => {
         const unusable = recordAddress(tx, id, lease, pool, address, () => newId(random));
