@@ -32,6 +32,8 @@ const TIMEOUT_MS = 10_000;
 const TICK_MS = 2;
 const PROGRESS_MS = 100;
 const LATE_MS = 100;
+/** A client that had no turn for long does not make up for it with more than it has descriptors for. */
+const OPEN_MAX = 500;
 const FAILURES_MAX = 50;
 
 const [rateText, ...addresses] = process.argv.slice(2);
@@ -102,7 +104,7 @@ const timer = setInterval(() => {
   const nowMs = performance.now();
   for (;;) {
     const dueMs = begunMs + (begun * 1_000) / rate;
-    if (dueMs > nowMs) return;
+    if (dueMs > nowMs || open >= OPEN_MAX) return;
     begin(dueMs);
   }
 }, TICK_MS);
