@@ -54,7 +54,7 @@ networks: { back: {} }
 volumes: { data: {} }
 `,
     "/srv/app/team/compose.yml":
-      'services: { cache: { image: "redis:${TAG}", volumes: ["./c:/c"], environment: [MODE] } }',
+      'services: { cache: { image: "redis:${TAG}", volumes: ["./c:/c"], environment: [MODE, "WHO=${BASE}"] } }',
     "/srv/app/one.env": "TAG=6\nMODE=one",
     "/srv/app/two.env": "TAG=7-${BASE}\nBASE=none",
     "/srv/app/bad.env": "A=1\nB='",
@@ -109,7 +109,8 @@ volumes: { data: {} }
     );
     expect(services["cache"]).toEqual({
       image: "redis:7-caller",
-      environment: { MODE: "one" },
+      // The caller's variable wins over the file's.
+      environment: { MODE: "one", WHO: "caller" },
       volumes: [{ type: "bind", source: "/srv/app/shared/c", target: "/c" }],
     });
     // They are of the included files alone.
