@@ -5,7 +5,7 @@
  * build is refused with how to get it.
  */
 
-import { mkdir, mkdtemp, readFile, rm, stat } from "node:fs/promises";
+import { mkdir, mkdtemp, readdir, readFile, rm, stat } from "node:fs/promises";
 import { join } from "node:path";
 import { EngineError, messageOf } from "#base/error.ts";
 import type { Clock, Log, Random } from "#base/ports.ts";
@@ -30,6 +30,7 @@ import {
   totalSize,
 } from "./cache.ts";
 import { type BuildContext, openContext } from "./context.ts";
+import { removeBuildGroups } from "./control-groups.ts";
 import { type BuildEndpoint, openBuildEndpoint } from "./endpoint.ts";
 import { withBuildNetwork } from "./network.ts";
 import { failureOf, shownLine } from "./output.ts";
@@ -115,6 +116,9 @@ class BuildahBuilder implements Builder {
 
   /** What builds of an engine that died left in their folders. */
   async clear(): Promise<void> {
+    for (const name of await readdir(this.#temporary).catch(() => [])) {
+      await removeBuildGroups(join(this.#temporary, name));
+    }
     await rm(this.#temporary, { recursive: true, force: true });
   }
 
@@ -217,6 +221,7 @@ class BuildahBuilder implements Builder {
     try {
       return await work(folder);
     } finally {
+      await removeBuildGroups(folder);
       // What a killed builder had mounted is let go of a moment later.
       await rm(folder, { recursive: true, force: true, maxRetries: 10, retryDelay: 100 }).catch(
         (error: unknown) =>
