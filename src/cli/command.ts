@@ -11,6 +11,8 @@ import type { FlagSpec, FlagValues } from "./pflag.ts";
 
 export interface CommandContext {
   readonly flags: FlagValues;
+  /** Those before the command. */
+  readonly globals: FlagValues;
   readonly args: readonly string[];
   readonly client: ApiClient;
   readonly env: NodeJS.ProcessEnv;

@@ -1,20 +1,16 @@
 /**
- * The command line's connection to an engine: the Engine API over a unix socket or TCP (with TLS),
- * where to find it (`-H`, `DOCKER_HOST`, our default socket), JSON calls, streamed bodies, and
- * hijacked connections for attach and exec. Answers that are not 2xx become EngineErrors with the
- * daemon's message.
+ * The command line's side of the Engine API: JSON calls, streamed bodies, and hijacked connections for
+ * attach and exec, in the newest version that both know. Answers that are not 2xx become EngineErrors
+ * with the daemon's message.
  */
 
-import { existsSync, readFileSync } from "node:fs";
-import { request as httpRequest, type IncomingMessage, type RequestOptions } from "node:http";
-import { connect } from "node:net";
-import { homedir } from "node:os";
-import { join } from "node:path";
+import { Agent, request as httpRequest, type IncomingMessage } from "node:http";
 import type { Duplex, Readable } from "node:stream";
 import { EngineError, type ErrorCode, messageOf } from "#base/error.ts";
+import { type Dialer, dialerOf } from "./connect/dial.ts";
+import { DEFAULT_HOST, type Endpoint } from "./connect/endpoint.ts";
 
 export const CLI_API_VERSION = "1.47";
-export const DEFAULT_HOST = "unix:///run/skep/skep.sock";
 
 export type Query = Readonly<Record<string, string | number | boolean | undefined>>;
 
@@ -34,7 +30,6 @@ export interface Hijacked {
 }
 
 export interface ApiClient {
-  readonly host: string;
   get<T>(path: string, query?: Query): Promise<T>;
   post<T>(path: string, body?: unknown, options?: CallOptions): Promise<T>;
   delete<T>(path: string, query?: Query): Promise<T>;
@@ -45,103 +40,130 @@ export interface ApiClient {
     options?: CallOptions & { raw?: Readable },
   ): Promise<IncomingMessage>;
   hijack(path: string, options?: CallOptions): Promise<Hijacked>;
+  /** A bare connection, on which nothing is said yet. */
+  dial(): Promise<Duplex>;
 }
 
+/** How requests reach an engine. */
 interface Target {
-  readonly request: typeof httpRequest;
-  readonly options: RequestOptions;
+  readonly address: string;
+  readonly dialer: Dialer;
+  readonly agent: Agent | undefined;
+  /** Of the API; lowered once, to what an older engine has. */
+  version: string;
+  /** False: the user has fixed the version, or it has been lowered. */
+  mayLower: boolean;
 }
 
-/** Connects to `host`, else DOCKER_HOST, else skep's own socket. Nothing is sent yet. */
-export async function createClient(
-  host: string | undefined,
+/** Finds the engine with the first call; nothing is asked or sent before. */
+export function createClient(
+  find: () => Endpoint | Promise<Endpoint>,
   env: NodeJS.ProcessEnv,
-): Promise<ApiClient> {
-  const address = host ?? env.SKEP_HOST ?? env.DOCKER_HOST ?? DEFAULT_HOST;
-  const target = await parseTarget(address, env);
-  const version = env.DOCKER_API_VERSION ?? CLI_API_VERSION;
-  const open = (method: string, path: string, options: CallOptions & { raw?: Readable } = {}) =>
-    send(target, address, `/v${version}`, method, path, options);
+): ApiClient {
+  let target: Promise<Target> | undefined;
+  const reach = () => {
+    target ??= Promise.resolve(find()).then((endpoint) => targetOf(endpoint, env));
+    return target;
+  };
+  const open = async (
+    method: string,
+    path: string,
+    options: CallOptions & { readonly raw?: Readable } = {},
+  ) => {
+    const found = await reach();
+    // What is streamed can be sent only once.
+    if (options.raw !== undefined) await agreeOnVersion(found);
+    return withVersion(found, () => send(found, method, path, options));
+  };
   const call = async <T>(method: string, path: string, options: CallOptions = {}): Promise<T> => {
     const response = await open(method, path, options);
     const text = await readAll(response);
     return (text === "" ? undefined : JSON.parse(text)) as T;
   };
   return {
-    host: address,
     get: (path, query) => call("GET", path, query === undefined ? {} : { query }),
     post: (path, body, options) =>
       call("POST", path, body === undefined ? options : { ...options, body }),
     delete: (path, query) => call("DELETE", path, query === undefined ? {} : { query }),
     stream: open,
-    hijack: (path, options) => upgrade(target, address, `/v${version}`, path, options ?? {}),
+    hijack: async (path, options = {}) => {
+      const found = await reach();
+      return withVersion(found, () => upgrade(found, path, options));
+    },
+    dial: async () => (await reach()).dialer.dial(),
   };
 }
 
-async function parseTarget(address: string, env: NodeJS.ProcessEnv): Promise<Target> {
-  const [scheme, rest] = address.includes("://") ? address.split("://", 2) : ["tcp", address];
-  if (scheme === "unix") {
-    const socketPath = rest ?? "";
-    // A connection of its own: Node's pool costs more to set up than a local connection that it saves.
-    const createConnection = () => connect(socketPath);
-    return { request: httpRequest, options: { socketPath, createConnection } };
-  }
-  if (scheme !== "tcp" && scheme !== "http" && scheme !== "https") {
-    throw new EngineError(
-      "invalid-argument",
-      `unable to parse docker host \`${address}\`: use unix:// or tcp://`,
-    );
-  }
-  const secure =
-    scheme === "https" || (env.DOCKER_TLS_VERIFY ?? "") !== "" || env.DOCKER_TLS === "1";
-  const [hostname, port] = splitPort(rest ?? "");
-  const options = { hostname, port: port ?? (secure ? 2376 : 2375) };
-  if (!secure) return { request: httpRequest, options };
-  const folder = env.DOCKER_CERT_PATH ?? join(homedir(), ".docker");
-  const pem = (name: string) => {
-    const path = join(folder, name);
-    return existsSync(path) ? { [name.replace(".pem", "")]: readFileSync(path) } : {};
-  };
-  // Loading TLS takes longer than a whole command by the local socket.
-  const { request } = await import("node:https");
+async function targetOf(endpoint: Endpoint, env: NodeJS.ProcessEnv): Promise<Target> {
+  const dialer = await dialerOf(endpoint);
+  const given = env.DOCKER_API_VERSION ?? "";
   return {
-    request,
-    options: { ...options, ...pem("ca.pem"), ...pem("cert.pem"), ...pem("key.pem") },
+    address: endpoint.host,
+    dialer,
+    agent: dialer.cheap ? undefined : keepingAgent(dialer),
+    version: given === "" ? CLI_API_VERSION : given,
+    mayLower: given === "",
   };
 }
 
-function splitPort(authority: string): readonly [string, number?] {
-  const match = /^(.*?)(?::(\d+))?\/?$/.exec(authority);
-  const name = (match?.[1] ?? "").replace(/^\[(.*)\]$/, "$1");
-  return match?.[2] === undefined ? [name] : [name, Number(match[2])];
+/** Node's pool, for connections that take long to make. */
+function keepingAgent(dialer: Dialer): Agent {
+  return Object.assign(new Agent({ keepAlive: true }), { createConnection: () => dialer.dial() });
 }
 
-function pathWithQuery(prefix: string, path: string, query: Query | undefined): string {
+const TOO_NEW = /is too new\. Maximum supported API version is (\d+\.\d+)/;
+
+/** Asks again as an older client when the engine is older than we are. */
+async function withVersion<T>(target: Target, ask: () => Promise<T>): Promise<T> {
+  try {
+    return await ask();
+  } catch (error) {
+    const supported = TOO_NEW.exec(messageOf(error))?.[1];
+    if (supported === undefined || !target.mayLower) throw error;
+    target.version = supported;
+    target.mayLower = false;
+    return ask();
+  }
+}
+
+async function agreeOnVersion(target: Target): Promise<void> {
+  if (!target.mayLower || target.address === DEFAULT_HOST) return;
+  (await withVersion(target, () => send(target, "GET", "/_ping", {}))).resume();
+}
+
+/** A local socket's connections are made for each request: a pool costs more to set up than it saves. */
+function connectionOf({ agent, dialer }: Target) {
+  return agent === undefined ? { createConnection: () => dialer.dial() } : { agent };
+}
+
+function pathWithQuery(
+  { version }: Pick<Target, "version">,
+  path: string,
+  query: Query | undefined,
+): string {
   const search = new URLSearchParams();
   for (const [key, value] of Object.entries(query ?? {})) {
     if (value === undefined || value === false || value === "") continue;
     search.set(key, value === true ? "1" : String(value));
   }
   const text = search.toString();
-  return `${prefix}${path}${text === "" ? "" : `?${text}`}`;
+  return `/v${version}${path}${text === "" ? "" : `?${text}`}`;
 }
 
 function send(
   target: Target,
-  address: string,
-  prefix: string,
   method: string,
   path: string,
   options: CallOptions & { readonly raw?: Readable },
 ): Promise<IncomingMessage> {
   return new Promise((resolve, reject) => {
     const json = options.body === undefined ? undefined : JSON.stringify(options.body);
-    const request = target.request({
-      ...target.options,
+    const request = httpRequest({
+      ...connectionOf(target),
       method,
-      path: pathWithQuery(prefix, path, options.query),
+      path: pathWithQuery(target, path, options.query),
       headers: {
-        Host: target.options.socketPath === undefined ? (target.options.hostname ?? "") : "docker",
+        Host: target.dialer.hostHeader,
         "User-Agent": "skep",
         ...(json === undefined
           ? {}
@@ -154,27 +176,21 @@ function send(
       if ((response.statusCode ?? 0) < 400) resolve(response);
       else void failure(response).then(reject, reject);
     });
-    request.on("error", (error) => reject(connectionError(address, error)));
+    request.on("error", (error) => reject(connectionError(target.address, error)));
     if (options.raw !== undefined) options.raw.pipe(request);
     else request.end(json);
   });
 }
 
-function upgrade(
-  target: Target,
-  address: string,
-  prefix: string,
-  path: string,
-  options: CallOptions,
-): Promise<Hijacked> {
+function upgrade(target: Target, path: string, options: CallOptions): Promise<Hijacked> {
   return new Promise((resolve, reject) => {
     const json = options.body === undefined ? "" : JSON.stringify(options.body);
-    const request = target.request({
-      ...target.options,
+    const request = httpRequest({
+      ...connectionOf(target),
       method: "POST",
-      path: pathWithQuery(prefix, path, options.query),
+      path: pathWithQuery(target, path, options.query),
       headers: {
-        Host: "docker",
+        Host: target.dialer.hostHeader,
         "User-Agent": "skep",
         "Content-Type": "application/json",
         "Content-Length": Buffer.byteLength(json),
@@ -190,7 +206,7 @@ function upgrade(
       }),
     );
     request.on("response", (response) => void failure(response).then(reject, reject));
-    request.on("error", (error) => reject(connectionError(address, error)));
+    request.on("error", (error) => reject(connectionError(target.address, error)));
     request.end(json);
   });
 }

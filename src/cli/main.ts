@@ -61,11 +61,14 @@ async function runCommand(
   }
   try {
     const { createClient } = await import("./http.ts");
+    const { resolveEndpoint } = await import("./connect/endpoint.ts");
+    const env = environment(globals);
     return await command.run({
       flags,
+      globals,
       args,
-      client: await createClient(globals.list("host").at(-1), process.env),
-      env: process.env,
+      client: createClient(() => resolveEndpoint(globals, env), env),
+      env,
       stdin: process.stdin,
       stdout: process.stdout,
       stderr: process.stderr,
@@ -75,6 +78,12 @@ async function runCommand(
     process.stderr.write(`${shown ?? ""}\n`);
     return MAKING.has(path) && error instanceof EngineError ? 125 : 1;
   }
+}
+
+/** `--config` is to everything what DOCKER_CONFIG would be. */
+function environment(globals: FlagValues): NodeJS.ProcessEnv {
+  const folder = globals.string("config");
+  return folder === undefined ? process.env : { ...process.env, DOCKER_CONFIG: folder };
 }
 
 function countProblem(command: Command, count: number): string | undefined {

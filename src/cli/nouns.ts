@@ -48,6 +48,10 @@ export const NOUNS: Readonly<Record<string, { readonly load: Loader; readonly su
       load: async () => (await import("./plugin/index.ts")).COMMANDS,
       summary: "Managed plugins, which this engine does not have",
     },
+    context: {
+      load: async () => (await import("./context/index.ts")).COMMANDS,
+      summary: "Manage contexts: which engine commands are for",
+    },
     secret: {
       load: async () => (await import("./secret/index.ts")).COMMANDS,
       summary: "Manage secrets of the swarm",
@@ -91,8 +95,21 @@ function fromNoun(noun: string, words: string): Readonly<Record<string, string>>
 }
 
 export const GLOBAL_FLAGS: readonly FlagSpec[] = [
+  {
+    name: "config",
+    kind: "string",
+    usage: "Folder of the configuration of docker's command line",
+    defaultText: "~/.docker",
+  },
+  { name: "context", short: "c", kind: "string", usage: "Context that tells where the engine is" },
   { name: "host", short: "H", kind: "list", usage: "Engine socket to connect to" },
   { name: "debug", short: "D", kind: "bool", usage: "Show where errors come from" },
+  { name: "log-level", short: "l", kind: "string", usage: "Accepted", hidden: true },
+  { name: "tls", kind: "bool", usage: "Use TLS, with whoever answers" },
+  { name: "tlscacert", kind: "string", usage: "Trust certificates that this authority signed" },
+  { name: "tlscert", kind: "string", usage: "Certificate to show to the engine" },
+  { name: "tlskey", kind: "string", usage: "Its private key" },
+  { name: "tlsverify", kind: "bool", usage: "Use TLS, and verify who answers" },
   { name: "help", short: "h", kind: "bool", usage: "Print usage" },
   { name: "version", short: "v", kind: "bool", usage: "Print version information and quit" },
 ];

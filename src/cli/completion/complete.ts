@@ -47,7 +47,6 @@ async function candidates(
   const parsed = parseFlags(GLOBAL_FLAGS, before, { interspersed: false });
   // The value of a flag is missing: it is what is being typed.
   if (!parsed.ok) return [];
-  const host = parsed.value.flags.list("host").at(-1);
   const path = parsed.value.args[0] === "help" ? parsed.value.args.slice(1) : parsed.value.args;
   if (path.length === 0) return typed.startsWith("-") ? flagCandidates(GLOBAL_FLAGS) : top();
   const found = await findCommand(path);
@@ -55,7 +54,7 @@ async function candidates(
   const wanted = wantedBy(found.command, found.rest, typed);
   if (typeof wanted !== "string") return wanted;
   const prefix = ASSIGNED.exec(typed)?.[0] ?? "";
-  return (await listObjects(wanted, found.command, host, env)).map((word) => ({
+  return (await listObjects(wanted, found.command, parsed.value.flags, env)).map((word) => ({
     word: `${prefix}${word}`,
     meaning: wanted,
   }));

@@ -1,7 +1,9 @@
 /** The names of what an engine has, for completion: which kind an argument wants, and asking for it. */
 
 import type { Command } from "../command.ts";
+import { DEFAULT_CONTEXT, resolveEndpoint } from "../connect/endpoint.ts";
 import { createClient, readAll } from "../http.ts";
+import type { FlagValues } from "../pflag.ts";
 
 /** Somebody waits with a finger on the key. */
 const TIMEOUT_MS = 2_000;
@@ -45,7 +47,8 @@ const KINDS = {
   },
 } as const satisfies Readonly<Record<string, Kind>>;
 
-export type ObjectKind = keyof typeof KINDS;
+/** Contexts are in files of the user's. */
+export type ObjectKind = keyof typeof KINDS | "context";
 
 /** Verbs that work on running containers only. */
 const RUNNING: ReadonlySet<string> = new Set(
@@ -71,19 +74,20 @@ export function objectKindOf(command: Command, count: number): ObjectKind | unde
 }
 
 function isKind(word: string): word is ObjectKind {
-  return Object.hasOwn(KINDS, word);
+  return word === "context" || Object.hasOwn(KINDS, word);
 }
 
 export async function listObjects(
   kind: ObjectKind,
   command: Command,
-  host: string | undefined,
+  globals: FlagValues,
   env: NodeJS.ProcessEnv,
 ): Promise<readonly string[]> {
+  if (kind === "context") return contextNames(env);
   const { path, namesOf }: Kind = KINDS[kind];
   const all = kind === "container" && !RUNNING.has(command.path.at(-1) ?? "");
   try {
-    const client = await createClient(host, env);
+    const client = createClient(() => resolveEndpoint(globals, env), env);
     const signal = AbortSignal.timeout(TIMEOUT_MS);
     const answer = JSON.parse(
       await readAll(await client.stream("GET", path, { query: { all }, signal })),
@@ -96,5 +100,14 @@ export async function listObjects(
   } catch {
     // No engine, no swarm, no right to ask: there is nothing to offer.
     return [];
+  }
+}
+
+async function contextNames(env: NodeJS.ProcessEnv): Promise<readonly string[]> {
+  const { ContextStore } = await import("../context/store.ts");
+  try {
+    return [DEFAULT_CONTEXT, ...new ContextStore(env).all().map(({ Name }) => Name)].toSorted();
+  } catch {
+    return [DEFAULT_CONTEXT];
   }
 }

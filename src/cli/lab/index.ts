@@ -29,15 +29,15 @@ import { hostProcesses, kill } from "./power.ts";
 const MAX_HOSTS = 50;
 const START_TIMEOUT_MS = 60_000;
 
-function clientOf(host: LabHost): Promise<ApiClient> {
-  return createClient(host.socket, {});
+function clientOf(host: LabHost): ApiClient {
+  return createClient(() => ({ host: host.socket }), {});
 }
 
 async function waitForEngine(host: LabHost): Promise<void> {
   const deadline = performance.now() + START_TIMEOUT_MS;
   for (;;) {
     try {
-      await (await clientOf(host)).get("/info");
+      await clientOf(host).get("/info");
       return;
     } catch (error) {
       if (performance.now() > deadline) {
@@ -84,7 +84,7 @@ async function makeSwarm(
   stdout: CommandContext["stdout"],
 ): Promise<void> {
   const [first, ...others] = hosts as readonly [LabHost, ...LabHost[]];
-  const leader = await clientOf(first);
+  const leader = clientOf(first);
   await leader.post("/swarm/init", {
     ListenAddr: "0.0.0.0:2377",
     AdvertiseAddr: first.address,
@@ -93,7 +93,7 @@ async function makeSwarm(
   const { JoinTokens } = await leader.get<SwarmObject>("/swarm");
   for (const host of others) {
     const role = host.number <= managers ? "manager" : "worker";
-    await (await clientOf(host)).post("/swarm/join", {
+    await clientOf(host).post("/swarm/join", {
       ListenAddr: "0.0.0.0:2377",
       AdvertiseAddr: host.address,
       RemoteAddrs: [`${first.address}:2377`],
@@ -143,7 +143,7 @@ async function stateOf(host: LabHost): Promise<{ engine: string; swarm: string }
     return { engine: hostProcesses(host).length > 0 ? "stopped" : "off", swarm: "" };
   }
   try {
-    const { Swarm } = await (await clientOf(host)).get<{
+    const { Swarm } = await clientOf(host).get<{
       Swarm: { LocalNodeState: string; ControlAvailable: boolean };
     }>("/info");
     const role = Swarm.ControlAvailable ? "manager" : "worker";

@@ -14,6 +14,7 @@ import { CLI_API_VERSION, jsonLines } from "../http.ts";
 import { inspectAll } from "../inspect.ts";
 import { compileTemplate } from "../output/go-template.ts";
 import { COMMIT, VERSION } from "../version.ts";
+import { DIAL_COMMANDS } from "./dial.ts";
 import { LOGIN_COMMANDS } from "./login.ts";
 import { USAGE_COMMANDS } from "./usage.ts";
 
@@ -213,4 +214,5 @@ export const COMMANDS: readonly Command[] = [
   },
   ...USAGE_COMMANDS,
   ...LOGIN_COMMANDS,
+  ...DIAL_COMMANDS,
 ];
