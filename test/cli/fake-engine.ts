@@ -3,12 +3,15 @@
 import { createServer, type IncomingMessage, type ServerResponse } from "node:http";
 import { createServer as createTlsServer, type ServerOptions } from "node:https";
 import type { Duplex } from "node:stream";
+import { text } from "node:stream/consumers";
 
 export interface FakeEngine {
   readonly listen: (where: string | number) => Promise<number>;
   readonly close: () => Promise<void>;
   /** "GET /v1.47/containers/json", as they came. */
   readonly asked: string[];
+  /** What the last request brought: its X-Registry-Auth, decoded, or the body of `/auth`. */
+  readonly credentials: () => unknown;
 }
 
 export interface FakeOptions {
@@ -23,14 +26,21 @@ export function fakeEngine(
   { tls, maxVersion = "1.47" }: FakeOptions = {},
 ): FakeEngine {
   const asked: string[] = [];
-  const answer = (request: IncomingMessage, response: ServerResponse) => {
+  let credentials: unknown;
+  const answer = async (request: IncomingMessage, response: ServerResponse) => {
     asked.push(`${request.method} ${request.url}`);
-    request.resume();
+    const sent = await text(request);
+    const header = request.headers["x-registry-auth"];
+    if (request.url?.endsWith("/auth") === true) credentials = JSON.parse(sent);
+    else if (header === undefined) credentials = undefined;
+    else credentials = JSON.parse(Buffer.from(String(header), "base64url").toString());
     const [status, body] = answerTo(request.url ?? "", name, maxVersion);
     response.writeHead(status, { "Content-Type": "application/json", "Api-Version": maxVersion });
     response.end(request.method === "HEAD" ? undefined : JSON.stringify(body));
   };
-  const server = tls === undefined ? createServer(answer) : createTlsServer(tls, answer);
+  const onRequest = (request: IncomingMessage, response: ServerResponse) =>
+    void answer(request, response);
+  const server = tls === undefined ? createServer(onRequest) : createTlsServer(tls, onRequest);
   const open = new Set<Duplex>();
   server.on("connection", (socket: Duplex) => {
     open.add(socket);
@@ -42,6 +52,7 @@ export function fakeEngine(
   });
   return {
     asked,
+    credentials: () => credentials,
     listen: (where) =>
       new Promise((resolve, reject) => {
         server.once("error", reject);
@@ -65,6 +76,8 @@ function answerTo(url: string, name: string, maxVersion: string): readonly [numb
     return [400, { message }];
   }
   if (path.startsWith("/_ping")) return [200, "OK"];
+  if (path === "/auth") return [200, { Status: "Login Succeeded", IdentityToken: "" }];
+  if (path.startsWith("/images/create")) return [200, { status: "pulled" }];
   if (path.endsWith("/exec")) return [201, { Id: "e1" }];
   if (path.startsWith("/exec/e1/json")) return [200, { Running: false, ExitCode: 7 }];
   if (!path.startsWith("/containers/json")) return [404, { message: `no ${path}` }];

@@ -51,6 +51,9 @@ test.each([
   ["stack rm", 0, "stack"],
   ["stack deploy", 0, undefined],
   ["system inspect", 0, "container"],
+  ["system logout", 0, "server"],
+  ["context use", 0, "context"],
+  ["context create", 0, undefined],
   ["volume ls", 0, undefined],
 ])("%s: argument %i names a %s", async (path, count, kind) => {
   const commands = (await NOUNS[path.split(" ")[0] ?? ""]?.load()) ?? [];

@@ -47,8 +47,10 @@ const KINDS = {
   },
 } as const satisfies Readonly<Record<string, Kind>>;
 
-/** Contexts are in files of the user's. */
-export type ObjectKind = keyof typeof KINDS | "context";
+/** What the user's own files tell, and no engine. */
+const OWN_KINDS = { context: contextNames, server: serverNames } as const;
+
+export type ObjectKind = keyof typeof KINDS | keyof typeof OWN_KINDS;
 
 /** Verbs that work on running containers only. */
 const RUNNING: ReadonlySet<string> = new Set(
@@ -74,7 +76,11 @@ export function objectKindOf(command: Command, count: number): ObjectKind | unde
 }
 
 function isKind(word: string): word is ObjectKind {
-  return word === "context" || Object.hasOwn(KINDS, word);
+  return isOwn(word) || Object.hasOwn(KINDS, word);
+}
+
+function isOwn(word: string): word is keyof typeof OWN_KINDS {
+  return Object.hasOwn(OWN_KINDS, word);
 }
 
 export async function listObjects(
@@ -83,7 +89,7 @@ export async function listObjects(
   globals: FlagValues,
   env: NodeJS.ProcessEnv,
 ): Promise<readonly string[]> {
-  if (kind === "context") return contextNames(env);
+  if (isOwn(kind)) return OWN_KINDS[kind](env);
   const { path, namesOf }: Kind = KINDS[kind];
   const all = kind === "container" && !RUNNING.has(command.path.at(-1) ?? "");
   try {
@@ -110,4 +116,9 @@ async function contextNames(env: NodeJS.ProcessEnv): Promise<readonly string[]> 
   } catch {
     return [DEFAULT_CONTEXT];
   }
+}
+
+async function serverNames(env: NodeJS.ProcessEnv): Promise<readonly string[]> {
+  const { knownServers } = await import("../credentials.ts");
+  return knownServers(env).catch(() => []);
 }

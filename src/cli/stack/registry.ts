@@ -1,16 +1,13 @@
 /**
  * What a deploy asks of registries: the digest behind a tag, so that all nodes run the same image, and
- * the user's credentials of docker's configuration file.
+ * the user's credentials for them.
  */
 
-import { readFile } from "node:fs/promises";
-import { homedir } from "node:os";
-import { join } from "node:path";
 import { EngineError, isErrorCode, messageOf } from "#base/error.ts";
 import type { SparseServiceSpec } from "#plan/compose/stack.ts";
-import { isMissing } from "#platform/missing.ts";
-import { DEFAULT_DOMAIN, familiarReference, parseReference } from "#wire/reference.ts";
+import { familiarReference, parseReference } from "#wire/reference.ts";
 import type { CommandContext } from "../command.ts";
+import { type Credentials, credentialsOf, serverKey } from "../credentials.ts";
 import { readAll } from "../http.ts";
 import type { ServiceSpecJson } from "../swarm/types.ts";
 
@@ -63,49 +60,24 @@ export function authHeader(auth: string | undefined): Readonly<Record<string, st
   return auth === undefined ? {} : { "X-Registry-Auth": auth };
 }
 
-interface DockerConfig {
-  readonly auths?: Readonly<
-    Record<string, { readonly auth?: string; readonly identitytoken?: string }>
-  >;
-}
-
-const HUB = "https://index.docker.io/v1/";
-
-/** The X-Registry-Auth header for an image, of `config.json`; undefined when there is none for it. */
+/**
+ * The X-Registry-Auth header for an image; undefined when there are no credentials for its registry. A
+ * helper that fails is told, and the registry asked without: what is public needs none.
+ */
 export async function registryAuth(
-  { env }: CommandContext,
+  { env, stderr }: CommandContext,
   image: string,
 ): Promise<string | undefined> {
   const parsed = parseReference(image);
   if (!parsed.ok) return undefined;
-  const { domain } = parsed.value;
-  const server = domain === DEFAULT_DOMAIN ? HUB : domain;
-  const { auths = {} } = await dockerConfig(env);
-  const entry = auths[server] ?? auths[`https://${server}`] ?? auths[`http://${server}`];
-  if (entry === undefined) return undefined;
-  const pair = Buffer.from(entry.auth ?? "", "base64").toString("utf8");
-  const colon = pair.indexOf(":");
-  const header = {
-    username: pair.slice(0, Math.max(0, colon)),
-    password: pair.slice(colon + 1),
-    serveraddress: server,
-    ...(entry.identitytoken === undefined ? {} : { identitytoken: entry.identitytoken }),
-  };
+  const server = serverKey(parsed.value.domain);
+  let credentials: Credentials | undefined;
+  try {
+    credentials = await credentialsOf(env, server);
+  } catch (error) {
+    stderr.write(`WARNING! ${messageOf(error)}\n`);
+  }
+  if (credentials === undefined) return undefined;
+  const header = { ...credentials, serveraddress: server };
   return Buffer.from(JSON.stringify(header)).toString("base64url");
-}
-
-async function dockerConfig(env: NodeJS.ProcessEnv): Promise<DockerConfig> {
-  const path = join(env.DOCKER_CONFIG ?? join(env.HOME ?? homedir(), ".docker"), "config.json");
-  let text: string;
-  try {
-    text = await readFile(path, "utf8");
-  } catch (error) {
-    if (isMissing(error)) return {};
-    throw error;
-  }
-  try {
-    return JSON.parse(text) as DockerConfig;
-  } catch (error) {
-    throw new EngineError("invalid-argument", `cannot read ${path}: ${messageOf(error)}`);
-  }
 }

@@ -1,48 +1,55 @@
 /**
- * `login` and `logout`: credentials of registries, kept where docker's command line keeps them
- * (`config.json`), so that either may be used.
+ * `login` and `logout`: credentials of registries, kept where docker's command line keeps them, so that
+ * either may be used.
  */
 
-import { mkdir, readFile, rename, writeFile } from "node:fs/promises";
-import { homedir } from "node:os";
-import { dirname, join } from "node:path";
 import { createInterface } from "node:readline";
 import { text } from "node:stream/consumers";
-import { EngineError, messageOf } from "#base/error.ts";
-import { isMissing } from "#platform/missing.ts";
+import { EngineError, isErrorCode, messageOf } from "#base/error.ts";
 import type { Command, CommandContext } from "../command.ts";
+import { configPath } from "../config-file.ts";
+import {
+  type Credentials,
+  credentialsOf,
+  eraseCredentials,
+  serverKey,
+  storeCredentials,
+} from "../credentials.ts";
 
-const HUB = "https://index.docker.io/v1/";
-
-interface ConfigFile {
-  readonly auths?: Readonly<Record<string, object>>;
-  readonly credsStore?: string;
-  readonly [other: string]: unknown;
+async function login(context: CommandContext): Promise<number> {
+  const { args, env, flags } = context;
+  const server = serverKey(args[0] ?? "");
+  if (!flags.has("username") && !flags.has("password") && !flags.has("password-stdin")) {
+    const stored = await credentialsOf(env, server);
+    if (stored !== undefined && (await tryStored(context, server, stored))) return 0;
+  }
+  const { username, password } = await given(context);
+  await signIn(context, server, { username, password });
+  return 0;
 }
 
-function configPath(env: NodeJS.ProcessEnv): string {
-  return join(env.DOCKER_CONFIG ?? join(env.HOME ?? homedir(), ".docker"), "config.json");
-}
-
-async function readConfig(path: string): Promise<ConfigFile> {
+/** Whether what an earlier login left is still good. */
+async function tryStored(
+  context: CommandContext,
+  server: string,
+  stored: Credentials,
+): Promise<boolean> {
+  context.stderr.write("Authenticating with existing credentials...\n");
   try {
-    return JSON.parse(await readFile(path, "utf8")) as ConfigFile;
+    await signIn(context, server, stored);
+    return true;
   } catch (error) {
-    if (isMissing(error)) return {};
-    throw new EngineError("invalid-argument", `cannot read ${path}: ${messageOf(error)}`);
+    if (!isErrorCode(error, "unauthenticated", "internal")) throw error;
+    context.stderr.write(`Login did not succeed, error: ${messageOf(error)}\n`);
+    return false;
   }
 }
 
-async function writeConfig(path: string, config: ConfigFile): Promise<void> {
-  await mkdir(dirname(path), { recursive: true, mode: 0o700 });
-  await writeFile(`${path}.new`, `${JSON.stringify(config, null, "\t")}\n`, { mode: 0o600 });
-  await rename(`${path}.new`, path);
-}
-
-async function login(context: CommandContext): Promise<number> {
-  const { args, client, env, flags, stdin, stdout, stderr } = context;
-  const server = args[0] ?? HUB;
-  let username = flags.string("username");
+async function given(
+  context: CommandContext,
+): Promise<{ readonly username: string; readonly password: string }> {
+  const { flags, stdin, stderr } = context;
+  const username = flags.string("username");
   let password = flags.string("password");
   if (flags.bool("password-stdin")) {
     if (password !== undefined) {
@@ -67,24 +74,33 @@ async function login(context: CommandContext): Promise<number> {
       "Error: Cannot perform an interactive login from a non TTY device",
     );
   }
-  username ??= await ask(context, "Username: ");
-  password ??= await ask(context, "Password: ", true);
-  const { Status, IdentityToken } = await client.post<{
+  return {
+    username: username ?? (await ask(context, "Username: ")),
+    password: password ?? (await ask(context, "Password: ", true)),
+  };
+}
+
+async function signIn(
+  { client, env, stdout, stderr }: CommandContext,
+  server: string,
+  credentials: Credentials,
+): Promise<void> {
+  const { Status, IdentityToken = "" } = await client.post<{
     readonly Status: string;
     readonly IdentityToken?: string;
-  }>("/auth", { username, password, serveraddress: server });
-  const path = configPath(env);
-  const config = await readConfig(path);
-  if (config.credsStore !== undefined) {
+  }>("/auth", { ...credentials, serveraddress: server });
+  const { username, password } = credentials;
+  const kept = await storeCredentials(
+    env,
+    server,
+    IdentityToken === "" ? credentials : { username, password: "", identitytoken: IdentityToken },
+  );
+  if (kept === undefined && password !== "") {
     stderr.write(
-      `WARNING! The credentials are not given to ${config.credsStore}, but kept in ${path}.\n`,
+      `WARNING! Your credentials are stored unencrypted in '${configPath(env)}': set "credsStore" there to the name of a docker-credential-... program to keep them better.\n`,
     );
   }
-  const auth = Buffer.from(`${username}:${password}`).toString("base64");
-  const entry = IdentityToken ? { auth, identitytoken: IdentityToken } : { auth };
-  await writeConfig(path, { ...config, auths: { ...config.auths, [server]: entry } });
   stdout.write(`${Status}\n`);
-  return 0;
 }
 
 /** One line of the terminal's; `hidden` shows nothing of it. */
@@ -106,12 +122,9 @@ async function ask(context: CommandContext, question: string, hidden = false): P
 }
 
 async function logout({ args, env, stdout }: CommandContext): Promise<number> {
-  const server = args[0] ?? HUB;
-  const path = configPath(env);
-  const config = await readConfig(path);
-  const { [server]: found, ...auths } = config.auths ?? {};
+  const server = serverKey(args[0] ?? "");
   stdout.write(`Removing login credentials for ${server}\n`);
-  if (found !== undefined) await writeConfig(path, { ...config, auths });
+  await eraseCredentials(env, server);
   return 0;
 }
 
