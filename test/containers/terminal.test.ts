@@ -1,7 +1,10 @@
 /** Terminals through both docker command lines: detach keys, hang-ups, sizes, attach again. */
 
 import { type ChildProcess, spawn } from "node:child_process";
-import { existsSync } from "node:fs";
+import { existsSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
 import { afterAll, afterEach, beforeAll, describe, expect, test } from "vitest";
 import type { Host } from "./engine-host.ts";
 import { DOCKERS, docker, type Harness, IMAGE, makeHarness } from "./harness.ts";
@@ -34,12 +37,12 @@ class Terminal {
   readonly ended: Promise<number>;
   readonly #child: ChildProcess;
 
-  constructor(program: string, args: readonly string[]) {
+  constructor(program: string, args: readonly string[], env: NodeJS.ProcessEnv = {}) {
     const command = [program, "-H", `unix://${harness.socket}`, ...args];
     const line = `stty rows 33 cols 111; exec ${command.map((word) => `'${word}'`).join(" ")}`;
     this.#child = spawn("script", ["-qec", line, "/dev/null"], {
       stdio: ["pipe", "pipe", "inherit"],
-      env: { ...process.env, TERM: "dumb" },
+      env: { ...process.env, TERM: "dumb", ...env },
     });
     this.#child.stdout?.on("data", (chunk) => (this.output += String(chunk)));
     this.ended = new Promise((resolve) => this.#child.on("close", (code) => resolve(code ?? -1)));
@@ -74,7 +77,9 @@ async function typeUntil<T>(terminal: Terminal, text: string, done: Promise<T>):
   }
 }
 
-describe.each(DOCKERS.filter((path) => existsSync(path)))("%s", (program) => {
+const SKEP = fileURLToPath(new URL("../../bin/skep", import.meta.url));
+
+describe.each([...DOCKERS.filter((path) => existsSync(path)), SKEP])("%s", (program) => {
   const cli = (...args: string[]) => docker(program, harness.socket, args);
   const stateOf = async (name: string) =>
     (await cli("inspect", "-f", "{{.State.Status}} {{.State.ExitCode}}", name)).stdout.trim();
@@ -94,19 +99,40 @@ describe.each(DOCKERS.filter((path) => existsSync(path)))("%s", (program) => {
 
   test("the detach keys leave the shell running; attach comes back; its exit is the command's", async () => {
     const first = await shell();
-    first.type("A=kept\n");
-    await first.shows(/A=kept\r\n[^#]*# /);
-    first.type("\u0010\u0011");
-    await first.ended;
+    // What is typed just before the keys is the shell's.
+    first.type("A=kept\n\u0010\u0011");
+    expect(await first.ended).toBe(0);
     expect(await stateOf("tt")).toBe("running 0");
     const again = new Terminal(program, ["attach", "--detach-keys=ctrl-a,z", "tt"]);
     await typeUntil(again, "echo is-$A\n", again.shows(/is-kept/));
     again.type("\u0001z");
-    await again.ended;
+    expect(await again.ended).toBe(1);
+    expect(again.output).toContain("read escape sequence");
     expect(await stateOf("tt")).toBe("running 0");
     const last = new Terminal(program, ["attach", "tt"]);
     expect(await typeUntil(last, "exit 3\n", last.ended)).toBe(3);
     expect(await stateOf("tt")).toBe("exited 3");
+  });
+
+  test("the detach keys of the configuration file are for run, attach, exec and start", async () => {
+    const folder = mkdtempSync(join(tmpdir(), "skep-keys-"));
+    try {
+      writeFileSync(join(folder, "config.json"), '{"detachKeys": "ctrl-x,x"}');
+      const env = { DOCKER_CONFIG: folder };
+      const leave = async (code: number, words: readonly string[]) => {
+        const terminal = new Terminal(program, words, env);
+        await terminal.shows(/# /);
+        terminal.type(": \u0010\u0011 \u0018y\n: \u0018x");
+        expect(await terminal.ended, words.join(" ")).toBe(code);
+      };
+      await leave(0, ["run", "-it", "--name=tt", "--network=none", IMAGE, "sh"]);
+      await leave(1, ["exec", "-it", "tt", "sh"]);
+      await cli("kill", "tt");
+      await leave(0, ["start", "-ai", "tt"]);
+      expect(await stateOf("tt")).toBe("running 0");
+    } finally {
+      rmSync(folder, { recursive: true, force: true });
+    }
   });
 
   test("a terminal that hangs up leaves the shell running", async () => {

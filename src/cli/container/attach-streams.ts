@@ -1,13 +1,17 @@
 /**
  * A container's or exec's streams on this terminal: the raw stream of a TTY, or docker's multiplexed
  * frames (8-byte header: stream, three zeros, length); standard input forwarded with half-close; the
- * terminal in raw mode while attached; the detach keys (ctrl-p, ctrl-q).
+ * terminal in raw mode while attached; the detach keys.
  */
 
+import { spawnSync } from "node:child_process";
 import type { Duplex } from "node:stream";
 import { EngineError } from "#base/error.ts";
+import { DEFAULT_DETACH_KEYS, DetachScanner, parseDetachKeys } from "#wire/detach-keys.ts";
 import type { CommandContext } from "../command.ts";
+import { readConfigFile } from "../config-file.ts";
 import type { Hijacked } from "../http.ts";
+import type { FlagSpec } from "../pflag.ts";
 
 const HEADER_BYTES = 8;
 /** A frame from an engine is at most a log line's buffer; a larger one means we lost the framing. */
@@ -41,8 +45,27 @@ export function createDemultiplexer(sink: FrameSink): (chunk: Buffer) => void {
 export interface StreamOptions {
   readonly tty: boolean;
   readonly stdin: boolean;
-  /** False: keep the container running without its input when ours ends. */
-  readonly detachKeys?: string;
+}
+
+export const DETACH_KEYS_FLAG: FlagSpec = {
+  name: "detach-keys",
+  kind: "string",
+  usage: "Keys that leave the container running: letters, or ctrl- and a letter, with commas",
+};
+
+/** What `attach` and `exec` say of a user who left. */
+export const DETACHED = "read escape sequence";
+
+/** As the user has set them, on the command line or for all commands; undefined: the engine's own. */
+export function detachKeysOf({ env, flags }: CommandContext): string | undefined {
+  const keys = flags.string("detach-keys") ?? readConfigFile(env).detachKeys ?? "";
+  return keys === "" ? undefined : keys;
+}
+
+/** A terminal for a container needs one here. */
+export function requireTerminal({ stdin }: CommandContext, options: StreamOptions): void {
+  if (!options.tty || !options.stdin || stdin.isTTY === true) return;
+  throw new EngineError("invalid-argument", "the input device is not a TTY");
 }
 
 /** Copies both ways until the stream ends; "detached" when the detach keys were typed. */
@@ -61,11 +84,13 @@ export async function runStreams(
       settled = true;
       stopInput();
       if (rawTerminal) context.stdin.setRawMode?.(false);
-      socket.destroy();
+      // What was typed before the keys is still to be sent.
+      if (outcome === "detached") socket.end(() => socket.destroy());
+      else socket.destroy();
       if (outcome instanceof Error) reject(outcome);
       else resolve(outcome);
     };
-    if (rawTerminal) context.stdin.setRawMode?.(true);
+    if (rawTerminal) makeRaw(context.stdin);
     const stopInput = options.stdin ? forwardInput(context, socket, rawTerminal, finish) : () => {};
     const onData = (chunk: Buffer) => {
       try {
@@ -89,8 +114,12 @@ function outputTo(context: CommandContext, tty: boolean): (chunk: Buffer) => voi
   });
 }
 
-const CTRL_P = 0x10;
-const CTRL_Q = 0x11;
+/** Node's raw mode still turns line feeds into two characters, which full-screen programs do not mean. */
+function makeRaw(stdin: CommandContext["stdin"]): void {
+  stdin.setRawMode?.(true);
+  // The output is the same terminal. Without a `stty`, it is as good as Node makes it.
+  spawnSync("stty", ["-opost"], { stdio: ["inherit", "ignore", "ignore"] });
+}
 
 function forwardInput(
   context: CommandContext,
@@ -98,16 +127,14 @@ function forwardInput(
   watchKeys: boolean,
   finish: (outcome: "detached") => void,
 ): () => void {
-  let sawCtrlP = false;
+  const scanner = watchKeys ? new DetachScanner(keysToWatch(context)) : undefined;
   const onData = (chunk: Buffer) => {
-    if (watchKeys) {
-      if (sawCtrlP && chunk[0] === CTRL_Q) return finish("detached");
-      sawCtrlP = chunk.length === 1 && chunk[0] === CTRL_P;
-    }
-    if (!socket.write(chunk)) {
+    const { pass, detached } = scanner?.push(chunk) ?? { pass: chunk, detached: false };
+    if (pass.length > 0 && !socket.write(pass)) {
       context.stdin.pause();
       socket.once("drain", () => context.stdin.resume());
     }
+    if (detached) finish("detached");
   };
   const onEnd = () => socket.end();
   context.stdin.on("data", onData);
@@ -118,6 +145,11 @@ function forwardInput(
     context.stdin.off("end", onEnd);
     context.stdin.pause();
   };
+}
+
+/** The engine has refused bad ones by now, if it was told. */
+function keysToWatch(context: CommandContext): Uint8Array {
+  return parseDetachKeys(detachKeysOf(context) ?? DEFAULT_DETACH_KEYS);
 }
 
 /** Tells the engine the terminal's size now and whenever it changes; returns what stops that. */

@@ -1,7 +1,15 @@
 /** `exec`: another process in a running container. */
 
+import { EngineError } from "#base/error.ts";
 import type { Command, CommandContext } from "../command.ts";
-import { followSize, runStreams } from "./attach-streams.ts";
+import {
+  DETACH_KEYS_FLAG,
+  DETACHED,
+  detachKeysOf,
+  followSize,
+  requireTerminal,
+  runStreams,
+} from "./attach-streams.ts";
 import { compact, environment } from "./run-flags.ts";
 
 async function exec(context: CommandContext): Promise<number> {
@@ -10,8 +18,13 @@ async function exec(context: CommandContext): Promise<number> {
   const tty = flags.bool("tty");
   const stdin = flags.bool("interactive");
   const detach = flags.bool("detach");
+  if (!detach) requireTerminal(context, { tty, stdin });
   const { Id } = await client.post<{ Id: string }>(`/containers/${container}/exec`, {
-    ...compact({ User: flags.string("user"), WorkingDir: flags.string("workdir") }),
+    ...compact({
+      User: flags.string("user"),
+      WorkingDir: flags.string("workdir"),
+      DetachKeys: detachKeysOf(context),
+    }),
     AttachStdin: stdin && !detach,
     AttachStdout: !detach,
     AttachStderr: !detach,
@@ -26,8 +39,9 @@ async function exec(context: CommandContext): Promise<number> {
   }
   const stream = await client.hijack(`/exec/${Id}/start`, { body: { Detach: false, Tty: tty } });
   const stopResize = tty ? followSize(context, `/exec/${Id}/resize`) : () => undefined;
-  await runStreams(context, stream, { tty, stdin });
+  const outcome = await runStreams(context, stream, { tty, stdin });
   stopResize();
+  if (outcome === "detached") throw new EngineError("cancelled", DETACHED);
   const { ExitCode } = await client.get<{ ExitCode: number | null }>(`/exec/${Id}/json`);
   return ExitCode ?? 0;
 }
@@ -40,6 +54,7 @@ export const EXEC_COMMANDS: readonly Command[] = [
     summary: "Execute a command in a running container",
     flags: [
       { name: "detach", short: "d", kind: "bool", usage: "Run the command in the background" },
+      DETACH_KEYS_FLAG,
       { name: "env", short: "e", kind: "list", usage: "Set environment variables" },
       { name: "env-file", kind: "list", usage: "Read in a file of environment variables" },
       { name: "interactive", short: "i", kind: "bool", usage: "Keep STDIN open" },

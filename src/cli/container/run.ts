@@ -6,15 +6,17 @@ import type { ContainerInspect } from "#wire/docker/containers.ts";
 import type { Command, CommandContext } from "../command.ts";
 import { pullImage } from "../image/pull.ts";
 import type { FlagSpec, FlagValues } from "../pflag.ts";
-import { followSize, runStreams } from "./attach-streams.ts";
+import {
+  DETACH_KEYS_FLAG,
+  DETACHED,
+  detachKeysOf,
+  followSize,
+  requireTerminal,
+  runStreams,
+} from "./attach-streams.ts";
 import { CREATE_FLAGS, compact, containerBody } from "./run-flags.ts";
 import { proxySignals } from "./signals.ts";
 
-const DETACH_KEYS_FLAG: FlagSpec = {
-  name: "detach-keys",
-  kind: "string",
-  usage: "Keys that detach from the container",
-};
 const SIG_PROXY_FLAG: FlagSpec = {
   name: "sig-proxy",
   kind: "bool",
@@ -85,6 +87,10 @@ function attachedStreams(flags: FlagValues) {
 
 async function run(context: CommandContext): Promise<number> {
   const { flags, client, stdout } = context;
+  if (!flags.bool("detach")) {
+    const { stdin } = attachedStreams(flags);
+    requireTerminal(context, { tty: flags.bool("tty"), stdin });
+  }
   const id = await createContainer(context);
   if (flags.bool("detach")) {
     try {
@@ -103,7 +109,7 @@ async function run(context: CommandContext): Promise<number> {
       stdin,
       stdout: output,
       stderr: errors,
-      detachKeys: flags.string("detach-keys"),
+      detachKeys: detachKeysOf(context),
     },
   });
   // The wait is placed before the start: a container that ends at once, or is removed by --rm, is
@@ -171,7 +177,9 @@ async function start(context: CommandContext): Promise<number> {
     );
   }
   const stdin = flags.bool("interactive");
-  return attachTo(context, name, stdin, () => client.post(`/containers/${name}/start`));
+  const begin = () => client.post(`/containers/${name}/start`);
+  const outcome = await attachTo(context, name, stdin, begin);
+  return outcome === "detached" ? 0 : outcome;
 }
 
 async function attachTo(
@@ -179,18 +187,19 @@ async function attachTo(
   name: string,
   stdin: boolean,
   begin: () => Promise<unknown>,
-): Promise<number> {
+): Promise<number | "detached"> {
   const { client } = context;
   const { Config } = await client.get<ContainerInspect>(`/containers/${name}/json`);
   const tty = Config.Tty === true;
   const withInput = stdin && Config.OpenStdin === true;
+  requireTerminal(context, { tty, stdin: withInput });
   const stream = await client.hijack(`/containers/${name}/attach`, {
     query: {
       stream: true,
       stdin: withInput,
       stdout: true,
       stderr: true,
-      detachKeys: context.flags.string("detach-keys"),
+      detachKeys: detachKeysOf(context),
     },
   });
   const waiting = new AbortController();
@@ -215,7 +224,7 @@ async function attachTo(
   stopProxy();
   if (outcome === "detached") {
     waiting.abort();
-    return 0;
+    return "detached";
   }
   return (await exit).StatusCode;
 }
@@ -227,7 +236,9 @@ async function attach(context: CommandContext): Promise<number> {
     throw new EngineError("conflict", "You cannot attach to a stopped container, start it first");
   }
   const stdin = !context.flags.bool("no-stdin");
-  return attachTo(context, name, stdin, () => Promise.resolve());
+  const outcome = await attachTo(context, name, stdin, () => Promise.resolve());
+  if (outcome === "detached") throw new EngineError("cancelled", DETACHED);
+  return outcome;
 }
 
 export const RUN_COMMANDS: readonly Command[] = [

@@ -6,7 +6,7 @@
 
 import type { Readable } from "node:stream";
 import { deferred } from "#platform/async.ts";
-import { DEFAULT_DETACH_KEYS, DetachScanner, parseDetachKeys } from "./detach-keys.ts";
+import { DEFAULT_DETACH_KEYS, DetachScanner, parseDetachKeys } from "#wire/detach-keys.ts";
 import type { OutputHub } from "./output-hub.ts";
 import type { OutputStream, ProcessIo } from "./process-io.ts";
 
@@ -79,23 +79,75 @@ async function feed(
     : undefined;
   // A terminal has no end: docker's own command knows the detach keys, and just hangs up.
   const ends = target.stdinOnce && !target.terminal;
+  const input = new TypedInput(stdin);
   try {
     await target.ready();
-    // Leaving the loop must not cut the connection: output is still on its way.
-    const input = stdin.iterator({ destroyOnReturn: false }) as AsyncIterable<Uint8Array>;
-    for await (const chunk of input) {
+    for await (const chunk of input.chunks()) {
       const { pass, detached } = scanner?.push(chunk) ?? { pass: chunk, detached: false };
       if (pass.length > 0) await target.io()?.writeStdin(pass);
       if (detached) return "detached";
     }
-    if (ends) await target.io()?.endStdin();
   } catch {
-    // The client broke off: for the process that is the end of its input, if it had but one.
-    if (ends)
-      await target
-        .io()
-        ?.endStdin()
-        .catch(() => undefined);
+    // A process that has gone reads no more, and one that did not start never did.
+  } finally {
+    input.stop();
   }
+  // Also when the client broke off: for the process that is the end of its input, if it had but one.
+  const ending = ends ? target.io()?.endStdin() : undefined;
+  await ending?.catch(() => undefined);
   return "ended";
+}
+
+/** Of a client's input that waits for the process; the client is slowed down beyond. */
+const WAITING_MAX_BYTES = 64 * 1024;
+
+/**
+ * A client's input, up to its last byte: who types a line and leaves at once has typed the line, though
+ * the connection may be gone before the process reads. A stream that is closed forgets what it holds.
+ * Leaves the connection open: output is still on its way.
+ */
+class TypedInput {
+  readonly #stdin: Readable;
+  readonly #waiting: Uint8Array[] = [];
+  #bytes = 0;
+  #over = false;
+  #wake = (): void => undefined;
+
+  constructor(stdin: Readable) {
+    this.#stdin = stdin;
+    this.#over = stdin.destroyed || stdin.readableEnded;
+    stdin.on("data", this.#onData);
+    for (const event of ["end", "close", "error"] as const) stdin.on(event, this.#onOver);
+  }
+
+  readonly #onData = (chunk: Uint8Array): void => {
+    this.#waiting.push(chunk);
+    this.#bytes += chunk.length;
+    if (this.#bytes >= WAITING_MAX_BYTES) this.#stdin.pause();
+    this.#wake();
+  };
+
+  readonly #onOver = (): void => {
+    this.#over = true;
+    this.#wake();
+  };
+
+  async *chunks(): AsyncGenerator<Uint8Array, void, void> {
+    for (;;) {
+      const chunk = this.#waiting.shift();
+      if (chunk !== undefined) {
+        this.#bytes -= chunk.length;
+        if (this.#stdin.isPaused() && this.#bytes < WAITING_MAX_BYTES) this.#stdin.resume();
+        yield chunk;
+      } else if (this.#over) return;
+      else await new Promise<void>((resolve) => (this.#wake = resolve));
+    }
+  }
+
+  stop(): void {
+    this.#stdin.off("data", this.#onData);
+    // An error of the connection, which is told by its end, must find somebody who listens.
+    for (const event of ["end", "close"] as const) this.#stdin.off(event, this.#onOver);
+    this.#waiting.length = 0;
+  }
 }
