@@ -74,6 +74,12 @@ export const NO_TRUNC_FLAG: FlagSpec = {
   usage: "Show values in full",
 };
 
+export const NO_RESOLVE_FLAG: FlagSpec = {
+  name: "no-resolve",
+  kind: "bool",
+  usage: "Show IDs instead of names",
+};
+
 /** `--filter k=v --filter k=w` as the API's `filters` query; undefined when there are none. */
 export function filtersQuery(values: readonly string[]): string | undefined {
   if (values.length === 0) return undefined;

@@ -3,11 +3,18 @@
 import { execFile } from "node:child_process";
 import { PLAIN_ENV } from "../../bench/lib/host.ts";
 
-/** "container run" → its flags without dashes. */
-export type Commands = ReadonlyMap<string, readonly string[]>;
+/** A command's flags, without dashes. */
+export interface CommandFlags {
+  readonly names: ReadonlySet<string>;
+  /** "a" → "all". */
+  readonly shorts: ReadonlyMap<string, string>;
+}
+
+/** By the command's words: "container run". */
+export type Commands = ReadonlyMap<string, CommandFlags>;
 
 export async function commandsOf(program: readonly string[]): Promise<Commands> {
-  const commands = new Map<string, readonly string[]>();
+  const commands = new Map<string, CommandFlags>();
   const visit = async (path: readonly string[]): Promise<void> => {
     const help = await helpOf(program, path);
     const below = [...help.matchAll(/^ {2}([a-z][a-z-]*)\*? {2,}\S/gm)].map((match) => match[1]);
@@ -15,17 +22,30 @@ export async function commandsOf(program: readonly string[]): Promise<Commands> 
     if (isNoun && path.length < 2) {
       await Promise.all(below.map((word) => visit([...path, word ?? ""])));
     } else if (path.length > 0) {
-      const flags = [...help.matchAll(/^ {2,6}(?:-\w, )?--([a-z0-9-]+)/gm)].map(
-        (match) => match[1],
-      );
-      commands.set(
-        path.join(" "),
-        flags.filter((flag): flag is string => flag !== "help"),
-      );
+      commands.set(path.join(" "), flagsIn(help));
     }
   };
   await visit([]);
   return commands;
+}
+
+function flagsIn(help: string): CommandFlags {
+  const names = new Set<string>();
+  const shorts = new Map<string, string>();
+  for (const [, short, name = ""] of help.matchAll(/^ {2,6}(?:-(\w), )?--([a-z0-9-]+)/gm)) {
+    if (name === "help") continue;
+    names.add(name);
+    if (short !== undefined) shorts.set(short, name);
+  }
+  return { names, shorts };
+}
+
+/** What either of two versions of a command has. */
+export function bothOf(one: CommandFlags | undefined, other: CommandFlags): CommandFlags {
+  return {
+    names: new Set([...(one?.names ?? []), ...other.names]),
+    shorts: new Map([...(one?.shorts ?? []), ...other.shorts]),
+  };
 }
 
 function helpOf([program = "", ...first]: readonly string[], path: readonly string[]) {
@@ -57,18 +77,35 @@ export function wholeName(path: string): string {
 
 /** The command of a line's words; undefined for one that no command line has. */
 export function commandOf(commands: Commands, words: readonly string[]): string | undefined {
+  const path = pathOf(commands, words);
+  return path === undefined ? undefined : wholeName(path);
+}
+
+/** The flags of the command of a line's words. */
+export function flagsOf(commands: Commands, words: readonly string[]): CommandFlags {
+  const found = commands.get(pathOf(commands, words) ?? "");
+  return found ?? { names: new Set(), shorts: new Map() };
+}
+
+function pathOf(commands: Commands, words: readonly string[]): string | undefined {
   const two = words
     .slice(0, 2)
     .join(" ")
     .replace(/ list$/, " ls");
-  if (commands.has(two)) return wholeName(two);
-  const one = words[0] ?? "";
-  return commands.has(one) ? wholeName(one) : undefined;
+  return [two, words[0] ?? ""].find((path) => commands.has(path));
 }
 
-/** The flags that a line's words use, long names as they are and short ones by their letter. */
-export function flagsUsed(words: readonly string[]): readonly string[] {
-  return words
-    .filter((word) => /^--?[a-z]/.test(word))
-    .map((word) => word.replace(/^--?/, "").replace(/=.*$/s, ""));
+/** Long names of the flags that a line's words use, also of short ones, of a value's and in a row (-itd). */
+export function flagsUsed(
+  words: readonly string[],
+  { names, shorts }: CommandFlags,
+): readonly string[] {
+  return words.flatMap((word) => {
+    const long = /^--([a-z0-9-]+)/.exec(word)?.[1];
+    if (long !== undefined) return names.has(long) ? [long] : [];
+    const row = /^-([a-zA-Z]+)/.exec(word)?.[1] ?? "";
+    // What follows a flag with a value is the value: -w/data, -fname=x.
+    const letters = [...row].filter((letter, at) => at === 0 || shorts.has(letter));
+    return letters.flatMap((letter) => shorts.get(letter) ?? []);
+  });
 }

@@ -59,14 +59,16 @@ export function commandTable({ commands, byCommand }: SessionFindings, own: Flag
     "Both docker command lines (20.10 and, where installed, 28), the same session on both engines.",
     "Exit codes and output are compared. Commands that no line of the session uses do not concern the",
     "engine (contexts, manifests, trust, the client's configuration) or have tests of their own.",
+    "The column `skep` tells of our own command line: it takes all flags of the command (*all*), all but",
+    "some, or it refuses, and why.",
     "",
-    "| command | | lines | flags not in the session | `skep` lacks | remarks |",
+    "| command | | lines | flags not in the session | `skep` | remarks |",
     "|---|---|---|---|---|---|",
   ];
   const flagsOf = new Map<string, Set<string>>();
-  for (const [path, flags] of commands) {
+  for (const [path, { names }] of commands) {
     const whole = wholeName(path);
-    flagsOf.set(whole, new Set([...(flagsOf.get(whole) ?? []), ...flags]));
+    flagsOf.set(whole, new Set([...(flagsOf.get(whole) ?? []), ...names]));
   }
   for (const path of [...flagsOf.keys()].sort()) {
     const finding = byCommand.get(path);
@@ -75,7 +77,7 @@ export function commandTable({ commands, byCommand }: SessionFindings, own: Flag
     const remarks = sorted([...(finding?.why ?? [])]).join("; ");
     const state = finding === undefined ? "–" : finding.why.size > 0 ? "differs" : "works";
     const missing = finding === undefined ? "" : rest.map((flag) => `--${flag}`).join(" ");
-    const lacks = lackingIn(own.get(path), flagsOf.get(path) ?? new Set());
+    const lacks = ownState(path, own.get(path), flagsOf.get(path) ?? new Set());
     lines.push(
       `| \`${path}\` | ${state} | ${finding?.lines ?? 0} | ${missing} | ${lacks} | ${remarks} |`,
     );
@@ -83,13 +85,41 @@ export function commandTable({ commands, byCommand }: SessionFindings, own: Flag
   return `${lines.join("\n")}\n`;
 }
 
-/** What our own command line lacks of docker's. */
-function lackingIn(own: ReadonlySet<string> | undefined, flags: ReadonlySet<string>): string {
-  if (own === undefined) return "all of it";
-  return [...flags]
-    .filter((flag) => !own.has(flag))
-    .map((flag) => `--${flag}`)
-    .join(" ");
+/** How our own command line has a command of docker's. */
+function ownState(
+  path: string,
+  own: ReadonlySet<string> | undefined,
+  flags: ReadonlySet<string>,
+): string {
+  if (own === undefined) return `refuses: ${reasonFor(path)}`;
+  const lacks = [...flags].filter((flag) => !own.has(flag) && !RETIRED.has(flag));
+  return lacks.length === 0 ? "all" : `all but ${lacks.map((flag) => `--${flag}`).join(" ")}`;
+}
+
+/** Flags for Kubernetes, which docker itself no longer has. */
+const RETIRED: ReadonlySet<string> = new Set([
+  "default-stack-orchestrator",
+  "kubeconfig",
+  "kubernetes",
+  "orchestrator",
+]);
+
+/** Why a command of docker's is none of ours. */
+const REFUSALS: readonly (readonly [RegExp, string])[] = [
+  [/^(builder|image) build/, "images are built by BuildKit or buildah"],
+  [/^checkpoint /, "CRIU is not used"],
+  [/^completion powershell/, "engines run on Linux"],
+  [/^manifest /, "lists of manifests are made where images are built"],
+  [/^plugin /, "managed plugins are not run: those on the host are found by their sockets"],
+  [/^search/, "registries are searched by their web pages"],
+  [/^trust /, "signatures of Notary's first version are not checked"],
+  [/^volume update/, "cluster volumes are not supported"],
+];
+
+function reasonFor(path: string): string {
+  const reason = REFUSALS.find(([pattern]) => pattern.test(path))?.[1];
+  if (reason === undefined) throw new Error(`skep lacks "${path}", and no reason is told`);
+  return reason;
 }
 
 type Lookup = ReadonlyMap<string, CommandFinding>;

@@ -27,6 +27,8 @@ export async function ownFlags(): Promise<Flags> {
     import("#cli/secret/index.ts"),
     import("#cli/config/index.ts"),
     import("#cli/plugin/index.ts"),
+    import("#cli/context/index.ts"),
+    import("#cli/completion/index.ts"),
   ]);
   const flags = new Map<string, ReadonlySet<string>>();
   for (const command of nouns.flatMap(({ COMMANDS }): readonly Command[] => COMMANDS)) {

@@ -2,7 +2,15 @@
 
 import { existsSync } from "node:fs";
 import { send } from "./call.ts";
-import { type Commands, commandOf, commandsOf, flagsUsed } from "./commands.ts";
+import {
+  bothOf,
+  type CommandFlags,
+  type Commands,
+  commandOf,
+  commandsOf,
+  flagsOf,
+  flagsUsed,
+} from "./commands.ts";
 import type { Pair } from "./engines.ts";
 import { type Outcome, runSession } from "./run-session.ts";
 import { SESSION, wordsOf } from "./session.ts";
@@ -54,10 +62,10 @@ export async function runSessions(pair: Pair): Promise<SessionFindings> {
   const byCommand = new Map<string, CommandFinding>();
   const unexplained: string[] = [];
   const used = new Set<AcceptedLine>();
-  const commands = new Map<string, readonly string[]>();
+  const commands = new Map<string, CommandFlags>();
   for (const program of PROGRAMS) {
     for (const [path, flags] of await commandsOf([program])) {
-      commands.set(path, [...new Set([...(commands.get(path) ?? []), ...flags])]);
+      commands.set(path, bothOf(commands.get(path), flags));
     }
     // What dockerd keeps of a swarm that it has left.
     const path = "/networks/docker_gwbridge";
@@ -72,7 +80,7 @@ export async function runSessions(pair: Pair): Promise<SessionFindings> {
       const finding = byCommand.get(path ?? "") ?? { lines: 0, why: new Set(), flags: new Set() };
       byCommand.set(path ?? "", finding);
       finding.lines += 1;
-      for (const flag of flagsUsed(words)) finding.flags.add(flag);
+      for (const flag of flagsUsed(words, flagsOf(commands, words))) finding.flags.add(flag);
       const difference = differenceOf(outcome, theirs?.[index]);
       if (difference === undefined) continue;
       const row = ACCEPTED_LINES.find((accepted) => accepted.line.test(line));

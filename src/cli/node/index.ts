@@ -8,6 +8,7 @@ import {
   FORMAT_FLAG,
   filtersQuery,
   forEachArg,
+  NO_RESOLVE_FLAG,
   NO_TRUNC_FLAG,
   QUIET_FLAG,
 } from "../command.ts";
@@ -167,7 +168,7 @@ export const COMMANDS: readonly Command[] = [
     path: ["node", "ps"],
     usage: "[OPTIONS] [NODE...]",
     summary: "List tasks running on one or more nodes, defaults to current node",
-    flags: [FILTER_FLAG, FORMAT_FLAG, QUIET_FLAG, NO_TRUNC_FLAG],
+    flags: [FILTER_FLAG, FORMAT_FLAG, QUIET_FLAG, NO_TRUNC_FLAG, NO_RESOLVE_FLAG],
     minArgs: 0,
     maxArgs: undefined,
     run: async (context) => {

@@ -8,6 +8,7 @@ import {
   FILTER_FLAG,
   FORMAT_FLAG,
   forEachArg,
+  NO_RESOLVE_FLAG,
   NO_TRUNC_FLAG,
   QUIET_FLAG,
 } from "../command.ts";
@@ -205,7 +206,7 @@ export const COMMANDS: readonly Command[] = [
     path: ["service", "ps"],
     usage: "[OPTIONS] SERVICE [SERVICE...]",
     summary: "List the tasks of one or more services",
-    flags: [FILTER_FLAG, FORMAT_FLAG, QUIET_FLAG, NO_TRUNC_FLAG],
+    flags: [FILTER_FLAG, FORMAT_FLAG, QUIET_FLAG, NO_TRUNC_FLAG, NO_RESOLVE_FLAG],
     minArgs: 1,
     maxArgs: undefined,
     run: async (context) => {

@@ -7,7 +7,7 @@ import { type Harness, swarmHarness } from "#api/testing/swarm-harness.ts";
 import { messageOf } from "#base/error.ts";
 import type { CommandContext } from "../command.ts";
 import { createClient } from "../http.ts";
-import { parseFlags } from "../pflag.ts";
+import { FlagValues, parseFlags } from "../pflag.ts";
 import { COMMANDS } from "./index.ts";
 
 let api: Harness;
@@ -46,7 +46,8 @@ async function stack(verb: string, ...argv: string[]): Promise<Ran> {
   const env = { HOME: folder };
   const context: CommandContext = {
     ...parsed.value,
-    client: await createClient(`unix://${api.socketPath}`, env),
+    globals: new FlagValues(),
+    client: createClient(() => ({ host: `unix://${api.socketPath}` }), env),
     env,
     stdin: new PassThrough(),
     stdout,
