@@ -1,9 +1,11 @@
 #!/usr/bin/env bash
 # Installs a package on a fresh Debian in a folder of its own, starts the engine there in a network
-# namespace of its own, imports an image and runs a container. Prints what it did; leaves nothing.
+# namespace of its own, imports an image and runs a container; then the same with the single-file
+# program, without the package. Prints what it did; leaves nothing.
 set -euo pipefail
 cd "$(dirname "$(readlink -f "$0")")/.."
 deb=$(readlink -f "$1")
+single=$(readlink -f "$2")
 [ "$(id -u)" = 0 ] || { echo "root is needed: this makes a chroot and a network namespace" >&2; exit 1; }
 command -v debootstrap >/dev/null || apt-get install -y -qq --no-install-recommends debootstrap >/dev/null
 
@@ -27,6 +29,7 @@ debootstrap --variant=minbase "$(. /etc/os-release && echo "$VERSION_CODENAME")"
   { tail -5 "$folder.log" >&2; exit 1; }
 rm -f "$folder.log"
 cp "$deb" "$folder/skep.deb"
+cp "$single" "$folder/skep-single"
 printf '#!/bin/sh\nexit 101\n' >"$folder/usr/sbin/policy-rc.d"
 chmod 755 "$folder/usr/sbin/policy-rc.d"
 tools/demo-image/make.sh >"$folder/image.tar"
@@ -52,6 +55,16 @@ skep ps
 skep rm -f web
 kill $engine
 wait $engine && echo "the engine ended cleanly"
+
+apt-get remove -y -qq skep >/remove.log 2>&1
+command -v skep && { echo "the package is still there: it proves nothing" >&2; exit 1; }
+mv /skep-single /usr/local/bin/skep
+nsenter --net=/run/netns-of-try skep engine >/engine.log 2>&1 &
+engine=$!
+for _ in $(seq 100); do skep version >/dev/null 2>&1 && break; kill -0 $engine || { cat /engine.log; exit 1; }; sleep 0.1; done
+skep run --rm web:demo echo "a container of the single file says hello"
+kill $engine
+wait $engine && echo "the single file's engine ended cleanly"
 INNER
 touch "$folder/run/netns-of-try"
 unshare --mount --pid --fork --kill-child --mount-proc bash -euc '

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Builds dist/skep_VERSION_ARCH.deb: the bundles, the native module beside them, the launcher, the
+# Builds dist/skep_VERSION_ARCH, one file that holds all and needs no Node, and dist/skep_VERSION_ARCH.deb: the bundles, the native module beside them, the launcher, the
 # systemd unit, and the Node.js that built it, because few distributions have one that is new enough.
 # `--try` installs it on a fresh Debian in a folder and runs a container there.
 set -euo pipefail
@@ -40,4 +40,6 @@ Description: container engine with orchestration built in
 EOF
 deb=dist/skep_${version}_${arch}.deb
 dpkg-deb --root-owner-group --build "$root" "$deb"
-if [ "${1:-}" = --try ]; then bash tools/package-try.sh "$deb"; fi
+single=dist/skep_${version}_${arch}
+node --import tsx tools/single-file/build.ts "$single"
+if [ "${1:-}" = --try ]; then bash tools/package-try.sh "$deb" "$single"; fi
