@@ -106,7 +106,6 @@ const RETIRED: ReadonlySet<string> = new Set([
 
 /** Why a command of docker's is none of ours. */
 const REFUSALS: readonly (readonly [RegExp, string])[] = [
-  [/^(builder|image) build/, "images are built by BuildKit or buildah"],
   [/^checkpoint /, "CRIU is not used"],
   [/^completion powershell/, "engines run on Linux"],
   [/^manifest /, "lists of manifests are made where images are built"],
