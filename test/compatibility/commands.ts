@@ -105,7 +105,7 @@ export function flagsUsed(
     if (long !== undefined) return names.has(long) ? [long] : [];
     const row = /^-([a-zA-Z]+)/.exec(word)?.[1] ?? "";
     // What follows a flag with a value is the value: -w/data, -fname=x.
-    const letters = [...row].filter((letter, at) => at === 0 || shorts.has(letter));
+    const letters = Array.from(row).filter((letter, at) => at === 0 || shorts.has(letter));
     return letters.flatMap((letter) => shorts.get(letter) ?? []);
   });
 }

@@ -14,7 +14,7 @@ export interface Dialer {
 }
 
 export async function dialerOf({ host, tls }: Endpoint): Promise<Dialer> {
-  const [scheme, rest = ""] = host.includes("://") ? host.split("://", 2) : ["tcp", host];
+  const [scheme = "", rest = ""] = host.includes("://") ? host.split("://", 2) : ["tcp", host];
   switch (scheme) {
     case "unix":
       return { dial: () => connect(rest), hostHeader: "docker", cheap: true };

@@ -3,7 +3,6 @@
  * come as a zip, too. What is in it came from somebody else: names are checked and sizes bounded.
  */
 
-import { Buffer } from "node:buffer";
 import { Readable } from "node:stream";
 import { buffer } from "node:stream/consumers";
 import { extract, pack } from "tar-stream";

@@ -151,8 +151,8 @@ function readMeta(path: string): ContextMeta {
 /** A `meta.json`, of which Go leaves out what is empty; `path` is for the message. */
 export function metaFrom(text: string, path: string): ContextMeta {
   try {
-    const { Name = "", Metadata, Endpoints } = JSON.parse(text) as Partial<ContextMeta>;
-    return { Name: String(Name), Metadata: { ...Metadata }, Endpoints: { ...Endpoints } };
+    const { Name, Metadata, Endpoints } = JSON.parse(text) as Partial<ContextMeta>;
+    return { Name: Name ?? "", Metadata: { ...Metadata }, Endpoints: { ...Endpoints } };
   } catch (error) {
     throw new EngineError("invalid-argument", `parsing ${path}: ${messageOf(error)}`);
   }

@@ -7,7 +7,7 @@ import type { ProcessIo } from "./process-io.ts";
 
 /** A process that reads once it is let to. */
 function slowProcess(terminal: boolean) {
-  const started = deferred<void>();
+  const started = deferred();
   const heard: string[] = [];
   const target: AttachTarget = {
     hub: new OutputHub(),
