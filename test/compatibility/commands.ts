@@ -96,7 +96,7 @@ function pathOf(commands: Commands, words: readonly string[]): string | undefine
 }
 
 /** Long names of the flags that a line's words use, also of short ones, of a value's and in a row (-itd). */
-export function flagsUsed(
+export function namesUsed(
   words: readonly string[],
   { names, shorts }: CommandFlags,
 ): readonly string[] {
@@ -108,4 +108,11 @@ export function flagsUsed(
     const letters = Array.from(row).filter((letter, at) => at === 0 || shorts.has(letter));
     return letters.flatMap((letter) => shorts.get(letter) ?? []);
   });
+}
+
+/** The flags that a line's words use, long names as they are and short ones by their letter. */
+export function flagsUsed(words: readonly string[]): readonly string[] {
+  return words
+    .filter((word) => /^--?[a-z]/.test(word))
+    .map((word) => word.replace(/^--?/, "").replace(/=.*$/s, ""));
 }

@@ -196,8 +196,8 @@ describe.each(PROGRAMS.map((program) => [program.at(-1) ?? "", program] as const
 
     beforeAll(async () => {
       const commands = await commandsOf(program);
-      create = commands.get("service create") ?? [];
-      update = commands.get("service update") ?? [];
+      create = [...(commands.get("service create")?.names ?? [])];
+      update = [...(commands.get("service update")?.names ?? [])];
       expect(create.length).toBeGreaterThan(60);
       expect(update.length).toBeGreaterThan(80);
     });

@@ -9,7 +9,7 @@ import {
   commandOf,
   commandsOf,
   flagsOf,
-  flagsUsed,
+  namesUsed,
 } from "./commands.ts";
 import type { Pair } from "./engines.ts";
 import { type Outcome, runSession } from "./run-session.ts";
@@ -80,7 +80,7 @@ export async function runSessions(pair: Pair): Promise<SessionFindings> {
       const finding = byCommand.get(path ?? "") ?? { lines: 0, why: new Set(), flags: new Set() };
       byCommand.set(path ?? "", finding);
       finding.lines += 1;
-      for (const flag of flagsUsed(words, flagsOf(commands, words))) finding.flags.add(flag);
+      for (const flag of namesUsed(words, flagsOf(commands, words))) finding.flags.add(flag);
       const difference = differenceOf(outcome, theirs?.[index]);
       if (difference === undefined) continue;
       const row = ACCEPTED_LINES.find((accepted) => accepted.line.test(line));
