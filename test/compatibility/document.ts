@@ -110,7 +110,6 @@ const REFUSALS: readonly (readonly [RegExp, string])[] = [
   [/^completion powershell/, "engines run on Linux"],
   [/^manifest /, "lists of manifests are made where images are built"],
   [/^plugin /, "managed plugins are not run: those on the host are found by their sockets"],
-  [/^search/, "registries are searched by their web pages"],
   [/^trust /, "signatures of Notary's first version are not checked"],
   [/^volume update/, "cluster volumes are not supported"],
 ];
