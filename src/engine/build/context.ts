@@ -13,6 +13,7 @@ import { pipeline } from "node:stream/promises";
 import { EngineError, messageOf } from "#base/error.ts";
 import { SystemError } from "#platform/libc.ts";
 import { runCommand } from "#platform/net/command.ts";
+import { peek } from "#platform/peek.ts";
 import { openInRoot, openRoot, pathInRoot, using } from "#platform/rooted.ts";
 import { extractTree } from "../files/extract.ts";
 import { compressionOf } from "../images/compression.ts";
@@ -71,7 +72,7 @@ const DECOMPRESSORS: Readonly<Record<string, readonly [string, ...string[]]>> = 
 async function decompressed(source: Readable): Promise<Readable> {
   const { head, body } = await peek(source, HEAD_BYTES);
   const [program, ...args] = DECOMPRESSORS[compressionOf(head)] ?? [];
-  if (program === undefined) return body;
+  if (program === undefined) return Readable.from(body, { objectMode: false });
   const child = spawn(program, args, { stdio: ["pipe", "pipe", "ignore"] });
   child.on("error", (error) => {
     const reason = `cannot unpack a context of ${program}: ${messageOf(error)}`;
@@ -83,31 +84,6 @@ async function decompressed(source: Readable): Promise<Readable> {
   });
   child.stdout.on("close", () => child.kill());
   return child.stdout;
-}
-
-/** The first bytes, and all of them again; fewer when there are not as many. */
-async function peek(
-  source: AsyncIterable<Uint8Array>,
-  bytes: number,
-): Promise<{ readonly head: Buffer; readonly body: Readable }> {
-  const iterator = source[Symbol.asyncIterator]();
-  const held: Uint8Array[] = [];
-  let size = 0;
-  while (size < bytes) {
-    const next = await iterator.next();
-    if (next.done === true) break;
-    held.push(next.value);
-    size += next.value.length;
-  }
-  async function* replay(): AsyncGenerator<Uint8Array> {
-    try {
-      yield* held;
-      yield* { [Symbol.asyncIterator]: () => iterator };
-    } finally {
-      await iterator.return?.();
-    }
-  }
-  return { head: Buffer.concat(held), body: Readable.from(replay(), { objectMode: false }) };
 }
 
 /** True when what came is a Dockerfile alone, and no archive. */
@@ -122,12 +98,12 @@ async function download(url: string, folder: string, signal: AbortSignal): Promi
   const { head, body } = await peek(response.body, HEAD_BYTES);
   const isTar = head.subarray(TAR_MAGIC_AT, TAR_MAGIC_AT + 5).toString("latin1") === "ustar";
   if (isTar || compressionOf(head) !== "none") {
-    await unpack(body, folder);
+    await unpack(Readable.from(body, { objectMode: false }), folder);
     return false;
   }
-  const chunks: Buffer[] = [];
+  const chunks: Uint8Array[] = [];
   let size = 0;
-  for await (const chunk of body as AsyncIterable<Buffer>) {
+  for await (const chunk of body) {
     size += chunk.length;
     if (size > DOCKERFILE_MAX_BYTES) throw unavailable("neither an archive nor a Dockerfile");
     chunks.push(chunk);

@@ -3,6 +3,7 @@
 import { Readable } from "node:stream";
 import { createGunzip } from "node:zlib";
 import { EngineError } from "#base/error.ts";
+import { peek } from "#platform/peek.ts";
 import { MEDIA } from "#wire/oci.ts";
 
 export type Compression = "none" | "gzip" | "zstd" | "xz" | "bzip2";
@@ -24,24 +25,8 @@ export function compressionOf(head: Uint8Array): Compression {
 export async function sniff(
   source: AsyncIterable<Uint8Array>,
 ): Promise<{ readonly compression: Compression; readonly bytes: AsyncIterable<Uint8Array> }> {
-  const iterator = source[Symbol.asyncIterator]();
-  const held: Uint8Array[] = [];
-  let size = 0;
-  while (size < MAGIC_BYTES) {
-    const next = await iterator.next();
-    if (next.done === true) break;
-    held.push(next.value);
-    size += next.value.length;
-  }
-  async function* replay(): AsyncGenerator<Uint8Array> {
-    try {
-      yield* held;
-      yield* { [Symbol.asyncIterator]: () => iterator };
-    } finally {
-      await iterator.return?.();
-    }
-  }
-  return { compression: compressionOf(Buffer.concat(held)), bytes: replay() };
+  const { head, body } = await peek(source, MAGIC_BYTES);
+  return { compression: compressionOf(head), bytes: body };
 }
 
 /** The media type of a layer that is stored as it came. */

@@ -11,15 +11,7 @@ import { createLocalState, type LocalState } from "../raft/local-state.ts";
 import { addressPluginsPart } from "./part.ts";
 import type { AddressDrivers } from "./ports.ts";
 import { leasesIn } from "./records.ts";
-
-const POOL = {
-  poolId: "p",
-  addressSpace: "everywhere",
-  subnet: "10.60.0.0/24",
-  range: "",
-  gateway: "10.60.0.254",
-  reserved: [],
-};
+import { POOL } from "./testing/fixtures.ts";
 
 let state: LocalState | undefined;
 afterEach(() => state?.stop());

@@ -13,6 +13,7 @@ import {
   recordAddress,
   recordPools,
 } from "#manager/address-plugins/records.ts";
+import { POOL } from "#manager/address-plugins/testing/fixtures.ts";
 import { replicated, withReplicas } from "#manager/leader/testing/specs.ts";
 import { SwarmLab } from "#manager/leader/testing/swarm-lab.ts";
 import { LeaseState } from "#model/lease.ts";
@@ -20,14 +21,6 @@ import { hasLetGo } from "#model/task.ts";
 import type { ReadView } from "#store/types.ts";
 import { NetworkSchema } from "#wire/gen/swarmkit/objects_pb.js";
 
-const POOL = {
-  poolId: "p",
-  addressSpace: "everywhere",
-  subnet: "10.60.0.0/24",
-  range: "",
-  gateway: "10.60.0.254",
-  reserved: [],
-};
 const SERVICES = ["web", "api"];
 
 /** Strict, and small enough to be empty at times. */

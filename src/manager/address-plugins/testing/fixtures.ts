@@ -1,0 +1,11 @@
+import type { GivenPool } from "../ports.ts";
+
+/** A pool as a plug-in gives one. */
+export const POOL: GivenPool = {
+  poolId: "p",
+  addressSpace: "everywhere",
+  subnet: "10.60.0.0/24",
+  range: "",
+  gateway: "10.60.0.254",
+  reserved: [],
+};
