@@ -119,6 +119,7 @@ describe("whatever somebody does to the kernel is undone", () => {
     right = snapshot(user);
   });
 
+  const ENDED = "net.netfilter.nf_conntrack_tcp_timeout_time_wait";
   const [bridge, vxlan] = ["ov-n00000000000", "vx-n00000000000"];
   const mac = "02:42:0a:00:00:0a";
   const deeds: readonly (readonly [string, string, "inside"?])[] = [
@@ -148,6 +149,7 @@ describe("whatever somebody does to the kernel is undone", () => {
     ["a rule removed", "ip rule del fwmark 0x5ce000ca"],
     ["a rule of IPv6 removed", "ip -6 rule del fwmark 0x5ce000ca"],
     ["loopback shut for the mesh", `sysctl -qw net.ipv4.conf.${bridge}.route_localnet=0`],
+    ["ports of ended connections kept for long", `sysctl -qw ${ENDED}=120`],
     ["a container's nftables flushed", "nft flush ruleset", "inside"],
     ["a container's balance emptied", "nft flush chain inet skep_balance to_10_0_1_100", "inside"],
     ["a container's rule removed", "ip rule del from 10.0.1.12", "inside"],

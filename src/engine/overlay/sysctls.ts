@@ -6,6 +6,17 @@ import type { Log } from "#base/ports.ts";
 import type { OverlayPlan } from "#plan/dataplane/overlay-devices.ts";
 import { readSysctl, setSysctl } from "#platform/net/ip.ts";
 
+/**
+ * Seconds for which the kernel keeps the port of a connection that has ended. The mesh leads clients on from
+ * a part of the ports only, and a busy client of one task would use that up in the kernel's own two
+ * minutes. What an operator has set is left.
+ */
+const ENDED = {
+  key: "net/netfilter/nf_conntrack_tcp_timeout_time_wait",
+  default: "120",
+  ours: "30",
+};
+
 /** Sets what differs; how many did. */
 export function setHostSysctls(overlays: readonly OverlayPlan[], log: Log): number {
   if (overlays.length === 0) return 0;
@@ -14,6 +25,7 @@ export function setHostSysctls(overlays: readonly OverlayPlan[], log: Log): numb
     if (readSysctl("net/ipv6/conf/all/forwarding") === "0") keepRouterAdvertisements(keys);
     keys.set("net/ipv6/conf/all/forwarding", "1");
   }
+  if (readSysctl(ENDED.key) === ENDED.default) keys.set(ENDED.key, ENDED.ours);
   // With a strict filter for all interfaces only "loose" is weaker; 0 would be ignored.
   const filter = readSysctl("net/ipv4/conf/all/rp_filter") === "1" ? "2" : "0";
   for (const { bridge } of overlays) {
