@@ -13,7 +13,7 @@ async function words(...typed: readonly string[]): Promise<readonly string[]> {
 }
 
 test("nouns, verbs and shortcuts that begin as typed", async () => {
-  expect(await words("se")).toEqual(["secret", "service"]);
+  expect(await words("se")).toEqual(["search", "secret", "service"]);
   expect(await words("-H", "unix:///other", "eng")).toEqual(["engine"]);
   expect(await words("volume", "")).toEqual(["create", "inspect", "ls", "prune", "rm"]);
   expect(await words("help", "volume", "l")).toEqual(["ls"]);
