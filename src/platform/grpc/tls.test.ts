@@ -1,9 +1,10 @@
 /** Mutual TLS of the RPC server: who is seen, who is not, and what a change of certificates does. */
 
+import type { X509Certificate } from "node:crypto";
 import { once } from "node:events";
-import { connect, type Socket } from "node:net";
-import { connect as connectTls } from "node:tls";
-import { afterEach, beforeEach, expect, test } from "vitest";
+import { type AddressInfo, connect, type Socket } from "node:net";
+import { connect as connectTls, createServer as createTlsServer } from "node:tls";
+import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { leafProfile, rootValidity } from "#pki/profile.ts";
 import { Health } from "#wire/gen/swarmkit/health_pb.js";
 import { NodeRole } from "#wire/gen/swarmkit/types_pb.js";
@@ -17,6 +18,14 @@ import {
   issueCertificate,
   readRequest,
 } from "../x509/issue.ts";
+import {
+  cross,
+  leafOf,
+  type Maker,
+  maker,
+  privateKeyOf,
+  root as rootOf,
+} from "../x509/testing/go-certificates.ts";
 import { openChannel, type RpcChannel } from "./client.ts";
 import { createRpcServer, type PeerIdentity, type RpcServer, type TlsMaterial } from "./server.ts";
 
@@ -91,6 +100,70 @@ test("a certificate of ours names the caller; none, a foreign or an expired one 
 test("a client refuses a server of another root", async () => {
   const channel = open(undefined, foreign.cert);
   await expect(channel.client(Health).check({})).rejects.toMatchObject({ code: "unavailable" });
+});
+
+describe("a manager of a Docker Engine's swarm that replaces its root", () => {
+  let old: Maker;
+  let next: Maker;
+  let own: Maker;
+
+  beforeEach(async () => {
+    [old, next, own] = await Promise.all([maker(), maker(), maker()]);
+  });
+
+  /** What it shows, and what the client's roots are then. */
+  async function serve(...shown: readonly Promise<X509Certificate>[]): Promise<string> {
+    const chain = (await Promise.all(shown)).map(String).join("");
+    const ca = (await rootOf(old)).toString();
+    server.setTls({ cert: chain, key: privateKeyOf(own), ca });
+    return ca;
+  }
+
+  test("is spoken to by those who trust the old root, and by those who trust the new one", async () => {
+    const ca = await serve(leafOf(next, own), cross(old, next));
+    await open(undefined, ca).client(Health).check({});
+    await open(undefined, (await rootOf(next)).toString())
+      .client(Health)
+      .check({});
+    expect(seen).toHaveLength(2);
+  });
+
+  test.each([
+    ["of a root that is not trusted", () => [leafOf(next, own), rootOf(next)]],
+    ["with a third certificate", () => [leafOf(next, own), cross(old, next), rootOf(old)]],
+    ["of a worker", () => [leafOf(next, own, { names: ["swarm-worker"] }), cross(old, next)]],
+    ["whose time is over", () => [leafOf(next, own, { until: Date.now() - 1 }), cross(old, next)]],
+  ])("is not, %s", async (_, shown) => {
+    const ca = await serve(...shown());
+    const refused = open(undefined, ca).client(Health).check({});
+    await expect(refused).rejects.toMatchObject({ code: "unavailable" });
+    expect(seen).toEqual([]);
+  });
+
+  test("hears nothing before it is believed", async () => {
+    const heard: Buffer[] = [];
+    const key = privateKeyOf(own);
+    const cert = (await Promise.all([leafOf(next, own), rootOf(next)])).map(String).join("");
+    const ended: Promise<unknown>[] = [];
+    const eavesdropper = createTlsServer({ key, cert, ALPNProtocols: ["h2"] }, (socket) => {
+      socket.on("data", (chunk: Buffer) => heard.push(chunk));
+      socket.on("error", () => undefined);
+    });
+    eavesdropper.on("connection", (socket: Socket) => ended.push(once(socket, "close")));
+    await new Promise<void>((resolve) => eavesdropper.listen(0, "127.0.0.1", resolve));
+    try {
+      const target = `127.0.0.1:${(eavesdropper.address() as AddressInfo).port}`;
+      const tls = { ca: (await rootOf(old)).toString() };
+      const channel = openChannel({ target, serverName: "swarm-manager", tls });
+      channels.push(channel);
+      await expect(channel.client(Health).check({})).rejects.toThrow("unknown authority");
+      await expect.poll(() => ended.length).toBe(2);
+      await Promise.all(ended);
+      expect(Buffer.concat(heard).length).toBe(0);
+    } finally {
+      eavesdropper.close();
+    }
+  });
 });
 
 test("new certificates are shown to new connections, while old ones live on", async () => {

@@ -1,6 +1,9 @@
-/** TLS of the RPC server: what it speaks, who the peer is, and for how long. */
+/** TLS of RPC: what the server speaks, who the peer is, and for how long. */
 
+import type { X509Certificate } from "node:crypto";
 import type { PeerCertificate, TLSSocket } from "node:tls";
+import { EngineError } from "#base/error.ts";
+import { TAKEN_FOR_SELF_SIGNED, verifyCrossSigned } from "../x509/cross-signed.ts";
 import type { PeerIdentity, TlsMaterial } from "./server.ts";
 
 /** TLS 1.3, and of 1.2 (which Docker Engines speak) what has forward secrecy and no padding. */
@@ -55,4 +58,28 @@ export function peerOf(socket: TLSSocket): PeerIdentity | undefined {
 function one(value: string | readonly string[] | undefined): string {
   if (value === undefined) return "";
   return typeof value === "string" ? value : (value[0] ?? "");
+}
+
+/** Certificates that one side shows; more than any of our checks takes. */
+const SHOWN_MAX = 10;
+
+/**
+ * Throws unless the server is to be believed: by OpenSSL, or because it shows what a Docker Engine's
+ * manager shows during a rotation of the root. Nothing may have been written to the socket before.
+ */
+export function assertCrossSigned(socket: TLSSocket, roots: string, serverName: string): void {
+  if (socket.authorized) return;
+  // A code, whatever the types say.
+  const verdict = String(socket.authorizationError);
+  if (verdict !== TAKEN_FOR_SELF_SIGNED) {
+    throw new EngineError("unauthenticated", `the server's certificate: ${verdict}`);
+  }
+  // What Node calls the issuer's is the next one that the server sent; there is no look-up.
+  const shown: X509Certificate[] = [];
+  let next = socket.getPeerX509Certificate();
+  while (next !== undefined && shown.length < SHOWN_MAX) {
+    shown.push(next);
+    next = next.issuerCertificate;
+  }
+  verifyCrossSigned(shown, roots, serverName, Date.now());
 }

@@ -5,11 +5,13 @@
  */
 
 import { connect as connectNet, type Socket } from "node:net";
-import { connect as connectTls } from "node:tls";
+import { connect as connectTls, TLSSocket } from "node:tls";
 import { EngineError, messageOf } from "#base/error.ts";
 import { deferred } from "../async.ts";
 import { Connection, KEEPALIVE_MS } from "../http2/connection.ts";
+import { TAKEN_FOR_SELF_SIGNED } from "../x509/cross-signed.ts";
 import { CallError } from "./status.ts";
+import { assertCrossSigned } from "./tls.ts";
 
 const BACKOFF_FIRST_MS = 100;
 const BACKOFF_MAX_MS = 2_000;
@@ -118,7 +120,10 @@ export class Transport {
 
   async #establish(): Promise<void> {
     try {
-      await this.#dial();
+      await this.#dial(false).catch((error: unknown) => {
+        if ((error as NodeJS.ErrnoException).code !== TAKEN_FOR_SELF_SIGNED) throw error;
+        return this.#dial(true);
+      });
       this.#backoffMs = BACKOFF_FIRST_MS;
       this.#failure = undefined;
       this.#notBefore = 0;
@@ -132,10 +137,13 @@ export class Transport {
     if (this.#isClosed) this.#connection?.close("the channel was closed");
   }
 
-  /** Makes the connection the channel's. */
-  #dial(): Promise<void> {
+  /**
+   * Makes the connection the channel's. Whether the server is to be believed says OpenSSL, or, of a chain
+   * that it takes for something else, this program itself, before anything is sent.
+   */
+  #dial(judgedHere: boolean): Promise<void> {
     return new Promise((resolve, reject) => {
-      const socket = this.#socket();
+      const socket = this.#socket(judgedHere);
       let failure: Error = new Error("the server ended the connection");
       const timer = setTimeout(() => {
         socket.destroy(new Error("no answer in time"));
@@ -143,30 +151,59 @@ export class Transport {
       socket.on("error", (error: Error) => {
         failure = error;
       });
-      const connection: Connection = new Connection({
-        socket,
-        side: "client",
-        settled: () => {
-          clearTimeout(timer);
-          this.#connection = connection;
-          resolve();
-        },
-        roomier: () => this.#wake(),
-        retiring: () => {
-          this.#retired.add(connection);
-          this.#forget(connection);
-        },
-        closed: () => {
-          clearTimeout(timer);
-          this.#retired.delete(connection);
-          this.#forget(connection);
-          reject(failure);
-        },
+      const settled = () => {
+        clearTimeout(timer);
+        resolve();
+      };
+      const ended = () => {
+        clearTimeout(timer);
+        reject(failure);
+      };
+      if (!judgedHere) return this.#adopt(socket, settled, ended);
+      socket.once("close", ended);
+      socket.once("secureConnect", () => {
+        try {
+          this.#judge(socket);
+        } catch (error) {
+          socket.destroy(error as Error);
+          return;
+        }
+        this.#adopt(socket, settled, ended);
       });
     });
   }
 
-  #socket(): Socket {
+  #judge(socket: Socket): void {
+    const roots = this.#options.tls?.ca;
+    const { serverName } = this.#options;
+    if (!(socket instanceof TLSSocket) || roots === undefined || serverName === undefined) {
+      throw new EngineError("internal", "nothing to judge the server by");
+    }
+    assertCrossSigned(socket, roots, serverName);
+  }
+
+  #adopt(socket: Socket, settled: () => void, ended: () => void): void {
+    const connection: Connection = new Connection({
+      socket,
+      side: "client",
+      settled: () => {
+        this.#connection = connection;
+        settled();
+      },
+      roomier: () => this.#wake(),
+      retiring: () => {
+        this.#retired.add(connection);
+        this.#forget(connection);
+      },
+      closed: () => {
+        this.#retired.delete(connection);
+        this.#forget(connection);
+        ended();
+      },
+    });
+  }
+
+  #socket(judgedHere: boolean): Socket {
     const { target, tls, serverName } = this.#options;
     if (target.startsWith("unix://")) return connectNet(target.slice("unix://".length));
     const colon = target.lastIndexOf(":");
@@ -182,7 +219,7 @@ export class Transport {
       cert,
       key,
       ALPNProtocols: ["h2"],
-      rejectUnauthorized: ca !== undefined,
+      rejectUnauthorized: ca !== undefined && !judgedHere,
       minVersion: "TLSv1.2",
     });
     socket.setNoDelay(true);

@@ -116,7 +116,7 @@ export function issuerOf(chain: string, roots: string): Issuer | undefined {
   };
 }
 
-function parseBundle(bundle: string): X509Certificate[] {
+export function parseBundle(bundle: string): X509Certificate[] {
   try {
     return splitCertificates(bundle).map((pem) => new X509Certificate(pem));
   } catch (error) {
@@ -124,7 +124,7 @@ function parseBundle(bundle: string): X509Certificate[] {
   }
 }
 
-function signed(issuer: X509Certificate, certificate: X509Certificate): boolean {
+export function signed(issuer: X509Certificate, certificate: X509Certificate): boolean {
   return issuer.ca && certificate.checkIssued(issuer) && certificate.verify(keyOf(issuer));
 }
 
@@ -137,7 +137,7 @@ function keyOf(certificate: X509Certificate): KeyObject {
   }
 }
 
-function assertValidAt(certificate: X509Certificate, nowMs: number): void {
+export function assertValidAt(certificate: X509Certificate, nowMs: number): void {
   const name = attributesOf(certificate.subject).get("CN") ?? "?";
   const at = new Date(nowMs).toISOString();
   if (nowMs < Date.parse(certificate.validFrom)) {
@@ -170,7 +170,7 @@ function attributesOf(name: string | undefined): ReadonlyMap<string, string> {
  * The DER of issuer and subject, which node does not give: inside TBSCertificate, after the optional
  * version, come serial number, algorithm, issuer, validity, subject.
  */
-function namesOf(der: Uint8Array): { issuer: Uint8Array; subject: Uint8Array } {
+export function namesOf(der: Uint8Array): { issuer: Uint8Array; subject: Uint8Array } {
   const certificate = element(der, 0);
   const tbs = element(der, certificate.start);
   const parts: Uint8Array[] = [];
@@ -183,6 +183,26 @@ function namesOf(der: Uint8Array): { issuer: Uint8Array; subject: Uint8Array } {
   const [, , issuer, , subject] = parts;
   if (issuer === undefined || subject === undefined) throw malformed("malformed certificate");
   return { issuer, subject };
+}
+
+/** The extensions' object identifiers, in order: hex of their DER contents. */
+export function extensionsOf(der: Uint8Array): readonly string[] {
+  const tbs = element(der, element(der, 0).start);
+  const found: string[] = [];
+  for (let at = tbs.start; at < tbs.end; ) {
+    const part = element(der, at);
+    at = part.end;
+    // [3] is the extensions.
+    if (part.tag !== 0xa3) continue;
+    const list = element(der, part.start);
+    for (let next = list.start; next < list.end; ) {
+      const extension = element(der, next);
+      const id = element(der, extension.start);
+      found.push(Buffer.from(der.subarray(id.start, id.end)).toString("hex"));
+      next = extension.end;
+    }
+  }
+  return found;
 }
 
 function element(der: Uint8Array, at: number): { tag: number; start: number; end: number } {
