@@ -87,9 +87,17 @@ export function createLogSubscriptions(
   };
 }
 
+/**
+ * The end of the stream closes the subscription. A message of SwarmKit's that says so, too, would have
+ * its manager end the call without an answer, which is no way to end one.
+ */
 async function* requests(subscriptionId: string, batches: AsyncIterable<readonly LogMessage[]>) {
-  for await (const messages of batches) yield { subscriptionId, messages: [...messages] };
-  yield { subscriptionId, close: true };
+  let isNamed = false;
+  for await (const messages of batches) {
+    isNamed = true;
+    yield { subscriptionId, messages: [...messages] };
+  }
+  if (!isNamed) yield { subscriptionId, messages: [] };
 }
 
 /** Reads all matching tasks into the channel; ends it when nothing more can come. */

@@ -57,7 +57,13 @@ function subscribe(
   return stream[Symbol.asyncIterator]() as AsyncIterator<SubscribeLogsMessage>;
 }
 
-async function publish(nodeId: string, id: string, lines: readonly string[], from = nodeId) {
+/** As SwarmKit's agent does; ours has the end of the stream say what `close` says. */
+async function publish(
+  nodeId: string,
+  id: string,
+  lines: readonly string[],
+  { from = nodeId, close = true } = {},
+) {
   async function* messages(): AsyncGenerator<PublishLogsMessage> {
     for (const line of lines) {
       yield create(PublishLogsMessageSchema, {
@@ -65,7 +71,7 @@ async function publish(nodeId: string, id: string, lines: readonly string[], fro
         messages: [{ context: { nodeId: from }, data: new TextEncoder().encode(line) }],
       });
     }
-    yield create(PublishLogsMessageSchema, { subscriptionId: id, close: true });
+    if (close) yield create(PublishLogsMessageSchema, { subscriptionId: id, close: true });
   }
   await broker.logBroker.publishLogs(messages(), context(nodeId));
 }
@@ -99,7 +105,7 @@ test("lines of all nodes come back, and the stream ends when all have finished",
   for (const [at, message] of (await Promise.all(told)).entries()) {
     const { id, selector } = message.value as SubscriptionMessage;
     expect(selector?.serviceIds).toEqual(["svc"]);
-    await publish(`n${at + 1}`, id, [`a${at}`, `b${at}`]);
+    await publish(`n${at + 1}`, id, [`a${at}`, `b${at}`], { close: at === 0 });
   }
   expect(await collected).toEqual(["a0", "a1", "b0", "b1"]);
   // Both nodes hear that it is over.
@@ -189,7 +195,7 @@ test("nodes cannot speak for others or into what they were not asked", async () 
   const next = stream.next();
   const { id } = (await told).value as SubscriptionMessage;
   await expect(publish("n2", id, ["x"])).rejects.toMatchObject({ code: "not-found" });
-  await expect(publish("n1", id, ["x"], "n2")).rejects.toThrow(
+  await expect(publish("n1", id, ["x"], { from: "n2" })).rejects.toThrow(
     "invalid NodeID: expected=n1;received=n2",
   );
   await expect(next).rejects.toThrow("incomplete log stream");
