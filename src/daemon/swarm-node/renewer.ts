@@ -12,7 +12,7 @@ import type { NodeRole } from "#wire/gen/swarmkit/types_pb.js";
 import type { NodeIdentity } from "./identity.ts";
 
 export interface RenewerOptions {
-  readonly identity: NodeIdentity;
+  readonly identity: Pick<NodeIdentity, "peer" | "role" | "validity">;
   /** One attempt; the identity has changed when it resolves. */
   readonly renew: (signal: AbortSignal) => Promise<void>;
   readonly clock: Clock;
@@ -62,7 +62,8 @@ export class Renewer {
     try {
       this.#asked = false;
       await renew(signal);
-      this.#failures = this.#roleFits() ? 0 : this.#failures + 1;
+      // One that is due at once is of a clock far behind ours: asking without a pause gets no better one.
+      this.#failures = this.#roleFits() && !this.#isDue() ? 0 : this.#failures + 1;
       log.info("certificate renewed", {
         unit: identity.peer.role,
         until: new Date(identity.validity.notAfterMs).toISOString(),
@@ -96,6 +97,12 @@ export class Renewer {
     signal.removeEventListener("abort", stop);
     pause.abort();
     return woken;
+  }
+
+  #isDue(): boolean {
+    const { identity, clock, random } = this.#options;
+    const state = { certificate: identity.validity, wanted: false, failures: 0 };
+    return renewalDelayMs(state, clock.nowMs(), random) === 0;
   }
 
   #roleFits(): boolean {
