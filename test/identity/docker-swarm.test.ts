@@ -36,7 +36,7 @@ describe.skipIf(!HAS_DOCKERD || !IS_ASKED_FOR)("in a Docker Engine's swarm", () 
     return stdout.trim();
   }
 
-  test("its tasks get secrets and configs, their logs are read there, and it is drained", async () => {
+  test("its tasks get secrets and configs, their logs are read there, it follows a rotation and is drained", async () => {
     const address = `127.0.0.1:${await freePort()}`;
     await manager.docker("swarm", "init", "--listen-addr", address, "--advertise-addr", address);
     const token = await manager.docker("swarm", "join-token", "-q", "worker");
@@ -65,6 +65,10 @@ describe.skipIf(!HAS_DOCKERD || !IS_ASKED_FOR)("in a Docker Engine's swarm", () 
     await expect
       .poll(() => manager.docker("service", "logs", "web"), PATIENT)
       .toMatch("hiddenshown");
+    // Ends when every node has shown a certificate of the new root.
+    await manager.docker("swarm", "ca", "--rotate", "-q");
+    expect(await states()).toMatch(/^Running/);
+    expect(worker.log).not.toMatch("publishing logs failed");
     await manager.docker("node", "update", "--availability=drain", nodeId);
     await expect.poll(states, PATIENT).toMatch(/Shutdown/);
     await expect.poll(() => skep("ps", "-q"), PATIENT).toBe("");

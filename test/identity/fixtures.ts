@@ -35,8 +35,8 @@ export interface TestNode {
   init(more?: Partial<InitRequest>): Promise<string>;
   join(manager: TestNode, token: string, more?: Partial<JoinRequest>): Promise<void>;
   joinAddress(address: string, token: string, more?: Partial<JoinRequest>): Promise<void>;
-  /** Ends the engine and starts another on the same disk. */
-  restart(): Promise<TestNode>;
+  /** Ends the engine and starts another on the same disk, whose clock may be another, too. */
+  restart(clockOffsetMs?: number): Promise<TestNode>;
   stop(): Promise<void>;
 }
 
@@ -133,9 +133,9 @@ export class TestCluster {
           availability: NodeSpec_Availability.ACTIVE,
           ...more,
         }),
-      restart: async () => {
+      restart: async (offsetMs = clockOffsetMs) => {
         await node.stop();
-        return this.#start(name, dataRoot, port, clockOffsetMs);
+        return this.#start(name, dataRoot, port, offsetMs);
       },
       stop: () => swarm.close(),
     };
