@@ -35,6 +35,7 @@ import { digestOfView, OneLeader, SameObjects } from "./laws/sameness.ts";
 import { UpdatesKeepTheirWord } from "./laws/updates.ts";
 import { Ledger } from "./ledger.ts";
 import { type Desk, Operator } from "./operator.ts";
+import { PhasesOfFaults } from "./phases.ts";
 import { drawSwarm, type SwarmProfile } from "./profile.ts";
 import { RpcNetwork } from "./rpc.ts";
 import { imageOf } from "./specs.ts";
@@ -67,6 +68,8 @@ export interface SwarmOutcome {
   /** Changes of objects that managers applied, all together. */
   readonly changes: number;
   readonly removals: number;
+  /** Leader changes and deaths of hosts by the phase of the updates that they struck. */
+  readonly phases: Readonly<Record<string, number>>;
   readonly answers: number;
   readonly isUndecided: boolean;
   readonly trace: Trace;
@@ -95,6 +98,7 @@ class SwarmWorld {
   readonly #updates = new UpdatesKeepTheirWord();
   readonly #payloads = new OnlyWhoNeedsIt();
   readonly #nodes = new RemovedNodesStayAway();
+  readonly #phases = new PhasesOfFaults();
   readonly #ledger = new Ledger([
     this.#given,
     this.#updates,
@@ -379,6 +383,8 @@ class SwarmWorld {
         if (status?.leads === true) this.#leaders.leads(nodeId, status.term);
       }
       const leader = this.#leader();
+      const up = this.#hosts.filter(({ isUp }) => isUp).map(({ nodeId }) => nodeId);
+      this.#phases.look(this.#ledger, leader?.status().term ?? 0, new Set(up));
       if (this.#survivedAt !== undefined && leader !== undefined) {
         this.#judged(() => this.#beginAgain(leader));
       }
@@ -548,6 +554,7 @@ class SwarmWorld {
       terms: this.#leaders.terms,
       changes: this.#objects.changes,
       removals: this.#nodes.count,
+      phases: this.#phases.counts(),
       answers: this.#clients.reduce((sum, { answered }) => sum + answered, 0),
       isUndecided: this.#isUndecided,
       trace: this.#trace,
