@@ -3,7 +3,7 @@
 import { createWriteStream } from "node:fs";
 import { lstat, stat } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
-import { PassThrough, type Readable } from "node:stream";
+import { type Readable, Transform } from "node:stream";
 import { pipeline } from "node:stream/promises";
 import { EngineError, isErrorCode } from "#base/error.ts";
 import type { ContainerPathStat, FilesystemChange } from "#wire/docker/containers.ts";
@@ -157,8 +157,13 @@ async function copyIn(
   const asName = contentOnly ? "." : intoFolder ? basename(source) : basename(target);
   const folder = intoFolder ? target : dirname(target);
   let bytes = 0;
-  const counted = new PassThrough();
-  counted.on("data", (chunk: Buffer) => (bytes += chunk.length));
+  // A listener would set the bytes free before the request is there to take them.
+  const counted = new Transform({
+    transform: (chunk: Buffer, _encoding, done) => {
+      bytes += chunk.length;
+      done(null, chunk);
+    },
+  });
   const follow = flags.bool("follow-link");
   const { packPath } = await import("./local-archive.ts");
   const packed = packPath(source, asName, follow);
