@@ -57,6 +57,21 @@ describe("after a restart", () => {
     await expect.poll(mended, { timeout: 5000 }).toBe("mended");
   });
 
+  test("a bridge that is deleted meanwhile is made again for the next containers", async () => {
+    await store.create({ Name: "mend" });
+    const first = await running("first", [publish(80, 8092)], "mend");
+    await host.serve(first.sandbox, 80, "first");
+    const { Id } = await store.inspect("mend");
+    host.run(undefined, "ip", "link", "del", `br-${Id.slice(0, 12)}`);
+    const others = await Promise.all(["second", "third"].map((name) => running(name, [], "mend")));
+    const mended = () => host.get(host.outside, `http://${HOST_ADDRESS}:8092/`);
+    await expect.poll(mended, { timeout: 10_000 }).toBe("first");
+    for (const { sandbox } of others) {
+      const page = () => host.get(sandbox, `http://${first.ip}/`);
+      await expect.poll(page, { timeout: 10_000 }).toBe("first");
+    }
+  });
+
   test.each([
     ["the whole table", ["delete", "table", "inet", "skep"]],
     ["the rules of a chain", ["flush", "chain", "inet", "skep", "published"]],

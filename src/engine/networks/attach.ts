@@ -15,6 +15,7 @@ import {
   planLocalEndpoint,
 } from "./endpoint-plan.ts";
 import { type Borrowed, borrowAll, returnBorrowed, returnLoans } from "./lend.ts";
+import { restoreBridges } from "./lost-bridge.ts";
 import { isPlugged, isWired, LocalNetwork, OPTION } from "./network.ts";
 import { subinterfaceOf } from "./parent.ts";
 import {
@@ -200,6 +201,7 @@ export async function wire(
 ): Promise<void> {
   const wired = endpoints.filter(isWired);
   if (wired.length > 0) {
+    await restoreBridges(state, wired);
     const wirings = wired.map((endpoint) => wiringOf(state, endpoint));
     await state.wiring.connect(wirings, sandbox.pid, sandbox.containerId);
   }

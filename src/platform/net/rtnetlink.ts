@@ -55,6 +55,11 @@ export function interfaceIndex(name: string): number {
   return index;
 }
 
+/** Whether there is such an interface in the namespace of the calling thread. */
+export function hasInterface(name: string): boolean {
+  return netlinkCalls().if_nametoindex(name) !== 0;
+}
+
 class Socket implements RouteSocket {
   readonly #buffer = new Uint8Array(RECEIVE_BYTES);
   #fd: number;
