@@ -10,11 +10,7 @@ import { freePort } from "./fixtures.ts";
 /** The end of patience on a busy machine. */
 const PATIENT = { timeout: 60_000, interval: 200 };
 
-// Behind SKEP_TEST_DOCKER_SWARM=1: two whole engines share this host's network, and one in four runs beside
-// other engines found its first containers failed.
-const IS_ASKED_FOR = process.env["SKEP_TEST_DOCKER_SWARM"] === "1";
-
-describe.skipIf(!HAS_DOCKERD || !IS_ASKED_FOR)("in a Docker Engine's swarm", () => {
+describe.skipIf(!HAS_DOCKERD)("in a Docker Engine's swarm", () => {
   let manager: DockerEngine;
   let worker: EngineProcess;
 
