@@ -5,6 +5,7 @@
 
 import { EngineError, messageOf } from "#base/error.ts";
 import type { Log } from "#base/ports.ts";
+import type { AddressAnswer, GivenPool, PoolsRequest } from "#model/address-pool.ts";
 import { PluginRefusal } from "../plugins/client.ts";
 import type { PluginRegistry } from "../plugins/registry.ts";
 import type { IpamRecord } from "./records.ts";
@@ -17,32 +18,6 @@ import {
   requestPools,
 } from "./remote-ipam.ts";
 import { replayPool } from "./remote-replay.ts";
-
-export interface SwarmPool {
-  readonly poolId: string;
-  readonly addressSpace: string;
-  readonly subnet: string;
-  /** "" = none, here and below. */
-  readonly range: string;
-  /** Without mask. */
-  readonly gateway: string;
-  readonly reserved: readonly string[];
-}
-
-export interface SwarmPoolWish {
-  readonly subnet: string;
-  readonly range: string;
-  readonly gateway: string;
-  readonly reserved: Readonly<Record<string, string>>;
-}
-
-export interface SwarmPoolsRequest {
-  readonly options: Readonly<Record<string, string>>;
-  readonly pools: readonly SwarmPoolWish[];
-  readonly ipv6: boolean;
-}
-
-export type AddressAnswer = { readonly address: string } | { readonly refused: string };
 
 const PROMPT: Patience = { timeoutMs: 30_000, connectWithinMs: 0 };
 
@@ -69,7 +44,7 @@ export class GlobalIpam {
   }
 
   /** All of the pools with their routers and reserved addresses, or none. */
-  async requestPools(name: string, request: SwarmPoolsRequest): Promise<readonly SwarmPool[]> {
+  async requestPools(name: string, request: PoolsRequest): Promise<readonly GivenPool[]> {
     const ipam = request.pools.map(({ subnet, range, gateway, reserved }) => ({
       subnet,
       ...(range === "" ? {} : { range }),
@@ -129,7 +104,7 @@ export class GlobalIpam {
   }
 
   /** Router, reserved addresses and pool. Throws as `releaseAddress` does. */
-  async releasePool(name: string, pool: SwarmPool): Promise<void> {
+  async releasePool(name: string, pool: GivenPool): Promise<void> {
     if (await releasePool(this.#host, this.#remote(name), recordOf(pool))) return;
     throw new EngineError("unavailable", `the plugin "${name}" has not heard of it`);
   }
@@ -137,7 +112,7 @@ export class GlobalIpam {
   /** Asks again for a pool and its addresses that the plug-in has forgotten. */
   async replay(
     name: string,
-    pool: SwarmPool,
+    pool: GivenPool,
     options: Readonly<Record<string, string>>,
     addresses: readonly string[],
   ): Promise<void> {
@@ -165,7 +140,7 @@ function recordOf({
   range,
   gateway,
   reserved,
-}: SwarmPool): IpamRecord {
+}: GivenPool): IpamRecord {
   return {
     subnet,
     poolId,

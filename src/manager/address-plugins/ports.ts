@@ -1,28 +1,6 @@
 /** Address plug-ins of this manager's host, as its reign asks them. */
 
-export interface PoolWish {
-  /** "" = the plug-in's choice, here and below. */
-  readonly subnet: string;
-  readonly range: string;
-  readonly gateway: string;
-  readonly reserved: Readonly<Record<string, string>>;
-}
-
-export interface PoolsRequest {
-  readonly options: Readonly<Record<string, string>>;
-  readonly pools: readonly PoolWish[];
-  readonly ipv6: boolean;
-}
-
-export interface GivenPool {
-  readonly poolId: string;
-  readonly addressSpace: string;
-  readonly subnet: string;
-  readonly range: string;
-  readonly gateway: string;
-  /** Given beside the router, by name of the wish. */
-  readonly reserved: readonly string[];
-}
+import type { AddressAnswer, GivenPool, PoolsRequest } from "#model/address-pool.ts";
 
 /**
  * All of them throw `unavailable` or `not-found` when the plug-in is not there, and surely has not heard
@@ -44,7 +22,7 @@ export interface AddressDrivers {
     name: string,
     pool: { readonly poolId: string; readonly subnet: string },
     wish: string,
-  ): Promise<{ readonly address: string } | { readonly refused: string }>;
+  ): Promise<AddressAnswer>;
   /** What it refuses to take back it does not have. */
   releaseAddress(
     name: string,

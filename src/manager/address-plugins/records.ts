@@ -1,6 +1,7 @@
 /** What the leader writes down of address plug-ins' answers: one transaction for each answer. */
 
 import { create } from "@bufbuild/protobuf";
+import type { GivenPool, PoolsRequest } from "#model/address-pool.ts";
 import { parseIp, parsePrefix, prefixContains, prefixesOverlap } from "#model/ip.ts";
 import {
   type AddressLease,
@@ -26,7 +27,6 @@ import {
   IPAMConfigSchema,
   IPAMOptionsSchema,
 } from "#wire/gen/swarmkit/types_pb.js";
-import type { GivenPool, PoolsRequest } from "./ports.ts";
 
 export interface Lease {
   readonly id: string;
@@ -87,12 +87,10 @@ export function recordPools(
 function withPools(network: Network, pools: readonly GivenPool[]): Network {
   const { spec } = network;
   const name = addressDriverOf(network);
+  const wished = poolsRequestOf(network).pools.flatMap((one) => Object.entries(one.reserved));
   const ipam = create(IPAMOptionsSchema, {
     driver: { name, options: spec?.ipam?.driver?.options ?? {} },
     configs: pools.map(({ subnet, range, gateway, reserved }) => {
-      const wished = Object.values(poolsRequestOf(network).pools).flatMap((one) =>
-        Object.entries(one.reserved),
-      );
       return create(IPAMConfigSchema, {
         family: subnet.includes(":") ? Family.IPV6 : Family.IPV4,
         subnet,

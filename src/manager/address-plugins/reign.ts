@@ -7,9 +7,10 @@
  * has it then.
  */
 
-import { EngineError, isErrorCode, messageOf } from "#base/error.ts";
+import { isErrorCode, messageOf } from "#base/error.ts";
 import { newId } from "#base/ids.ts";
 import type { Clock, Log, Random } from "#base/ports.ts";
+import type { GivenPool } from "#model/address-pool.ts";
 import { type AddressLease, LeaseState } from "#model/lease.ts";
 import { canonicalIp } from "#plan/allocator/lease-stock.ts";
 import { addressDriverOf, awaitsPools } from "#plan/allocator/network-table.ts";
@@ -18,7 +19,7 @@ import type { ChangeBatch } from "#store/types.ts";
 import type { Network } from "#wire/gen/swarmkit/objects_pb.js";
 import type { ClusterState } from "../state.ts";
 import { giveBackUnwritten } from "./orphans.ts";
-import type { AddressDrivers, GivenPool } from "./ports.ts";
+import type { AddressDrivers } from "./ports.ts";
 import {
   backToWanted,
   type Lease,
@@ -383,7 +384,7 @@ export class AddressReign {
 
 /** It was not there, and has heard nothing. */
 export function isAbsence(error: unknown): boolean {
-  return error instanceof EngineError && ["unavailable", "not-found"].includes(error.code);
+  return isErrorCode(error, "unavailable", "not-found");
 }
 
 function pauseOf(failures: number): number {

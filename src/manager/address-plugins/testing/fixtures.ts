@@ -1,4 +1,4 @@
-import type { GivenPool } from "../ports.ts";
+import type { GivenPool } from "#model/address-pool.ts";
 
 /** A pool as a plug-in gives one. */
 export const POOL: GivenPool = {
