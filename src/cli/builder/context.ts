@@ -1,12 +1,14 @@
 /** The context of a build as an archive: a folder without what it ignores, or what stdin brings. */
 
-import { createReadStream } from "node:fs";
-import { lstat, readdir, readFile, readlink, stat } from "node:fs/promises";
+import { lstat, readdir, readFile, stat } from "node:fs/promises";
 import { join, relative, resolve, sep } from "node:path";
-import { Readable, type Writable } from "node:stream";
-import { pipeline } from "node:stream/promises";
-import { type Header, type Pack, pack } from "tar-stream";
+import { Readable } from "node:stream";
+import { buffer } from "node:stream/consumers";
+import { type Pack, pack } from "tar-stream";
 import { EngineError } from "#base/error.ts";
+import { peek } from "#platform/peek.ts";
+import { compressionOf } from "#wire/compression.ts";
+import { type Packing, packEntry, packFile } from "../pack-entry.ts";
 import { IgnoreRules } from "./ignore.ts";
 
 export interface PackedContext {
@@ -73,7 +75,7 @@ async function locate(
     );
   }
   if (dockerfile === "-") {
-    const content = await readAllBytes(stdin);
+    const content = await buffer(stdin);
     return { name: OUTSIDE_NAME, extra: { name: OUTSIDE_NAME, content } };
   }
   const inside = relative(resolve(folder), resolve(dockerfile));
@@ -107,101 +109,39 @@ async function addAll(
   extra: Extra | undefined,
 ): Promise<void> {
   if (extra !== undefined) {
-    await entry(archive, { name: extra.name, mode: 0o600 }, extra.content);
+    await packEntry(archive, { name: extra.name, mode: 0o600 }, extra.content);
   }
   await addFolder({ archive, rules, firstNames: new Map() }, folder, "");
 }
 
-interface Packing {
-  readonly archive: Pack;
+interface FilteredPacking extends Packing {
   readonly rules: IgnoreRules;
-  /** Of files with several names: device and inode → the name under which it was packed. */
-  readonly firstNames: Map<string, string>;
 }
 
-async function addFolder(packing: Packing, folder: string, below: string): Promise<void> {
+async function addFolder(packing: FilteredPacking, folder: string, below: string): Promise<void> {
   for (const child of (await readdir(folder)).toSorted()) {
     const name = `${below}${child}`;
     const path = join(folder, child);
     const found = await lstat(path);
     const ignored = packing.rules.ignores(name);
-    if (!ignored) await addOne(packing, path, name);
+    // Owners are root's: the builder gives files their owners.
+    if (!ignored) await packFile(packing, { path, name, found, uid: 0, gid: 0 });
     // Something below may be taken in again.
     const look = found.isDirectory() && (!ignored || !packing.rules.onlyExcludes);
     if (look) await addFolder(packing, path, `${name}/`);
   }
 }
 
-/** Owners are root's: the builder gives files their owners. */
-async function addOne({ archive, firstNames }: Packing, path: string, name: string): Promise<void> {
-  const found = await lstat(path);
-  const header = { name, mode: found.mode & 0o7777, uid: 0, gid: 0, mtime: found.mtime };
-  if (found.isDirectory()) {
-    return entry(archive, { ...header, name: `${name}/`, type: "directory" });
-  }
-  if (found.isSymbolicLink()) {
-    return entry(archive, { ...header, type: "symlink", linkname: await readlink(path) });
-  }
-  // Sockets, pipes and devices are not part of a context.
-  if (!found.isFile()) return;
-  const inode = `${found.dev}:${found.ino}`;
-  const first = found.nlink > 1 ? firstNames.get(inode) : undefined;
-  if (first !== undefined) return entry(archive, { ...header, type: "link", linkname: first });
-  if (found.nlink > 1) firstNames.set(inode, name);
-  if (found.size === 0) return entry(archive, header);
-  const into = archive.entry({ ...header, size: found.size }) as unknown as Writable;
-  // A file that grows meanwhile is packed as long as it was.
-  await pipeline(createReadStream(path, { end: found.size - 1 }), into);
-}
-
-function entry(
-  archive: Pack,
-  header: Partial<Header> & Pick<Header, "name">,
-  content: Uint8Array = new Uint8Array(),
-): Promise<void> {
-  return new Promise((done, reject) => {
-    archive.entry({ ...header, size: content.length }, Buffer.from(content), (error) =>
-      error ? reject(error) : done(),
-    );
-  });
-}
-
-async function readAllBytes(stream: Readable): Promise<Buffer> {
-  const chunks: Buffer[] = [];
-  for await (const chunk of stream) chunks.push(chunk as Buffer);
-  return Buffer.concat(chunks);
-}
-
 const TAR_MAGIC_AT = 257;
-const PACKED: readonly (readonly number[])[] = [
-  [0x1f, 0x8b],
-  [0x28, 0xb5, 0x2f, 0xfd],
-  [0xfd, 0x37, 0x7a, 0x58, 0x5a],
-  [0x42, 0x5a, 0x68],
-];
-
 /** What stdin brings is an archive, or a Dockerfile alone. */
 export async function packStdin(stdin: Readable): Promise<PackedContext> {
-  const iterator = (stdin as AsyncIterable<Buffer>)[Symbol.asyncIterator]();
-  const held: Buffer[] = [];
-  let size = 0;
-  while (size < TAR_MAGIC_AT + 5) {
-    const next = await iterator.next();
-    if (next.done === true) break;
-    held.push(next.value);
-    size += next.value.length;
-  }
-  const head = Buffer.concat(held);
+  const { head, body: bytes } = await peek(stdin, TAR_MAGIC_AT + 5);
   const isTar = head.subarray(TAR_MAGIC_AT, TAR_MAGIC_AT + 5).toString("latin1") === "ustar";
-  const isPacked = PACKED.some((magic) => magic.every((byte, at) => head[at] === byte));
-  async function* all(): AsyncGenerator<Buffer> {
-    yield* held;
-    yield* { [Symbol.asyncIterator]: () => iterator };
-  }
-  const body = Readable.from(all(), { objectMode: false });
+  const isPacked = compressionOf(head) !== "none";
+  const body = Readable.from(bytes, { objectMode: false });
   if (isTar || isPacked) return { archive: body, dockerfile: "" };
   const archive = pack();
-  archive.entry({ name: "Dockerfile", mode: 0o600 }, await readAllBytes(body));
+  archive.entry({ name: "Dockerfile", mode: 0o600 }, await buffer(body));
   archive.finalize();
   return {
     archive: Readable.from(archive as AsyncIterable<Uint8Array>, { objectMode: false }),

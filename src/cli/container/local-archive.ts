@@ -10,7 +10,6 @@ import {
   lstat,
   mkdir,
   readdir,
-  readlink,
   realpath,
   rm,
   stat,
@@ -18,10 +17,11 @@ import {
   utimes,
 } from "node:fs/promises";
 import { basename, dirname, join, sep } from "node:path";
-import { Readable, type Writable } from "node:stream";
+import { Readable } from "node:stream";
 import { pipeline } from "node:stream/promises";
-import { extract, type Header, type Pack, pack } from "tar-stream";
+import { extract, type Header, pack } from "tar-stream";
 import { EngineError } from "#base/error.ts";
+import { type Packing, packFile } from "../pack-entry.ts";
 
 /** `path` and all below it under the name `asName`; "." means what is in the folder. */
 export function packPath(path: string, asName: string, followLink: boolean): Readable {
@@ -36,46 +36,13 @@ export function packPath(path: string, asName: string, followLink: boolean): Rea
 
 type EntryHeader = Partial<Header> & Pick<Header, "name">;
 
-interface Packing {
-  readonly archive: Pack;
-  /** Of files with several names: device and inode → the name under which it was packed. */
-  readonly firstNames: Map<string, string>;
-}
-
 async function add(packing: Packing, path: string, name: string, follow: boolean): Promise<void> {
-  const { archive, firstNames } = packing;
   const found = await (follow ? stat : lstat)(path);
-  const header = {
-    name,
-    mode: found.mode & 0o7777,
-    uid: found.uid,
-    gid: found.gid,
-    mtime: found.mtime,
-  };
-  if (found.isDirectory()) {
-    if (name !== ".") await entry(archive, { ...header, name: `${name}/`, type: "directory" });
-    for (const child of (await readdir(path)).sort()) {
-      await add(packing, join(path, child), name === "." ? child : `${name}/${child}`, false);
-    }
-  } else if (found.isSymbolicLink()) {
-    await entry(archive, { ...header, type: "symlink", linkname: await readlink(path) });
-  } else if (found.isFile()) {
-    const inode = `${found.dev}:${found.ino}`;
-    const first = found.nlink > 1 ? firstNames.get(inode) : undefined;
-    if (first !== undefined) return entry(archive, { ...header, type: "link", linkname: first });
-    if (found.nlink > 1) firstNames.set(inode, name);
-    if (found.size === 0) return entry(archive, { ...header, size: 0 });
-    const into = archive.entry({ ...header, size: found.size }) as unknown as Writable;
-    // A file that grows meanwhile is packed as long as it was.
-    await pipeline(createReadStream(path, { end: found.size - 1 }), into);
+  if (name !== ".") await packFile(packing, { path, name, found, uid: found.uid, gid: found.gid });
+  if (!found.isDirectory()) return;
+  for (const child of (await readdir(path)).sort()) {
+    await add(packing, join(path, child), name === "." ? child : `${name}/${child}`, false);
   }
-  // Sockets, pipes and devices are not copied, as docker's own command does not copy them.
-}
-
-function entry(archive: Pack, header: EntryHeader): Promise<void> {
-  return new Promise((resolve, reject) => {
-    archive.entry(header, (error) => (error ? reject(error) : resolve()));
-  });
 }
 
 export interface UnpackOptions {

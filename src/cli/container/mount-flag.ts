@@ -3,6 +3,7 @@
 import { parseBytes } from "#base/bytes.ts";
 import { EngineError } from "#base/error.ts";
 import type { MountRequest } from "#wire/docker/containers.ts";
+import { parseBool } from "../pflag.ts";
 
 type Options = Readonly<Record<string, unknown>>;
 /** What a field adds to the options of its mount type. */
@@ -117,8 +118,8 @@ function withPair(before: unknown, text: string): Options {
 }
 
 function truth(value: string, field: string): boolean {
-  if (["1", "t", "T", "true", "TRUE", "True"].includes(value)) return true;
-  if (["0", "f", "F", "false", "FALSE", "False"].includes(value)) return false;
+  const parsed = parseBool(value);
+  if (parsed !== undefined) return parsed;
   throw refused(`invalid value for ${field}: ${value}`);
 }
 

@@ -15,8 +15,8 @@ import { SystemError } from "#platform/libc.ts";
 import { runCommand } from "#platform/net/command.ts";
 import { peek } from "#platform/peek.ts";
 import { openInRoot, openRoot, pathInRoot, using } from "#platform/rooted.ts";
+import { compressionOf } from "#wire/compression.ts";
 import { extractTree } from "../files/extract.ts";
-import { compressionOf } from "../images/compression.ts";
 import type { BuildRequest } from "./request.ts";
 
 export interface BuildContext {

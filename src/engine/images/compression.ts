@@ -4,22 +4,8 @@ import { Readable } from "node:stream";
 import { createGunzip } from "node:zlib";
 import { EngineError } from "#base/error.ts";
 import { peek } from "#platform/peek.ts";
+import { type Compression, compressionOf, MAGIC_BYTES } from "#wire/compression.ts";
 import { MEDIA } from "#wire/oci.ts";
-
-export type Compression = "none" | "gzip" | "zstd" | "xz" | "bzip2";
-
-const MAGIC: readonly (readonly [Compression, readonly number[]])[] = [
-  ["gzip", [0x1f, 0x8b]],
-  ["zstd", [0x28, 0xb5, 0x2f, 0xfd]],
-  ["xz", [0xfd, 0x37, 0x7a, 0x58, 0x5a]],
-  ["bzip2", [0x42, 0x5a, 0x68]],
-];
-const MAGIC_BYTES = 5;
-
-export function compressionOf(head: Uint8Array): Compression {
-  const found = MAGIC.find(([, magic]) => magic.every((byte, at) => head[at] === byte));
-  return found?.[0] ?? "none";
-}
 
 /** Reads the first bytes without losing them. */
 export async function sniff(
