@@ -129,6 +129,7 @@ async function withVersion<T>(target: Target, ask: () => Promise<T>): Promise<T>
 async function agreeOnVersion(target: Target): Promise<void> {
   if (!target.mayLower || target.address === DEFAULT_HOST) return;
   (await withVersion(target, () => send(target, "GET", "/_ping", {}))).resume();
+  target.mayLower = false;
 }
 
 /** A local socket's connections are made for each request: a pool costs more to set up than it saves. */
