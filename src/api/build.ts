@@ -6,9 +6,9 @@
 import { EngineError } from "#base/error.ts";
 import type { Builder } from "#engine/build/builder.ts";
 import type { BuildRequest, BuildUlimit } from "#engine/build/request.ts";
-import type { AuthConfig } from "#wire/docker/images.ts";
 import { parseReference, type Reference, withDefaultTag } from "#wire/oci.ts";
 import { streamProgress } from "./progress-stream.ts";
+import { registryConfig } from "./registry-auth.ts";
 import type { ApiRequest, Route, Routes } from "./route.ts";
 
 const BUILDKIT =
@@ -104,7 +104,7 @@ function readBuild(request: ApiRequest, signal: AbortSignal): BuildRequest {
     ulimits: readUlimits(text("ulimits")),
     securityOptions: jsonList(text("securityopt"), "security options"),
     quiet: request.flag("q"),
-    auths: readAuths(request.header("x-registry-config") ?? ""),
+    auths: registryConfig(request),
     signal,
   };
 }
@@ -178,20 +178,6 @@ function integer(query: URLSearchParams, name: string): number {
   const text = query.get(name) ?? "";
   const value = Number(text);
   return Number.isSafeInteger(value) ? value : 0;
-}
-
-/** base64url of {"registry": credentials}. */
-function readAuths(header: string): ReadonlyMap<string, AuthConfig> {
-  if (header === "") return new Map();
-  try {
-    const value: unknown = JSON.parse(Buffer.from(header, "base64url").toString("utf8"));
-    if (typeof value === "object" && value !== null) {
-      return new Map(Object.entries(value as Record<string, AuthConfig>));
-    }
-  } catch {
-    // As lenient as docker: many images need none.
-  }
-  return new Map();
 }
 
 function readPrune(request: ApiRequest) {

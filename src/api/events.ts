@@ -6,6 +6,7 @@
 
 import { EngineError, isErrorCode } from "#base/error.ts";
 import type { EventBus } from "#engine/ports.ts";
+import { msOfTimestamp } from "#model/time.ts";
 import type { EngineEvent } from "#wire/docker/events.ts";
 import type { WatchMessage } from "#wire/gen/swarmkit/watch_pb.js";
 import type { ClusterPort } from "./cluster-port.ts";
@@ -83,7 +84,8 @@ async function tellSwarm(
     for (const change of events) {
       const told = swarmEventOf(change);
       if (told === undefined) continue;
-      ms = Math.max(ms, timeOf(change.object?.Object.value));
+      const written = msOfTimestamp(change.object?.Object.value?.meta?.updatedAt);
+      ms = Math.max(ms, Math.floor(written ?? 0));
       const event: EngineEvent = {
         ...told,
         scope: "swarm",
@@ -94,19 +96,6 @@ async function tellSwarm(
       if (accepts(event)) await tell(event);
     }
   }
-}
-
-/** When the object was last written, milliseconds. */
-function timeOf(
-  object: { readonly meta?: { readonly updatedAt?: Time | undefined } | undefined } | undefined,
-) {
-  const at = object?.meta?.updatedAt;
-  return at === undefined ? 0 : Number(at.seconds) * 1000 + Math.floor(at.nanos / 1e6);
-}
-
-interface Time {
-  readonly seconds: bigint;
-  readonly nanos: number;
 }
 
 /** Resolves when nothing is missed any more. */

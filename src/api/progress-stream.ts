@@ -3,9 +3,9 @@
  * after that it is the last message of the stream.
  */
 
-import type { Writable } from "node:stream";
 import { messageOf } from "#base/error.ts";
 import type { ProgressMessage } from "#engine/ports.ts";
+import { writable } from "./hijack-streams.ts";
 import type { ApiResponse } from "./route.ts";
 
 export interface ProgressOptions {
@@ -29,7 +29,7 @@ export async function streamProgress(
     if (!stream.destroyed) stream.write(`${JSON.stringify(message)}\r\n`);
   };
   const caughtUp = () =>
-    stream?.writableNeedDrain === true && !stream.destroyed ? drained(stream) : undefined;
+    stream?.writableNeedDrain === true && !stream.destroyed ? writable(stream) : undefined;
   try {
     await work(report, caughtUp);
   } catch (error) {
@@ -39,18 +39,6 @@ export async function streamProgress(
   }
   stream ??= open();
   stream.end();
-}
-
-function drained(stream: Writable): Promise<void> {
-  return new Promise((resolve) => {
-    const done = () => {
-      stream.off("drain", done);
-      stream.off("close", done);
-      resolve();
-    };
-    stream.on("drain", done);
-    stream.on("close", done);
-  });
 }
 
 /** What the client shall exit with, where the failure says so. */
