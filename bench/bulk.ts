@@ -7,12 +7,11 @@ import { execFileSync, spawn } from "node:child_process";
 import { createHash, randomFillSync } from "node:crypto";
 import { mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
+import { openBoth } from "./lib/both.ts";
 import { compare, seconds } from "./lib/compare.ts";
-import { openDockerd } from "./lib/dockerd.ts";
 import { DOCKER, docker, type Engine } from "./lib/engine.ts";
 import { PLAIN_ENV } from "./lib/host.ts";
-import { IMAGE, importImage } from "./lib/image.ts";
-import { SkepEngine } from "./lib/skep.ts";
+import { IMAGE } from "./lib/image.ts";
 import { undoAll } from "./lib/undo.ts";
 import type { Report } from "./report.ts";
 
@@ -25,11 +24,7 @@ const ROUNDS = 3;
 
 export async function run(report: Report): Promise<void> {
   try {
-    const ours = new SkepEngine();
-    await ours.start();
-    const peer = await openDockerd();
-    const engines = typeof peer === "string" ? [ours] : [ours, peer];
-    for (const engine of engines) await importImage(engine);
+    const { ours, peer } = await openBoth();
     await logs(report, ours, peer);
     const archive = writeArchive(join(ours.host.folder, "big"));
     const row = { name: `image load, ${LAYERS * LAYER_MIB} MB`, unit: "s", rounds: ROUNDS };

@@ -4,11 +4,10 @@
  * that alternate.
  */
 
+import { openBoth } from "./lib/both.ts";
 import { compare, seconds } from "./lib/compare.ts";
-import { openDockerd } from "./lib/dockerd.ts";
 import { docker, type Engine } from "./lib/engine.ts";
-import { IMAGE, importImage } from "./lib/image.ts";
-import { SkepEngine } from "./lib/skep.ts";
+import { IMAGE } from "./lib/image.ts";
 import { undoAll } from "./lib/undo.ts";
 import type { Report } from "./report.ts";
 
@@ -50,11 +49,7 @@ const CASES: readonly Case[] = [
 
 export async function run(report: Report): Promise<void> {
   try {
-    const ours = new SkepEngine();
-    await ours.start();
-    const peer = await openDockerd();
-    await importImage(ours);
-    if (typeof peer !== "string") await importImage(peer);
+    const { ours, peer } = await openBoth();
     for (const { name, rounds, measure } of CASES) {
       report(await compare(ours, peer, { name, unit: "s", rounds, warmUp: 2 }, measure));
     }

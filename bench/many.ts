@@ -3,11 +3,11 @@
  * by docker's command line on both engines, and by each engine's own.
  */
 
+import { openBoth } from "./lib/both.ts";
 import { compare, measurement, seconds } from "./lib/compare.ts";
-import { openDockerd } from "./lib/dockerd.ts";
 import { DOCKER, docker, type Engine, run as runProgram, usageOf } from "./lib/engine.ts";
-import { IMAGE, importImage } from "./lib/image.ts";
-import { SKEP, SkepEngine } from "./lib/skep.ts";
+import { IMAGE } from "./lib/image.ts";
+import { SKEP } from "./lib/skep.ts";
 import { undoAll } from "./lib/undo.ts";
 import type { Report } from "./report.ts";
 
@@ -19,11 +19,7 @@ const SETTLE_MS = 10_000;
 
 export async function run(report: Report): Promise<void> {
   try {
-    const ours = new SkepEngine();
-    await ours.start();
-    const peer = await openDockerd();
-    const engines = typeof peer === "string" ? [ours] : [ours, peer];
-    for (const engine of engines) await importImage(engine);
+    const { ours, peer, engines } = await openBoth();
     await memory(report, engines, 0);
     const filled = { name: `start of ${CONTAINERS}, ${AT_ONCE} at a time`, unit: "s", digits: 1 };
     const took: number[] = [];
