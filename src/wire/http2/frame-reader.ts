@@ -29,7 +29,7 @@ export interface Frame {
   readonly type: number;
   readonly flags: number;
   readonly stream: number;
-  /** A view of what was given to `push`, valid until the next time. */
+  /** A view: of what was given to `push`, or of a copy. */
   readonly payload: Uint8Array;
   /** The payload's bytes with its padding, as flow control counts them. */
   readonly size: number;
@@ -54,8 +54,10 @@ export function breach(code: number, message: string): Breach {
 }
 
 export class FrameReader {
-  #bytes: Uint8Array = EMPTY;
+  #chunk: Uint8Array = EMPTY;
   #at = 0;
+  /** Of earlier chunks: the beginning of the next frame, or of the preface. */
+  #begun: Uint8Array = EMPTY;
   #awaitsPreface: boolean;
   #block: HeaderBlock | undefined;
 
@@ -66,7 +68,7 @@ export class FrameReader {
 
   /** Takes the next bytes; to be followed by `next` until there is no more. */
   push(chunk: Uint8Array): void {
-    this.#bytes = this.#bytes.length === 0 ? chunk : concat([this.#bytes, chunk]);
+    this.#chunk = chunk;
     this.#at = 0;
   }
 
@@ -74,46 +76,61 @@ export class FrameReader {
   next(): Frame | Breach | undefined {
     if (this.#awaitsPreface) {
       const fault = this.#preface();
-      if (fault !== undefined) return fault;
-      if (this.#awaitsPreface) return this.#rest();
+      if (fault !== undefined || this.#awaitsPreface) return fault;
     }
     for (;;) {
       const frame = this.#cut();
-      if (frame === undefined) return this.#rest();
-      const whole = frame.kind === "frame" ? this.#whole(frame) : frame;
+      if (frame === undefined || frame.kind === "breach") return frame;
+      const whole = this.#whole(frame);
       if (whole !== undefined) return whole;
     }
   }
 
-  /** A copy is kept: the little that is left must not hold all that it came with. */
-  #rest(): undefined {
-    this.#bytes = this.#at === this.#bytes.length ? EMPTY : this.#bytes.slice(this.#at);
-    this.#at = 0;
-    return undefined;
+  /** Moves bytes of the chunk to what was begun, until that has so many; false when there are not enough. */
+  #begin(length: number): boolean {
+    const end = this.#at + length - this.#begun.length;
+    const piece = this.#chunk.subarray(this.#at, end);
+    this.#at += piece.length;
+    if (piece.length > 0) this.#begun = concat([this.#begun, piece]);
+    return this.#begun.length === length;
   }
 
   #preface(): Breach | undefined {
-    const size = Math.min(this.#bytes.length, PREFACE.length);
-    for (let at = 0; at < size; at += 1) {
-      if (this.#bytes[at] !== PREFACE[at]) return breach(CODE.PROTOCOL_ERROR, "this is not HTTP/2");
+    const isWhole = this.#begin(PREFACE.length);
+    if (this.#begun.some((byte, at) => byte !== PREFACE[at])) {
+      return breach(CODE.PROTOCOL_ERROR, "this is not HTTP/2");
     }
-    if (size < PREFACE.length) return undefined;
-    this.#at = size;
+    if (!isWhole) return undefined;
+    this.#begun = EMPTY;
     this.#awaitsPreface = false;
     return undefined;
   }
 
   #cut(): Frame | Breach | undefined {
-    const [bytes, at] = [this.#bytes, this.#at];
-    if (at + FRAME_HEAD_BYTES > bytes.length) return undefined;
-    const size = uint24At(bytes, at);
-    if (size > FRAME_MAX_BYTES) return breach(CODE.FRAME_SIZE_ERROR, "a frame is too long");
-    const end = at + FRAME_HEAD_BYTES + size;
-    if (end > bytes.length) return undefined;
-    this.#at = end;
-    const [type, flags] = [bytes[at + 3] ?? 0, bytes[at + 4] ?? 0];
-    const payload = bytes.subarray(at + FRAME_HEAD_BYTES, end);
-    return { kind: "frame", type, flags, stream: uint31At(bytes, at + 5), payload, size };
+    if (this.#begun.length > 0) return this.#finish();
+    const bytes = this.#chunk;
+    const at = this.#at;
+    const size = at + FRAME_HEAD_BYTES <= bytes.length ? uint24At(bytes, at) : undefined;
+    if (size !== undefined && size > FRAME_MAX_BYTES) return TOO_LONG;
+    if (size === undefined || at + FRAME_HEAD_BYTES + size > bytes.length) {
+      // A copy: the little that is left must not hold all that it came with.
+      this.#begun = at === bytes.length ? EMPTY : bytes.slice(at);
+      this.#at = bytes.length;
+      return undefined;
+    }
+    this.#at = at + FRAME_HEAD_BYTES + size;
+    return frameAt(bytes, at, size);
+  }
+
+  /** The frame of which an earlier chunk had the beginning. */
+  #finish(): Frame | Breach | undefined {
+    if (this.#begun.length < FRAME_HEAD_BYTES && !this.#begin(FRAME_HEAD_BYTES)) return undefined;
+    const size = uint24At(this.#begun, 0);
+    if (size > FRAME_MAX_BYTES) return TOO_LONG;
+    if (!this.#begin(FRAME_HEAD_BYTES + size)) return undefined;
+    const bytes = this.#begun;
+    this.#begun = EMPTY;
+    return frameAt(bytes, 0, size);
   }
 
   /** Undefined while a header block is not whole. */
@@ -131,11 +148,12 @@ export class FrameReader {
     if (frame.kind === "breach") return frame;
     const { flags, stream } = frame;
     if (stream === 0) return breach(CODE.PROTOCOL_ERROR, "a header block without a stream");
-    let { payload } = frame;
-    if ((flags & FLAG.PRIORITY) !== 0) {
-      if (payload.length < 5) return breach(CODE.FRAME_SIZE_ERROR, "a priority is cut off");
-      payload = payload.subarray(5);
+    const hasPriority = (flags & FLAG.PRIORITY) !== 0;
+    if (!hasPriority && (flags & FLAG.END_HEADERS) !== 0) return frame;
+    if (hasPriority && frame.payload.length < 5) {
+      return breach(CODE.FRAME_SIZE_ERROR, "a priority is cut off");
     }
+    const payload = hasPriority ? frame.payload.subarray(5) : frame.payload;
     if ((flags & FLAG.END_HEADERS) !== 0) return { ...frame, payload };
     this.#block = { flags, stream, pieces: [payload.slice()], bytes: payload.length };
     return undefined;
@@ -157,6 +175,19 @@ export class FrameReader {
     const head = { kind: "frame", type: FRAME.HEADERS, flags: block.flags, stream } as const;
     return { ...head, payload: whole, size: whole.length };
   }
+}
+
+const TOO_LONG = breach(CODE.FRAME_SIZE_ERROR, "a frame is too long");
+
+function frameAt(bytes: Uint8Array, at: number, size: number): Frame {
+  return {
+    kind: "frame",
+    type: bytes[at + 3] ?? 0,
+    flags: bytes[at + 4] ?? 0,
+    stream: uint31At(bytes, at + 5),
+    payload: bytes.subarray(at + FRAME_HEAD_BYTES, at + FRAME_HEAD_BYTES + size),
+    size,
+  };
 }
 
 /** DATA or HEADERS without padding. */
