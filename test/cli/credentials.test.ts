@@ -160,6 +160,21 @@ test("without a helper they are in the file, which says so; old names of a regis
   expect(configured()).toEqual({ auths: {} });
 });
 
+test("a token that a login gave is kept as docker keeps one", async () => {
+  const keptFor = helper("safe");
+  configure({ credsStore: "safe" });
+  await engine.close();
+  engine = fakeEngine("e", { identityToken: "t" });
+  await engine.listen(join(home, "e.sock"));
+  for (const program of PROGRAMS) {
+    await login(program);
+    const kept = { ServerURL: SERVER, Username: "<token>", Secret: "t" };
+    expect(keptFor(SERVER), program).toEqual(kept);
+    expect(await pulledWith(program), program).toMatchObject({ identitytoken: "t" });
+    await ok(program, ["logout", SERVER]);
+  }
+});
+
 test("a token is shown as one", async () => {
   helper("safe");
   configure({ credsStore: "safe" });

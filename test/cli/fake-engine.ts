@@ -16,6 +16,8 @@ export interface FakeEngine {
 
 export interface FakeOptions {
   readonly tls?: ServerOptions;
+  /** Given for a password at a login, "" = none. */
+  readonly identityToken?: string;
   /** An older engine's newest version. */
   readonly maxVersion?: string;
 }
@@ -23,7 +25,7 @@ export interface FakeOptions {
 /** Answers `ps` with one container of this name. */
 export function fakeEngine(
   name: string,
-  { tls, maxVersion = "1.47" }: FakeOptions = {},
+  { tls, identityToken = "", maxVersion = "1.47" }: FakeOptions = {},
 ): FakeEngine {
   const asked: string[] = [];
   let credentials: unknown;
@@ -34,7 +36,8 @@ export function fakeEngine(
     if (request.url?.endsWith("/auth") === true) credentials = JSON.parse(sent);
     else if (header === undefined) credentials = undefined;
     else credentials = JSON.parse(Buffer.from(String(header), "base64url").toString());
-    const [status, body] = answerTo(request.url ?? "", name, maxVersion);
+    const told = { name, identityToken, maxVersion };
+    const [status, body] = answerTo(request.url ?? "", told);
     response.writeHead(status, { "Content-Type": "application/json", "Api-Version": maxVersion });
     response.end(request.method === "HEAD" ? undefined : JSON.stringify(body));
   };
@@ -69,14 +72,17 @@ export function fakeEngine(
   };
 }
 
-function answerTo(url: string, name: string, maxVersion: string): readonly [number, unknown] {
+function answerTo(
+  url: string,
+  { name, identityToken, maxVersion }: { name: string; identityToken: string; maxVersion: string },
+): readonly [number, unknown] {
   const [, version = maxVersion, path = url] = /^\/v([\d.]+)(\/.*)$/.exec(url) ?? [];
   if (Number(version.split(".")[1]) > Number(maxVersion.split(".")[1])) {
     const message = `client version ${version} is too new. Maximum supported API version is ${maxVersion}`;
     return [400, { message }];
   }
   if (path.startsWith("/_ping")) return [200, "OK"];
-  if (path === "/auth") return [200, { Status: "Login Succeeded", IdentityToken: "" }];
+  if (path === "/auth") return [200, { Status: "Login Succeeded", IdentityToken: identityToken }];
   if (path.startsWith("/images/create")) return [200, { status: "pulled" }];
   if (path.endsWith("/exec")) return [201, { Id: "e1" }];
   if (path.startsWith("/exec/e1/json")) return [200, { Running: false, ExitCode: 7 }];
