@@ -26,6 +26,7 @@ export type Law =
   | "availability"
   | "surge"
   | "jobs"
+  | "order"
   | "placement"
   | "secrecy"
   | "invariant";

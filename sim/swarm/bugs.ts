@@ -6,11 +6,14 @@
 import { create } from "@bufbuild/protobuf";
 import { AssignmentSet } from "#manager/dispatcher/assignment-set.ts";
 import { Driver } from "#manager/raft/driver.ts";
+import { isHeldBack } from "#model/start-order.ts";
 import { Allocator } from "#plan/allocator/allocator.ts";
 import { NetworkTable } from "#plan/allocator/network-table.ts";
 import { PortSpace } from "#plan/allocator/port-space.ts";
 import { Desk } from "#plan/orchestrator/desk.ts";
 import { ServiceEntry } from "#plan/orchestrator/service-entry.ts";
+import type { PlanContext } from "#plan/planner.ts";
+import { StartOrder } from "#plan/start-order/start-order.ts";
 import type { ReadView } from "#store/types.ts";
 import { AssignmentChangeSchema } from "#wire/gen/swarmkit/dispatcher_pb.js";
 import { TaskState } from "#wire/gen/swarmkit/types_pb.js";
@@ -35,6 +38,8 @@ export const SWARM_BUGS = [
   "secretsToAll",
   /** The allocator is not told that a node was removed. */
   "removalsUnseen",
+  /** Services do not wait for others. */
+  "orderForgotten",
 ] as const;
 export type SwarmBug = (typeof SWARM_BUGS)[number];
 
@@ -48,6 +53,7 @@ export const SWARM_LAWS: Readonly<Record<SwarmBug, readonly Law[]>> = {
   jobsDoubled: ["jobs"],
   secretsToAll: ["secrecy"],
   removalsUnseen: ["liveness"],
+  orderForgotten: ["order"],
 };
 
 export function isSwarmBug(name: string | undefined): name is SwarmBug {
@@ -100,7 +106,14 @@ const BREAK: Partial<Record<SwarmBug, () => () => void>> = {
         original.call(this, context, told);
       };
     }),
+  orderForgotten: () => replace(StartOrder.prototype, "step", () => startAll),
 };
+
+function startAll(context: PlanContext): void {
+  for (const service of context.tx.all("service")) {
+    if (isHeldBack(service)) context.tx.update("service", { ...service, startAfter: [] });
+  }
+}
 
 function sendAllSecrets(): () => void {
   const views = new WeakMap<AssignmentSet, ReadView>();

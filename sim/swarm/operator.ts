@@ -299,6 +299,9 @@ export class Operator {
       if (lacksAddresses(view, service)) {
         return this.#update(desk, service, "simplifies", withoutNetworks) ?? [];
       }
+      if (waitsForNothing(view, service)) {
+        return this.#update(desk, service, "lets start", withoutOrder) ?? [];
+      }
       if (!isStuck(service)) return [];
       return this.#update(desk, service, "mends", (spec) => this.#specs.mend(spec)) ?? [];
     });
@@ -314,6 +317,22 @@ function lacksAddresses(view: ReadView, { id, allocationError }: Service): boole
   if (allocationError !== "") return true;
   const tasks = [...view.find("task", "service", id)].filter(isActive);
   return tasks.some((task) => stateOf(task) === TaskState.NEW && task.status?.err !== "");
+}
+
+/** What it waits for is gone, or was taken back. */
+function waitsForNothing(view: ReadView, { startAfter }: Service): boolean {
+  return startAfter.some(({ service, serviceId, specVersion }) => {
+    const other = view.byName("service", service);
+    if (other === undefined) return true;
+    return other.id === serviceId && (other.specVersion?.index ?? 0n) < specVersion;
+  });
+}
+
+function withoutOrder(spec: ServiceSpec): ServiceSpec {
+  const { annotations } = spec;
+  return annotations === undefined
+    ? spec
+    : { ...spec, annotations: { ...annotations, labels: {} } };
 }
 
 function isStuck({ spec, updateStatus }: Service): boolean {

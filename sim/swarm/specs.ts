@@ -2,6 +2,7 @@
 
 import { create } from "@bufbuild/protobuf";
 import { durationFromMs } from "@bufbuild/protobuf/wkt";
+import { START_LABEL } from "#model/service-labels.ts";
 import type { ReadView } from "#store/types.ts";
 import {
   type ContainerSpec,
@@ -29,10 +30,12 @@ const BAD_SHARE = 0.15;
 
 export class SpecDrawer {
   readonly #random: SeededRandom;
+  readonly #order: SeededRandom;
   #images = 0;
 
   constructor(random: SeededRandom) {
     this.#random = random;
+    this.#order = random.fork("order");
   }
 
   /** A new service, which uses what there is. */
@@ -41,7 +44,7 @@ export class SpecDrawer {
     const isJob = mode.case === "replicatedJob" || mode.case === "globalJob";
     const random = this.#random;
     const spec = create(ServiceSpecSchema, {
-      annotations: { name },
+      annotations: { name, labels: this.#startAfter(name, view) },
       task: {
         runtime: { case: "container", value: this.#container(isJob ? "job" : "app", view) },
         restart: {
@@ -60,7 +63,7 @@ export class SpecDrawer {
   change(spec: ServiceSpec, view: ReadView): ServiceSpec {
     const isJob = spec.update === undefined;
     const behaviour = isJob ? "job" : this.#random.chance(BAD_SHARE) ? "bad" : "app";
-    const next = withContainer(spec, this.#container(behaviour, view));
+    const next = withContainer(this.#reorder(spec, view), this.#container(behaviour, view));
     const { task } = next;
     if (task === undefined) return next;
     const networks = this.#random.chance(0.3) ? this.#networks(view) : task.networks;
@@ -76,6 +79,26 @@ export class SpecDrawer {
     const container = containerOf(spec);
     if (container === undefined) return spec;
     return withContainer(spec, { ...container, image: this.#image("app") });
+  }
+
+  #reorder(spec: ServiceSpec, view: ReadView): ServiceSpec {
+    if (spec.annotations === undefined || !this.#order.chance(0.2)) return spec;
+    const labels = this.#startAfter(spec.annotations.name, view);
+    return { ...spec, annotations: { ...spec.annotations, labels } };
+  }
+
+  /** A service may wait for those that are older: circles would wait for ever. */
+  #startAfter(name: string, view: ReadView): Record<string, string> {
+    const older = [...view.all("service")].filter(
+      ({ spec }) => numberOf(spec?.annotations?.name) < numberOf(name),
+    );
+    const others = this.#order.chance(0.4) ? this.#order.shuffle(older).slice(0, 2) : [];
+    if (others.length === 0) return {};
+    const conditions = others.map(({ spec }) => {
+      const isJob = spec?.mode.case === "replicatedJob" || spec?.mode.case === "globalJob";
+      return `${spec?.annotations?.name ?? ""}=${isJob ? "completed" : "healthy"}`;
+    });
+    return { [START_LABEL]: conditions.join(",") };
   }
 
   #mode(): ServiceSpec["mode"] {
@@ -129,7 +152,7 @@ export class SpecDrawer {
   #endpoint({ mode, annotations }: ServiceSpec): EndpointSpec {
     const random = this.#random;
     // Of its own and on every node, or no order of an update could ever place all tasks.
-    const number = Number(annotations?.name.replace(/\D+/g, "") ?? 0);
+    const number = numberOf(annotations?.name);
     const host = { targetPort: 80, publishedPort: 9_000 + number, publishMode: PublishMode.HOST };
     const port = { targetPort: 80, publishMode: PublishMode.INGRESS };
     const published = random.pick([
@@ -181,6 +204,10 @@ export class SpecDrawer {
   #image(behaviour: Behaviour): string {
     return `${behaviour}:${++this.#images}`;
   }
+}
+
+function numberOf(name: string | undefined): number {
+  return Number(name?.replace(/\D+/g, "") ?? 0);
 }
 
 export function imageOf(spec: ServiceSpec["task"]): string {

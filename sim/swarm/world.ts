@@ -29,6 +29,7 @@ import { addrOf, Host, type HostWorld } from "./host.ts";
 import { AddressesInUse, NothingGivenTwice } from "./laws/allocation.ts";
 import { JobsKeepTheirLimits } from "./laws/jobs.ts";
 import { RemovedNodesStayAway } from "./laws/nodes.ts";
+import { StartsInOrder } from "./laws/order.ts";
 import { OnlyWhoNeedsIt, type Payload } from "./laws/payloads.ts";
 import { misplacedPayloads, unsettledManagers, unsettledServices } from "./laws/rest.ts";
 import { digestOfView, OneLeader, SameObjects } from "./laws/sameness.ts";
@@ -98,6 +99,7 @@ class SwarmWorld {
   readonly #updates = new UpdatesKeepTheirWord();
   readonly #payloads = new OnlyWhoNeedsIt();
   readonly #nodes = new RemovedNodesStayAway();
+  readonly #order = new StartsInOrder();
   readonly #phases = new PhasesOfFaults();
   readonly #ledger = new Ledger([
     this.#given,
@@ -105,6 +107,7 @@ class SwarmWorld {
     this.#payloads,
     this.#nodes,
     new JobsKeepTheirLimits(),
+    this.#order,
   ]);
   /** Undefined once nodes may run what the store has forgotten. */
   #addresses: AddressesInUse | undefined = new AddressesInUse();

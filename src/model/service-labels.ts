@@ -13,6 +13,9 @@ export const ROLLOUT_LABELS = {
   deadline: "skep.update.deadline",
 } as const;
 
+/** What must have come up before a new version of the service is started: "db=healthy,migrate=completed". */
+export const START_LABEL = "skep.start-after";
+
 export const IMAGE_LABELS = {
   /** How often the registry is asked: "5m". */
   watch: "skep.image.watch",

@@ -6,6 +6,7 @@
 
 import { create } from "@bufbuild/protobuf";
 import { nodeMatches } from "#model/constraint.ts";
+import { isHeldBack } from "#model/start-order.ts";
 import { hasLetGo, holdsNode, isTerminal, isWanted } from "#model/task.ts";
 import { timestampOf } from "#model/time.ts";
 import type { Change, Tx } from "#store/types.ts";
@@ -66,8 +67,10 @@ function reject(tx: Tx, node: Node, tasks: readonly Task[], nowMs: number): void
   for (const task of tasks) {
     if (!isWanted(task)) continue;
     const service = tx.get("service", task.serviceId);
-    // What the service asks for now counts: its tasks follow by update, but a place is a place.
-    const { constraints } = needsOf(service?.spec?.task ?? task.spec);
+    // What the service asks for now counts: its tasks follow by update, but a place is a place. What
+    // is yet to be started counts for nothing.
+    const asked = service === undefined || isHeldBack(service) ? undefined : service.spec?.task;
+    const { constraints } = needsOf(asked ?? task.spec);
     const needs = needsOf(task.spec);
     if (nodeMatches(constraints, node) && info.fits(needs)) info.count(task, 1);
     else move(tx, task, TaskState.REJECTED, REJECTED_MESSAGE, REJECTED_ERROR, nowMs);

@@ -10,6 +10,7 @@ import {
   isTrial,
   rolloutRulesOf,
 } from "#model/rollout.ts";
+import { conditionText } from "#model/start-order.ts";
 import { isTerminal, isWanted, stateOf } from "#model/task.ts";
 import { msOfTimestamp } from "#model/time.ts";
 import type { ReadView } from "#store/types.ts";
@@ -22,6 +23,7 @@ import { TaskState } from "#wire/gen/swarmkit/types_pb.js";
 import { explainTask, type TaskExplanation } from "./explain.ts";
 import { isTaskDirty } from "./orchestrator/dirtiness.ts";
 import { isPaused, isRollback, isUpdating } from "./orchestrator/respec.ts";
+import { unmet } from "./start-order/conditions.ts";
 
 export interface ServiceExplanation {
   readonly waits: readonly string[];
@@ -48,10 +50,19 @@ export function explainService(
       ...(service.allocationError === ""
         ? []
         : [`addresses and ports: ${service.allocationError}`]),
+      ...startWaits(view, service),
       ...updateWaits(service, tasks, fresh.length, nowMs),
     ],
     tasks: waiting.slice(0, TASKS_MAX).flatMap(({ id }) => explainTask(view, id) ?? []),
   };
+}
+
+function startWaits(view: ReadView, service: Service): readonly string[] {
+  const name = service.spec?.annotations?.name ?? service.id;
+  return service.startAfter.map((condition) => {
+    const lacks = unmet(view, condition) ?? "it is";
+    return `its newest version waits for ${conditionText(condition)}: ${lacks} (without waiting: skep service promote ${name})`;
+  });
 }
 
 function updateWaits(

@@ -3,6 +3,7 @@
  * Made from a view when somebody asks, not kept.
  */
 
+import { isTaskHeldBack, waitText } from "#model/start-order.ts";
 import { holdsNode, isTerminal, isWanted, stateOf, taskName } from "#model/task.ts";
 import type { ReadView } from "#store/types.ts";
 import type { Node, Task } from "#wire/gen/swarmkit/objects_pb.js";
@@ -108,6 +109,10 @@ function summaryOf(
   if (state === TaskState.NEW) {
     const reason = task.status?.err ?? "";
     return `it waits for the allocator${reason === "" ? "" : `: ${reason}`}`;
+  }
+  const service = view.get("service", task.serviceId);
+  if (service !== undefined && state === TaskState.PENDING && isTaskHeldBack(service, task)) {
+    return `it ${waitText(service)}`;
   }
   if (state === TaskState.PENDING) {
     return nodes.some(({ refusedBy }) => refusedBy.length === 0)

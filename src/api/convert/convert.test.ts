@@ -404,7 +404,7 @@ test("what we answer has the members that docker's SDK reads", () => {
   // Docker's own engine sends these too, although its schema does not name them.
   type Unnamed = "PreviousSpec" | "NetworksAttachments" | "Volumes";
   // What docker has no word for.
-  type Ours = "AllocationError" | "Rollout";
+  type Ours = "AllocationError" | "Rollout" | "StartAfter";
   expectTypeOf<Exclude<keyof Service, Unnamed | Ours>>().toExtend<keyof SdkService>();
   expectTypeOf<Exclude<keyof Task, Unnamed>>().toExtend<keyof SdkTask>();
   expectTypeOf<Exclude<keyof Node, "KeyFingerprint" | "IdentityLabels">>().toExtend<

@@ -2,6 +2,7 @@
 
 import { create } from "@bufbuild/protobuf";
 import type { Timestamp } from "@bufbuild/protobuf/wkt";
+import { conditionText } from "#model/start-order.ts";
 import type {
   Service as ServiceJson,
   ServiceStatus as StatusJson,
@@ -53,6 +54,7 @@ export function serviceToJson(service: Service, status?: ServiceStatus): Service
     Rollout: service.rollout && rolloutToJson(service.rollout),
     ServiceStatus: status && statusToJson(status),
     JobStatus: jobStatus && jobStatusToJson(jobStatus),
+    StartAfter: listOrNone(service.startAfter.map(conditionText)),
     AllocationError: textOrNone(service.allocationError),
   });
 }

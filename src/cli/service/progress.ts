@@ -17,9 +17,20 @@ const ENDED = new Set(["complete", "shutdown", "failed", "rejected", "orphaned",
 export async function waitConverged(context: CommandContext, serviceId: string): Promise<void> {
   const { client, stdout } = context;
   let stableSince: number | undefined;
+  let waits = "";
   let shown = "";
   for (;;) {
     const service = await client.get<ServiceObject>(`/services/${serviceId}`);
+    const waitsFor = (service.StartAfter ?? []).join(" and ");
+    if (waitsFor !== "" && waitsFor !== waits) {
+      stdout.write(`waits for ${waitsFor}\n`);
+      shown = "";
+    }
+    waits = waitsFor;
+    if (waits !== "") {
+      await new Promise((resolve) => setTimeout(resolve, POLL_MS));
+      continue;
+    }
     if (isJob(service)) return waitCompleted(context, service);
     const monitorMs = (service.Spec.UpdateConfig?.Monitor ?? 5 * SECOND) / 1e6;
     stopped(service);

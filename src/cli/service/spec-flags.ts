@@ -1,7 +1,7 @@
 /** The flags of `service create` and `service update`, and the spec that they describe. */
 
 import { EngineError } from "#base/error.ts";
-import { IMAGE_LABELS, ROLLOUT_LABELS } from "#model/service-labels.ts";
+import { IMAGE_LABELS, ROLLOUT_LABELS, START_LABEL } from "#model/service-labels.ts";
 import { Refusal } from "#plan/compose/refusal.ts";
 import { splitWords } from "#plan/compose/words.ts";
 import { parseMount } from "../container/mount-flag.ts";
@@ -71,6 +71,11 @@ const ROLLOUT_FLAGS = [
     flag: "image-versions",
     label: IMAGE_LABELS.versions,
     usage: "Versions of the image to follow (1.4.x, ^2.1); else its tag",
+  },
+  {
+    flag: "start-after",
+    label: START_LABEL,
+    usage: "What a new version waits for (db=healthy,migrate=completed)",
   },
 ] as const;
 

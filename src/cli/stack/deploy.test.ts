@@ -175,3 +175,21 @@ services:
   expect(err).toContain("failed to create service st_app: ");
   expect(api.context.state.view().index).toBe(before);
 });
+
+test("what waits for others is made in the same entry, and held back there", async () => {
+  const before = api.context.state.view().index;
+  const { code, err } = await deploy(`
+services:
+  app:
+    image: app:1
+    depends_on: { db: { condition: service_healthy } }
+  db: { image: postgres:16 }
+`);
+  expect([code, err]).toEqual([0, ""]);
+  const view = api.context.state.view();
+  expect(view.index).toBe(before + 1);
+  const db = view.byName("service", "st_db");
+  expect(view.byName("service", "st_app")?.startAfter).toMatchObject([
+    { service: "st_db", serviceId: db?.id, specVersion: db?.specVersion?.index },
+  ]);
+});

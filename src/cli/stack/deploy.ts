@@ -58,7 +58,7 @@ async function deploy(context: CommandContext): Promise<number> {
     );
   }
   const body = await bodyOf(context, plan, resolve, revision);
-  const ids = await apply(context, { name, body, waits: plan.waits });
+  const ids = await apply(context, name, body);
   if (!detach) {
     for (const id of ids) await waitConverged(context, id);
   }

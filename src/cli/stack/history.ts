@@ -147,7 +147,7 @@ async function rollback(context: CommandContext): Promise<number> {
       Configs: part.forgotten,
     },
   };
-  const ids = await apply(context, { name, body, waits: new Map() });
+  const ids = await apply(context, name, body);
   if (!flags.bool("detach")) for (const id of ids) await waitConverged(context, id);
   return 0;
 }

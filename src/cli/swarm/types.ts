@@ -54,6 +54,8 @@ export interface ServiceObject extends Versioned {
   };
   readonly UpdateStatus?: { readonly State: string; readonly Message: string };
   readonly Rollout?: { readonly Strategy: string; readonly Phase: string };
+  /** What the newest version waits for. */
+  readonly StartAfter?: readonly string[];
   /** Jobs only. */
   readonly JobStatus?: { readonly JobIteration: { readonly Index?: number } };
 }

@@ -2,6 +2,7 @@
 
 import { create } from "@bufbuild/protobuf";
 import { isKept, isTrial } from "#model/rollout.ts";
+import { isHeldBack } from "#model/start-order.ts";
 import { explainNode, type NodeTask } from "#plan/explain-node.ts";
 import { explainService } from "#plan/explain-service.ts";
 import { isPaused, isUpdating, returned } from "#plan/orchestrator/respec.ts";
@@ -25,6 +26,10 @@ export function deployHandlers(context: ControlContext): RpcHandlers<typeof Depl
       const id = requiredId(request.serviceId);
       return write(context, (tx) => {
         const service = existing(tx, id);
+        if (isHeldBack(service)) {
+          tx.update("service", { ...service, startAfter: [] });
+          return create(PromoteServiceResponseSchema, { service: tx.get("service", id) });
+        }
         if (service.rollout === undefined || !isTrial(service) || isPaused(service)) {
           throw precondition(`service ${nameOf(service)} has no version on trial to promote`);
         }
@@ -37,7 +42,8 @@ export function deployHandlers(context: ControlContext): RpcHandlers<typeof Depl
       const nowMs = context.clock.nowMs();
       return write(context, (tx) => {
         const service = existing(tx, id);
-        const busy = isUpdating(service) || isPaused(service) || isKept(service);
+        const busy =
+          isUpdating(service) || isPaused(service) || isKept(service) || isHeldBack(service);
         if (!busy || service.previousSpec === undefined) {
           throw precondition(`service ${nameOf(service)} has no update to abort`);
         }

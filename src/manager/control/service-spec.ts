@@ -3,6 +3,7 @@
 import { meshLabelProblem } from "#model/mesh-addresses.ts";
 import { readRolloutRules } from "#model/rollout.ts";
 import { ROLLOUT_LABELS } from "#model/service-labels.ts";
+import { readStartRules } from "#model/start-order.ts";
 import { readImageRules } from "#plan/image-watch.ts";
 import { Rollout_Strategy as Strategy } from "#wire/gen/swarmkit/objects_pb.js";
 import type { EndpointSpec, ServiceSpec } from "#wire/gen/swarmkit/specs_pb.js";
@@ -30,6 +31,8 @@ export function checkServiceSpec(spec: ServiceSpec | undefined): asserts spec is
   checkEndpoint(spec.endpoint);
   const rollout = readRolloutRules(spec);
   if (!rollout.ok) throw invalid(rollout.error);
+  const order = readStartRules(spec);
+  if (!order.ok) throw invalid(order.error);
   const image = readImageRules(spec);
   if (!image.ok) throw invalid(image.error);
   if (isJob(spec) && rollout.value.strategy !== Strategy.ROLLING) {

@@ -9,6 +9,7 @@ import { isErrorCode } from "#base/error.ts";
 import { isIngress } from "#model/network.ts";
 import { timestampOf } from "#model/time.ts";
 import { respecified, returned } from "#plan/orchestrator/respec.ts";
+import { conditionsFor } from "#plan/start-order/conditions.ts";
 import type { ReadView, Tx } from "#store/types.ts";
 import {
   type CreateServiceRequest,
@@ -92,7 +93,7 @@ export function addService(tx: Tx, service: Service, spec: ServiceSpec): void {
   checkPortConflicts(tx, spec, "");
   checkIngressThere(tx, spec);
   checkReferencesExist(tx, spec);
-  insert(tx, service);
+  insert(tx, { ...service, startAfter: conditionsFor(tx, undefined, service) });
 }
 
 export async function getService(
@@ -163,7 +164,7 @@ export function changeService(tx: Tx, id: string, change: ServiceChange): void {
   const tasks = [...tx.find("task", "service", id)];
   const next = change.rollback
     ? rolledBack(current, tasks, nowMs)
-    : respecified(current, spec, version, tasks, nowMs);
+    : startingInOrder(tx, service, respecified(current, spec, version, tasks, nowMs));
   if (next.spec !== undefined) checkIngressThere(tx, next.spec);
   tx.update("service", next);
 }
@@ -250,6 +251,11 @@ function restarted(service: Service, nowMs: number): Service {
   const jobIteration = create(VersionSchema, { index });
   const lastExecution = timestampOf(nowMs);
   return { ...service, jobStatus: { ...status, jobIteration, lastExecution } };
+}
+
+/** What its label says it waits for, before a new version is started. */
+function startingInOrder(view: ReadView, before: Service, after: Service): Service {
+  return { ...after, startAfter: conditionsFor(view, before, after) };
 }
 
 function rolledBack(service: Service, tasks: readonly Task[], nowMs: number): Service {

@@ -4,9 +4,11 @@ import {
   DeployStackRequestSchema,
   type DeployStackResponse,
   GetStackRequestSchema,
+  PromoteServiceRequestSchema,
 } from "#wire/gen/skep/deploy_pb.js";
 import type { ServiceSpecSchema } from "#wire/gen/swarmkit/specs_pb.js";
 import { PortConfig_PublishMode as PublishMode } from "#wire/gen/swarmkit/types_pb.js";
+import { deployHandlers } from "./deploy.ts";
 import { deployStack, getStack } from "./stacks.ts";
 import { aService, type Fixture, fixture, refusalOf, serviceSpec } from "./testing/fixture.ts";
 
@@ -178,6 +180,51 @@ describe("revisions", () => {
     expect(await revision()).toBe(before);
     await deploy({ services: [service("st_db", container({ user: "7" }))] });
     expect(await revision()).not.toBe(before);
+  });
+});
+
+describe("services that wait for others", () => {
+  const waiting = (changes: object = {}) =>
+    service("st_web", {
+      ...container(changes),
+      annotations: { name: "st_web", labels: { ...labels, "skep.start-after": "st_db=healthy" } },
+    } as ServiceInit);
+  const found = (name: string) => context.state.view().byName("service", name);
+
+  test("wait for what the same deploy makes of those, in any order", async () => {
+    await deploy({ services: [service("st_db")] });
+    await deploy({ services: [waiting(), service("st_db", container({ user: "7" }))] });
+    const db = found("st_db");
+    expect(db?.specVersion?.index).toBeGreaterThan(0n);
+    expect(found("st_web")?.startAfter).toMatchObject([
+      { service: "st_db", serviceId: db?.id, specVersion: db?.specVersion?.index },
+    ]);
+  });
+
+  test("do not wait for a change of something else, and can be told not to", async () => {
+    const handlers = deployHandlers(context);
+    await deploy({ services: [service("st_db"), waiting()] });
+    const serviceId = found("st_web")?.id ?? "";
+    const promote = () =>
+      handlers.promoteService(
+        create(PromoteServiceRequestSchema, { serviceId }),
+        undefined as never,
+      );
+    await promote();
+    expect(found("st_web")?.startAfter).toEqual([]);
+    await deploy({ services: [service("st_db"), waiting()] });
+    expect(found("st_web")?.startAfter).toEqual([]);
+    await deploy({ services: [waiting({ user: "7" })] });
+    expect(found("st_web")?.startAfter).toHaveLength(1);
+    await promote();
+    await expect(promote()).rejects.toThrow("no version on trial to promote");
+  });
+
+  test("are refused for what nobody can wait for", async () => {
+    const bad = service("st_web", {
+      annotations: { name: "st_web", labels: { ...labels, "skep.start-after": "st_web=healthy" } },
+    });
+    expect(await refusalOf(deploy({ services: [bad] }))).toContain("cannot wait for itself");
   });
 });
 

@@ -12,6 +12,7 @@ import { create, toBinary } from "@bufbuild/protobuf";
 import { EngineError, isErrorCode, messageOf } from "#base/error.ts";
 import { STORE_TRANSACTION_MAX_BYTES } from "#base/limits.ts";
 import { NAMESPACE_LABEL } from "#plan/compose/stack.ts";
+import { withVersions } from "#plan/start-order/conditions.ts";
 import { KIND_RULES } from "#store/kinds.ts";
 import type { ReadView, Tx } from "#store/types.ts";
 import {
@@ -96,6 +97,7 @@ export async function deployStack(
       for (const spec of request.configs) deploy.config(spec);
       for (const spec of request.services) deploy.service(spec);
       for (const id of request.removedConfigs) deploy.removes("config", id);
+      deploy.settleStarts();
       refuseTooLarge(tx, name, deploy.changes);
       const response = create(DeployStackResponseSchema, {
         revision: revisionOf(tx, name),
@@ -226,6 +228,16 @@ class Deploy {
       return present.id;
     });
     this.#note("service", action, id, wanted.annotations?.name);
+  }
+
+  /** What services wait for is what this deploy makes of the others, also of those that came later. */
+  settleStarts(): void {
+    for (const { kind, id } of this.changes) {
+      const service = kind === "service" ? this.#tx.get("service", id) : undefined;
+      if (service === undefined || service.startAfter.length === 0) continue;
+      const startAfter = withVersions(this.#tx, service.startAfter);
+      this.#tx.update("service", { ...service, startAfter });
+    }
   }
 
   #note(kind: StackKind, action: string, id: string, name = ""): void {

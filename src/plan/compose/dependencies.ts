@@ -1,7 +1,7 @@
 /**
- * `depends_on`: in which order services are made, and which must be up before others are. A name alone
- * (or `service_started`) is about the order, as far as there is one: docker's stacks ignore it, so a
- * circle or an unknown name is no fault. A condition to wait for must be possible.
+ * `depends_on`: in which order services are made, and which must be up before others are started. A
+ * name alone (or `service_started`) is about the order, as far as there is one: docker's stacks ignore
+ * it, so a circle or an unknown name is no fault. A condition to wait for must be possible.
  */
 
 import type { Fields } from "./fields.ts";
@@ -9,13 +9,19 @@ import { Refusal } from "./refusal.ts";
 
 export interface DependencyOrder {
   readonly services: readonly (readonly [string, Fields])[];
-  /** Service → those to wait for. */
-  readonly waits: ReadonlyMap<string, readonly string[]>;
+  /** Service → what it waits for. */
+  readonly waits: ReadonlyMap<string, readonly Wait[]>;
+}
+
+export interface Wait {
+  readonly service: string;
+  /** In the words of the label that asks the managers for it. */
+  readonly condition: "healthy" | "completed";
 }
 
 interface Dependency {
   readonly name: string;
-  readonly waits: boolean;
+  readonly waitsFor: Wait["condition"] | undefined;
   /** False: nothing is wrong if there is no such service. */
   readonly required: boolean;
   readonly at: readonly string[];
@@ -24,11 +30,11 @@ interface Dependency {
 /** Throws `Refusal`. */
 export function dependencyOrder(services: ReadonlyMap<string, Fields>): DependencyOrder {
   const order: (readonly [string, Fields])[] = [];
-  const waits = new Map<string, readonly string[]>();
+  const waits = new Map<string, readonly Wait[]>();
   const state = new Map<string, "open" | "done">();
   const visit = (name: string, service: Fields): void => {
     state.set(name, "open");
-    const waited: string[] = [];
+    const waited: Wait[] = [];
     for (const dependency of dependenciesOf(service)) {
       const other = services.get(dependency.name);
       if (other === undefined) {
@@ -40,7 +46,8 @@ export function dependencyOrder(services: ReadonlyMap<string, Fields>): Dependen
         );
       }
       if (!state.has(dependency.name)) visit(dependency.name, other);
-      if (!dependency.waits) continue;
+      const { waitsFor: condition } = dependency;
+      if (condition === undefined) continue;
       if (state.get(dependency.name) === "open") {
         throw refusal(
           name,
@@ -48,7 +55,7 @@ export function dependencyOrder(services: ReadonlyMap<string, Fields>): Dependen
           dependency,
         );
       }
-      waited.push(dependency.name);
+      waited.push({ service: dependency.name, condition });
     }
     if (waited.length > 0) waits.set(name, waited);
     state.set(name, "done");
@@ -62,28 +69,28 @@ function dependenciesOf(service: Fields): readonly Dependency[] {
   const names = service.texts("depends_on");
   const at = service.at("depends_on");
   if (names !== undefined) {
-    return names.map((name) => ({ name, waits: false, required: false, at }));
+    return names.map((name) => ({ name, waitsFor: undefined, required: false, at }));
   }
   return service.entries("depends_on").map(([name, fields]) => {
     const condition = fields.text("condition") ?? "service_started";
-    if (!CONDITIONS.has(condition)) {
+    if (!Object.hasOwn(CONDITIONS, condition)) {
       throw new Refusal(`invalid depends_on condition ${JSON.stringify(condition)}`, fields.path);
     }
     return {
       name,
-      waits: condition !== "service_started",
+      waitsFor: CONDITIONS[condition],
       required: fields.flag("required") ?? true,
       at: fields.path,
     };
   });
 }
 
-/** A task runs, for the swarm, when it is healthy; and a job is waited for until it is complete. */
-const CONDITIONS = new Set([
-  "service_started",
-  "service_healthy",
-  "service_completed_successfully",
-]);
+/** Without a wait it is only about the order. */
+const CONDITIONS: Readonly<Record<string, Wait["condition"] | undefined>> = {
+  service_started: undefined,
+  service_healthy: "healthy",
+  service_completed_successfully: "completed",
+};
 
 function refusal(name: string, what: string, { at }: Dependency): Refusal {
   return new Refusal(`service ${name}: ${what}`, at);

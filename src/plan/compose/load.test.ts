@@ -2,6 +2,7 @@
 
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
+import { START_LABEL } from "#model/service-labels.ts";
 import { parseDotEnv } from "./dot-env.ts";
 import { type ComposeSurroundings, mergeCompose, readCompose } from "./load.ts";
 import { planStack } from "./plan.ts";
@@ -327,7 +328,11 @@ describe("depends_on", () => {
     if (!plan.ok) return describeError(plan.error);
     return [
       plan.value.services.map(({ Name }) => Name).join(),
-      Object.fromEntries(plan.value.waits),
+      Object.fromEntries(
+        plan.value.services.flatMap(({ Name, Labels }) =>
+          Labels?.[START_LABEL] === undefined ? [] : [[Name, Labels[START_LABEL]]],
+        ),
+      ),
     ];
   };
   const file = (web: string, db: string) =>
@@ -341,11 +346,20 @@ describe("depends_on", () => {
   it("has conditions to wait for", () => {
     expect(planned(file("{db: {condition: service_healthy}}", "[]"))).toEqual([
       "st_db,st_web",
-      { st_web: ["st_db"] },
+      { st_web: "st_db=healthy" },
     ]);
     expect(planned(file("{db: {condition: service_healthy}}", "[web]"))).toEqual([
       "st_db,st_web",
-      { st_web: ["st_db"] },
+      { st_web: "st_db=healthy" },
+    ]);
+  });
+
+  it("adds to the label that the file itself gives", () => {
+    const condition = "{db: {condition: service_completed_successfully}}";
+    const own = 'deploy: {labels: {skep.start-after: "cache=healthy"}}';
+    expect(planned(file(`${condition}, ${own}`, "[]"))).toEqual([
+      "st_db,st_web",
+      { st_web: "cache=healthy,st_db=completed" },
     ]);
   });
 

@@ -5,10 +5,11 @@
  */
 
 import { type Result } from "#base/result.ts";
+import { START_LABEL } from "#model/service-labels.ts";
 import type { ConfigSpec } from "#wire/docker/configs.ts";
 import type { SecretSpec } from "#wire/docker/secrets.ts";
 import { containerPart } from "./container-part.ts";
-import { dependencyOrder } from "./dependencies.ts";
+import { dependencyOrder, type Wait } from "./dependencies.ts";
 import {
   endpoint,
   placement,
@@ -59,7 +60,9 @@ export function planStack(
     const isExternal = (key: string) => objects.networks.get(key)?.flag("external") === true;
     return {
       name: stackName,
-      services: services.map(([name, service]) => serviceSpec(name, service, objects, namespace)),
+      services: services.map(([name, service]) =>
+        serviceSpec(name, service, { objects, namespace, waits: waits.get(name) ?? [] }),
+      ),
       networks: used
         .filter((key) => !isExternal(key))
         .map((key) => networkBody(key, objects.networks.get(key), namespace)),
@@ -69,12 +72,6 @@ export function planStack(
         .filter((name) => !PREDEFINED.includes(name)),
       secrets: payloadSpecs(objects.secrets, namespace, payloads),
       configs: payloadSpecs(objects.configs, namespace, payloads),
-      waits: new Map(
-        [...waits].map(([name, others]) => [
-          namespace.scope(name),
-          others.map((other) => namespace.scope(other)),
-        ]),
-      ),
     };
   });
 }
@@ -86,6 +83,12 @@ interface StackObjects {
   readonly configs: ReadonlyMap<string, Fields>;
 }
 
+interface ServiceSurroundings {
+  readonly objects: StackObjects;
+  readonly namespace: Namespace;
+  readonly waits: readonly Wait[];
+}
+
 function objectsOf(section: Mapping, name: string): ReadonlyMap<string, Fields> {
   return new Map(
     Object.entries(section).map(([key, value]) => [key, new Fields(value, [name, key])]),
@@ -95,15 +98,14 @@ function objectsOf(section: Mapping, name: string): ReadonlyMap<string, Fields> 
 function serviceSpec(
   name: string,
   service: Fields,
-  objects: StackObjects,
-  namespace: Namespace,
+  { objects, namespace, waits }: ServiceSurroundings,
 ): SparseServiceSpec {
   const deploy = service.inner("deploy") ?? new Fields({}, service.at("deploy"));
   const container = containerPart(service, namespace);
   return inService(name, () => ({
     Name: namespace.scope(name),
     Labels: {
-      ...namespace.labels(deploy.textMap("labels")),
+      ...namespace.labels(withStartOrder(deploy.textMap("labels"), waits, namespace)),
       [IMAGE_LABEL]: service.text("image") ?? "",
     },
     TaskTemplate: {
@@ -126,6 +128,18 @@ function serviceSpec(
     UpdateConfig: updateConfig(deploy.inner("update_config")),
     RollbackConfig: updateConfig(deploy.inner("rollback_config")),
   }));
+}
+
+/** The managers hold the service back until then; a label of the file's own adds to it. */
+function withStartOrder(
+  labels: Readonly<Record<string, string>> | undefined,
+  waits: readonly Wait[],
+  namespace: Namespace,
+): Readonly<Record<string, string>> | undefined {
+  if (waits.length === 0) return labels;
+  const own = labels?.[START_LABEL] ?? "";
+  const asked = waits.map(({ service, condition }) => `${namespace.scope(service)}=${condition}`);
+  return { ...labels, [START_LABEL]: [...(own === "" ? [] : [own]), ...asked].join(",") };
 }
 
 /** docker names the service in what it refuses here. */

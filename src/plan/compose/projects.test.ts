@@ -53,7 +53,7 @@ services:
     environment: [WORDPRESS_DB_HOST=db, "WORDPRESS_DB_PASSWORD=\${DB_PASSWORD}"]
 volumes: { db_data: {} }
 `);
-  expect(made.waits.get("st_wordpress")).toEqual(["st_db"]);
+  expect(made.services[1]?.Labels).toMatchObject({ "skep.start-after": "st_db=healthy" });
   expect(container(made, "wordpress")?.Env).toContain("WORDPRESS_DB_PASSWORD=s3cret");
 });
 
@@ -170,7 +170,7 @@ services:
       resources: { limits: { cpus: "0.50", memory: 512M }, reservations: { memory: 128M } }
 `);
   expect(made.services.map(({ Name }) => Name)).toEqual(["st_migrate", "st_worker"]);
-  expect(made.waits.get("st_worker")).toEqual(["st_migrate"]);
+  expect(made.services[1]?.Labels).toMatchObject({ "skep.start-after": "st_migrate=completed" });
 });
 
 it.each([

@@ -23,8 +23,6 @@ export interface StackPlan {
   readonly configs: readonly (ConfigSpec & { readonly Name: string })[];
   /** Those that others depend on come first. Networks, secrets and configs are named by name, without ids. */
   readonly services: readonly SparseServiceSpec[];
-  /** Service → services that must run, or be complete, before it is made or changed. */
-  readonly waits: ReadonlyMap<string, readonly string[]>;
 }
 
 export const NAMESPACE_LABEL = "com.docker.stack.namespace";

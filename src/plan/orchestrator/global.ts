@@ -1,6 +1,7 @@
 /** Global services: one task on every node that may have one, bound to it from the start. */
 
 import { isPaused as isNodePaused, losesTasks } from "#model/node.ts";
+import { isHeldBack } from "#model/start-order.ts";
 import { isWanted } from "#model/task.ts";
 import type { Node, Service } from "#wire/gen/swarmkit/objects_pb.js";
 import { TaskState } from "#wire/gen/swarmkit/types_pb.js";
@@ -27,7 +28,9 @@ function reconcileNode(desk: Desk, service: Service, key: string): void {
   const nodeId = key.slice(1);
   const node = desk.nodeOf(nodeId);
   const slot = entry.slots.get(key);
-  if (node === undefined || !mayHaveTask(service, node)) {
+  // While the new version waits, the old one's places are where the old one may be.
+  const asked = isHeldBack(service) ? specForNewSlot(desk, service) : service;
+  if (node === undefined || !mayHaveTask(asked, node)) {
     withdraw(desk, slot, node === undefined ? TaskState.REMOVE : TaskState.SHUTDOWN);
     updateSlot(desk, service, key);
     entry.occupied.delete(key);

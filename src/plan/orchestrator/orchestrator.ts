@@ -69,7 +69,8 @@ export class Orchestrator implements Planner {
     const anew =
       entry.setService(after) ||
       before?.updateStatus !== after?.updateStatus ||
-      before?.rollout !== after?.rollout;
+      before?.rollout !== after?.rollout ||
+      before?.startAfter !== after?.startAfter;
     if (!anew) return;
     entry.touchAll();
     if (after === undefined || !isPerNode(after)) return;

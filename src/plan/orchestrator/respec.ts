@@ -7,6 +7,7 @@
 import { create, equals } from "@bufbuild/protobuf";
 import { updateRulesOf } from "#model/defaults.ts";
 import { isSetAside, isTrial, rolloutRulesOf, versionOf } from "#model/rollout.ts";
+import { isHeldBack } from "#model/start-order.ts";
 import { isWanted, stateOf } from "#model/task.ts";
 import { timestampOf } from "#model/time.ts";
 import {
@@ -64,8 +65,8 @@ export function respecified(
     return { ...service, spec, previousSpec: kept };
   }
   const changed = !sameTasks(service.spec, spec);
-  // What was only on trial is nothing to go back to.
-  const back = isTrial(service) && previousSpec !== undefined;
+  // What was only on trial, or never started, is nothing to go back to.
+  const back = (isTrial(service) || isHeldBack(service)) && previousSpec !== undefined;
   return {
     ...service,
     previousSpec: back ? previousSpec : service.spec,
@@ -120,6 +121,7 @@ export function returned(
       startedAt: timestampOf(nowMs),
     }),
     rollout: rolloutBack(service, tasks, nowMs),
+    startAfter: [],
   };
 }
 
@@ -173,7 +175,7 @@ function abandoned(service: Service, tasks: Tasks): readonly bigint[] {
 }
 
 /** The same but for what tasks are not made of: how many there are, labels, how updates go. */
-function sameTasks(a: ServiceSpec | undefined, b: ServiceSpec): boolean {
+export function sameTasks(a: ServiceSpec | undefined, b: ServiceSpec): boolean {
   if (a === undefined) return false;
   const { task, endpoint, networks } = b;
   const bare = (spec: ServiceSpec, from: ServiceSpec) => ({

@@ -7,6 +7,7 @@
 
 import { losesTasks } from "#model/node.ts";
 import { hasTwoSets, isTrial } from "#model/rollout.ts";
+import { isHeldBack } from "#model/start-order.ts";
 import { isTerminal, isWanted, stateOf } from "#model/task.ts";
 import type { Service, Task } from "#wire/gen/swarmkit/objects_pb.js";
 import { TaskState } from "#wire/gen/swarmkit/types_pb.js";
@@ -101,15 +102,15 @@ function slotNodeIsLost(desk: Desk, task: Task): boolean {
   return task.slot === 0n && losesTasks(desk.nodeOf(task.nodeId));
 }
 
-/** While an update is paused or on trial, tasks of the old version are replaced by their like. */
+/** While an update is paused, on trial or waits, tasks of the old version are replaced by their like. */
 function specFor(desk: Desk, service: Service, task: Task): Service {
-  const holds = isPaused(service) || isTrial(service) || hasTwoSets(service);
+  const holds = isPaused(service) || isTrial(service) || hasTwoSets(service) || isHeldBack(service);
   return holds && isOutdated(desk, task) ? likeOf(service, task) : service;
 }
 
-/** The service as the spec of a new slot: what is only on trial gets no more slots than it has. */
+/** The service as the spec of a new slot: what is only on trial, or waits, gets no more slots than it has. */
 export function specForNewSlot(desk: Desk, service: Service): Service {
-  if (!isTrial(service)) return service;
+  if (!isTrial(service) && !isHeldBack(service)) return service;
   for (const slot of desk.entry.slots.values()) {
     for (const task of slot.tasks.values()) {
       if (isWanted(task) && isOutdated(desk, task)) return likeOf(service, task);

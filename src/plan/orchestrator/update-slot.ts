@@ -16,6 +16,7 @@
 import { type UpdateRules, updateRulesOf } from "#model/defaults.ts";
 import { isDown } from "#model/node.ts";
 import { hasTwoSets, isKept, isSetAside, isTrial } from "#model/rollout.ts";
+import { isHeldBack } from "#model/start-order.ts";
 import { endedByItself, holdsNode, isActive, isTerminal, isWanted, stateOf } from "#model/task.ts";
 import { msOfTimestamp } from "#model/time.ts";
 import type { Service, Task } from "#wire/gen/swarmkit/objects_pb.js";
@@ -63,7 +64,7 @@ export function updateSlot(desk: Desk, service: Service, key: string): void {
     if (old.length === 0 && !(held && outdated(newest))) return;
     progress.todo.add(key);
     if (!old.some((task) => stateOf(task) === TaskState.RUNNING)) progress.down.add(key);
-    if (isUpdating(service)) supersede(desk, slot, old);
+    if (isUpdating(service) || isHeldBack(service)) supersede(desk, slot, old);
     return;
   }
   progress.fresh.add(key);

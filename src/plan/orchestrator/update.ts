@@ -9,6 +9,7 @@ import { create } from "@bufbuild/protobuf";
 import { formatDuration, MILLISECOND } from "#base/duration.ts";
 import { type UpdateRules, updateRulesOf } from "#model/defaults.ts";
 import { canaryCount, isKept, isTrial, rolloutRulesOf } from "#model/rollout.ts";
+import { isHeldBack } from "#model/start-order.ts";
 import { isActive } from "#model/task.ts";
 import { msOfTimestamp, timestampOf } from "#model/time.ts";
 import { type Service, Rollout_Strategy as Strategy } from "#wire/gen/swarmkit/objects_pb.js";
@@ -27,7 +28,7 @@ const FOREVER = Number.POSITIVE_INFINITY;
 
 /** Begins, goes on with, pauses, rolls back or ends the update of a service. */
 export function advanceUpdate(desk: Desk, service: Service): void {
-  if (isPaused(service)) return;
+  if (isPaused(service) || isHeldBack(service)) return;
   const { progress } = desk.entry;
   if (isKept(service)) {
     if (keptFails(desk, service)) goBack(desk, service, causeOf(desk));

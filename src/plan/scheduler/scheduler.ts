@@ -3,15 +3,16 @@
  * what their tasks take, and counts along with every change of a task; the picture is exact because
  * the changes of an object reach it as a chain without gaps.
  *
- * A task that finds no node stays PENDING and says why. Tasks that are bound to a node (global
+ * A task that finds no node, or whose service waits for others, stays PENDING and says why. Tasks that are bound to a node (global
  * services, attachments) are only checked against it.
  */
 
 import { create } from "@bufbuild/protobuf";
+import { isTaskHeldBack, waitText } from "#model/start-order.ts";
 import { holdsNode, isTerminal, isWanted, stateOf } from "#model/task.ts";
 import { timestampOf } from "#model/time.ts";
 import type { Change, Tx } from "#store/types.ts";
-import type { Node, Task } from "#wire/gen/swarmkit/objects_pb.js";
+import type { Node, Service, Task } from "#wire/gen/swarmkit/objects_pb.js";
 import { TaskState, type TaskStatus, TaskStatusSchema } from "#wire/gen/swarmkit/types_pb.js";
 import { type Delta, deltaOf } from "../delta.ts";
 import type { PlanContext, Planner } from "../planner.ts";
@@ -36,6 +37,9 @@ export class Scheduler implements Planner {
   /** Tasks waiting for the node that they are bound to, by node. */
   readonly #bound = new Map<string, Set<string>>();
   readonly #boundReady = new Set<string>();
+  /** Tasks of versions that are not to be started yet, by service. */
+  readonly #heldBack = new Map<string, Set<string>>();
+  readonly #toRecheck = new Set<string>();
   /** Tasks that stopped being wanted before any node had them. */
   readonly #unwanted = new Set<string>();
   /** Blocked groups whose reason may no longer be true. */
@@ -48,14 +52,15 @@ export class Scheduler implements Planner {
   start(context: PlanContext): void {
     for (const after of context.tx.all("node")) this.#onNode({ before: undefined, after });
     for (const after of context.tx.all("task")) {
-      this.#onTask({ before: undefined, after }, context.nowMs);
+      this.#onTask({ before: undefined, after }, context);
     }
     this.#work(context);
   }
 
   step(context: PlanContext, changes: readonly Change[]): void {
     for (const change of changes) {
-      if (change.kind === "task") this.#onTask(deltaOf(change), context.nowMs);
+      if (change.kind === "task") this.#onTask(deltaOf(change), context);
+      else if (change.kind === "service") this.#onService(deltaOf(change));
       else if (change.kind === "node") this.#onNode(deltaOf(change));
     }
     this.#work(context);
@@ -79,12 +84,17 @@ export class Scheduler implements Planner {
     if (before === undefined || !sameForPlacement(before, after)) this.#improved(info);
   }
 
-  #onTask({ before, after }: Delta<Task>, nowMs: number): void {
+  #onService({ before, after }: Delta<Service>): void {
+    const id = (after ?? before)?.id ?? "";
+    if (this.#heldBack.has(id)) this.#toRecheck.add(id);
+  }
+
+  #onTask({ before, after }: Delta<Task>, { tx, nowMs }: PlanContext): void {
     this.#recount(before, after);
     const waited = before !== undefined && isPending(before);
     const waits = after !== undefined && isPending(after);
     if (waited && !waits) this.#unqueue(before);
-    if (waits && !waited) this.#queue(after);
+    if (waits && !waited) this.#queue(after, tx.get("service", after.serviceId));
     if (after === undefined) {
       this.#unwanted.delete(before?.id ?? "");
       return;
@@ -126,7 +136,14 @@ export class Scheduler implements Planner {
     if (this.#bound.has(info.node.id)) this.#boundReady.add(info.node.id);
   }
 
-  #queue(task: Task): void {
+  #queue(task: Task, service: Service | undefined): void {
+    if (isTaskHeldBack(service, task)) {
+      const tasks = this.#heldBack.get(task.serviceId) ?? new Set();
+      tasks.add(task.id);
+      this.#heldBack.set(task.serviceId, tasks);
+      this.#toRecheck.add(task.serviceId);
+      return;
+    }
     if (task.nodeId === "") {
       this.#groups.add(task);
       return;
@@ -138,6 +155,9 @@ export class Scheduler implements Planner {
   }
 
   #unqueue(task: Task): void {
+    const heldBack = this.#heldBack.get(task.serviceId);
+    heldBack?.delete(task.id);
+    if (heldBack?.size === 0) this.#heldBack.delete(task.serviceId);
     this.#groups.remove(task);
     const tasks = this.#bound.get(task.nodeId);
     tasks?.delete(task.id);
@@ -146,6 +166,7 @@ export class Scheduler implements Planner {
 
   #work(context: PlanContext): void {
     this.#stopUnwanted(context);
+    this.#recheckHeldBack(context);
     for (;;) {
       const group = this.#stale.take(context.nowMs);
       if (group === undefined) break;
@@ -173,6 +194,27 @@ export class Scheduler implements Planner {
       if (task.desiredState !== TaskState.SHUTDOWN) continue;
       const status = this.#statusOf(TaskState.SHUTDOWN, "shutdown", nowMs);
       tx.update("task", { ...task, status });
+    }
+  }
+
+  /** Tasks of services that waited: they say what for, or are to be placed now. */
+  #recheckHeldBack(context: PlanContext): void {
+    const { tx } = context;
+    for (const serviceId of this.#toRecheck) {
+      const service = tx.get("service", serviceId);
+      for (const id of this.#heldBack.get(serviceId) ?? []) {
+        if (!context.hasRoom()) return;
+        const task = tx.get("task", id);
+        if (task === undefined || !isPending(task)) continue;
+        if (service !== undefined && isTaskHeldBack(service, task)) {
+          noteError(tx, task, waitText(service));
+        } else {
+          this.#heldBack.get(serviceId)?.delete(id);
+          this.#queue(task, service);
+        }
+      }
+      if (this.#heldBack.get(serviceId)?.size === 0) this.#heldBack.delete(serviceId);
+      this.#toRecheck.delete(serviceId);
     }
   }
 

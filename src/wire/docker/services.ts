@@ -74,6 +74,8 @@ export interface Service extends ObjectMeta {
     /** Versions of the spec whose tasks take no part in the balance. */
     readonly SetAside: readonly number[];
   };
+  /** Ours alone: what the newest version waits for before it is started: "db to be healthy". */
+  readonly StartAfter?: readonly string[];
   /** `GET /services?status=true` only. */
   readonly ServiceStatus?: ServiceStatus;
   /** Jobs only. */

@@ -10,6 +10,7 @@ import { timestampOf } from "#model/time.ts";
 import { respecified, returned } from "#plan/orchestrator/respec.ts";
 import type { Planner } from "#plan/planner.ts";
 import { createPlanners } from "#plan/planners.ts";
+import { conditionsFor } from "#plan/start-order/conditions.ts";
 import { WakeQueue } from "#plan/wake-queue.ts";
 import { createStore } from "#store/store.ts";
 import type { Change, ChangeBatch, ReadView, Tx } from "#store/types.ts";
@@ -258,7 +259,8 @@ export class SwarmLab {
         index: BigInt(tx.index),
       };
       const service = create(ServiceSchema, { id });
-      tx.create("service", { ...service, spec, specVersion });
+      const made = { ...service, spec, specVersion };
+      tx.create("service", { ...made, startAfter: conditionsFor(tx, undefined, made) });
     });
   }
 
@@ -272,7 +274,8 @@ export class SwarmLab {
       };
       const tasks = tx.find("task", "service", id);
       const spec = change(must(service.spec));
-      tx.update("service", respecified(service, spec, specVersion, tasks, this.nowMs));
+      const next = respecified(service, spec, specVersion, tasks, this.nowMs);
+      tx.update("service", { ...next, startAfter: conditionsFor(tx, service, next) });
     });
   }
 
