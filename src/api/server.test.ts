@@ -3,10 +3,22 @@ import { request as httpRequest, type IncomingMessage } from "node:http";
 import { connect } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { type ConnectionOptions, connect as connectTls } from "node:tls";
 import { afterEach, beforeEach, expect, test } from "vitest";
 import { EngineError } from "#base/error.ts";
+import { leafProfile, rootValidity } from "#pki/profile.ts";
 import { deferred } from "#platform/async.ts";
 import { silentLog } from "#platform/log.ts";
+import { realRandom } from "#platform/real-ports.ts";
+import {
+  type Authority,
+  createRequest,
+  createRoot,
+  generateKey,
+  issueCertificate,
+  readRequest,
+} from "#platform/x509/issue.ts";
+import { NodeRole } from "#wire/gen/swarmkit/types_pb.js";
 import type { Route } from "./route.ts";
 import { type ApiServer, createApiServer } from "./server.ts";
 
@@ -244,4 +256,57 @@ test("close cuts what is still streaming", async () => {
   await new Promise((resolve) => request.once("response", resolve));
   await server.close(20);
   await ended;
+});
+
+/** A certificate of an authority that may be shown by either side. */
+async function shown(authority: Authority, ageMs = 0) {
+  const key = generateKey();
+  const request = await readRequest(await createRequest(key, ""));
+  const subject = { nodeId: "n", role: NodeRole.MANAGER, clusterId: "c" };
+  const profile = leafProfile(subject, Date.now() - ageMs, 3_600_000);
+  const cert = await issueCertificate(authority, request, profile, realRandom);
+  return { cert, key: key.export({ type: "pkcs8", format: "pem" }) as string };
+}
+
+/** What a client that connects so is answered; empty when it is not spoken to. */
+function ping(port: number, options: ConnectionOptions): Promise<string> {
+  return new Promise((resolve) => {
+    let answer = "";
+    const socket = connectTls({ port, host: "127.0.0.1", servername: "swarm-manager", ...options });
+    socket.on("data", (chunk: Buffer) => (answer += chunk.toString()));
+    socket.on("error", () => undefined);
+    socket.on("close", () => resolve(answer.split("\r\n")[0] ?? ""));
+    socket.write("GET /_ping HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+  });
+}
+
+test("over TCP only those are served whose certificate its authority signed, and in no weak way", async () => {
+  const [root, other] = [
+    await createRoot(rootValidity(Date.now()), realRandom),
+    await createRoot(rootValidity(Date.now()), realRandom),
+  ];
+  let asked = 0;
+  const handler: Route["handler"] = (_, response) => {
+    asked += 1;
+    response.empty(200);
+  };
+  server = createApiServer({
+    routes: [{ method: "GET", path: "/_ping", handler }],
+    log: silentLog,
+  });
+  const port = await server.listenTcp("127.0.0.1", 0, { ...(await shown(root)), ca: root.cert });
+  const good = { ca: root.cert, ...(await shown(root)) };
+  const refused: Readonly<Record<string, ConnectionOptions>> = {
+    "no certificate": { ca: root.cert },
+    "one of another authority": { ca: root.cert, ...(await shown(other)) },
+    "one that is over": { ca: root.cert, ...(await shown(root, 5 * 3_600_000)) },
+    "TLS 1.1": { ...good, minVersion: "TLSv1.1", maxVersion: "TLSv1.1" },
+    "CBC and SHA-1": { ...good, maxVersion: "TLSv1.2", ciphers: "ECDHE-ECDSA-AES128-SHA" },
+    "CBC and SHA-256": { ...good, maxVersion: "TLSv1.2", ciphers: "ECDHE-ECDSA-AES128-SHA256" },
+  };
+  for (const [how, options] of Object.entries(refused))
+    expect(await ping(port, options), how).toBe("");
+  expect(asked).toBe(0);
+  const gcm = { ...good, maxVersion: "TLSv1.2", ciphers: "ECDHE-ECDSA-AES128-GCM-SHA256" } as const;
+  for (const options of [good, gcm]) expect(await ping(port, options)).toBe("HTTP/1.1 200 OK");
 });

@@ -210,12 +210,29 @@ function refuse(
   if (!request.readableEnded) request.resume();
 }
 
+/** TLS 1.3, and of 1.2 what has forward secrecy and no padding. */
+const CIPHERS = [
+  "TLS_AES_256_GCM_SHA384",
+  "TLS_CHACHA20_POLY1305_SHA256",
+  "TLS_AES_128_GCM_SHA256",
+  "ECDHE-ECDSA-AES256-GCM-SHA384",
+  "ECDHE-RSA-AES256-GCM-SHA384",
+  "ECDHE-ECDSA-CHACHA20-POLY1305",
+  "ECDHE-RSA-CHACHA20-POLY1305",
+  "ECDHE-ECDSA-AES128-GCM-SHA256",
+  "ECDHE-RSA-AES128-GCM-SHA256",
+].join(":");
+/** A connection that has not shaken hands by then is closed, milliseconds. */
+const HANDSHAKE_TIMEOUT_MS = 10_000;
+
 function secureServer(tls: ServerTls): Server {
   const verify = tls.ca === undefined ? {} : { ca: tls.ca, requestCert: true };
   return createHttpsServer({
     cert: tls.cert,
     key: tls.key,
     minVersion: "TLSv1.2",
+    ciphers: CIPHERS,
+    handshakeTimeout: HANDSHAKE_TIMEOUT_MS,
     rejectUnauthorized: tls.ca !== undefined,
     ...verify,
   });
