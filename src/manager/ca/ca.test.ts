@@ -23,7 +23,12 @@ import {
 } from "#wire/gen/swarmkit/ca_pb.js";
 import { ClusterSchema, type Node, NodeSchema } from "#wire/gen/swarmkit/objects_pb.js";
 import { NodeSpec_Membership } from "#wire/gen/swarmkit/specs_pb.js";
-import { IssuanceStatus_State, NodeRole } from "#wire/gen/swarmkit/types_pb.js";
+import {
+  CertificateSchema,
+  IssuanceStatus_State,
+  IssuanceStatusSchema,
+  NodeRole,
+} from "#wire/gen/swarmkit/types_pb.js";
 import { createLocalState } from "../raft/local-state.ts";
 import { createExternalCa } from "./external-ca.ts";
 import { type CaServices, createCaServices } from "./service.ts";
@@ -62,7 +67,7 @@ beforeEach(async () => {
     cluster: {
       clusterId: "c1",
       removed: (nodeId) => removed.has(nodeId),
-      worker: () => false,
+      role: () => undefined,
     },
     trustedRoot: () => root.cert,
     clock: realClock,
@@ -220,6 +225,46 @@ test("an expired node renews by its key; the key of another does not help", asyn
   expect(await ask("", call(), key, nodeId)).toBe(nodeId);
   const { pem } = await certificateOf(nodeId);
   expect(readCertificate(pem).commonName).toBe(nodeId);
+});
+
+test("whoever repeats a node's request makes nobody sign, and stores nothing", async () => {
+  const key = generateKey();
+  const nodeId = await ask(tokens.worker, call(), key);
+  await certificateOf(nodeId);
+  const csr = Buffer.from(await createRequest(key, nodeId));
+  const send = async () => {
+    const request = create(IssueNodeCertificateRequestSchema, { csr });
+    return (await services.nodeCa.issueNodeCertificate(request, call())).nodeId;
+  };
+  expect(await send()).toBe(nodeId);
+  const { pem } = await certificateOf(nodeId);
+  const version = node(nodeId).meta?.version;
+  for (let at = 0; at < 5; at += 1) expect(await send()).toBe(nodeId);
+  expect(node(nodeId).meta?.version).toEqual(version);
+  expect((await certificateOf(nodeId)).pem).toBe(pem);
+  // The node itself, whose certificate is to be replaced, is heard.
+  await state.update("ca", (tx) => {
+    const current = tx.get("node", nodeId) as Node;
+    const asked = current.certificate ?? create(CertificateSchema);
+    const status = create(IssuanceStatusSchema, { state: IssuanceStatus_State.ROTATE });
+    const certificate = { ...asked, status };
+    tx.update("node", { ...current, certificate });
+  });
+  await send();
+  await expect.poll(async () => (await certificateOf(nodeId)).pem).not.toBe(pem);
+});
+
+test("a request is no place to store something in", async () => {
+  const csr = Buffer.from(`${await createRequest(generateKey(), "")}${"x".repeat(10_000)}`);
+  for (const context of [
+    call(),
+    call({ peer: { nodeId: "n", role: "swarm-worker", clusterId: "c1" } }),
+  ]) {
+    const request = create(IssueNodeCertificateRequestSchema, { csr, token: tokens.worker });
+    const asked = Promise.resolve(services.nodeCa.issueNodeCertificate(request, context));
+    await expect(asked).rejects.toThrow("malformed certificate request: it is too long");
+  }
+  expect(state.view().count("node")).toBe(0);
 });
 
 test("a root rotation moves every node, then puts the new root and new tokens in place", async () => {

@@ -112,7 +112,10 @@ async function issue(
   }
   // Known before new: where one may come without a token, an expired node is still itself.
   const known = request.token === "" ? await knownHolder(options, request.csr) : undefined;
-  if (known !== undefined) return renew(options, known, request.csr);
+  if (known !== undefined) {
+    const answered = answeredAlready(options, known, request.csr);
+    return answered ?? renew(options, known, request.csr);
+  }
   const admission = admit(cluster, request.token, options.state.nowMs());
   if (admission.ok) {
     await readRequest(textOf(request.csr));
@@ -159,6 +162,26 @@ async function knownHolder(
   }
   const { publicKey } = readCertificate(textOf(certificate)).asIssuer;
   return Buffer.from(publicKey).equals(Buffer.from(request.publicKey)) ? node.id : undefined;
+}
+
+/**
+ * What the node was told when it sent that very request, which anybody may have seen who asked what
+ * became of it: while the certificate lives, sending it once more makes nobody sign and store again.
+ */
+function answeredAlready(
+  options: CaServiceOptions,
+  nodeId: string,
+  csr: Uint8Array,
+): IssueNodeCertificateResponse | undefined {
+  const node = options.state.view().get("node", nodeId);
+  const { csr: asked, status, certificate } = node?.certificate ?? {};
+  if (node === undefined || asked === undefined || !Buffer.from(asked).equals(csr))
+    return undefined;
+  const isRunning = status?.state === IssuanceStatus_State.RENEW;
+  const isIssued = status?.state === IssuanceStatus_State.ISSUED && certificate !== undefined;
+  const lives = isIssued && readCertificate(textOf(certificate)).notAfterMs > options.clock.nowMs();
+  if (!isRunning && !lives) return undefined;
+  return answer(options, nodeId, node.spec?.membership ?? NodeSpec_Membership.PENDING);
 }
 
 /** Decides anew inside the transaction: two may come with the last use of a token. */

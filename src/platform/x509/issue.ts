@@ -16,6 +16,8 @@ const KEY = { name: "ECDSA", namedCurve: "P-256" } as const;
 const SIGNATURE = { name: "ECDSA", hash: "SHA-256" } as const;
 const SERVER_AUTH = "1.3.6.1.5.5.7.3.1";
 const CLIENT_AUTH = "1.3.6.1.5.5.7.3.2";
+/** Largest request, PEM text; one for a key of ours has some 400 bytes, and the store keeps it. */
+const REQUEST_MAX_BYTES = 8 * 1024;
 
 /** A certificate authority: what signs. */
 export interface Authority {
@@ -77,6 +79,7 @@ export async function createRequest(key: KeyObject, commonName: string): Promise
 export async function readRequest(csr: string): Promise<CertificateRequest> {
   const x509 = await library();
   try {
+    if (csr.length > REQUEST_MAX_BYTES) throw new Error("it is too long");
     const request = new x509.Pkcs10CertificateRequest(csr);
     if (!(await request.verify(webcrypto))) throw new Error("signature does not match");
     return {
