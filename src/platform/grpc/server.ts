@@ -26,6 +26,7 @@ import type { Stream, StreamEvents } from "../http2/stream.ts";
 import { encodeText, field, isGrpc } from "./fields.ts";
 import { type AnyHandler, type BoundMethod, type Caller, ServerCall } from "./server-call.ts";
 import { statusOf } from "./status.ts";
+import { Strangers } from "./strangers.ts";
 import { atExpiry, peerOf, tlsOptions } from "./tls.ts";
 
 /** Calls that one connection may have open at once. */
@@ -36,10 +37,13 @@ const MANAGERS_CALLS_MAX = 20_000;
  * The same, and the largest request in bytes, for callers without a certificate of ours: whoever
  * reaches the port can make the server hold that much, and all they may do is to ask for one.
  */
-const STRANGERS_CALLS_MAX = 20;
-const STRANGERS_MESSAGE_MAX_BYTES = 256 * 1024;
-/** A connection that has not begun to speak by then is closed, milliseconds. */
+const STRANGERS_CALLS_MAX = 4;
+const STRANGERS_MESSAGE_MAX_BYTES = 16 * 1024;
+/** A connection that has not shaken hands, or has not begun to speak, by then is closed, milliseconds. */
+const HANDSHAKE_TIMEOUT_MS = 10_000;
 const GREETING_TIMEOUT_MS = 20_000;
+/** So long a stranger may be silent; one that waits to be let in asks every few seconds. */
+const STRANGERS_SILENCE_MS = 60_000;
 
 /** The identity that a verified client certificate carries. */
 export interface PeerIdentity {
@@ -103,18 +107,29 @@ export interface RpcServer {
   listenTls(host: string, port: number, tls: TlsMaterial): Promise<number>;
   /** New certificates for new connections of the TLS listener. */
   setTls(tls: TlsMaterial): void;
-  /** Ends open TLS connections whose peer is the node, e.g. after its removal. */
-  dropPeer(nodeId: string): void;
+  /**
+   * Ends open TLS connections whose peer is the node, e.g. after its removal; where a role is named,
+   * those that were opened with a certificate of that role.
+   */
+  dropPeer(nodeId: string, role?: string): void;
   close(): Promise<void>;
 }
 
-export function createRpcServer(authorize: Authorize): RpcServer {
+/**
+ * `knows`: whether somebody whose certificate our CA issued is one of ours still. Who is not is
+ * granted no more of this server's memory than a stranger.
+ */
+export function createRpcServer(
+  authorize: Authorize,
+  knows: (peer: PeerIdentity) => boolean = () => true,
+): RpcServer {
   const methods = new Map<string, BoundMethod>();
   const connections = new Set<Connection>();
   /** Also those that are still shaking hands. */
   const sockets = new Set<Socket>();
   /** Those that are through with it, and whom their certificate names: once closed they don't tell. */
-  const secured = new Map<TLSSocket, string>();
+  const secured = new Map<TLSSocket, PeerIdentity | undefined>();
+  const strangers = new Strangers();
   let local: Server | undefined;
   let remote: Server | undefined;
   let exchange: (tls: TlsMaterial) => void = () => undefined;
@@ -138,16 +153,25 @@ export function createRpcServer(authorize: Authorize): RpcServer {
       await unlink(path).catch(() => undefined);
       const server = createNetServer((socket) => {
         keep(socket);
-        serve(socket, { local: true, address: "unix", peer: () => undefined });
+        serve(socket, { local: true, address: "unix", isStranger: false, peer: () => undefined });
       });
       await listening(server, () => server.listen(path));
       local = server;
     },
     listenTls: async (host, port, tls) => {
       const server = createTlsServer(
-        { ...tlsOptions(tls), requestCert: true, rejectUnauthorized: false, ALPNProtocols: ["h2"] },
+        {
+          ...tlsOptions(tls),
+          requestCert: true,
+          rejectUnauthorized: false,
+          ALPNProtocols: ["h2"],
+          handshakeTimeout: HANDSHAKE_TIMEOUT_MS,
+        },
         (socket) => {
-          secured.set(socket, peerOf(socket)?.nodeId ?? "");
+          const peer = peerOf(socket);
+          const isStranger = peer === undefined || !knows(peer);
+          if (!isStranger) strangers.introduced(socket.remoteAddress, socket.remotePort);
+          secured.set(socket, peer);
           const stopWaiting = atExpiry(socket, () => socket.destroy());
           socket.on("close", () => {
             secured.delete(socket);
@@ -158,10 +182,14 @@ export function createRpcServer(authorize: Authorize): RpcServer {
           socket.setKeepAlive(true, KEEPALIVE_MS);
           // SwarmKit's nodes offer no protocol any more once their certificate was renewed; nothing
           // but HTTP/2 is spoken here.
-          serve(socket, remoteDoor(socket));
+          const address = `${socket.remoteAddress}:${socket.remotePort}`;
+          serve(socket, { local: false, address, isStranger, peer: () => peer });
         },
       );
-      server.on("connection", keep);
+      server.on("connection", (socket) => {
+        keep(socket);
+        strangers.add(socket);
+      });
       server.on("tlsClientError", (_error, socket) => socket.destroy());
       await listening(server, () => server.listen(port, host));
       exchange = (fresh) => server.setSecureContext(tlsOptions(fresh));
@@ -169,9 +197,9 @@ export function createRpcServer(authorize: Authorize): RpcServer {
       return (server.address() as AddressInfo).port;
     },
     setTls: (tls) => exchange(tls),
-    dropPeer: (nodeId) => {
-      for (const [socket, name] of secured) {
-        if (name === nodeId) socket.destroy();
+    dropPeer: (nodeId, role) => {
+      for (const [socket, peer] of secured) {
+        if (peer?.nodeId === nodeId && (role ?? peer.role) === peer.role) socket.destroy();
       }
     },
     close: async () => {
@@ -189,19 +217,8 @@ export function createRpcServer(authorize: Authorize): RpcServer {
 interface Door {
   readonly local: boolean;
   readonly address: string;
+  readonly isStranger: boolean;
   readonly peer: () => PeerIdentity | undefined;
-}
-
-function remoteDoor(socket: TLSSocket): Door {
-  let known: { readonly peer: PeerIdentity | undefined } | undefined;
-  return {
-    local: false,
-    address: `${socket.remoteAddress}:${socket.remotePort}`,
-    peer: () => {
-      known ??= { peer: peerOf(socket) };
-      return known.peer;
-    },
-  };
 }
 
 function answerCalls(
@@ -212,8 +229,8 @@ function answerCalls(
   closed: () => void,
 ): Connection {
   let running = 0;
-  const isStranger = !door.local && door.peer() === undefined;
-  const callsMax = callsMaxOf(door, isStranger);
+  const { isStranger } = door;
+  const callsMax = callsMaxOf(door);
   socket.setTimeout(GREETING_TIMEOUT_MS, () => socket.destroy());
   const opened = (stream: Stream, fields: readonly HeaderField[], isLast: boolean) => {
     // Calls whose caller went away run on until their handler notices: they count.
@@ -236,7 +253,7 @@ function answerCalls(
     side: "server",
     streamsMax: callsMax,
     opened,
-    settled: () => socket.setTimeout(0),
+    settled: () => socket.setTimeout(isStranger ? STRANGERS_SILENCE_MS : 0),
     closed,
   });
   const caller: Caller = {
@@ -250,8 +267,8 @@ function answerCalls(
   return connection;
 }
 
-function callsMaxOf(door: Door, isStranger: boolean): number {
-  if (isStranger) return STRANGERS_CALLS_MAX;
+function callsMaxOf(door: Door): number {
+  if (door.isStranger) return STRANGERS_CALLS_MAX;
   return door.peer()?.role === MANAGER_OU ? MANAGERS_CALLS_MAX : CALLS_MAX;
 }
 

@@ -40,7 +40,10 @@ let answer: Deferred<void>;
 beforeEach(async () => {
   seen = [];
   channels = [];
-  server = createRpcServer((context) => void seen.push(context.peer));
+  server = createRpcServer(
+    (context) => void seen.push(context.peer),
+    ({ nodeId }) => nodeId !== "gone",
+  );
   answer = deferred();
   server.add(Health, {
     check: async ({ service }) => {
@@ -194,6 +197,21 @@ test("a peer that is dropped loses its connection, and nobody else does", async 
   expect(await kept).not.toBeInstanceOf(Error);
 });
 
+test("who has another role now loses the connections of the one before", async () => {
+  const pending = async (role: NodeRole) =>
+    open(await material(root, "n1", 0, role))
+      .client(Health)
+      .check({ service: "wait" })
+      .catch((error: Error) => error);
+  const asManager = pending(NodeRole.MANAGER);
+  const asWorker = pending(NodeRole.WORKER);
+  await expect.poll(() => seen.length).toBe(2);
+  server.dropPeer("n1", "swarm-manager");
+  expect(await asManager).toMatchObject({ code: "unavailable" });
+  answer.resolve();
+  expect(await asWorker).not.toBeInstanceOf(Error);
+});
+
 test("a manager brings the calls of all its workers, a worker no more than its own", async () => {
   const many = async (nodeId: string, role: NodeRole) => {
     const client = open(await material(root, nodeId, 0, role)).client(Health);
@@ -241,11 +259,13 @@ test.each([
   expect(outcome).toBe(spoken);
 });
 
-test("a caller without a certificate can send little at once", async () => {
+test("a caller without a certificate can send little at once, as one who is known no more", async () => {
   const large = { service: "x".repeat(1024 * 1024) };
   await open(await material(root, "n1"))
     .client(Health)
     .check(large);
+  const removed = open(await material(root, "gone")).client(Health);
+  await expect(removed.check(large)).rejects.toMatchObject({ code: "resource-exhausted" });
   const stranger = open(undefined).client(Health);
   await expect(stranger.check(large)).rejects.toMatchObject({ code: "resource-exhausted" });
   // Calls that are more than may be open at once wait for the others.
