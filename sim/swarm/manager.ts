@@ -152,7 +152,11 @@ export async function startManager(
   ];
   const proxy = createLeaderProxy({
     state,
-    cluster: { clusterId: CLUSTER_ID, removed: () => false, worker: () => false },
+    cluster: {
+      clusterId: CLUSTER_ID,
+      removed: () => false,
+      role: (id) => state.view().get("node", id)?.role,
+    },
     self: () => ({ nodeId, role: "swarm-manager", clusterId: CLUSTER_ID }),
     selfAddress: () => addr,
     channelTo,

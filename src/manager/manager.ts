@@ -18,7 +18,7 @@ import type { RpcChannel } from "#platform/grpc/client.ts";
 import { createRpcServer, type RpcHandlers, type RpcServer } from "#platform/grpc/server.ts";
 import { CA, NodeCA } from "#wire/gen/swarmkit/ca_pb.js";
 import { Health, HealthCheckResponse_ServingStatus } from "#wire/gen/swarmkit/health_pb.js";
-import type { Cluster } from "#wire/gen/swarmkit/objects_pb.js";
+import type { Cluster, Node } from "#wire/gen/swarmkit/objects_pb.js";
 import { NodeRole } from "#wire/gen/swarmkit/types_pb.js";
 import { createAuthorize } from "./authz/authorize.ts";
 import type { ClusterIdentity } from "./authz/caller.ts";
@@ -148,9 +148,12 @@ class RunningManager implements Manager {
     this.#cluster = {
       clusterId: identity.clusterId,
       removed: (nodeId) => isRemoved(raft.state, nodeId),
-      worker: (nodeId) => raft.state.view().get("node", nodeId)?.role === NodeRole.WORKER,
+      role: (nodeId) => raft.state.view().get("node", nodeId)?.role,
     };
-    this.#server = createRpcServer(createAuthorize(this.#cluster));
+    this.#server = createRpcServer(
+      createAuthorize(this.#cluster),
+      ({ nodeId, clusterId }) => clusterId === identity.clusterId && !this.#cluster.removed(nodeId),
+    );
     this.channel = createManagerChannel(
       { handlersOf: <S extends DescService>(service: S) => this.#handlersOf(service) },
       () => identity.peer,
@@ -333,7 +336,10 @@ class RunningManager implements Manager {
     });
   }
 
-  /** A removed node loses its connections at once, not only its right to the next call. */
+  /**
+   * A removed node loses its connections at once, not only its right to the next call; and a demoted
+   * one those that it opened as a manager, on which it may follow all that the store holds.
+   */
   async #dropRemovedPeers(): Promise<void> {
     const { signal } = this.#closing;
     while (!signal.aborted) {
@@ -342,11 +348,14 @@ class RunningManager implements Manager {
       for (const nodeId of Object.keys(findCluster(view)?.blacklistedCertificates ?? {})) {
         this.#server.dropPeer(nodeId);
       }
+      for (const node of view.all("node")) this.#dropFormerManager(node);
       try {
         for await (const batch of batches) {
           for (const change of batch.changes) {
-            if (change.kind === "node" && change.action === "delete") {
-              this.#server.dropPeer(change.object.id);
+            if (change.kind !== "node") continue;
+            if (change.action === "delete") this.#server.dropPeer(change.object.id);
+            else if (change.action === "create" || change.old.role !== change.object.role) {
+              this.#dropFormerManager(change.object);
             }
           }
         }
@@ -357,6 +366,10 @@ class RunningManager implements Manager {
         });
       }
     }
+  }
+
+  #dropFormerManager({ id, role }: Node): void {
+    if (role === NodeRole.WORKER) this.#server.dropPeer(id, MANAGER_OU);
   }
 }
 

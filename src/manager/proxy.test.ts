@@ -10,6 +10,7 @@ import {
   HeartbeatResponseSchema,
   SessionMessageSchema,
 } from "#wire/gen/swarmkit/dispatcher_pb.js";
+import { NodeRole } from "#wire/gen/swarmkit/types_pb.js";
 import { createManagerChannel } from "./manager-channel.ts";
 import { createLeaderProxy } from "./proxy.ts";
 
@@ -33,7 +34,7 @@ class Manager {
     network.set(name, this);
     const proxy = createLeaderProxy({
       state: { isLeader: () => this.leads, leader: () => this.leader },
-      cluster: { clusterId: "c1", removed: () => false, worker: () => false },
+      cluster: { clusterId: "c1", removed: () => false, role: () => NodeRole.MANAGER },
       self: () => this.identity,
       selfAddress: () => name,
       channelTo: (address) => this.#channelTo(address),

@@ -13,15 +13,21 @@ import * as health from "#wire/gen/swarmkit/health_pb.js";
 import * as logbroker from "#wire/gen/swarmkit/logbroker_pb.js";
 import * as raft from "#wire/gen/swarmkit/raft_pb.js";
 import * as resource from "#wire/gen/swarmkit/resource_pb.js";
+import { NodeRole } from "#wire/gen/swarmkit/types_pb.js";
 import * as watch from "#wire/gen/swarmkit/watch_pb.js";
 import { authorizeAtLeader, createAuthorize } from "./authorize.ts";
 import { forwardedMetadata, originOf } from "./caller.ts";
 import { assertRuled, RULES } from "./rules.ts";
 
+const ROLES: Readonly<Record<string, NodeRole>> = {
+  w1: NodeRole.WORKER,
+  m1: NodeRole.MANAGER,
+  demoted: NodeRole.WORKER,
+};
 const cluster = {
   clusterId: "c1",
   removed: (nodeId: string) => nodeId === "gone",
-  worker: (nodeId: string) => nodeId === "demoted",
+  role: (nodeId: string) => ROLES[nodeId],
 };
 const authorize = createAuthorize(cluster);
 const worker: PeerIdentity = { nodeId: "w1", role: "swarm-worker", clusterId: "c1" };
@@ -134,8 +140,32 @@ test("a demoted manager is one no longer, whatever its certificate says", () => 
   expect(allows(call(watch, { peer, metadata }))).toBe(false);
 });
 
+test("whom the store does not know is no node, however good its certificate", () => {
+  const atLeader = (path: string, peer: PeerIdentity, by?: PeerIdentity) => () => {
+    const metadata = by && forwardedMetadata(call("", { peer }), by, "192.0.2.9:2377");
+    const context = call(
+      path,
+      by === undefined ? { peer } : { peer: by, metadata: metadata ?? {} },
+    );
+    authorize(context);
+    authorizeAtLeader(context, originOf(context, cluster), cluster);
+  };
+  const unknownWorker = { ...worker, nodeId: "unknown" };
+  const unknownManager = { ...manager, nodeId: "unknown" };
+  const refusal = "node unknown is not part of this swarm";
+  for (const [path, { access, answeredBy }] of RULES) {
+    if (access === "node") expect(atLeader(path, unknownWorker)).toThrow(refusal);
+    if (access === "node") expect(atLeader(path, unknownWorker, manager)).toThrow(refusal);
+    if (access === "manager") expect(atLeader(path, unknownManager)).toThrow(refusal);
+    if (access === "node" || answeredBy === "local") continue;
+    expect(atLeader(path, worker, unknownManager)).toThrow();
+  }
+  const watching = call("/docker.swarmkit.v1.Watch/Watch", { peer: unknownManager });
+  expect(() => authorize(watching)).toThrow(refusal);
+});
+
 test("before the node knows its cluster, an empty organization opens nothing", () => {
-  const early = createAuthorize({ clusterId: "", removed: () => false, worker: () => false });
+  const early = createAuthorize({ clusterId: "", removed: () => false, role: () => undefined });
   const path = "/docker.swarmkit.v1.Control/ListNodes";
   expect(() => early(call(path, { peer: { ...manager, clusterId: "" } }))).toThrow("organization");
 });

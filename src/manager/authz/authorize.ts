@@ -3,7 +3,13 @@
 import { EngineError } from "#base/error.ts";
 import { MANAGER_OU, WORKER_OU } from "#pki/profile.ts";
 import type { Authorize, RpcContext } from "#platform/grpc/server.ts";
-import { assertMember, assertStillManager, type ClusterIdentity, originOf } from "./caller.ts";
+import {
+  assertKnown,
+  assertMember,
+  assertStillManager,
+  type ClusterIdentity,
+  originOf,
+} from "./caller.ts";
 import { type Access, RULES } from "./rules.ts";
 
 const ROLES: Readonly<Record<Exclude<Access, "anyone">, readonly string[]>> = {
@@ -34,8 +40,8 @@ export function createAuthorize(cluster: ClusterIdentity): Authorize {
 }
 
 /**
- * The rest of the check, on the leader, for a call that only it answers: whoever speaks as a manager,
- * for itself or for others, must be one by now.
+ * The rest of the check, on the leader, for a call that only it answers: its store says who is a node,
+ * and whoever speaks as a manager, for itself or for others, must be one by now.
  */
 export function authorizeAtLeader(
   context: RpcContext,
@@ -45,5 +51,7 @@ export function authorizeAtLeader(
   if (context.local) return;
   if (origin !== context && context.peer !== undefined) assertStillManager(context.peer, cluster);
   const { access } = RULES.get(context.path) ?? {};
-  if (access === "manager" && origin.peer !== undefined) assertStillManager(origin.peer, cluster);
+  if (origin.peer === undefined) return;
+  if (access === "node") assertKnown(origin.peer, cluster);
+  if (access === "manager") assertStillManager(origin.peer, cluster);
 }

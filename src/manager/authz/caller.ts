@@ -7,6 +7,7 @@
 import { EngineError } from "#base/error.ts";
 import { MANAGER_OU } from "#pki/profile.ts";
 import type { PeerIdentity, RpcContext } from "#platform/grpc/server.ts";
+import { NodeRole } from "#wire/gen/swarmkit/types_pb.js";
 
 const FORWARDED = "forwarded_cert";
 const FORWARDED_CN = "forwarded_cert_cn";
@@ -22,10 +23,11 @@ export interface ClusterIdentity {
   /** True for nodes whose certificate was revoked by their removal. */
   removed(nodeId: string): boolean;
   /**
-   * True for nodes that the store calls workers. A demoted manager keeps a certificate that says
-   * otherwise until it has the next one.
+   * The role that the store gives the node; undefined for those that it does not know. A demoted
+   * manager keeps a certificate that says otherwise until it has the next one, and one of before a
+   * restore, or whose ban was forgotten while an older certificate lives, is no node any more.
    */
-  worker(nodeId: string): boolean;
+  role(nodeId: string): NodeRole | undefined;
 }
 
 /**
@@ -94,9 +96,19 @@ export function assertMember(
   }
 }
 
-/** Throws `permission-denied` for a node that was a manager when its certificate was made. */
+/** Throws `permission-denied` for a certificate of a node that the store does not know. */
+export function assertKnown(peer: PeerIdentity, cluster: ClusterIdentity): void {
+  if (cluster.role(peer.nodeId) === undefined) {
+    throw denied(`node ${peer.nodeId} is not part of this swarm`);
+  }
+}
+
+/** The same, and for a node that was a manager only when its certificate was made. */
 export function assertStillManager(peer: PeerIdentity, cluster: ClusterIdentity): void {
-  if (cluster.worker(peer.nodeId)) throw denied(`node ${peer.nodeId} is no longer a manager`);
+  assertKnown(peer, cluster);
+  if (cluster.role(peer.nodeId) !== NodeRole.MANAGER) {
+    throw denied(`node ${peer.nodeId} is no longer a manager`);
+  }
 }
 
 /**
