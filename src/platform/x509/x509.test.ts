@@ -207,3 +207,80 @@ test("damaged certificates are refused, and do nothing worse", () => {
     }),
   );
 });
+
+/** Trees of ASN.1 whose lengths may lie, down to depths that no certificate has. */
+function asn1(): fc.Arbitrary<Buffer> {
+  const element = (tag: number, content: Buffer, lie: number) => {
+    const length = Math.max(0, content.length + lie);
+    const head =
+      length < 0x80
+        ? [tag, length]
+        : [tag, 0x84, ...Buffer.from(length.toString(16).padStart(8, "0"), "hex")];
+    return Buffer.concat([Buffer.from(head), content]);
+  };
+  // Mostly true, so that readers get far.
+  const lies = fc.oneof(
+    { weight: 8, arbitrary: fc.constant(0) },
+    fc.integer({ min: -40, max: 2 ** 20 }),
+  );
+  const tags = fc.constantFrom(
+    0x30,
+    0x31,
+    0xa0,
+    0xa3,
+    0x02,
+    0x03,
+    0x04,
+    0x06,
+    0x0c,
+    0x13,
+    0x24,
+    0x80,
+    0x00,
+    0x1f,
+  );
+  const { tree } = fc.letrec<{ tree: Buffer }>((tie) => ({
+    tree: fc.oneof(
+      { maxDepth: 6 },
+      fc
+        .tuple(tags, fc.uint8Array({ maxLength: 12 }), lies)
+        .map(([tag, bytes, lie]) => element(tag, Buffer.from(bytes), lie)),
+      fc
+        .tuple(tags, fc.array(tie("tree"), { maxLength: 5 }), lies)
+        .map(([tag, parts, lie]) => element(tag, Buffer.concat(parts), lie)),
+    ),
+  }));
+  const deep = fc.tuple(fc.integer({ min: 1, max: 800 }), tags, tree).map(([depth, tag, inner]) => {
+    let bytes = inner;
+    for (let at = 0; at < depth; at += 1) bytes = element(tag, bytes, 0);
+    return bytes;
+  });
+  const endless = fc
+    .integer({ min: 1, max: 4_000 })
+    .map((depth) => Buffer.alloc(2 * depth, Buffer.from([0x30, 0x80])));
+  return fc.oneof({ weight: 6, arbitrary: tree }, deep, endless);
+}
+
+test("ASN.1 that is no certificate and no request is refused, however it is built", async () => {
+  const codeOf = (error: unknown) => (error as { code?: string }).code;
+  const outcome = (work: () => unknown) => {
+    try {
+      work();
+      return "read";
+    } catch (error) {
+      return codeOf(error);
+    }
+  };
+  await fc.assert(
+    fc.asyncProperty(asn1(), async (der) => {
+      const request = formatPem("CERTIFICATE REQUEST", der);
+      const certificate = formatPem("CERTIFICATE", der);
+      expect(await readRequest(request).then(() => "read", codeOf)).toBe("invalid-argument");
+      expect(outcome(() => readCertificate(certificate))).toBe("invalid-argument");
+      expect(outcome(() => verifyChain(certificate, root.cert, NOW))).toBe("invalid-argument");
+      // It looks at no more than the frame.
+      expect(["read", "invalid-argument"]).toContain(outcome(() => requestedKeyOf(request)));
+    }),
+    { numRuns: Number(process.env["SKEP_TEST_RUNS"] ?? 300) },
+  );
+});
