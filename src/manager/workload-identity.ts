@@ -6,7 +6,7 @@
 import { EngineError } from "#base/error.ts";
 import type { Clock, Random } from "#base/ports.ts";
 import { signerOf } from "#pki/rotation.ts";
-import { identifiedService, workloadProfile } from "#pki/workload.ts";
+import { formerRoots, identifiedService, workloadProfile } from "#pki/workload.ts";
 import type { RpcContext } from "#platform/grpc/server.ts";
 import { issueWorkload, readRequest } from "#platform/x509/issue.ts";
 import { WorkloadIdentities } from "#wire/gen/skep/identity_pb.js";
@@ -67,10 +67,14 @@ async function issue(
   const profile = workloadProfile(cluster.id, service, clock.nowMs());
   const leaf = await issueWorkload(authority, request, profile, random);
   const next = cluster.rootCa.rootRotation?.caCert ?? new Uint8Array();
+  // Those who have not read their files since a rotation believe, and show, the root of before.
+  const former = formerRoots(cluster.rootCa, clock.nowMs());
+  const crossed = former.map(({ crossSignedCaCert }) => textOf(crossSignedCaCert)).join("");
+  const believed = former.map(({ caCert }) => textOf(caCert)).join("");
   return {
-    certificate: Buffer.from(leaf + textOf(signer.intermediate)),
+    certificate: Buffer.from(leaf + textOf(signer.intermediate) + crossed),
     // In a rotation both: what is signed then, and what will be.
-    bundle: Buffer.from(textOf(cluster.rootCa.caCert) + textOf(next)),
+    bundle: Buffer.from(textOf(cluster.rootCa.caCert) + textOf(next) + believed),
   };
 }
 

@@ -16,6 +16,9 @@ import { channelShowing, stolenFrom } from "./credentials.ts";
 import { authorityOf, clusterOf, TestCluster, type TestNode } from "./fixtures.ts";
 import { runningExecutor } from "./pretend-swarm.ts";
 
+/** The end of patience on a busy machine. */
+const PATIENT = { timeout: 60_000, interval: 200 };
+
 let cluster: TestCluster;
 let manager: TestNode;
 let worker: TestNode;
@@ -65,11 +68,11 @@ async function identityOf(node: TestNode, taskId: string) {
   };
 }
 
-test("two services know each other by it, and it opens nothing of the swarm", async () => {
-  const web = await identityOf(worker, await taskOf("web", "w1", "x509"));
-  const db = await identityOf(manager, await taskOf("db", "m1", "x509"));
-  const { cluster: object } = await clusterOf(manager);
-  const server = createServer({ ...db, requestCert: true, rejectUnauthorized: true });
+type Identity = Awaited<ReturnType<typeof identityOf>>;
+
+/** Speaks mutual TLS: what each saw of the other. Rejects where one does not believe the other. */
+async function meet(client: Identity, served: Identity): Promise<readonly [string, string]> {
+  const server = createServer({ ...served, requestCert: true, rejectUnauthorized: true });
   const accepted = once(server, "secureConnection");
   await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
   const { port } = server.address() as AddressInfo;
@@ -77,24 +80,32 @@ test("two services know each other by it, and it opens nothing of the swarm", as
   const socket = connect({
     port,
     host: "127.0.0.1",
-    ...web,
+    ...client,
     // Services are known by their URI, not by the name of a host.
     checkServerIdentity: (_host, certificate) => {
       seenByClient = String(certificate.subjectaltname);
       return undefined;
     },
   });
+  const failed = once(socket, "error").then(([error]) => Promise.reject(error as Error));
+  const refused = once(server, "tlsClientError").then(([error]) => Promise.reject(error as Error));
   try {
-    const [served] = (await accepted) as [TLSSocket];
-    expect(socket.authorized || served.authorized).toBe(true);
-    expect(served.getPeerCertificate().subjectaltname).toBe(
-      `URI:spiffe://${object.id}/service/web`,
-    );
-    expect(seenByClient).toBe(`URI:spiffe://${object.id}/service/db`);
+    const [other] = (await Promise.race([accepted, failed, refused])) as [TLSSocket];
+    expect(other.authorized).toBe(true);
+    return [seenByClient, String(other.getPeerCertificate().subjectaltname)];
   } finally {
+    for (const lost of [failed, refused]) lost.catch(() => undefined);
     socket.destroy();
     server.close();
   }
+}
+
+test("two services know each other by it, and it opens nothing of the swarm", async () => {
+  const web = await identityOf(worker, await taskOf("web", "w1", "x509"));
+  const db = await identityOf(manager, await taskOf("db", "m1", "x509"));
+  const { cluster: object } = await clusterOf(manager);
+  const named = (service: string) => `URI:spiffe://${object.id}/service/${service}`;
+  expect(await meet(web, db)).toEqual([named("db"), named("web")]);
   const channel = channelShowing(manager.address, authorityOf(manager).cert, web);
   try {
     for (const call of [
@@ -106,6 +117,40 @@ test("two services know each other by it, and it opens nothing of the swarm", as
   } finally {
     channel.close();
   }
+});
+
+test("services that have not read their files since the root was replaced still know each other", async () => {
+  const [web, db] = [await taskOf("web", "w1", "x509"), await taskOf("db", "m1", "x509")];
+  const rotate = async () => {
+    const before = authorityOf(manager).cert;
+    const change = async () => {
+      const { spec, meta, id } = (await clusterOf(manager)).cluster;
+      const known = must(spec?.caConfig, "ca");
+      await manager.swarm.control().updateCluster({
+        clusterId: id,
+        clusterVersion: must(meta?.version, "version"),
+        spec: {
+          ...must(spec, "spec"),
+          caConfig: { ...known, forceRotate: known.forceRotate + 1n },
+        },
+      });
+      return "done";
+    };
+    // Somebody else may write the object between the read and the write.
+    await expect.poll(() => change().catch(String), PATIENT).toBe("done");
+    await expect.poll(() => authorityOf(manager).cert, PATIENT).not.toBe(before);
+  };
+  // Of each root.
+  const webs = [await identityOf(worker, web)];
+  const dbs = [await identityOf(manager, db)];
+  for (let times = 0; times < 2; times += 1) {
+    await rotate();
+    webs.push(await identityOf(worker, web));
+    dbs.push(await identityOf(manager, db));
+  }
+  expect(new Set(webs.map(({ ca }) => ca)).size).toBe(3);
+  for (const client of webs) for (const server of dbs) await meet(client, server);
+  for (const client of dbs) for (const server of webs) await meet(client, server);
 });
 
 test("a node gets them for its own tasks that ask for one, and for no other", async () => {

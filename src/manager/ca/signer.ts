@@ -12,6 +12,7 @@ import { nextIssuanceStep } from "#pki/issuance.ts";
 import { generateJoinToken } from "#pki/join-token.ts";
 import { type LeafProfile, leafProfile } from "#pki/profile.ts";
 import { nextRotationStep, ROTATE_STEP_MS, signerOf } from "#pki/rotation.ts";
+import { formerRootsAfter } from "#pki/workload.ts";
 import { sleep } from "#platform/async.ts";
 import { digestOfPem, readCertificate } from "#platform/x509/certificate.ts";
 import { issueCertificate, readRequest } from "#platform/x509/issue.ts";
@@ -160,11 +161,16 @@ class CaSigner {
     await this.#write("rotation", (cluster, tx) => {
       const rotation = cluster?.rootCa?.rootRotation;
       if (cluster?.rootCa === undefined || rotation === undefined) return;
-      const rootCa = newRootCa(rotation, cluster.rootCa, this.#options.random);
+      const { random, state } = this.#options;
+      const formerRoots = formerRootsAfter(cluster.rootCa, rotation, state.nowMs());
+      const rootCa = {
+        ...newRootCa(rotation, cluster.rootCa, random),
+        formerRoots: [...formerRoots],
+      };
       const digest = digestOfPem(rotation.caCert);
       const namedJoinTokens = cluster.namedJoinTokens.map((named) => ({
         ...named,
-        token: generateJoinToken(digest, this.#options.random),
+        token: generateJoinToken(digest, random),
       }));
       tx.update("cluster", { ...cluster, rootCa, namedJoinTokens });
     });
