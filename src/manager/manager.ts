@@ -23,7 +23,7 @@ import { NodeRole } from "#wire/gen/swarmkit/types_pb.js";
 import { createAuthorize } from "./authz/authorize.ts";
 import type { ClusterIdentity } from "./authz/caller.ts";
 import { assertRuled } from "./authz/rules.ts";
-import { findCluster } from "./ca/cluster.ts";
+import { clusterOf, findCluster } from "./ca/cluster.ts";
 import { createExternalCa } from "./ca/external-ca.ts";
 import { createCaServices } from "./ca/service.ts";
 import { runCaSigner } from "./ca/signer.ts";
@@ -148,7 +148,7 @@ class RunningManager implements Manager {
     this.#cluster = {
       clusterId: identity.clusterId,
       removed: (nodeId) => isRemoved(raft.state, nodeId),
-      role: (nodeId) => raft.state.view().get("node", nodeId)?.role,
+      role: (nodeId) => roleOf(raft.state, nodeId),
     };
     this.#server = createRpcServer(
       createAuthorize(this.#cluster),
@@ -371,6 +371,13 @@ class RunningManager implements Manager {
   #dropFormerManager({ id, role }: Node): void {
     if (role === NodeRole.WORKER) this.#server.dropPeer(id, MANAGER_OU);
   }
+}
+
+/** Throws `aborted` before the store is the swarm's: of a restored one, nodes are written first. */
+function roleOf(state: ClusterState, nodeId: string): NodeRole | undefined {
+  const view = state.view();
+  clusterOf(view);
+  return view.get("node", nodeId)?.role;
 }
 
 function isRemoved(state: ClusterState, nodeId: string): boolean {

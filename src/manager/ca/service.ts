@@ -301,8 +301,7 @@ async function status(
 ): Promise<NodeCertificateStatusResponse> {
   if (request.nodeId === "") throw new EngineError("invalid-argument", "InvalidArgument");
   const watch = options.state.viewAndWatch({ signal: context.signal });
-  const node = watch.view.get("node", request.nodeId);
-  if (node === undefined) throw new EngineError("not-found", "NotFound");
+  const node = watch.view.get("node", request.nodeId) ?? (await surely(options, request.nodeId));
   const now = finalStatus(node);
   if (now !== undefined) return now;
   for await (const batch of watch.batches) {
@@ -314,6 +313,18 @@ async function status(
     }
   }
   throw new EngineError("cancelled", "the caller went away");
+}
+
+/**
+ * The node, as a majority knows it. A node that hears that there is none gives up its tasks: a leader
+ * that was replaced and does not know it yet must not tell it so.
+ */
+async function surely({ state }: CaServiceOptions, nodeId: string): Promise<Node> {
+  const view = await state.linearizable();
+  clusterOf(view);
+  const node = view.get("node", nodeId);
+  if (node === undefined) throw new EngineError("not-found", "NotFound");
+  return node;
 }
 
 function finalStatus(node: Node): NodeCertificateStatusResponse | undefined {
