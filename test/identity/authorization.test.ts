@@ -57,6 +57,9 @@ const CALLERS: Readonly<Record<string, readonly Access[]>> = {
   "a manager of another root": ["anyone"],
   "a manager of another cluster, whose certificates the same root signs": ["anyone"],
   "a manager whose certificate has expired": ["anyone"],
+  "a worker that no store knows": ["anyone"],
+  // Of managers, members believe the certificate: they may have slept when it was made.
+  "a manager that no store knows": ["anyone", "member"],
   "a worker that was removed": ["anyone"],
   "a manager that was removed": ["anyone"],
 };
@@ -102,6 +105,8 @@ beforeAll(async () => {
     await forged(foreign, self),
     await forged(authority, elsewhere),
     await forged(authority, self, 65 * 60_000),
+    await forged(authority, { ...subject("unknown"), role: NodeRole.WORKER }),
+    await forged(authority, subject("unknown")),
     stolen,
     await forged(authority, subject(goneId)),
   ];

@@ -6,6 +6,7 @@ import { must } from "#base/invariant.ts";
 import type { RpcChannel } from "#platform/grpc/client.ts";
 import { readCertificate } from "#platform/x509/certificate.ts";
 import { createRequest, generateKey } from "#platform/x509/issue.ts";
+import { DataPlane } from "#wire/gen/skep/dataplane_pb.js";
 import { NodeCA } from "#wire/gen/swarmkit/ca_pb.js";
 import { Dispatcher } from "#wire/gen/swarmkit/dispatcher_pb.js";
 import { LogBroker } from "#wire/gen/swarmkit/logbroker_pb.js";
@@ -126,6 +127,14 @@ test("the session of another node is no good to it", async () => {
   await expect(dispatcher.heartbeat({ sessionId })).rejects.toMatchObject(refused);
   const assignments = dispatcher.assignments({ sessionId })[Symbol.asyncIterator]();
   await expect(assignments.next()).rejects.toMatchObject(refused);
+  await expect(
+    dispatcher.updateTaskStatus({ sessionId, updates: [{ taskId: "any" }] }),
+  ).rejects.toMatchObject(refused);
+  await expect(dispatcher.updateVolumeStatus({ sessionId })).rejects.toMatchObject(refused);
+  const plane = (await thiefAt(manager)).client(DataPlane);
+  await expect(plane.acknowledge({ sessionId, revision: 1n })).rejects.toMatchObject(refused);
+  const tables = plane.watch({ sessionId })[Symbol.asyncIterator]();
+  await expect(tables.next()).rejects.toMatchObject(refused);
 });
 
 test("it can't end what another node has attached, nor publish logs in its name", async () => {
