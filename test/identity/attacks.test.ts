@@ -8,7 +8,7 @@ import { EngineError } from "#base/error.ts";
 import { must } from "#base/invariant.ts";
 import type { RpcChannel } from "#platform/grpc/client.ts";
 import { NodeRole } from "#wire/gen/swarmkit/types_pb.js";
-import { Watch } from "#wire/gen/swarmkit/watch_pb.js";
+import { Watch, WatchActionKind } from "#wire/gen/swarmkit/watch_pb.js";
 import { channelShowing, type Shown, stolenFrom } from "./credentials.ts";
 import { authorityOf, clusterOf, nodesOf, TestCluster, type TestNode } from "./fixtures.ts";
 
@@ -52,7 +52,7 @@ test("what a demoted manager follows ends with its demotion, on every manager", 
   const nodeId = third.swarm.localNodeId();
   const stolen = await stolenFrom(third);
   const watching = [manager, second].map((node) => {
-    const entries = [{ kind: "secret", action: 7, filters: [] }];
+    const entries = [{ kind: "secret", action: WatchActionKind.WATCH_ACTION_CREATE, filters: [] }];
     const stream = channelTo(node, stolen).client(Watch).watch({ entries });
     return stream[Symbol.asyncIterator]();
   });

@@ -39,6 +39,10 @@ const MANAGERS_CALLS_MAX = 20_000;
  */
 const STRANGERS_CALLS_MAX = 4;
 const STRANGERS_MESSAGE_MAX_BYTES = 16 * 1024;
+/** Connections that are shaking hands: all nodes of a large swarm may come back at once. */
+const NEWCOMERS_MAX = 2_048;
+/** And of strangers; each can make the server hold some 300 kB. */
+const STRANGERS_MAX = 512;
 /** A connection that has not shaken hands, or has not begun to speak, by then is closed, milliseconds. */
 const HANDSHAKE_TIMEOUT_MS = 10_000;
 const GREETING_TIMEOUT_MS = 20_000;
@@ -129,7 +133,8 @@ export function createRpcServer(
   const sockets = new Set<Socket>();
   /** Those that are through with it, and whom their certificate names: once closed they don't tell. */
   const secured = new Map<TLSSocket, PeerIdentity | undefined>();
-  const strangers = new Strangers();
+  const newcomers = new Strangers(NEWCOMERS_MAX);
+  const strangers = new Strangers(STRANGERS_MAX);
   let local: Server | undefined;
   let remote: Server | undefined;
   let exchange: (tls: TlsMaterial) => void = () => undefined;
@@ -170,7 +175,8 @@ export function createRpcServer(
         (socket) => {
           const peer = peerOf(socket);
           const isStranger = peer === undefined || !knows(peer);
-          if (!isStranger) strangers.introduced(socket.remoteAddress, socket.remotePort);
+          newcomers.introduced(socket.remoteAddress, socket.remotePort);
+          if (isStranger) strangers.add(socket);
           secured.set(socket, peer);
           const stopWaiting = atExpiry(socket, () => socket.destroy());
           socket.on("close", () => {
@@ -188,7 +194,7 @@ export function createRpcServer(
       );
       server.on("connection", (socket) => {
         keep(socket);
-        strangers.add(socket);
+        newcomers.add(socket);
       });
       server.on("tlsClientError", (_error, socket) => socket.destroy());
       await listening(server, () => server.listen(port, host));

@@ -1,14 +1,11 @@
 /**
- * Connections of callers who have not shown who they are: still shaking hands, or through with it and
- * without a certificate of ours. Whoever reaches the port can open them, so there are so many and no
- * more. One too many costs the oldest of the host that has the most: a host that floods the port
- * pushes itself out, and a node that is a moment from showing its certificate has that moment.
+ * Connections of callers who have not shown who they are. Whoever reaches the port can open them, so
+ * there are so many and no more. One too many costs the oldest of the host that has the most: a host
+ * that floods the port pushes itself out, and a node that is a moment from showing its certificate has
+ * that moment.
  */
 
 import type { Socket } from "node:net";
-
-/** Also nodes are strangers for a moment: all those of a large swarm may come back at once. */
-const STRANGERS_MAX = 2_048;
 
 export class Strangers {
   readonly #max: number;
@@ -16,7 +13,7 @@ export class Strangers {
   readonly #hosts = new Map<string, Map<string, Socket>>();
   #size = 0;
 
-  constructor(max: number = STRANGERS_MAX) {
+  constructor(max: number) {
     this.#max = max;
   }
 
