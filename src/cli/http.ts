@@ -10,9 +10,12 @@ import { EngineError, type ErrorCode, messageOf } from "#base/error.ts";
 import { type Dialer, dialerOf } from "./connect/dial.ts";
 import { DEFAULT_HOST, type Endpoint } from "./connect/endpoint.ts";
 
-export const CLI_API_VERSION = "1.47";
+export const CLI_API_VERSION = "1.51";
 
-export type Query = Readonly<Record<string, string | number | boolean | undefined>>;
+/** A list is one parameter for each of its items. */
+export type Query = Readonly<
+  Record<string, string | number | boolean | readonly string[] | undefined>
+>;
 
 export interface CallOptions {
   readonly query?: Query;
@@ -42,6 +45,8 @@ export interface ApiClient {
   hijack(path: string, options?: CallOptions): Promise<Hijacked>;
   /** A bare connection, on which nothing is said yet. */
   dial(): Promise<Duplex>;
+  /** Throws when the engine is older than what a flag asks of it: it would do as if nothing was said. */
+  requireVersion(flag: string, since: string): Promise<void>;
 }
 
 /** How requests reach an engine. */
@@ -91,6 +96,15 @@ export function createClient(
       return withVersion(found, () => upgrade(found, path, options));
     },
     dial: async () => (await reach()).dialer.dial(),
+    requireVersion: async (flag, since) => {
+      const found = await reach();
+      await agreeOnVersion(found);
+      if (minor(found.version) >= minor(since)) return;
+      throw new EngineError(
+        "invalid-argument",
+        `"--${flag}" requires API version ${since}, but the Docker daemon API version is ${found.version}`,
+      );
+    },
   };
 }
 
@@ -109,6 +123,11 @@ async function targetOf(endpoint: Endpoint, env: NodeJS.ProcessEnv): Promise<Tar
 /** Node's pool, for connections that take long to make. */
 function keepingAgent(dialer: Dialer): Agent {
   return Object.assign(new Agent({ keepAlive: true }), { createConnection: () => dialer.dial() });
+}
+
+/** All that there are begin with 1. */
+function minor(version: string): number {
+  return Number(version.split(".")[1]);
 }
 
 const TOO_NEW = /is too new\. Maximum supported API version is (\d+\.\d+)/;
@@ -145,7 +164,8 @@ function pathWithQuery(
   const search = new URLSearchParams();
   for (const [key, value] of Object.entries(query ?? {})) {
     if (value === undefined || value === false || value === "") continue;
-    search.set(key, value === true ? "1" : String(value));
+    if (typeof value === "object") for (const item of value) search.append(key, item);
+    else search.set(key, value === true ? "1" : String(value));
   }
   const text = search.toString();
   return `/v${version}${path}${text === "" ? "" : `?${text}`}`;

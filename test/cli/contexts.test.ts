@@ -229,7 +229,7 @@ test("an older engine is asked in its own version, once it has told it", async (
   expect(await names(SKEP, "-H", `unix://${socket}`)).toBe("old\n");
   const words = ["-H", `unix://${socket}`, "exec", "-i", "old", "cat"];
   expect((await run(SKEP, words, {}, "typed")).stdout).toBe("typed");
-  expect(old.asked.filter((line) => line.includes("v1.47"))).toHaveLength(2);
+  expect(old.asked.filter((line) => line.includes("v1.51"))).toHaveLength(2);
   const fixed = await run(SKEP, ["-H", `unix://${socket}`, "ps"], { DOCKER_API_VERSION: "1.45" });
   expect(fixed.stderr).toContain("client version 1.45 is too new");
 });

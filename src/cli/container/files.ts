@@ -206,7 +206,7 @@ async function commit({ args, client, flags, stdout }: CommandContext): Promise<
       tag,
       author: flags.string("author"),
       comment: flags.string("message"),
-      changes: flags.list("change").join("\n"),
+      changes: flags.list("change"),
       ...(flags.has("pause") && !flags.bool("pause") ? { pause: "0" } : {}),
     },
   });

@@ -6,6 +6,7 @@ import { confirm } from "../confirm.ts";
 import { formatListing } from "../output/table.ts";
 import { ago, ellipsis, humanSize } from "../output/units.ts";
 import { authHeader, registryAuth } from "../stack/registry.ts";
+import { platformFlag, platformQuery } from "./platform.ts";
 import { showProgress } from "./pull.ts";
 
 interface Layer {
@@ -17,9 +18,11 @@ interface Layer {
   readonly Comment: string;
 }
 
-async function history({ args, client, flags, stdout }: CommandContext): Promise<number> {
+async function history(context: CommandContext): Promise<number> {
+  const { args, client, flags, stdout } = context;
   const path = `/images/${args[0] ?? ""}/history`;
-  const layers = await client.get<readonly Layer[]>(path);
+  const platform = await platformQuery(context, "1.48");
+  const layers = await client.get<readonly Layer[]>(path, { platform });
   const full = flags.bool("no-trunc");
   const human = !flags.has("human") || flags.bool("human");
   const rows = layers.map((layer) => {
@@ -67,7 +70,7 @@ async function push(context: CommandContext): Promise<number> {
   const name = reference?.tag === undefined ? image : image.slice(0, image.lastIndexOf(":"));
   const quiet = flags.bool("quiet");
   const body = await client.stream("POST", `/images/${name}/push`, {
-    query: { tag, platform: flags.string("platform") },
+    query: { tag, platform: await platformQuery(context, "1.46") },
     headers: authHeader((await registryAuth(context, image)) ?? NO_AUTH),
   });
   await showProgress(context, body, quiet);
@@ -109,6 +112,7 @@ export const MORE_COMMANDS: readonly Command[] = [
       { name: "format", kind: "string", usage: "Format the output with a Go template" },
       { name: "human", short: "H", kind: "bool", usage: "Sizes and times for people" },
       { name: "no-trunc", kind: "bool", usage: "Show values in full" },
+      platformFlag("Only where the image is of this platform"),
       { name: "quiet", short: "q", kind: "bool", usage: "Show only IDs" },
     ],
     minArgs: 1,
@@ -123,7 +127,7 @@ export const MORE_COMMANDS: readonly Command[] = [
     flags: [
       { name: "all-tags", short: "a", kind: "bool", usage: "Push all tags of the repository" },
       { name: "disable-content-trust", kind: "bool", usage: "Accepted", hidden: true },
-      { name: "platform", kind: "string", usage: "Push the image of this platform only" },
+      platformFlag("Push the image of this platform only"),
       { name: "quiet", short: "q", kind: "bool", usage: "Suppress the progress" },
     ],
     minArgs: 1,

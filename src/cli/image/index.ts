@@ -24,6 +24,7 @@ import { inspectAll } from "../inspect.ts";
 import { formatListing, type Row } from "../output/table.ts";
 import { ago, humanSize } from "../output/units.ts";
 import { MORE_COMMANDS } from "./history.ts";
+import { encodePlatform, platformFlag, platformQuery } from "./platform.ts";
 import { pullImage, showProgress } from "./pull.ts";
 import { SEARCH_COMMAND } from "./search.ts";
 
@@ -76,11 +77,12 @@ async function list({ args, client, flags, stdout }: CommandContext): Promise<nu
 async function load(context: CommandContext): Promise<number> {
   const { client, flags, stdin, stdout } = context;
   const path = flags.string("input");
+  const platform = await platformQuery(context, "1.48");
   const raw = path === undefined ? stdin : createReadStream(path);
   const body = await client.stream("POST", "/images/load", {
     raw,
     headers: { "Content-Type": "application/x-tar" },
-    query: { quiet: flags.bool("quiet") || stdout.isTTY !== true },
+    query: { quiet: flags.bool("quiet") || stdout.isTTY !== true, platform },
   });
   await showProgress(context, body);
   return 0;
@@ -98,16 +100,18 @@ async function importImage(context: CommandContext): Promise<number> {
       repo,
       tag,
       message: flags.string("message"),
-      changes: flags.list("change").join("\n"),
+      changes: flags.list("change"),
+      platform: flags.string("platform"),
     },
   });
   await showProgress(context, body);
   return 0;
 }
 
-async function save({ args, client, flags, stdout }: CommandContext): Promise<number> {
-  const query = args.map((name) => `names=${encodeURIComponent(name)}`).join("&");
-  const body = await client.stream("GET", `/images/get?${query}`);
+async function save(context: CommandContext): Promise<number> {
+  const { args, client, flags, stdout } = context;
+  const platform = await platformQuery(context, "1.48");
+  const body = await client.stream("GET", "/images/get", { query: { names: args, platform } });
   const path = flags.string("output");
   if (path === undefined) await pipeline(body, stdout, { end: false });
   else await pipeline(body, createWriteStream(path, { mode: 0o600 }));
@@ -115,10 +119,16 @@ async function save({ args, client, flags, stdout }: CommandContext): Promise<nu
 }
 
 async function remove(context: CommandContext): Promise<number> {
+  const { flags } = context;
+  const platforms = flags
+    .list("platform")
+    .flatMap((value) => value.split(","))
+    .map(encodePlatform);
+  if (platforms.length > 0) await context.client.requireVersion("platform", "1.50");
   return forEachArg(context, async (name) => {
     const deleted = await context.client.delete<readonly { Untagged?: string; Deleted?: string }[]>(
       `/images/${name}`,
-      { force: context.flags.bool("force"), noprune: context.flags.bool("no-prune") },
+      { force: flags.bool("force"), noprune: flags.bool("no-prune"), platforms },
     );
     return deleted
       .map(({ Untagged, Deleted }) =>
@@ -192,6 +202,7 @@ export const COMMANDS: readonly Command[] = [
         kind: "string",
         usage: "Read from tar archive file instead of STDIN",
       },
+      platformFlag("Load the image of this platform only"),
       { name: "quiet", short: "q", kind: "bool", usage: "Suppress the load output" },
     ],
     minArgs: 0,
@@ -211,6 +222,7 @@ export const COMMANDS: readonly Command[] = [
         usage: "Apply Dockerfile instructions to the image",
       },
       { name: "message", short: "m", kind: "string", usage: "Set a commit message" },
+      platformFlag("Platform that the image is for"),
     ],
     minArgs: 1,
     maxArgs: 2,
@@ -223,6 +235,7 @@ export const COMMANDS: readonly Command[] = [
     summary: "Save one or more images to a tar archive",
     flags: [
       { name: "output", short: "o", kind: "string", usage: "Write to a file instead of STDOUT" },
+      platformFlag("Save the image of this platform only"),
     ],
     minArgs: 1,
     maxArgs: undefined,
@@ -252,6 +265,7 @@ export const COMMANDS: readonly Command[] = [
     flags: [
       { name: "force", short: "f", kind: "bool", usage: "Force removal of the image" },
       { name: "no-prune", kind: "bool", usage: "Do not delete untagged parents" },
+      { ...platformFlag("Remove the image of this platform only"), kind: "list" },
     ],
     minArgs: 1,
     maxArgs: undefined,
@@ -261,10 +275,16 @@ export const COMMANDS: readonly Command[] = [
     path: ["image", "inspect"],
     usage: "[OPTIONS] IMAGE [IMAGE...]",
     summary: "Show an image in full",
-    flags: [{ ...FORMAT_FLAG, short: "f" }],
+    flags: [
+      { ...FORMAT_FLAG, short: "f" },
+      platformFlag("Only where the image is of this platform"),
+    ],
     minArgs: 1,
     maxArgs: undefined,
-    run: (context) => inspectAll(context, "image", ["/images/{}/json"]),
+    run: async (context) =>
+      inspectAll(context, "image", ["/images/{}/json"], {
+        platform: await platformQuery(context, "1.49"),
+      }),
   },
   buildCommand(["image", "build"]),
   SEARCH_COMMAND,
