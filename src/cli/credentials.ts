@@ -118,6 +118,18 @@ export async function knownServers(env: NodeJS.ProcessEnv): Promise<readonly str
   return [...servers].toSorted();
 }
 
+/** All that the user has. A file that cannot be read has none, nor has a helper that fails: many images need none. */
+export async function allCredentials(
+  env: NodeJS.ProcessEnv,
+): Promise<Readonly<Record<string, Credentials>>> {
+  const found: Record<string, Credentials> = {};
+  for (const server of await knownServers(env).catch(() => [])) {
+    const credentials = await credentialsOf(env, server).catch(() => undefined);
+    if (credentials !== undefined) found[server] = credentials;
+  }
+  return found;
+}
+
 function helperOf(config: ConfigFile, server: string): string | undefined {
   const helper = config.credHelpers?.[server] ?? config.credsStore ?? "";
   return helper === "" ? undefined : helper;

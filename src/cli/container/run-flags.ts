@@ -123,6 +123,7 @@ export const CREATE_FLAGS: readonly FlagSpec[] = [
   list("tmpfs", "Mount a tmpfs directory"),
   bool("tty", "Allocate a pseudo-TTY", "t"),
   list("ulimit", "Ulimit options"),
+  bool("use-api-socket", "Give the container the engine's socket, and the user's credentials"),
   text("user", "Username or UID (format: <name|uid>[:<group|gid>])", "u"),
   text("userns", "User namespace to use"),
   text("uts", "UTS namespace to use"),

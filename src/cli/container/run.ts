@@ -32,7 +32,11 @@ interface Created {
 async function createContainer(context: CommandContext): Promise<string> {
   const { flags, client, stderr } = context;
   const [image = "", ...command] = context.args;
-  const body = containerBody(flags, image, command, context.env);
+  const plain = containerBody(flags, image, command, context.env);
+  const access = flags.bool("use-api-socket")
+    ? await (await import("./api-socket.ts")).withApiSocket(context, plain)
+    : undefined;
+  const body = access?.body ?? plain;
   const { stdin, stdout, stderr: errors } = attachedStreams(flags);
   const attached = flags.bool("detach")
     ? {}
@@ -65,6 +69,7 @@ async function createContainer(context: CommandContext): Promise<string> {
     await fetchImage();
     created = await post();
   }
+  await access?.bring(created.Id);
   for (const warning of created.Warnings ?? []) stderr.write(`WARNING: ${warning}\n`);
   if (cidFile !== undefined) writeFileSync(cidFile, created.Id, { mode: 0o666 });
   return created.Id;

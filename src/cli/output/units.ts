@@ -12,6 +12,18 @@ export function humanSize(bytes: number): string {
   return `${Number(value.toPrecision(3))}${units[unit]}`;
 }
 
+/** go-units `BytesSize`: powers of 1024, four significant digits ("15.6GiB"). */
+export function humanBytes(bytes: number): string {
+  const units = ["B", "KiB", "MiB", "GiB", "TiB", "PiB"];
+  let value = bytes;
+  let unit = 0;
+  while (value >= 1024 && unit < units.length - 1) {
+    value /= 1024;
+    unit += 1;
+  }
+  return `${Number(value.toPrecision(4))}${units[unit]}`;
+}
+
 /** go-units `HumanDuration` of a span in seconds ("About a minute", "3 hours", "2 weeks"). */
 export function humanDuration(seconds: number): string {
   const whole = Math.floor(seconds);

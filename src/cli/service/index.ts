@@ -12,7 +12,6 @@ import {
   NO_TRUNC_FLAG,
   QUIET_FLAG,
 } from "../command.ts";
-import { copyLogs, LOG_FLAGS, logQuery } from "../container/logs.ts";
 import { inspectAll } from "../inspect.ts";
 import type { FlagSpec } from "../pflag.ts";
 import { authHeader, pinned, registryAuth } from "../stack/registry.ts";
@@ -20,6 +19,7 @@ import type { ServiceObject, ServiceSpecJson } from "../swarm/types.ts";
 import { explain } from "./explain.ts";
 import { findServices, printServices } from "./list.ts";
 import { withListChanges, withLists } from "./list-flags.ts";
+import { LOGS } from "./logs.ts";
 import { waitConverged } from "./progress.ts";
 import { listTasks } from "./ps.ts";
 import { CREATE_FLAGS, createSpec, UPDATE_FLAGS, updateSpec } from "./spec-flags.ts";
@@ -135,35 +135,6 @@ async function update(context: CommandContext, rollback: boolean): Promise<numbe
   return 0;
 }
 
-async function logs({ args, client, flags, stdout, stderr }: CommandContext): Promise<number> {
-  const body = await client.stream("GET", `/services/${args[0]}/logs`, {
-    query: { ...logQuery(flags), details: flags.bool("raw") ? flags.bool("details") : true },
-  });
-  let rest = "";
-  await copyLogs(body, false, {
-    write: (stream, data) => {
-      const out = stream === "stderr" ? stderr : stdout;
-      if (flags.bool("raw")) return void out.write(data);
-      rest += data.toString();
-      const lines = rest.split("\n");
-      rest = lines.pop() ?? "";
-      for (const line of lines) out.write(`${prefixed(line)}\n`);
-    },
-  });
-  return 0;
-}
-
-/** Turns the context labels that swarm logs carry into `task@node | line`. */
-function prefixed(line: string): string {
-  const match =
-    /^(\S+ )?com\.docker\.swarm\.node\.id=(\w+),com\.docker\.swarm\.service\.id=(\w+),com\.docker\.swarm\.task\.id=(\w+)\S* ?(.*)$/.exec(
-      line,
-    );
-  if (match === null) return line;
-  const [, time = "", node = "", , task = "", text = ""] = match;
-  return `${time}${task.slice(0, 12)}@${node.slice(0, 12)}    | ${text}`;
-}
-
 const WAIT_FLAGS: readonly FlagSpec[] = [
   { name: "detach", short: "d", kind: "bool", usage: "Exit immediately" },
   { name: "quiet", short: "q", kind: "bool", usage: "Suppress progress output" },
@@ -223,10 +194,17 @@ export const COMMANDS: readonly Command[] = [
     path: ["service", "inspect"],
     usage: "[OPTIONS] SERVICE [SERVICE...]",
     summary: "Show a service in full",
-    flags: [{ ...FORMAT_FLAG, short: "f" }],
+    flags: [
+      { ...FORMAT_FLAG, short: "f" },
+      { name: "pretty", kind: "bool", usage: "Show it for people" },
+    ],
     minArgs: 1,
     maxArgs: undefined,
-    run: (context) => inspectAll(context, "service", ["/services/{}"]),
+    run: async (context) => {
+      if (!context.flags.bool("pretty")) return inspectAll(context, "service", ["/services/{}"]);
+      const { inspectPretty } = await import("./pretty.ts");
+      return inspectPretty(context);
+    },
   },
   {
     path: ["service", "scale"],
@@ -296,13 +274,5 @@ export const COMMANDS: readonly Command[] = [
         return name;
       }),
   },
-  {
-    path: ["service", "logs"],
-    usage: "[OPTIONS] SERVICE|TASK",
-    summary: "Fetch the logs of a service or task",
-    flags: [...LOG_FLAGS, { name: "raw", kind: "bool", usage: "Do not neatly format logs" }],
-    minArgs: 1,
-    maxArgs: 1,
-    run: logs,
-  },
+  LOGS,
 ];

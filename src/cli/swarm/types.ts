@@ -89,7 +89,7 @@ export interface TaskObject extends Versioned {
   readonly ServiceID: string;
   readonly NodeID?: string;
   readonly Slot?: number;
-  readonly Spec: { readonly ContainerSpec?: { readonly Image: string } };
+  readonly Spec: { readonly ContainerSpec?: { readonly Image: string; readonly TTY?: boolean } };
   readonly Status: {
     readonly Timestamp: string;
     readonly State: string;
