@@ -69,9 +69,16 @@ async function runCommand(
       args,
       client: createClient(() => resolveEndpoint(globals, env), env),
       env,
-      stdin: process.stdin,
-      stdout: process.stdout,
-      stderr: process.stderr,
+      // Each is made when it is asked for: most commands never read.
+      get stdin() {
+        return process.stdin;
+      },
+      get stdout() {
+        return process.stdout;
+      },
+      get stderr() {
+        return process.stderr;
+      },
     });
   } catch (error) {
     const shown = globals.bool("debug") && error instanceof Error ? error.stack : messageOf(error);
