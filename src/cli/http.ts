@@ -9,6 +9,7 @@ import type { Duplex, Readable } from "node:stream";
 import { EngineError, type ErrorCode, messageOf } from "#base/error.ts";
 import { type Dialer, dialerOf } from "./connect/dial.ts";
 import { DEFAULT_HOST, type Endpoint } from "./connect/endpoint.ts";
+import { type Answer, exchange } from "./connect/exchange.ts";
 
 export const CLI_API_VERSION = "1.51";
 
@@ -81,8 +82,10 @@ export function createClient(
     return withVersion(found, () => send(found, method, path, options));
   };
   const call = async <T>(method: string, path: string, options: CallOptions = {}): Promise<T> => {
-    const response = await open(method, path, options);
-    const text = await readAll(response);
+    const found = await reach();
+    const text = found.dialer.cheap
+      ? await withVersion(found, () => ask(found, method, path, options))
+      : await readAll(await open(method, path, options));
     return (text === "" ? undefined : JSON.parse(text)) as T;
   };
   return {
@@ -168,7 +171,45 @@ function pathWithQuery(
     else search.set(key, value === true ? "1" : String(value));
   }
   const text = search.toString();
-  return `/v${version}${path}${text === "" ? "" : `?${text}`}`;
+  // What users call things goes into paths as it is, unless it would be more than a path.
+  const safe = path.replaceAll(/[^\x21-\x7e]|[?#]/gu, encodeURIComponent);
+  return `/v${version}${safe}${text === "" ? "" : `?${text}`}`;
+}
+
+/** A call whose answer is wanted as a whole, by a local socket. */
+async function ask(
+  target: Target,
+  method: string,
+  path: string,
+  options: CallOptions,
+): Promise<string> {
+  const json = options.body === undefined ? "" : JSON.stringify(options.body);
+  const headers = {
+    ...headersOf(target, options),
+    "Content-Length": Buffer.byteLength(json),
+    Connection: "close",
+  };
+  const lines = Object.entries(headers).map(([name, value]) => `${name}: ${value}\r\n`);
+  const first = `${method} ${pathWithQuery(target, path, options.query)} HTTP/1.1\r\n`;
+  const request = `${first}${lines.join("")}\r\n${json}`;
+  let answer: Answer;
+  try {
+    answer = await exchange(target.dialer.dial(), request, options.signal);
+  } catch (error) {
+    throw connectionError(target.address, error as Error);
+  }
+  const text = answer.body.toString("utf8");
+  if (answer.status >= 400) throw failure(answer.status, text);
+  return text;
+}
+
+function headersOf(target: Target, { body, headers }: CallOptions) {
+  return {
+    Host: target.dialer.hostHeader,
+    "User-Agent": "skep",
+    ...(body === undefined ? {} : { "Content-Type": "application/json" }),
+    ...headers,
+  };
 }
 
 function send(
@@ -184,18 +225,14 @@ function send(
       method,
       path: pathWithQuery(target, path, options.query),
       headers: {
-        Host: target.dialer.hostHeader,
-        "User-Agent": "skep",
-        ...(json === undefined
-          ? {}
-          : { "Content-Type": "application/json", "Content-Length": Buffer.byteLength(json) }),
-        ...options.headers,
+        ...headersOf(target, options),
+        ...(json === undefined ? {} : { "Content-Length": Buffer.byteLength(json) }),
       },
       ...(options.signal === undefined ? {} : { signal: options.signal }),
     });
     request.on("response", (response) => {
       if ((response.statusCode ?? 0) < 400) resolve(response);
-      else void failure(response).then(reject, reject);
+      else void failed(response).then(reject, reject);
     });
     request.on("error", (error) => reject(connectionError(target.address, error)));
     if (options.raw !== undefined) options.raw.pipe(request);
@@ -226,7 +263,7 @@ function upgrade(target: Target, path: string, options: CallOptions): Promise<Hi
         contentType: response.headers["content-type"] ?? "",
       }),
     );
-    request.on("response", (response) => void failure(response).then(reject, reject));
+    request.on("response", (response) => void failed(response).then(reject, reject));
     request.on("error", (error) => reject(connectionError(target.address, error)));
     request.end(json);
   });
@@ -243,15 +280,18 @@ const CODE_OF_STATUS: Readonly<Record<number, ErrorCode>> = {
   503: "unavailable",
 };
 
-async function failure(response: IncomingMessage): Promise<EngineError> {
-  const text = await readAll(response);
+async function failed(response: IncomingMessage): Promise<EngineError> {
+  return failure(response.statusCode ?? 0, await readAll(response));
+}
+
+function failure(status: number, text: string): EngineError {
   let message = text.trim();
   try {
     message = (JSON.parse(text) as { message?: string }).message ?? message;
   } catch {
     // Not JSON: the text itself is the message.
   }
-  const code = CODE_OF_STATUS[response.statusCode ?? 0] ?? "internal";
+  const code = CODE_OF_STATUS[status] ?? "internal";
   return new EngineError(code, `Error response from daemon: ${message}`);
 }
 
