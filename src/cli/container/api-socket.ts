@@ -58,9 +58,11 @@ export async function withApiSocket(
 
 /** As a configuration file has them. */
 function configOf(credentials: Readonly<Record<string, Credentials>>): string {
-  const auths = Object.entries(credentials).map(([server, { username, password, identitytoken }]) => {
-    const auth = Buffer.from(`${username}:${password}`).toString("base64");
-    return [server, identitytoken === undefined ? { auth } : { auth, identitytoken }];
-  });
+  const auths = Object.entries(credentials).map(
+    ([server, { username, password, identitytoken }]) => {
+      const auth = Buffer.from(`${username}:${password}`).toString("base64");
+      return [server, identitytoken === undefined ? { auth } : { auth, identitytoken }];
+    },
+  );
   return JSON.stringify({ auths: Object.fromEntries(auths) });
 }

@@ -124,10 +124,7 @@ function labels(
   const make = async ({ node, service, task }: Owner) => {
     const [serviceName, nodeName, found] = await Promise.all([
       resolved(async () => (await ask<ServiceObject>(`/services/${service}`))?.Spec.Name, service),
-      resolved(
-        async () => (await ask<NodeObject>(`/nodes/${node}`))?.Description.Hostname,
-        node,
-      ),
+      resolved(async () => (await ask<NodeObject>(`/nodes/${node}`))?.Description.Hostname, node),
       ask<TaskObject>(`/tasks/${task}`),
     ]);
     const slot = String(found?.Slot ?? 0);

@@ -54,7 +54,10 @@ interface Task {
     readonly Preferences?: readonly { Spread?: { SpreadDescriptor: string } }[] | null;
     readonly MaxReplicas?: number;
   };
-  readonly LogDriver?: { readonly Name: string; readonly Options?: Readonly<Record<string, string>> | null };
+  readonly LogDriver?: {
+    readonly Name: string;
+    readonly Options?: Readonly<Record<string, string>> | null;
+  };
   readonly Networks?: readonly { readonly Target: string }[] | null;
 }
 
@@ -112,7 +115,10 @@ function serviceLines(service: Shown, networks: Lines): Lines {
   return [
     `ID:\t\t${service.ID}`,
     `Name:\t\t${Spec.Name}`,
-    ...under("Labels:", pairLines(Spec.Labels, (key, value) => ` ${key}${value && `=${value}`}`)),
+    ...under(
+      "Labels:",
+      pairLines(Spec.Labels, (key, value) => ` ${key}${value && `=${value}`}`),
+    ),
     ...modeLines(Spec),
     ...statusLines(service),
     "Placement:",
@@ -226,7 +232,10 @@ function containerLines(spec: ContainerSpec): Lines {
       ...(spec.CapabilityAdd?.length ? [` Add: ${spec.CapabilityAdd.join(", ")}`] : []),
       ...(spec.CapabilityDrop?.length ? [` Drop: ${spec.CapabilityDrop.join(", ")}`] : []),
     ]),
-    ...under("SysCtls:", pairLines(spec.Sysctls, (key, value) => ` ${key}: ${value}`)),
+    ...under(
+      "SysCtls:",
+      pairLines(spec.Sysctls, (key, value) => ` ${key}: ${value}`),
+    ),
     ...under(
       "Ulimits:",
       (spec.Ulimits ?? []).map(({ Name, Soft, Hard }) =>
