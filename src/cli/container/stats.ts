@@ -157,12 +157,12 @@ async function follow(context: CommandContext): Promise<number> {
   const stopEvents = given ? () => undefined : await followStarts(context, watched);
   try {
     await Promise.all((await namesToShow(context)).map((name) => watched.add(name)));
-    while (watched.size > 0 || !given) {
+    for (;;) {
+      if (given && watched.size === 0) return 0;
       const lines = shown(context, watched.rows).replaceAll("\n", `${CLEAR_LINE}\n`);
       stdout.write(`${HOME}${lines}${CLEAR_BELOW}`);
       await new Promise((resolve) => setTimeout(resolve, REDRAW_MS));
     }
-    return 0;
   } finally {
     stopEvents();
   }

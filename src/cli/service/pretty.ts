@@ -155,7 +155,7 @@ function modeLines({ Mode }: ServiceSpecJson): Lines {
     const { MaxConcurrent, TotalCompletions } = Mode.ReplicatedJob;
     return [
       "Service Mode:\tReplicated Job",
-      ` Max Concurrent:\t${String(MaxConcurrent ?? 0)}`,
+      ` Max Concurrent:\t${MaxConcurrent ?? 0}`,
       ` Total Completions:\t${TotalCompletions ?? 0}`,
     ];
   }

@@ -68,7 +68,10 @@ export interface ServiceSpecJson {
   readonly Mode: {
     readonly Replicated?: { readonly Replicas?: number };
     readonly Global?: Json;
-    readonly ReplicatedJob?: Json & { readonly TotalCompletions?: number };
+    readonly ReplicatedJob?: Json & {
+      readonly TotalCompletions?: number;
+      readonly MaxConcurrent?: number;
+    };
     readonly GlobalJob?: Json;
   };
   readonly TaskTemplate: {
