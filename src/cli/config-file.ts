@@ -17,6 +17,14 @@ export interface StoredAuth {
   readonly identitytoken?: string;
 }
 
+export interface ProxySettings {
+  readonly httpProxy?: string;
+  readonly httpsProxy?: string;
+  readonly noProxy?: string;
+  readonly ftpProxy?: string;
+  readonly allProxy?: string;
+}
+
 export interface ConfigFile {
   readonly auths?: Readonly<Record<string, StoredAuth>>;
   /** The program `docker-credential-NAME` keeps the credentials of all registries. */
@@ -25,6 +33,12 @@ export interface ConfigFile {
   readonly credHelpers?: Readonly<Record<string, string>>;
   readonly currentContext?: string;
   readonly detachKeys?: string;
+  /** "label=a" and the like: added to those of every prune. */
+  readonly pruneFilters?: readonly string[];
+  /** Sent with every request. */
+  readonly HttpHeaders?: Readonly<Record<string, string>>;
+  /** By an engine's address, or "default": what containers and builds get as environment. */
+  readonly proxies?: Readonly<Record<string, ProxySettings>>;
   readonly [other: string]: unknown;
 }
 

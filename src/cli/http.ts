@@ -7,6 +7,7 @@
 import { Agent, request as httpRequest, type IncomingMessage } from "node:http";
 import type { Duplex, Readable } from "node:stream";
 import { EngineError, type ErrorCode, messageOf } from "#base/error.ts";
+import { readConfigFile } from "./config-file.ts";
 import { type Dialer, dialerOf } from "./connect/dial.ts";
 import { DEFAULT_HOST, type Endpoint } from "./connect/endpoint.ts";
 import { type Answer, exchange } from "./connect/exchange.ts";
@@ -59,6 +60,8 @@ interface Target {
   version: string;
   /** False: the user has fixed the version, or it has been lowered. */
   mayLower: boolean;
+  /** That the user wants with every request. */
+  readonly headers: Readonly<Record<string, string>>;
 }
 
 /** Finds the engine with the first call; nothing is asked or sent before. */
@@ -120,6 +123,7 @@ async function targetOf(endpoint: Endpoint, env: NodeJS.ProcessEnv): Promise<Tar
     agent: dialer.cheap ? undefined : keepingAgent(dialer),
     version: given === "" ? CLI_API_VERSION : given,
     mayLower: given === "",
+    headers: readConfigFile(env).HttpHeaders ?? {},
   };
 }
 
@@ -189,7 +193,7 @@ async function ask(
     "Content-Length": Buffer.byteLength(json),
     Connection: "close",
   };
-  const lines = Object.entries(headers).map(([name, value]) => `${name}: ${value}\r\n`);
+  const lines = Object.entries(headers).map(([name, value]) => headerLine(name, String(value)));
   const first = `${method} ${pathWithQuery(target, path, options.query)} HTTP/1.1\r\n`;
   const request = `${first}${lines.join("")}\r\n${json}`;
   let answer: Answer;
@@ -203,10 +207,16 @@ async function ask(
   return text;
 }
 
+function headerLine(name: string, value: string): string {
+  if (/^[!-9;-~]+$/.test(name) && !/[\r\n]/.test(value)) return `${name}: ${value}\r\n`;
+  throw new EngineError("invalid-argument", `${JSON.stringify(name)} is no header of HTTP`);
+}
+
 function headersOf(target: Target, { body, headers }: CallOptions) {
   return {
     Host: target.dialer.hostHeader,
     "User-Agent": "skep",
+    ...target.headers,
     ...(body === undefined ? {} : { "Content-Type": "application/json" }),
     ...headers,
   };
@@ -248,8 +258,7 @@ function upgrade(target: Target, path: string, options: CallOptions): Promise<Hi
       method: "POST",
       path: pathWithQuery(target, path, options.query),
       headers: {
-        Host: target.dialer.hostHeader,
-        "User-Agent": "skep",
+        ...headersOf(target, options),
         "Content-Type": "application/json",
         "Content-Length": Buffer.byteLength(json),
         Connection: "Upgrade",

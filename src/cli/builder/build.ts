@@ -8,6 +8,7 @@ import type { CommandContext } from "../command.ts";
 import { jsonLines } from "../http.ts";
 import type { Progress } from "../image/pull.ts";
 import { type FlagValues, parseBool } from "../pflag.ts";
+import { proxyVariables, unlessGiven } from "../settings.ts";
 
 export async function build(context: CommandContext): Promise<number> {
   const { client, flags, env, stdin } = context;
@@ -24,7 +25,9 @@ export async function build(context: CommandContext): Promise<number> {
   const packed = remote
     ? undefined
     : await (path === "-" ? packStdin(stdin) : packFolder(path, file, stdin));
-  const query = queryOf(flags, env);
+  const given = flags.list("build-arg");
+  const proxies = unlessGiven(await proxyVariables(context), given);
+  const query = queryOf(flags, env, [...proxies, ...given]);
   query.set("dockerfile", remote || path === "-" ? (file ?? "") : (packed?.dockerfile ?? ""));
   if (remote) query.set("remote", path);
   const { registryConfig } = await import("./credentials.ts");
@@ -32,7 +35,8 @@ export async function build(context: CommandContext): Promise<number> {
   const raw =
     archive !== undefined && flags.bool("compress") ? archive.pipe(createGzip()) : archive;
   archive?.on("error", (error) => raw?.destroy(error));
-  const body = await client.stream("POST", `/build?${query.toString()}`, {
+  const body = await client.stream("POST", "/build", {
+    query: Object.fromEntries([...query.keys()].map((name) => [name, query.getAll(name)])),
     ...(raw === undefined ? {} : { raw }),
     headers: { "Content-Type": "application/x-tar", ...(await registryConfig(env)) },
   });
@@ -66,7 +70,11 @@ interface BuildMessage extends Omit<Progress, "errorDetail"> {
   readonly errorDetail?: { readonly message: string; readonly code?: number };
 }
 
-function queryOf(flags: FlagValues, env: NodeJS.ProcessEnv): URLSearchParams {
+function queryOf(
+  flags: FlagValues,
+  env: NodeJS.ProcessEnv,
+  args: readonly string[],
+): URLSearchParams {
   const query = new URLSearchParams();
   const set = (name: string, value: string | undefined) => {
     if (value !== undefined && value !== "") query.set(name, value);
@@ -82,7 +90,7 @@ function queryOf(flags: FlagValues, env: NodeJS.ProcessEnv): URLSearchParams {
     const value = flags.string(flag);
     if (value !== undefined) set(name, String(sizeOf(flag, value)));
   }
-  set("buildargs", json(buildArguments(flags.list("build-arg"), env)));
+  set("buildargs", json(buildArguments(args, env)));
   set("labels", json(Object.fromEntries(flags.list("label").map(pair))));
   const lists = [
     ["cachefrom", flags.list("cache-from").flatMap((value) => value.split(","))],

@@ -5,6 +5,7 @@ import { type Command, filtersQuery, forEachArg, PRUNE_FLAGS } from "../command.
 import { confirm } from "../confirm.ts";
 import { humanSize } from "../output/units.ts";
 import type { FlagSpec } from "../pflag.ts";
+import { pruneFilters } from "../settings.ts";
 
 const TIME_FLAG: FlagSpec = {
   name: "time",
@@ -124,7 +125,7 @@ export const LIFECYCLE_COMMANDS: readonly Command[] = [
         ContainersDeleted: readonly string[] | null;
         SpaceReclaimed: number;
       }>("/containers/prune", undefined, {
-        query: { filters: filtersQuery(flags.list("filter")) },
+        query: { filters: filtersQuery(pruneFilters(context)) },
       });
       const deleted = answer.ContainersDeleted ?? [];
       if (deleted.length > 0) stdout.write(`Deleted Containers:\n${deleted.join("\n")}\n\n`);

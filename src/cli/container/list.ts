@@ -15,6 +15,7 @@ import {
 import { inspectAll } from "../inspect.ts";
 import { alignColumns, formatListing, type Row } from "../output/table.ts";
 import { ago, ellipsis, humanSize, shownPorts } from "../output/units.ts";
+import { listingOptions } from "../settings.ts";
 
 const HEADINGS = {
   ID: "CONTAINER ID",
@@ -67,7 +68,7 @@ function rowOf(container: ContainerSummary, full: boolean): Row {
   };
 }
 
-async function list({ flags, client, stdout }: CommandContext): Promise<number> {
+async function list({ client, env, flags, stdout }: CommandContext): Promise<number> {
   const last = flags.bool("latest") ? 1 : flags.number("last");
   const containers = await client.get<readonly ContainerSummary[]>("/containers/json", {
     all: flags.bool("all"),
@@ -84,7 +85,7 @@ async function list({ flags, client, stdout }: CommandContext): Promise<number> 
         rows: containers.map((container) => rowOf(container, full)),
         quietField: "ID",
       },
-      { format: flags.string("format"), quiet: flags.bool("quiet") },
+      listingOptions({ env, flags }, "psFormat"),
     ),
   );
   return 0;

@@ -6,6 +6,7 @@ import type { ContainerInspect } from "#wire/docker/containers.ts";
 import type { Command, CommandContext } from "../command.ts";
 import { pullImage } from "../image/pull.ts";
 import type { FlagSpec, FlagValues } from "../pflag.ts";
+import { proxyVariables, unlessGiven } from "../settings.ts";
 import {
   DETACH_KEYS_FLAG,
   DETACHED,
@@ -32,7 +33,10 @@ interface Created {
 async function createContainer(context: CommandContext): Promise<string> {
   const { flags, client, stderr } = context;
   const [image = "", ...command] = context.args;
-  const plain = containerBody(flags, image, command, context.env);
+  const described = containerBody(flags, image, command, context.env);
+  const own = described.Env ?? [];
+  const proxies = await proxyVariables(context);
+  const plain = { ...described, Env: [...own, ...unlessGiven(proxies, own)] };
   const access = flags.bool("use-api-socket")
     ? await (await import("./api-socket.ts")).withApiSocket(context, plain)
     : undefined;

@@ -7,6 +7,7 @@ import { type Command, type CommandContext, NO_TRUNC_FLAG } from "../command.ts"
 import { jsonLines } from "../http.ts";
 import { formatListing, type Row } from "../output/table.ts";
 import { humanBytes, humanSize } from "../output/units.ts";
+import { listingOptions } from "../settings.ts";
 
 const REDRAW_MS = 500;
 /** Cursor to the top left; rest of the line, rest of the screen away: nothing flickers. */
@@ -72,9 +73,9 @@ async function namesToShow({ args, client, flags }: CommandContext): Promise<rea
   return found.map(({ Id }) => Id.slice(0, 12));
 }
 
-function shown({ flags }: CommandContext, rows: readonly Row[]): string {
+function shown({ env, flags }: CommandContext, rows: readonly Row[]): string {
   const listing = { table: TABLE, headings: HEADINGS, rows, quietField: "ID" };
-  return formatListing(listing, { format: flags.string("format"), quiet: false });
+  return formatListing(listing, listingOptions({ env, flags }, "statsFormat"));
 }
 
 async function showOnce(context: CommandContext): Promise<number> {

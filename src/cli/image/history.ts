@@ -5,6 +5,7 @@ import { type Command, type CommandContext, filtersQuery, PRUNE_FLAGS } from "..
 import { confirm } from "../confirm.ts";
 import { formatListing } from "../output/table.ts";
 import { ago, ellipsis, humanSize } from "../output/units.ts";
+import { listingOptions, pruneFilters } from "../settings.ts";
 import { authHeader, registryAuth } from "../stack/registry.ts";
 import { platformFlag, platformQuery } from "./platform.ts";
 import { showProgress } from "./pull.ts";
@@ -19,7 +20,7 @@ interface Layer {
 }
 
 async function history(context: CommandContext): Promise<number> {
-  const { args, client, flags, stdout } = context;
+  const { args, client, env, flags, stdout } = context;
   const path = `/images/${args[0] ?? ""}/history`;
   const platform = await platformQuery(context, "1.48");
   const layers = await client.get<readonly Layer[]>(path, { platform });
@@ -52,7 +53,7 @@ async function history(context: CommandContext): Promise<number> {
         rows,
         quietField: "ID",
       },
-      { format: flags.string("format"), quiet: flags.bool("quiet") },
+      listingOptions({ env, flags }),
     ),
   );
   return 0;
@@ -90,7 +91,7 @@ async function prune(context: CommandContext): Promise<number> {
     ? "WARNING! This will remove all images without at least one container associated to them."
     : "WARNING! This will remove all dangling images.";
   if (!flags.bool("force") && !(await confirm(context, warning))) return 1;
-  const filters = [`dangling=${String(!all)}`, ...flags.list("filter")];
+  const filters = [`dangling=${String(!all)}`, ...pruneFilters(context)];
   const { ImagesDeleted, SpaceReclaimed } = await client.post<Pruned>("/images/prune", undefined, {
     query: { filters: filtersQuery(filters) },
   });

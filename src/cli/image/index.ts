@@ -23,6 +23,7 @@ import {
 import { inspectAll } from "../inspect.ts";
 import { formatListing, type Row } from "../output/table.ts";
 import { ago, humanSize } from "../output/units.ts";
+import { listingOptions } from "../settings.ts";
 import { MORE_COMMANDS } from "./history.ts";
 import { encodePlatform, platformFlag, platformQuery } from "./platform.ts";
 import { pullImage, showProgress } from "./pull.ts";
@@ -44,7 +45,7 @@ function rowsOf(image: ImageSummary, full: boolean): readonly Row[] {
   });
 }
 
-async function list({ args, client, flags, stdout }: CommandContext): Promise<number> {
+async function list({ args, client, env, flags, stdout }: CommandContext): Promise<number> {
   const filters = [...flags.list("filter"), ...args.map((name) => `reference=${name}`)];
   const images = await client.get<readonly ImageSummary[]>("/images/json", {
     all: flags.bool("all"),
@@ -68,7 +69,7 @@ async function list({ args, client, flags, stdout }: CommandContext): Promise<nu
         rows: images.flatMap((image) => rowsOf(image, flags.bool("no-trunc"))),
         quietField: "ID",
       },
-      { format: flags.string("format"), quiet: flags.bool("quiet") },
+      listingOptions({ env, flags }, "imagesFormat"),
     ),
   );
   return 0;

@@ -16,6 +16,7 @@ import {
 import { confirm } from "../confirm.ts";
 import { inspectAll } from "../inspect.ts";
 import { formatListing, type Row } from "../output/table.ts";
+import { listingOptions, pruneFilters } from "../settings.ts";
 import { CREATE } from "./create.ts";
 import { MEMBERSHIP } from "./membership.ts";
 
@@ -50,7 +51,7 @@ function rowOf(network: NetworkInspect, full: boolean): Row {
   };
 }
 
-async function list({ client, flags, stdout }: CommandContext): Promise<number> {
+async function list({ client, env, flags, stdout }: CommandContext): Promise<number> {
   const networks = await client.get<readonly NetworkInspect[]>("/networks", {
     filters: filtersQuery(flags.list("filter")),
   });
@@ -64,7 +65,7 @@ async function list({ client, flags, stdout }: CommandContext): Promise<number> 
         rows: sorted.map((network) => rowOf(network, flags.bool("no-trunc"))),
         quietField: "ID",
       },
-      { format: flags.string("format"), quiet: flags.bool("quiet") },
+      listingOptions({ env, flags }, "networksFormat"),
     ),
   );
   return 0;
@@ -95,7 +96,7 @@ async function prune(context: CommandContext): Promise<number> {
   const warning =
     "WARNING! This will remove all custom networks not used by at least one container.";
   if (!flags.bool("force") && !(await confirm(context, warning))) return 1;
-  const query = { filters: filtersQuery(flags.list("filter")) };
+  const query = { filters: filtersQuery(pruneFilters(context)) };
   const { NetworksDeleted } = await client.post<NetworksPruneReport>("/networks/prune", undefined, {
     query,
   });

@@ -16,12 +16,13 @@ import { pairs } from "../container/run-flags.ts";
 import { inspectAll } from "../inspect.ts";
 import { alignColumns, formatListing } from "../output/table.ts";
 import { listTasks } from "../service/ps.ts";
+import { listingOptions } from "../settings.ts";
 import type { NodeObject } from "../swarm/types.ts";
 import { explain, inspectPretty } from "./explain.ts";
 
 const capital = (text: string) => text.charAt(0).toUpperCase() + text.slice(1);
 
-async function list({ client, flags, stderr, stdout }: CommandContext): Promise<number> {
+async function list({ client, env, flags, stderr, stdout }: CommandContext): Promise<number> {
   const nodes = await client.get<readonly NodeObject[]>("/nodes", {
     filters: filtersQuery(flags.list("filter")),
   });
@@ -62,7 +63,7 @@ async function list({ client, flags, stderr, stdout }: CommandContext): Promise<
         rows,
         quietField: "ID",
       },
-      { format: flags.string("format"), quiet: flags.bool("quiet") },
+      listingOptions({ env, flags }, "nodesFormat"),
     ),
   );
   const waiting = rows.filter(({ Membership }) => Membership === "Pending");

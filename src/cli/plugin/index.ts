@@ -16,6 +16,7 @@ import {
 import { inspectAll } from "../inspect.ts";
 import { formatListing } from "../output/table.ts";
 import { ellipsis } from "../output/units.ts";
+import { listingOptions } from "../settings.ts";
 
 /** Of another engine, which has some. */
 interface Plugin {
@@ -28,7 +29,7 @@ interface Plugin {
 
 const DESCRIPTION_CHARACTERS = 45;
 
-async function list({ flags, client, stdout }: CommandContext): Promise<number> {
+async function list({ client, env, flags, stdout }: CommandContext): Promise<number> {
   const filters = filtersQuery(flags.list("filter"));
   const full = flags.bool("no-trunc");
   const plugins = await client.get<readonly Plugin[]>("/plugins", { filters });
@@ -55,7 +56,7 @@ async function list({ flags, client, stdout }: CommandContext): Promise<number> 
         }),
         quietField: "ID",
       },
-      { format: flags.string("format"), quiet: flags.bool("quiet") },
+      listingOptions({ env, flags }, "pluginsFormat"),
     ),
   );
   return 0;

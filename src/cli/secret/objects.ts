@@ -16,6 +16,7 @@ import { pairs } from "../container/run-flags.ts";
 import { inspectAll } from "../inspect.ts";
 import { formatListing } from "../output/table.ts";
 import { ago } from "../output/units.ts";
+import { listingOptions } from "../settings.ts";
 
 interface SwarmObject {
   readonly ID: string;
@@ -119,7 +120,10 @@ async function create(context: CommandContext, { noun }: Kind): Promise<number> 
   return 0;
 }
 
-async function list({ client, flags, stdout }: CommandContext, { noun }: Kind): Promise<number> {
+async function list(
+  { client, env, flags, stdout }: CommandContext,
+  { noun }: Kind,
+): Promise<number> {
   const objects = await client.get<readonly SwarmObject[]>(`/${noun}s`, {
     filters: filtersQuery(flags.list("filter")),
   });
@@ -152,7 +156,7 @@ async function list({ client, flags, stdout }: CommandContext, { noun }: Kind): 
         })),
         quietField: "ID",
       },
-      { format: flags.string("format"), quiet: flags.bool("quiet") },
+      listingOptions({ env, flags }, `${noun}Format`),
     ),
   );
   return 0;

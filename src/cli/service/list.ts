@@ -2,6 +2,7 @@
 
 import { type CommandContext, filtersQuery } from "../command.ts";
 import { formatListing } from "../output/table.ts";
+import { listingOptions } from "../settings.ts";
 import type { ServiceObject, ServiceSpecJson } from "../swarm/types.ts";
 import { IMAGE_HEADINGS, imageColumns } from "./image-columns.ts";
 import { shownImage } from "./ps.ts";
@@ -27,7 +28,7 @@ export async function printServices(
   context: CommandContext,
   services: readonly ServiceObject[],
 ): Promise<number> {
-  const { flags, stdout } = context;
+  const { env, flags, stdout } = context;
   const parts = await imageColumns(
     context,
     services.map(({ Spec }) => Spec.TaskTemplate.ContainerSpec.Image),
@@ -66,7 +67,7 @@ export async function printServices(
         rows,
         quietField: "ID",
       },
-      { format: flags.string("format"), quiet: flags.bool("quiet") },
+      listingOptions({ env, flags }, "servicesFormat"),
     ),
   );
   return 0;

@@ -3,6 +3,7 @@
 import { type CommandContext, filtersQuery } from "../command.ts";
 import { formatListing, type Row } from "../output/table.ts";
 import { ellipsis, humanDuration } from "../output/units.ts";
+import { listingOptions } from "../settings.ts";
 import type { NodeObject, ServiceObject, TaskObject } from "../swarm/types.ts";
 import { IMAGE_HEADINGS, imageColumns } from "./image-columns.ts";
 
@@ -23,7 +24,7 @@ export async function listTasks(
   context: CommandContext,
   scope: readonly string[],
 ): Promise<number> {
-  const { client, flags, stdout } = context;
+  const { client, env, flags, stdout } = context;
   const [tasks, services, nodes] = await Promise.all([
     client.get<readonly TaskObject[]>("/tasks", {
       filters: filtersQuery([...scope, ...flags.list("filter")]),
@@ -67,7 +68,7 @@ export async function listTasks(
         rows,
         quietField: "ID",
       },
-      { format: flags.string("format"), quiet: flags.bool("quiet") },
+      listingOptions({ env, flags }, "tasksFormat"),
     ),
   );
   return 0;

@@ -7,6 +7,7 @@ import { type Command, type CommandContext, filtersQuery, PRUNE_FLAGS } from "..
 import { confirm } from "../confirm.ts";
 import { alignColumns, formatListing } from "../output/table.ts";
 import { ago, ellipsis, humanSize } from "../output/units.ts";
+import { pruneFilters } from "../settings.ts";
 
 interface Usage {
   readonly LayersSize: number;
@@ -167,7 +168,7 @@ async function prune(context: CommandContext): Promise<number> {
     "",
   ].join("\n");
   if (!flags.bool("force") && !(await confirm(context, warning))) return 1;
-  const given = flags.list("filter");
+  const given = pruneFilters(context);
   const run = (path: string, filters: readonly string[]) =>
     client.post<Deletion>(path, undefined, { query: { filters: filtersQuery(filters) } });
   let reclaimed = 0;

@@ -16,6 +16,7 @@ import { pairs } from "../container/run-flags.ts";
 import { inspectAll } from "../inspect.ts";
 import { formatListing, type Row } from "../output/table.ts";
 import { humanSize } from "../output/units.ts";
+import { listingOptions, pruneFilters } from "../settings.ts";
 
 function rowOf({ Driver, Name, Mountpoint, Scope, Labels }: VolumeInspect): Row {
   return {
@@ -46,7 +47,7 @@ async function prune(context: CommandContext): Promise<number> {
   const all = flags.bool("all");
   const warning = `WARNING! This will remove ${all ? "all" : "anonymous local"} volumes not used by at least one container.`;
   if (!flags.bool("force") && !(await confirm(context, warning))) return 1;
-  const filters = [...(all ? ["all=1"] : []), ...flags.list("filter")];
+  const filters = [...(all ? ["all=1"] : []), ...pruneFilters(context)];
   const answer = await client.post<Pruned>("/volumes/prune", undefined, {
     query: { filters: filtersQuery(filters) },
   });
@@ -65,7 +66,7 @@ export const COMMANDS: readonly Command[] = [
     flags: [FILTER_FLAG, FORMAT_FLAG, QUIET_FLAG],
     minArgs: 0,
     maxArgs: 0,
-    run: async ({ client, flags, stdout }) => {
+    run: async ({ client, env, flags, stdout }) => {
       const { Volumes } = await client.get<{ Volumes: readonly VolumeInspect[] | null }>(
         "/volumes",
         {
@@ -92,7 +93,7 @@ export const COMMANDS: readonly Command[] = [
             rows: (Volumes ?? []).map(rowOf),
             quietField: "Name",
           },
-          { format: flags.string("format"), quiet: flags.bool("quiet") },
+          listingOptions({ env, flags }, "volumesFormat"),
         ),
       );
       return 0;
