@@ -1,6 +1,6 @@
 /** `inspect` of any object: a JSON array, or a template per object; missing ones are told at the end. */
 
-import { isErrorCode } from "#base/error.ts";
+import { EngineError, isErrorCode } from "#base/error.ts";
 import type { CommandContext } from "./command.ts";
 import type { Query } from "./http.ts";
 import { compileTemplate } from "./output/go-template.ts";
@@ -16,7 +16,8 @@ export async function inspectAll(
   const missing: string[] = [];
   for (const name of context.args) {
     const object = await firstFound(context, name, paths, query);
-    if (object === undefined) missing.push(name);
+    if (object instanceof EngineError) missing.push(object.message);
+    else if (object === undefined) missing.push(`Error: No such ${kind}: ${name}`);
     else found.push(object);
   }
   const format = context.flags.string("format");
@@ -24,8 +25,9 @@ export async function inspectAll(
   else {
     const template = compileTemplate(format === "json" ? "{{json .}}" : format);
     for (const object of found) context.stdout.write(`${template(object)}\n`);
+    if (found.length === 0) context.stdout.write("\n");
   }
-  for (const name of missing) context.stderr.write(`Error: No such ${kind}: ${name}\n`);
+  for (const message of missing) context.stderr.write(`${message}\n`);
   return missing.length === 0 ? 0 : 1;
 }
 
@@ -44,6 +46,8 @@ async function firstFound(
       const gone =
         isErrorCode(error, "not-found") || (paths.length > 1 && isErrorCode(error, "unavailable"));
       if (!gone) throw error;
+      // The engine knows best how it is called.
+      if (paths.length === 1) return EngineError.from(error);
     }
   }
   return undefined;

@@ -2,12 +2,15 @@
 
 import { EngineError, messageOf } from "#base/error.ts";
 import type { Command } from "./command.ts";
-import { findCommand, GLOBAL_FLAGS, NOUNS, pathsOf, SHORTCUTS } from "./nouns.ts";
+import { type Found, findCommand, GLOBAL_FLAGS, NOUNS, pathsOf, SHORTCUTS } from "./nouns.ts";
 import { type FlagSpec, type FlagValues, flagUsages, parseFlags } from "./pflag.ts";
 import { VERSION } from "./version.ts";
 
-/** Their own mistakes must be told from what a container returns. */
-const MAKING: ReadonlySet<string> = new Set(["container run", "container create"]);
+/** What docker's command line returns for flags that it does not understand. */
+const BAD_FLAGS = 125;
+
+/** How messages of the engine's begin. */
+const FROM_ENGINE = "Error response from daemon: ";
 
 const HELP_FLAG: FlagSpec = { name: "help", kind: "bool", usage: "Print usage" };
 
@@ -27,7 +30,7 @@ async function execute(argv: readonly string[]): Promise<number> {
     return printed(await complete(argv.slice(1), process.env));
   }
   const parsed = parseFlags(GLOBAL_FLAGS, argv, { interspersed: false });
-  if (!parsed.ok) return usageError(parsed.error, []);
+  if (!parsed.ok) return badFlags(parsed.error, [], "[OPTIONS] COMMAND [ARG...]");
   const { flags, args } = parsed.value;
   if (flags.bool("version")) {
     process.stdout.write(`skep version ${VERSION}\n`);
@@ -38,24 +41,19 @@ async function execute(argv: readonly string[]): Promise<number> {
   if (args[0] === "help" || flags.bool("help")) return help(words);
   const found = await findCommand(words);
   if (found === undefined) return unknownCommand(words);
-  return runCommand(found.command, found.rest, flags);
+  return runCommand(found, flags);
 }
 
-async function runCommand(
-  command: Command,
-  rest: readonly string[],
-  globals: FlagValues,
-): Promise<number> {
+async function runCommand({ command, words, rest }: Found, globals: FlagValues): Promise<number> {
   const specs = [...command.flags, HELP_FLAG];
   const parsed = parseFlags(specs, rest, { interspersed: command.flagsFirst !== true });
-  const path = command.path.join(" ");
-  if (!parsed.ok) return usageError(parsed.error, command.path);
+  if (!parsed.ok) return badFlags(parsed.error, words, command.usage);
   const { flags, args } = parsed.value;
-  if (flags.bool("help")) return printed(commandHelp(command));
+  if (flags.bool("help")) return printed(commandHelp(command, words));
   const wrongCount = countProblem(command, args.length);
   if (wrongCount !== undefined) {
     process.stderr.write(
-      `"skep ${path}" ${wrongCount}.\nSee 'skep ${path} --help'.\n\nUsage:  skep ${path} ${command.usage}\n\n${command.summary}\n`,
+      `skep: 'skep ${words.join(" ")}' ${wrongCount}\n\n${usage(words, command.usage)}`,
     );
     return 1;
   }
@@ -82,9 +80,27 @@ async function runCommand(
     });
   } catch (error) {
     const shown = globals.bool("debug") && error instanceof Error ? error.stack : messageOf(error);
-    process.stderr.write(`${shown ?? ""}\n`);
-    return MAKING.has(path) && error instanceof EngineError ? 125 : 1;
+    return failed(words, command, shown ?? "", error);
   }
+}
+
+/** A container's exit code must be told from that of a container that never was. */
+function failed(
+  words: readonly string[],
+  { path }: Command,
+  message: string,
+  error: unknown,
+): number {
+  const verb = path[0] === "container" ? path[1] : undefined;
+  const ours = !message.startsWith(FROM_ENGINE);
+  const making = verb === "run" || (verb === "create" && ours);
+  // Of a terminal that is missing, docker says no more and returns 1.
+  if (error instanceof EngineError && making && error.code !== "failed-precondition") {
+    process.stderr.write(`skep: ${message}\n\n${seeHelp(words)}`);
+    return BAD_FLAGS;
+  }
+  process.stderr.write(`${message}\n`);
+  return 1;
 }
 
 /** `--config` is to everything what DOCKER_CONFIG would be. */
@@ -97,9 +113,7 @@ function countProblem(command: Command, count: number): string | undefined {
   const { minArgs, maxArgs } = command;
   const plural = (n: number) => (n === 1 ? "argument" : "arguments");
   if (maxArgs === minArgs && count !== minArgs) {
-    return minArgs === 0
-      ? "accepts no arguments"
-      : `requires exactly ${minArgs} ${plural(minArgs)}`;
+    return minArgs === 0 ? "accepts no arguments" : `requires ${minArgs} ${plural(minArgs)}`;
   }
   if (count < minArgs) return `requires at least ${minArgs} ${plural(minArgs)}`;
   if (maxArgs !== undefined && count > maxArgs) {
@@ -108,10 +122,17 @@ function countProblem(command: Command, count: number): string | undefined {
   return undefined;
 }
 
-function usageError(message: string, path: readonly string[]): number {
-  const words = ["skep", ...path].join(" ");
-  process.stderr.write(`${message}\nSee '${words} --help'.\n`);
-  return MAKING.has(path.join(" ")) ? 125 : 1;
+function badFlags(message: string, words: readonly string[], rest: string): number {
+  process.stderr.write(`${message}\n\n${usage(words, rest)}`);
+  return BAD_FLAGS;
+}
+
+function usage(words: readonly string[], rest: string): string {
+  return `Usage:  ${["skep", ...words, rest].join(" ").trim()}\n\n${seeHelp(words)}`;
+}
+
+export function seeHelp(words: readonly string[]): string {
+  return `Run '${["skep", ...words].join(" ")} --help' for more information\n`;
 }
 
 function printed(text: string): number {
@@ -121,7 +142,7 @@ function printed(text: string): number {
 
 async function help(words: readonly string[]): Promise<number> {
   const found = await findCommand(words);
-  if (found !== undefined) return printed(commandHelp(found.command));
+  if (found !== undefined) return printed(commandHelp(found.command, found.words));
   const noun = NOUNS[words[0] ?? ""];
   if (noun === undefined) return unknownCommand(words);
   return printed(nounHelp(words[0] ?? "", noun.summary, await noun.load()));
@@ -133,8 +154,18 @@ async function unknownCommand(words: readonly string[]): Promise<number> {
   if (noun !== undefined && (second === undefined || second === "--help" || second === "-h")) {
     return printed(nounHelp(first, noun.summary, await noun.load()));
   }
+  const { reasonWithout } = await import("./without.ts");
   const shown = noun === undefined ? first : `${first} ${second ?? ""}`;
-  process.stderr.write(`skep: '${shown}' is not a skep command.\nSee 'skep --help'\n`);
+  const why = reasonWithout(words.join(" "));
+  if (why !== undefined) {
+    process.stderr.write(`skep: there is no 'skep ${shown}': ${why}\n`);
+    return 1;
+  }
+  if (noun !== undefined && second?.startsWith("-") === true) {
+    return badFlags(`unknown flag: ${second}`, [first], "");
+  }
+  const more = noun === undefined ? seeHelp([]) : usage([first], "");
+  process.stderr.write(`skep: unknown command: skep ${shown}\n\n${more}`);
   return 1;
 }
 
@@ -171,9 +202,10 @@ function nounHelp(noun: string, summary: string, commands: readonly Command[]): 
   return `Usage:  skep ${noun} COMMAND\n\n${summary}\n\nCommands:\n${rows.join("\n")}\n\nRun 'skep ${noun} COMMAND --help' for more on a command.\n`;
 }
 
-function commandHelp(command: Command): string {
+function commandHelp(command: Command, words: readonly string[]): string {
   const names = pathsOf(command).map((path) => `skep ${path.join(" ")}`);
   const aliases = names.length > 1 ? `\nAliases:\n  ${names.join(", ")}\n` : "";
   const options = command.flags.length > 0 ? `\nOptions:\n${flagUsages(command.flags)}\n` : "";
-  return `Usage:  ${names[0]} ${command.usage}\n\n${command.summary}\n${aliases}${options}`;
+  const first = `Usage:  skep ${words.join(" ")} ${command.usage}`.trimEnd();
+  return `${first}\n\n${command.summary}\n${aliases}${options}`;
 }

@@ -114,8 +114,10 @@ export const GLOBAL_FLAGS: readonly FlagSpec[] = [
   { name: "version", short: "v", kind: "bool", usage: "Print version information and quit" },
 ];
 
-interface Found {
+export interface Found {
   readonly command: Command;
+  /** As it is called here: by a word of its own ("ps"), else by its whole name. */
+  readonly words: readonly string[];
   readonly rest: readonly string[];
 }
 
@@ -126,7 +128,8 @@ export async function findCommand(words: readonly string[]): Promise<Found | und
   for (const command of await entry.load()) {
     for (const path of pathsOf(command)) {
       if (path.every((word, index) => words[index] === word)) {
-        return { command, rest: words.slice(path.length) };
+        const own = command.shortcuts?.includes(path) === true;
+        return { command, words: own ? path : command.path, rest: words.slice(path.length) };
       }
     }
   }

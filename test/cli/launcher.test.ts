@@ -1,6 +1,13 @@
 import { spawn, spawnSync } from "node:child_process";
 import { once } from "node:events";
-import { mkdtempSync, readFileSync, readlinkSync, rmSync, symlinkSync } from "node:fs";
+import {
+  mkdtempSync,
+  readFileSync,
+  readlinkSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from "node:fs";
 import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { basename, join } from "node:path";
@@ -31,8 +38,19 @@ describe("the launcher", () => {
     const link = join(folder, "linked skep");
     symlinkSync(SKEP, link);
     const run = spawnSync(link, ["a  b $HOME *"], { cwd: folder, encoding: "utf8" });
-    expect(run.stderr).toContain("skep: 'a  b $HOME *' is not a skep command.");
+    expect(run.stderr).toContain("skep: unknown command: skep a  b $HOME *");
     expect(run.status).toBe(1);
+  });
+
+  test("files of variables are a container's, and none of Node's", () => {
+    const file = join(folder, "variables");
+    writeFileSync(file, "NODE_OPTIONS=--nosuch\nDOCKER_HOST=unix:///nowhere/taken\n");
+    const create = (path: string) =>
+      spawnSync(SKEP, ["-H", "unix:///nowhere/s", "create", "--env-file", path, "x"], {
+        encoding: "utf8",
+      }).stderr;
+    expect(create(file)).toContain("Cannot connect to the engine at unix:///nowhere/s");
+    expect(create(join(folder, "nosuch"))).toContain("nosuch: no such file or directory");
   });
 
   test("the engine's mistakes and its answers come through", () => {

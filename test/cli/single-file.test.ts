@@ -41,7 +41,7 @@ test("the command line runs from inside and unpacks nothing", () => {
     stdout: expect.stringMatching(/^skep version/),
     stderr: "",
   });
-  expect(run("no such").stderr).toContain("skep: 'no such' is not a skep command.");
+  expect(run("no such").stderr).toContain("skep: unknown command: skep no such");
   expect(run("context", "ls", "-q").stdout).toBe("default\n");
   expect(existsSync(join(folder, "cache"))).toBe(false);
 });

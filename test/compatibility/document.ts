@@ -1,5 +1,6 @@
 /** `docs/compatibility.md`, from what the tests found. */
 
+import { reasonWithout } from "#cli/without.ts";
 import type { Finding } from "./ask-both.ts";
 import { wholeName } from "./commands.ts";
 import type { CommandFinding, SessionFindings } from "./sessions.ts";
@@ -104,18 +105,8 @@ const RETIRED: ReadonlySet<string> = new Set([
   "orchestrator",
 ]);
 
-/** Why a command of docker's is none of ours. */
-const REFUSALS: readonly (readonly [RegExp, string])[] = [
-  [/^checkpoint /, "CRIU is not used"],
-  [/^completion powershell/, "engines run on Linux"],
-  [/^manifest /, "lists of manifests are made where images are built"],
-  [/^plugin /, "managed plugins are not run: those on the host are found by their sockets"],
-  [/^trust /, "signatures of Notary's first version are not checked"],
-  [/^volume update/, "cluster volumes are not supported"],
-];
-
 function reasonFor(path: string): string {
-  const reason = REFUSALS.find(([pattern]) => pattern.test(path))?.[1];
+  const reason = reasonWithout(path);
   if (reason === undefined) throw new Error(`skep lacks "${path}", and no reason is told`);
   return reason;
 }

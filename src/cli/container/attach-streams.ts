@@ -65,7 +65,7 @@ export function detachKeysOf({ env, flags }: CommandContext): string | undefined
 /** A terminal for a container needs one here. */
 export function requireTerminal({ stdin }: CommandContext, options: StreamOptions): void {
   if (!options.tty || !options.stdin || stdin.isTTY === true) return;
-  throw new EngineError("invalid-argument", "the input device is not a TTY");
+  throw new EngineError("failed-precondition", "the input device is not a TTY");
 }
 
 /** Copies both ways until the stream ends; "detached" when the detach keys were typed. */

@@ -1,6 +1,5 @@
 /** `cp`, `diff`, `export`, `commit`: a container's files. */
 
-import { createWriteStream } from "node:fs";
 import { lstat, stat } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
 import { type Readable, Transform } from "node:stream";
@@ -8,6 +7,7 @@ import { pipeline } from "node:stream/promises";
 import { EngineError, isErrorCode } from "#base/error.ts";
 import type { ContainerPathStat, FilesystemChange } from "#wire/docker/containers.ts";
 import type { Command, CommandContext } from "../command.ts";
+import { checkOutput, openForWrite } from "../open-file.ts";
 import { humanSize } from "../output/units.ts";
 
 /** "name:path"; undefined when it is a path of this machine. */
@@ -30,7 +30,10 @@ async function copy(context: CommandContext): Promise<number> {
   }
   const bytes = from !== undefined ? await copyOut(context, from, target) : 0;
   const sent = to !== undefined ? await copyIn(context, source, to) : bytes;
-  if (!context.flags.bool("quiet") && source !== "-" && target !== "-") {
+  const quiet = context.flags.has("quiet")
+    ? context.flags.bool("quiet")
+    : context.stdout.isTTY !== true;
+  if (!quiet && source !== "-" && target !== "-") {
     context.stderr.write(`Successfully copied ${humanSize(sent)} to ${target}\n`);
   }
   return 0;
@@ -190,9 +193,10 @@ async function exportTree({ args, client, flags, stdout }: CommandContext): Prom
       "cowardly refusing to save to a terminal. Use the -o flag or redirect",
     );
   }
+  if (path !== undefined) await checkOutput(path, "export container");
   const archive = await client.stream("GET", `/containers/${args[0] ?? ""}/export`);
   if (path === undefined) await pipeline(archive, stdout, { end: false });
-  else await pipeline(archive, createWriteStream(path, { mode: 0o600 }));
+  else await pipeline(archive, await openForWrite(path));
   return 0;
 }
 

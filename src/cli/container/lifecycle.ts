@@ -58,9 +58,15 @@ export const LIFECYCLE_COMMANDS: readonly Command[] = [
     flags: [],
     minArgs: 2,
     maxArgs: 2,
-    run: async ({ args, client }) => {
-      await client.post(`/containers/${args[0]}/rename`, undefined, { query: { name: args[1] } });
-      return 0;
+    run: async ({ args, client, stderr }) => {
+      const [name = "", next] = args;
+      try {
+        await client.post(`/containers/${name}/rename`, undefined, { query: { name: next } });
+        return 0;
+      } catch (error) {
+        stderr.write(`${messageOf(error)}\nError: failed to rename container named ${name}\n`);
+        return 1;
+      }
     },
   },
   {

@@ -104,7 +104,7 @@ async function port({ args, client, stdout }: CommandContext): Promise<number> {
     }
   }
   if (key !== undefined && lines.length === 0) {
-    throw new EngineError("not-found", `Error: No public port '${key}' published for ${name}`);
+    throw new EngineError("not-found", `Error: No public port '${wanted}' published for ${name}`);
   }
   const natural = new Intl.Collator("en", { numeric: true });
   for (const line of lines.sort(natural.compare)) stdout.write(`${line}\n`);

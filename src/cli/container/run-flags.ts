@@ -13,6 +13,7 @@ import type {
   PortBinding,
   RestartPolicy,
 } from "#wire/docker/containers.ts";
+import { fileError } from "../open-file.ts";
 import type { FlagSpec, FlagValues } from "../pflag.ts";
 import { parseMount } from "./mount-flag.ts";
 import { NETWORK_FLAGS, networkChoice } from "./network-flags.ts";
@@ -275,7 +276,13 @@ export function pairs(items: readonly string[]): Readonly<Record<string, string>
 
 /** Without empty lines and comments. */
 function fileLines(path: string): readonly string[] {
-  return readFileSync(path, "utf8")
+  let content: string;
+  try {
+    content = readFileSync(path, "utf8");
+  } catch (error) {
+    throw fileError("open", path, error);
+  }
+  return content
     .split("\n")
     .map((line) => line.replace(/\r$/, "").trimStart())
     .filter((line) => line !== "" && !line.startsWith("#"));

@@ -1,10 +1,10 @@
 /** `create`, `run`, `start` and `attach`: making containers and staying with their streams. */
 
 import { existsSync, writeFileSync } from "node:fs";
-import { EngineError, isErrorCode } from "#base/error.ts";
+import { EngineError, isErrorCode, messageOf } from "#base/error.ts";
 import type { ContainerInspect } from "#wire/docker/containers.ts";
 import type { Command, CommandContext } from "../command.ts";
-import { pullImage } from "../image/pull.ts";
+import { checkReference, pullImage } from "../image/pull.ts";
 import type { FlagSpec, FlagValues } from "../pflag.ts";
 import { proxyVariables, unlessGiven } from "../settings.ts";
 import {
@@ -33,6 +33,7 @@ interface Created {
 async function createContainer(context: CommandContext): Promise<string> {
   const { flags, client, stderr } = context;
   const [image = "", ...command] = context.args;
+  checkReference(image);
   const described = containerBody(flags, image, command, context.env);
   const own = described.Env ?? [];
   const proxies = await proxyVariables(context);
@@ -158,7 +159,7 @@ async function run(context: CommandContext): Promise<number> {
 /** docker run's own codes: 127 command not found, 126 not executable, 125 everything else. */
 function startExitCode(context: CommandContext, error: unknown): number {
   const message = error instanceof Error ? error.message : String(error);
-  context.stderr.write(`skep: ${message}.\n`);
+  context.stderr.write(`skep: ${message}\n\nRun 'skep run --help' for more information\n`);
   if (/executable file not found|no such file or directory/.test(message)) return 127;
   return /permission denied|is a directory/.test(message) ? 126 : 125;
 }
@@ -166,17 +167,19 @@ function startExitCode(context: CommandContext, error: unknown): number {
 async function start(context: CommandContext): Promise<number> {
   const { flags, args, client, stdout, stderr } = context;
   if (!flags.bool("attach") && !flags.bool("interactive")) {
-    let failed = false;
+    const failed: string[] = [];
     for (const name of args) {
       try {
         await client.post(`/containers/${name}/start`);
         stdout.write(`${name}\n`);
       } catch (error) {
-        failed = true;
-        stderr.write(`${error instanceof Error ? error.message : String(error)}\n`);
+        failed.push(name);
+        stderr.write(`${messageOf(error)}\n`);
       }
     }
-    return failed ? 1 : 0;
+    if (failed.length === 0) return 0;
+    stderr.write(`Error: failed to start containers: ${failed.join(", ")}\n`);
+    return 1;
   }
   const [name = "", second] = args;
   if (second !== undefined) {

@@ -1,7 +1,7 @@
 /** `skep image …` and its top-level words: `images`, `pull`, `load`, `save`, `import`, `tag`, `rmi`. */
 
-import { createReadStream, createWriteStream } from "node:fs";
 import { pipeline } from "node:stream/promises";
+import { EngineError } from "#base/error.ts";
 import type { ImageSummary } from "#wire/docker/images.ts";
 import {
   canonicalReference,
@@ -21,12 +21,13 @@ import {
   QUIET_FLAG,
 } from "../command.ts";
 import { inspectAll } from "../inspect.ts";
+import { checkOutput, openForRead, openForWrite } from "../open-file.ts";
 import { formatListing, type Row } from "../output/table.ts";
 import { ago, humanSize } from "../output/units.ts";
 import { listingOptions } from "../settings.ts";
 import { MORE_COMMANDS } from "./history.ts";
 import { encodePlatform, platformFlag, platformQuery } from "./platform.ts";
-import { pullImage, showProgress } from "./pull.ts";
+import { checkReference, pullImage, showProgress } from "./pull.ts";
 import { SEARCH_COMMAND } from "./search.ts";
 
 function rowsOf(image: ImageSummary, full: boolean): readonly Row[] {
@@ -79,7 +80,10 @@ async function load(context: CommandContext): Promise<number> {
   const { client, flags, stdin, stdout } = context;
   const path = flags.string("input");
   const platform = await platformQuery(context, "1.48");
-  const raw = path === undefined ? stdin : createReadStream(path);
+  if (path === undefined && (stdin as { isTTY?: boolean }).isTTY === true) {
+    throw new EngineError("invalid-argument", "requested load from stdin, but stdin is empty");
+  }
+  const raw = path === undefined ? stdin : await openForRead(path);
   const body = await client.stream("POST", "/images/load", {
     raw,
     headers: { "Content-Type": "application/x-tar" },
@@ -93,11 +97,13 @@ async function importImage(context: CommandContext): Promise<number> {
   const { args, client, flags, stdin } = context;
   const [source = "-", reference = ""] = args;
   const [repo = "", tag] = reference.split(/:(?=[^/]*$)/);
+  const remote = /^https?:\/\//.test(source);
+  const archive = source === "-" ? stdin : remote ? undefined : await openForRead(source);
   const body = await client.stream("POST", "/images/create", {
-    raw: source === "-" ? stdin : createReadStream(source),
+    ...(archive === undefined ? {} : { raw: archive }),
     headers: { "Content-Type": "application/x-tar" },
     query: {
-      fromSrc: "-",
+      fromSrc: remote ? source : "-",
       repo,
       tag,
       message: flags.string("message"),
@@ -111,11 +117,18 @@ async function importImage(context: CommandContext): Promise<number> {
 
 async function save(context: CommandContext): Promise<number> {
   const { args, client, flags, stdout } = context;
+  const path = flags.string("output");
+  if (path === undefined && stdout.isTTY === true) {
+    throw new EngineError(
+      "invalid-argument",
+      "cowardly refusing to save to a terminal. Use the -o flag or redirect",
+    );
+  }
+  if (path !== undefined) await checkOutput(path, "save image");
   const platform = await platformQuery(context, "1.48");
   const body = await client.stream("GET", "/images/get", { query: { names: args, platform } });
-  const path = flags.string("output");
   if (path === undefined) await pipeline(body, stdout, { end: false });
-  else await pipeline(body, createWriteStream(path, { mode: 0o600 }));
+  else await pipeline(body, await openForWrite(path));
   return 0;
 }
 
@@ -179,6 +192,7 @@ export const COMMANDS: readonly Command[] = [
     run: async (context) => {
       const { flags, stdout } = context;
       const image = context.args[0] ?? "";
+      checkReference(image);
       const quiet = flags.bool("quiet");
       await pullImage(context, image, {
         allTags: flags.bool("all-tags"),
@@ -213,7 +227,7 @@ export const COMMANDS: readonly Command[] = [
   {
     path: ["image", "import"],
     shortcuts: [["import"]],
-    usage: "[OPTIONS] FILE|- [REPOSITORY[:TAG]]",
+    usage: "[OPTIONS] file|URL|- [REPOSITORY[:TAG]]",
     summary: "Import the contents of a tarball to create an image",
     flags: [
       {
@@ -252,6 +266,7 @@ export const COMMANDS: readonly Command[] = [
     maxArgs: 2,
     run: async ({ args, client }) => {
       const [source = "", target = ""] = args;
+      for (const name of [source, target]) checkReference(name, true);
       const [repo = "", tag] = target.split(/:(?=[^/]*$)/);
       await client.post(`/images/${source}/tag`, undefined, { query: { repo, tag } });
       return 0;

@@ -2,6 +2,7 @@
 
 import type { Readable } from "node:stream";
 import { EngineError } from "#base/error.ts";
+import { parseReference } from "#wire/reference.ts";
 import type { CommandContext } from "../command.ts";
 import { jsonLines } from "../http.ts";
 
@@ -35,6 +36,17 @@ export async function pullImage(
     headers: authHeader(await registryAuth(context, image)),
   });
   await showProgress(context, body, quiet);
+}
+
+/** Throws for a name that no image can have; `explains` as `tag` does. */
+export function checkReference(image: string, explains = false): void {
+  const parsed = parseReference(image);
+  // What is only an id is one to the engine.
+  if (parsed.ok || /^[0-9a-f]{64}$/.test(image)) return;
+  const prefix = explains
+    ? `Error parsing reference: ${JSON.stringify(image)} is not a valid repository/tag: `
+    : "";
+  throw new EngineError("invalid-argument", `${prefix}${parsed.error}`);
 }
 
 function hasTag(image: string): boolean {

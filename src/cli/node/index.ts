@@ -18,7 +18,8 @@ import { alignColumns, formatListing } from "../output/table.ts";
 import { listTasks } from "../service/ps.ts";
 import { listingOptions } from "../settings.ts";
 import type { NodeObject } from "../swarm/types.ts";
-import { explain, inspectPretty } from "./explain.ts";
+import { explain } from "./explain.ts";
+import { inspectPretty } from "./pretty.ts";
 
 const capital = (text: string) => text.charAt(0).toUpperCase() + text.slice(1);
 

@@ -47,6 +47,11 @@ export function ago(thenMs: number, nowMs: number): string {
   return `${humanDuration(Math.max(0, nowMs - thenMs) / 1000)} ago`;
 }
 
+/** As Go prints a time of UTC and templates make it lower case. */
+export function goTime(text: string): string {
+  return text.replace("T", " ").replace(/Z$/, " +0000 utc");
+}
+
 /** docker's ellipsis: at most `length` characters, the last one "…". */
 export function ellipsis(text: string, length: number): string {
   const characters = Array.from(text);

@@ -15,7 +15,7 @@ import {
 import { pairs } from "../container/run-flags.ts";
 import { inspectAll } from "../inspect.ts";
 import { formatListing } from "../output/table.ts";
-import { ago } from "../output/units.ts";
+import { ago, goTime } from "../output/units.ts";
 import { listingOptions } from "../settings.ts";
 
 interface SwarmObject {
@@ -170,23 +170,20 @@ async function pretty(context: CommandContext, { noun, shows }: Kind): Promise<n
   return forEachArg(context, async (name) => {
     const found = await context.client.get<SwarmObject>(`/${noun}s/${name}`);
     const { Spec } = found;
+    // As docker's command line has it, to the character.
+    const [pad, tab] = noun === "secret" ? ["              ", ""] : ["\t\t\t", "    \t"];
     const lines = [
-      `ID:\t\t\t${found.ID}`,
-      `Name:\t\t\t${Spec.Name}`,
+      `ID:${pad}${found.ID}`,
+      `Name:${pad}${Spec.Name}`,
       ...(labelsOf(Spec.Labels).length > 0 ? ["Labels:"] : []),
       ...labelsOf(Spec.Labels).map(([key, value]) => ` - ${key}=${value}`),
-      ...(noun === "secret" ? [`Driver:\t\t\t${Spec.Driver?.Name ?? ""}`] : []),
-      `Created at:\t\t${goTime(found.CreatedAt)}`,
-      `Updated at:\t\t${goTime(found.UpdatedAt)}`,
+      ...(noun === "secret" ? [`Driver:            ${Spec.Driver?.Name ?? ""}`] : []),
+      `Created at:        ${tab}${goTime(found.CreatedAt)}`,
+      `Updated at:        ${tab}${goTime(found.UpdatedAt)}`,
     ];
     if (shows) {
       lines.push("Data:", Buffer.from(Spec.Data ?? "", "base64").toString("utf8"));
     }
     return lines.join("\n");
   });
-}
-
-/** As Go prints a time of UTC. */
-function goTime(text: string): string {
-  return text.replace("T", " ").replace(/Z$/, " +0000 utc");
 }

@@ -1,7 +1,7 @@
 /** `skep service …`: making, watching, scaling, updating and removing services. */
 
 import { Writable } from "node:stream";
-import { EngineError } from "#base/error.ts";
+import { EngineError, isErrorCode, messageOf } from "#base/error.ts";
 import {
   type Command,
   type CommandContext,
@@ -29,16 +29,29 @@ async function create(context: CommandContext): Promise<number> {
   const [image = "", ...command] = args;
   const auth = await registryAuth(context, image);
   const plain = await withLists(context, createSpec(flags, image, command));
-  const spec = flags.bool("no-resolve-image") ? plain : await pinned(context, plain, auth);
+  // What a registry did not tell is told when the service is there.
+  const told: string[] = [];
+  const quiet = { ...context, stderr: collector(told) };
+  const spec = flags.bool("no-resolve-image") ? plain : await pinned(quiet, plain, auth);
   const { ID, Warnings } = await client.post<{ ID: string; Warnings?: readonly string[] | null }>(
     "/services/create",
     spec,
     { headers: sentAuth(context, auth) },
   );
+  stderr.write(told.join(""));
   for (const warning of Warnings ?? []) stderr.write(`${warning}\n`);
   stdout.write(`${ID}\n`);
   if (!flags.bool("detach")) await waitConverged(quietly(context), ID);
   return 0;
+}
+
+function collector(into: string[]): Writable {
+  return new Writable({
+    write: (chunk, _encoding, done) => {
+      into.push(String(chunk));
+      done();
+    },
+  });
 }
 
 /** `--quiet` waits as well, and says nothing. */
@@ -78,7 +91,7 @@ async function change(
 }
 
 async function scale(context: CommandContext): Promise<number> {
-  const { args, flags, stdout } = context;
+  const { args, flags, stdout, stderr } = context;
   const targets = args.map((arg) => {
     const match = /^(.+)=(\d+)$/.exec(arg);
     if (match === null) {
@@ -90,26 +103,32 @@ async function scale(context: CommandContext): Promise<number> {
     return { name: match[1] ?? "", replicas: Number(match[2]) };
   });
   const ids: string[] = [];
+  const problems: string[] = [];
   for (const { name, replicas } of targets) {
-    ids.push(
-      await change(context, name, (spec) => {
-        if (spec.Mode.ReplicatedJob !== undefined) {
-          const job = { ...spec.Mode.ReplicatedJob, TotalCompletions: replicas };
-          return { ...spec, Mode: { ReplicatedJob: job } };
-        }
-        if (spec.Mode.Replicated === undefined) {
-          throw new EngineError(
-            "invalid-argument",
-            `${name}: scale can only be used with replicated or replicated-job mode`,
-          );
-        }
-        return { ...spec, Mode: { Replicated: { Replicas: replicas } } };
-      }),
-    );
-    stdout.write(`${name} scaled to ${replicas}\n`);
+    try {
+      ids.push(await change(context, name, (spec) => scaled(spec, replicas)));
+      stdout.write(`${name} scaled to ${replicas}\n`);
+    } catch (error) {
+      problems.push(`${name}: ${messageOf(error)}`);
+    }
   }
   if (!flags.bool("detach")) for (const id of ids) await waitConverged(context, id);
-  return 0;
+  if (problems.length > 0) stderr.write(`${problems.join("\n")}\n`);
+  return problems.length === 0 ? 0 : 1;
+}
+
+function scaled(spec: ServiceSpecJson, replicas: number): ServiceSpecJson {
+  if (spec.Mode.ReplicatedJob !== undefined) {
+    const job = { ...spec.Mode.ReplicatedJob, TotalCompletions: replicas };
+    return { ...spec, Mode: { ReplicatedJob: job } };
+  }
+  if (spec.Mode.Replicated === undefined) {
+    throw new EngineError(
+      "invalid-argument",
+      "scale can only be used with replicated or replicated-job mode",
+    );
+  }
+  return { ...spec, Mode: { Replicated: { Replicas: replicas } } };
 }
 
 async function update(context: CommandContext, rollback: boolean): Promise<number> {
@@ -182,12 +201,18 @@ export const COMMANDS: readonly Command[] = [
     maxArgs: undefined,
     run: async (context) => {
       const found = await Promise.all(
-        context.args.map((name) => context.client.get<ServiceObject>(`/services/${name}`)),
+        context.args.map((name) =>
+          context.client.get<ServiceObject>(`/services/${name}`).catch((error: unknown) => {
+            if (isErrorCode(error, "not-found")) return undefined;
+            throw error;
+          }),
+        ),
       );
-      return listTasks(
-        context,
-        found.map(({ ID }) => `service=${ID}`),
-      );
+      const missing = context.args.filter((_name, index) => found[index] === undefined);
+      const scope = found.flatMap((one) => (one === undefined ? [] : [`service=${one.ID}`]));
+      if (scope.length > 0) await listTasks(context, scope);
+      for (const name of missing) context.stderr.write(`no such service: ${name}\n`);
+      return missing.length === 0 ? 0 : 1;
     },
   },
   {

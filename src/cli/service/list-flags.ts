@@ -21,6 +21,8 @@ interface ListField {
   /** By what an item is found again: that of a value given to `-rm`, and that of an item. */
   readonly keyOf: (item: unknown) => string;
   readonly keyOfText: (text: string, find: Find) => Promise<string>;
+  /** A second way to name it. */
+  readonly otherKeyOf?: (item: unknown) => string;
   /** Made by hand elsewhere for one of the two commands. */
   readonly only?: "update";
 }
@@ -51,7 +53,9 @@ const FIELDS: readonly ListField[] = [
   {
     ...texts("host", "Host-to-IP mappings (host:ip)", [...CONTAINER, "Hosts"]),
     item: async (text) => hostLine(text),
-    keyOfText: async (text) => hostLine(text),
+    // A name alone means all lines with it.
+    keyOfText: async (text) => (text.includes(":") ? hostLine(text) : text),
+    otherKeyOf: (item) => String(item).replace(/^\S+ /, ""),
     only: "update",
   },
   {
@@ -157,7 +161,9 @@ export async function withListChanges(
     const fresh = await items(context, one, added);
     const gone = new Set(await Promise.all(removed.map((text) => one.keyOfText(text, find))));
     for (const item of fresh) gone.add(one.keyOf(item));
-    const kept = listAt(jsonOf(spec), one.at).filter((item) => !gone.has(one.keyOf(item)));
+    const kept = listAt(jsonOf(spec), one.at).filter(
+      (item) => !gone.has(one.keyOf(item)) && !gone.has(one.otherKeyOf?.(item) ?? ""),
+    );
     edits.push([one.at, [...kept, ...fresh]]);
   }
   const container = spec.TaskTemplate.ContainerSpec as Json;

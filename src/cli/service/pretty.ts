@@ -82,13 +82,12 @@ interface Shown extends ServiceObject {
 type Lines = readonly string[];
 
 export async function inspectPretty({ args, client, stdout }: CommandContext): Promise<number> {
-  for (const [index, name] of args.entries()) {
+  for (const name of args) {
     const service = await client.get<Shown>(`/services/${encodeURIComponent(name)}`, {
       insertDefaults: true,
     });
     const networks = await networkNames(client, service.Spec);
-    if (index > 0) stdout.write("\n");
-    stdout.write(`${serviceLines(service, networks).join("\n")}\n`);
+    stdout.write(`\n${serviceLines(service, networks).join("\n")}\n\n`);
   }
   return 0;
 }
@@ -127,7 +126,8 @@ function serviceLines(service: Shown, networks: Lines): Lines {
     ...rolloutLines("RollbackConfig:", "Rollback order:", Spec.RollbackConfig),
     ...containerLines(container),
     ...under("Log Driver:", logLines(task)),
-    ...under("Resources:", resourceLines(task)),
+    "Resources:",
+    ...resourceLines(task),
     ...(networks.length === 0 ? [] : [`Networks: ${networks.join(" ")} `]),
     `Endpoint Mode:\t${Spec.EndpointSpec?.Mode ?? "vip"}`,
     ...portLines(service),
@@ -203,7 +203,7 @@ function rolloutLines(title: string, order: string, config: Rollout | undefined)
     ` On failure:\t${FailureAction ?? ""}`,
     ...(Monitor ? [` Monitoring Period: ${formatDuration(Monitor)}`] : []),
     ` Max failure ratio: ${MaxFailureRatio ?? 0}`,
-    ` ${order.padEnd(18)}${Order ?? ""}`,
+    ` ${order.padEnd(19)}${Order ?? ""}`,
   ];
 }
 
@@ -262,8 +262,9 @@ function logLines({ LogDriver }: Task): Lines {
     ...(LogDriver.Name === "" ? [] : [` Name:\t\t${LogDriver.Name}`]),
     ...under(
       " LogOpts:",
-      pairLines(LogDriver.Options, (key, value) => `  ${key}${value && `:\t${value}`}`),
+      pairLines(LogDriver.Options, (key, value) => `  ${key}${value && `:       ${value}`}`),
     ),
+    "",
   ];
 }
 
@@ -288,20 +289,20 @@ function portLines({ Endpoint }: Shown): Lines {
       ` PublishedPort = ${PublishedPort ?? 0}`,
       `  Protocol = ${Protocol ?? "tcp"}`,
       `  TargetPort = ${TargetPort}`,
-      `  PublishMode = ${PublishMode ?? "ingress"}`,
+      `  PublishMode = ${PublishMode ?? "ingress"} `,
     ]),
   );
 }
 
 function healthLines({ Healthcheck }: ContainerSpec): Lines {
   if (Healthcheck === undefined) return [];
-  const { Interval, Retries, StartPeriod, Timeout, Test } = Healthcheck;
+  const { Interval = 0, Retries = 0, StartPeriod = 0, Timeout = 0, Test } = Healthcheck;
   return [
     " Healthcheck:",
-    ...(Interval ? [`  Interval = ${formatDuration(Interval)}`] : []),
-    ...(Retries ? [`  Retries = ${Retries}`] : []),
-    ...(StartPeriod ? [`  StartPeriod =\t${formatDuration(StartPeriod)}`] : []),
-    ...(Timeout ? [`  Timeout =\t${formatDuration(Timeout)}`] : []),
-    ...(Test?.length ? ["  Tests:", ...Test.map((word) => `\t Test = ${word}`)] : []),
+    `  Interval = ${formatDuration(Interval)}`,
+    `  Retries = ${Retries}`,
+    `  StartPeriod =\t${formatDuration(StartPeriod)}`,
+    `  Timeout =\t${formatDuration(Timeout)}`,
+    ...(Test?.length ? ["  Tests:", `${Test.map((word) => `\t Test = ${word}`).join("\n")} `] : []),
   ];
 }

@@ -131,8 +131,9 @@ async function init(context: CommandContext): Promise<number> {
   if (flags.bool("force-new-cluster")) await printWarnings(context);
   await printJoinCommand(context, "worker");
   stdout.write(
-    "To add a manager to this swarm, run 'skep swarm join-token manager' and follow the instructions.\n\n",
+    "To add a manager to this swarm, run 'skep swarm join-token manager' and follow the instructions.\n",
   );
+  if (flags.bool("autolock")) stdout.write("\n");
   if (flags.bool("autolock")) await printUnlockKey(context);
   return 0;
 }

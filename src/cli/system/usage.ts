@@ -5,6 +5,7 @@ import type { ImageSummary } from "#wire/docker/images.ts";
 import type { VolumeInspect } from "#wire/docker/volumes.ts";
 import { type Command, type CommandContext, filtersQuery, PRUNE_FLAGS } from "../command.ts";
 import { confirm } from "../confirm.ts";
+import { compileTemplate } from "../output/go-template.ts";
 import { alignColumns, formatListing } from "../output/table.ts";
 import { ago, ellipsis, humanSize } from "../output/units.ts";
 import { pruneFilters } from "../settings.ts";
@@ -73,8 +74,9 @@ function summary(usage: Usage) {
 
 async function df({ client, flags, stdout }: CommandContext): Promise<number> {
   const usage = await client.get<Usage>("/system/df");
+  const format = flags.string("format") ?? "";
   if (flags.bool("verbose")) {
-    stdout.write(verbose(usage));
+    stdout.write(format === "" ? verbose(usage) : verboseWith(usage, format));
     return 0;
   }
   stdout.write(
@@ -95,6 +97,12 @@ async function df({ client, flags, stdout }: CommandContext): Promise<number> {
     ),
   );
   return 0;
+}
+
+/** The objects themselves, by a template of the user's. */
+function verboseWith({ Images, Containers, Volumes }: Usage, format: string): string {
+  const template = compileTemplate(format === "json" ? "{{json .}}" : format);
+  return `${template({ Images, Containers, Volumes, BuildCache: [] })}\n`;
 }
 
 function verbose({ Images, Containers, Volumes }: Usage): string {

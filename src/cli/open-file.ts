@@ -1,0 +1,52 @@
+/** Files that a command reads or writes: a mistake is told before anything is sent, in Go's words. */
+
+import { createReadStream, createWriteStream } from "node:fs";
+import { stat } from "node:fs/promises";
+import { dirname } from "node:path";
+import type { Readable, Writable } from "node:stream";
+import { EngineError } from "#base/error.ts";
+
+/** A problem of the operating system's, as Go tells it: "open /x: no such file or directory". */
+export function fileError(verb: string, path: string, error: unknown): EngineError {
+  const { code, message } = error as NodeJS.ErrnoException;
+  const why = WORDS[code ?? ""] ?? message;
+  return new EngineError("invalid-argument", `${verb} ${path}: ${why}`, { cause: error });
+}
+
+const WORDS: Readonly<Record<string, string>> = {
+  EACCES: "permission denied",
+  EISDIR: "is a directory",
+  ENOENT: "no such file or directory",
+  ENOTDIR: "not a directory",
+  EPERM: "operation not permitted",
+};
+
+export async function openForRead(path: string): Promise<Readable> {
+  const stream = createReadStream(path);
+  await opened(stream, path);
+  return stream;
+}
+
+/** Throws when a file cannot come to be there. `what` is for the message: "save image". */
+export async function checkOutput(path: string, what: string): Promise<void> {
+  const folder = dirname(path);
+  const found = await stat(folder).catch(() => undefined);
+  if (found?.isDirectory() === true) return;
+  throw new EngineError(
+    "invalid-argument",
+    `failed to ${what}: invalid output path: directory ${JSON.stringify(folder)} does not exist`,
+  );
+}
+
+export async function openForWrite(path: string): Promise<Writable> {
+  const stream = createWriteStream(path, { mode: 0o600 });
+  await opened(stream, path);
+  return stream;
+}
+
+function opened(stream: Readable | Writable, path: string): Promise<void> {
+  return new Promise((resolve, reject) => {
+    stream.once("open", () => resolve());
+    stream.once("error", (error) => reject(fileError("open", path, error)));
+  });
+}
