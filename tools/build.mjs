@@ -84,7 +84,7 @@ async function bundle() {
     supported: { "dynamic-import": false },
     define: { ...common.define, "import.meta.url": "__url" },
     banner: {
-      js: `(function (exports, __load, module, __filename) { const __url = __load("node:url").pathToFileURL(__filename).href; const require = (${lazily})(__load, new Set(${JSON.stringify(LAZY)}));`,
+      js: `(function (exports, __load, module, __filename) { const __url = __load("node:url").pathToFileURL(__filename).href; const require = (${String(lazily)})(__load, new Set(${JSON.stringify(LAZY)}));`,
     },
     footer: { js: "})" },
   });
