@@ -23,6 +23,8 @@ export interface NewTask {
   readonly slot: bigint;
   readonly nodeId: string;
   readonly desiredState: TaskState;
+  /** As the task's field; 0 if not said. */
+  readonly quickFailures?: number;
 }
 
 /** A task of a service as its spec says now: state NEW, "created". */
@@ -34,6 +36,7 @@ export function newTask(cluster: Cluster | undefined, service: Service, fresh: N
   task.slot = fresh.slot;
   task.nodeId = fresh.nodeId;
   task.desiredState = fresh.desiredState;
+  task.quickFailures = fresh.quickFailures ?? 0;
   task.status = create(TaskStatusSchema);
   task.status.timestamp = timestampOf(fresh.nowMs);
   task.status.message = "created";

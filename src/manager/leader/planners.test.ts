@@ -198,7 +198,46 @@ describe("restarts", () => {
     swarm.pass(120_000);
     expect(swarm.tasks("web").length).toBeLessThanOrEqual(6);
     expect(created).toBeGreaterThan(5);
-    expect(created).toBeLessThanOrEqual(26);
+    expect(created).toBeLessThanOrEqual(10);
+  });
+
+  /** Seconds between the starts of one slot's tasks over two minutes. */
+  function paceOf(fate: "fail" | "complete", delayMs: number, restartLeader: boolean): number[] {
+    const swarm = lab(1);
+    swarm.fate = () => fate;
+    const starts = new Map<string, number>();
+    swarm.onCommit = (view) => {
+      for (const task of view.find("task", "service", "web")) {
+        if (stateOf(task) >= TaskState.STARTING && !starts.has(task.id)) {
+          starts.set(task.id, swarm.nowMs);
+        }
+      }
+    };
+    const restart = { condition: Condition.ANY, delay: durationOf(delayMs) };
+    swarm.addService("web", replicated("web", 1, { task: { restart } }));
+    for (let second = 0; second < 120; second++) {
+      if (restartLeader && second % 7 === 0) swarm.newLeader();
+      swarm.pass(1_000);
+    }
+    const at = [...starts.values()];
+    return at.slice(1).map((ms, index) => (ms - (at[index] ?? 0)) / 1_000);
+  }
+
+  it.each([false, true])(
+    "come ever later after quick failures, whoever leads and however short the delay: %s",
+    (anew) => {
+      expect(paceOf("fail", 5_000, anew)).toEqual([5, 5, 5, 10, 20, 40]);
+      const short = [0.1, 0.1, 0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 6.4, 10, 10];
+      expect(paceOf("fail", 100, anew).slice(0, 11)).toEqual(short);
+      const none = [0, 0, 0, 0.2, 0.4, 0.8, 1.6, 3.2, 6.4, 10, 10];
+      expect(paceOf("fail", 0, anew).slice(0, 11)).toEqual(none);
+    },
+  );
+
+  it("keep their pace after success: some use that as a clock", () => {
+    const pace = paceOf("complete", 10_000, false);
+    expect(pace).toEqual(Array(pace.length).fill(10));
+    expect(paceOf("complete", 0, false).at(-1)).toBe(5);
   });
 });
 

@@ -43,7 +43,13 @@ export class Desk {
     this.#show(task.id);
   }
 
-  spawn(actor: string, service: Service, place: Place, desiredState: TaskState): void {
+  spawn(
+    actor: string,
+    service: Service,
+    place: Place,
+    desiredState: TaskState,
+    quickFailures = 0,
+  ): void {
     const { context } = this;
     const [cluster] = context.tx.all("cluster");
     const fresh: NewTask = {
@@ -52,6 +58,7 @@ export class Desk {
       slot: place.number,
       nodeId: place.nodeId,
       desiredState,
+      quickFailures,
     };
     context.as(actor).create("task", newTask(cluster, service, fresh));
     this.#show(fresh.id);

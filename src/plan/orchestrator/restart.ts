@@ -13,7 +13,15 @@ import type { Service, Task } from "#wire/gen/swarmkit/objects_pb.js";
 import { TaskState } from "#wire/gen/swarmkit/types_pb.js";
 import type { Desk } from "./desk.ts";
 import { isPaused, isStartFirst } from "./respec.ts";
-import { isBroken, mayRestart, retryMs, type Slot, startMs, wantedOf } from "./slot.ts";
+import {
+  isBroken,
+  mayRestart,
+  quickFailuresAfter,
+  retryMs,
+  type Slot,
+  startMs,
+  wantedOf,
+} from "./slot.ts";
 
 /** Replaces what is broken in a slot of a service that is no job. */
 export function replaceBroken(desk: Desk, service: Service, slot: Slot): void {
@@ -62,7 +70,11 @@ export function replace(
     }
   }
   desk.want("restart", task, TaskState.SHUTDOWN);
-  if (again) desk.spawn("restart", service, slot, TaskState.READY);
+  if (again) {
+    const isSame = task.specVersion?.index === service.specVersion?.index;
+    const failures = isSame ? quickFailuresAfter(task) : 0;
+    desk.spawn("restart", service, slot, TaskState.READY, failures);
+  }
   return true;
 }
 

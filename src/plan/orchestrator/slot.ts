@@ -4,7 +4,7 @@
  * goes on exactly where the old one was.
  */
 
-import { restartRulesOf } from "#model/defaults.ts";
+import { RESTART_DELAY_MS, restartRulesOf } from "#model/defaults.ts";
 import { isDown, isDrained, losesTasks } from "#model/node.ts";
 import { endedByItself, holdsNode, isTerminal, isWanted, stateOf } from "#model/task.ts";
 import { msOfTimestamp } from "#model/time.ts";
@@ -16,11 +16,15 @@ import {
 
 /** How long a successor waits for its predecessor to stop before it starts all the same. */
 export const STOP_WAIT_MS = 60_000;
-/** A task that lived shorter than this, and twice its restart delay, failed quickly. */
+/** A task that did its work for a shorter time than this, and its restart delay, failed quickly. */
 const QUICK_MS = 10_000;
 /** So many quick failures in a row are answered with the plain delay, docker's; then it doubles. */
 const PLAIN_DELAYS = 3;
+/** What is doubled is no less than this, also for those who asked for no delay. */
+const BACKOFF_MIN_MS = 100;
+/** It grows to so many times the delay, and for short ones to so long a time. */
 const BACKOFF_MAX = 8;
+const BACKOFF_MAX_MS = 10_000;
 
 export interface Slot {
   readonly key: string;
@@ -125,14 +129,28 @@ function delayBefore(task: Task, earlier: readonly Task[], nodeOf: NodeLookup): 
   const last = earlier.at(-1);
   if (last === undefined || !endedByItself(last) || !sameVersion(last, task)) return 0;
   if (isDrained(nodeOf(last.nodeId))) return 0;
+  const waitMs = backoffMs(task);
+  if (stateOf(last) !== TaskState.COMPLETE) return waitMs;
+  // What succeeds over and over is run as often as was asked for.
+  return Math.min(waitMs, Math.max(restartRulesOf(task.spec).delayMs, RESTART_DELAY_MS));
+}
+
+/** How long a task waits that follows so many quick failures. */
+function backoffMs({ spec, quickFailures }: Task): number {
+  const { delayMs } = restartRulesOf(spec);
+  const doubled = quickFailures - PLAIN_DELAYS;
+  if (doubled <= 0) return delayMs;
+  const mostMs = Math.max(delayMs * BACKOFF_MAX, BACKOFF_MAX_MS);
+  return Math.min(Math.max(delayMs, BACKOFF_MIN_MS) * 2 ** doubled, mostMs);
+}
+
+/** What the successor of a task that has ended is to know of the failures before it. */
+export function quickFailuresAfter(task: Task): number {
   const { delayMs } = restartRulesOf(task.spec);
-  let quick = 0;
-  for (const other of [...earlier].reverse()) {
-    const isQuick = statusMs(other) - createdMs(other) < 2 * delayMs + QUICK_MS;
-    if (!endedByItself(other) || !sameVersion(other, task) || !isQuick) break;
-    quick += 1;
-  }
-  return delayMs * Math.min(2 ** Math.max(0, quick - PLAIN_DELAYS), BACKOFF_MAX);
+  const succeeded = stateOf(task) === TaskState.COMPLETE && delayMs >= RESTART_DELAY_MS;
+  if (!endedByItself(task) || succeeded) return 0;
+  const livedMs = statusMs(task) - createdMs(task) - backoffMs(task);
+  return livedMs < QUICK_MS + delayMs ? task.quickFailures + 1 : 0;
 }
 
 function isLost(node: Node | undefined): boolean {
