@@ -2,7 +2,14 @@ import { create } from "@bufbuild/protobuf";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import type { Service } from "#wire/docker/services.ts";
 import { LogStream } from "#wire/gen/swarmkit/logbroker_pb.js";
-import { NetworkSchema, TaskSchema } from "#wire/gen/swarmkit/objects_pb.js";
+import {
+  NetworkSchema,
+  Rollout_Phase as Phase,
+  RolloutSchema,
+  type Service as StoredService,
+  Rollout_Strategy as Strategy,
+  TaskSchema,
+} from "#wire/gen/swarmkit/objects_pb.js";
 import {
   TaskState,
   UpdateStatus_UpdateState as UpdateState,
@@ -225,10 +232,63 @@ describe("a version on trial", () => {
     const back = await shown("web");
     expect(back.Spec.TaskTemplate.ContainerSpec?.Image).toBe("nginx:1");
     expect(back.UpdateStatus).toMatchObject({ Message: "update aborted by request" });
-    const again = await api.call("POST", "/services/web/promote");
-    expect([again.status, again.message]).toEqual([
+    // Neither leads forward to what was given up.
+    for (const verb of ["abort", "promote"]) {
+      const again = await api.call("POST", `/services/web/${verb}`);
+      expect([again.status, again.message]).toEqual([
+        400,
+        "rpc error: code = FailedPrecondition desc = service web is going back to the version before already",
+      ]);
+    }
+    expect((await shown("web")).Spec).toEqual(back.Spec);
+  });
+
+  test("may be given up before any planner has seen it", async () => {
+    await onTrial();
+    expect((await api.call("POST", "/services/web/abort")).status).toBe(200);
+    expect((await shown("web")).Spec.TaskTemplate.ContainerSpec?.Image).toBe("nginx:1");
+  });
+
+  const DECIDE = {
+    promote: "has no version on trial to promote",
+    abort: "has no update to abort",
+  } as const;
+
+  test.each<[string, Partial<StoredService>, keyof typeof DECIDE, string]>([
+    ["nothing to decide on", {}, "promote", DECIDE.promote],
+    ["nothing to give up", {}, "abort", DECIDE.abort],
+    [
+      "a set that was returned to is not left for the bad one",
+      {
+        rollout: create(RolloutSchema, { strategy: Strategy.BLUE_GREEN, phase: Phase.KEPT }),
+        updateStatus: create(UpdateStatusSchema, { state: UpdateState.ROLLBACK_COMPLETED }),
+      },
+      "abort",
+      DECIDE.abort,
+    ],
+    [
+      "a way back that failed",
+      {
+        updateStatus: create(UpdateStatusSchema, {
+          state: UpdateState.ROLLBACK_PAUSED,
+          message: "rollback paused due to failure or early termination of task t",
+        }),
+      },
+      "abort",
+      "could not go back: rollback paused due to failure or early termination of task t; " +
+        "give it another version",
+    ],
+  ])("%s", async (_what, change, verb, refusal) => {
+    const id = await onTrial();
+    await api.context.state.update("leader", (tx) => {
+      const service = tx.get("service", id);
+      if (service === undefined) throw new Error("no service");
+      tx.update("service", { ...service, rollout: undefined, ...change });
+    });
+    const { status, message } = await api.call("POST", `/services/web/${verb}`);
+    expect([status, message]).toEqual([
       400,
-      "rpc error: code = FailedPrecondition desc = service web has no version on trial to promote",
+      `rpc error: code = FailedPrecondition desc = service web ${refusal}`,
     ]);
   });
 

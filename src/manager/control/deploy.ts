@@ -5,7 +5,7 @@ import { isKept, isTrial } from "#model/rollout.ts";
 import { isHeldBack } from "#model/start-order.ts";
 import { explainNode, type NodeTask } from "#plan/explain-node.ts";
 import { explainService } from "#plan/explain-service.ts";
-import { isPaused, isUpdating, returned } from "#plan/orchestrator/respec.ts";
+import { isPaused, isRollback, isUpdating, returned } from "#plan/orchestrator/respec.ts";
 import type { RpcHandlers } from "#platform/grpc/server.ts";
 import type { ReadView } from "#store/types.ts";
 import {
@@ -16,6 +16,7 @@ import {
   PromoteServiceResponseSchema,
 } from "#wire/gen/skep/deploy_pb.js";
 import type { Service } from "#wire/gen/swarmkit/objects_pb.js";
+import { UpdateStatus_UpdateState as UpdateState } from "#wire/gen/swarmkit/types_pb.js";
 import { type ControlContext, read, write } from "./context.ts";
 import { notFound, precondition, requiredId } from "./refusal.ts";
 import { deployStack, getStack } from "./stacks.ts";
@@ -30,6 +31,7 @@ export function deployHandlers(context: ControlContext): RpcHandlers<typeof Depl
           tx.update("service", { ...service, startAfter: [] });
           return create(PromoteServiceResponseSchema, { service: tx.get("service", id) });
         }
+        refuseOnTheWayBack(service);
         if (service.rollout === undefined || !isTrial(service) || isPaused(service)) {
           throw precondition(`service ${nameOf(service)} has no version on trial to promote`);
         }
@@ -42,9 +44,8 @@ export function deployHandlers(context: ControlContext): RpcHandlers<typeof Depl
       const nowMs = context.clock.nowMs();
       return write(context, (tx) => {
         const service = existing(tx, id);
-        const busy =
-          isUpdating(service) || isPaused(service) || isKept(service) || isHeldBack(service);
-        if (!busy || service.previousSpec === undefined) {
+        refuseOnTheWayBack(service);
+        if (!mayGoBack(service)) {
           throw precondition(`service ${nameOf(service)} has no update to abort`);
         }
         const tasks = [...tx.find("task", "service", id)];
@@ -91,6 +92,27 @@ export function deployHandlers(context: ControlContext): RpcHandlers<typeof Depl
       });
     },
   };
+}
+
+/** A second abort must not lead to what the first one led away from. */
+function refuseOnTheWayBack(service: Service): void {
+  const name = nameOf(service);
+  if (isRollback(service)) {
+    throw precondition(`service ${name} is going back to the version before already`);
+  }
+  if (service.updateStatus?.state === UpdateState.ROLLBACK_PAUSED) {
+    const { message } = service.updateStatus;
+    throw precondition(`service ${name} could not go back: ${message}; give it another version`);
+  }
+}
+
+function mayGoBack(service: Service): boolean {
+  if (service.previousSpec === undefined) return false;
+  // Of two sets that are kept the old one may be what serves again.
+  const kept = isKept(service) && service.updateStatus?.state === UpdateState.COMPLETED;
+  return (
+    isTrial(service) || isUpdating(service) || isPaused(service) || isHeldBack(service) || kept
+  );
 }
 
 function existing(view: ReadView, id: string): Service {
