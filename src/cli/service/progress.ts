@@ -2,6 +2,9 @@
  * Waiting for a service as docker does: progress per slot until all wanted tasks of the newest spec
  * run, then stable for the monitor period. On a terminal the lines are redrawn; elsewhere a line is
  * printed when the count changes.
+ *
+ * Other than with docker, an update that goes back by itself while it is waited for is a failure:
+ * who waits wants to know whether the new version runs.
  */
 
 import { SECOND } from "#base/duration.ts";
@@ -16,6 +19,7 @@ const ENDED = new Set(["complete", "shutdown", "failed", "rejected", "orphaned",
 
 export async function waitConverged(context: CommandContext, serviceId: string): Promise<void> {
   const { client, stdout } = context;
+  const back = new WayBack();
   let stableSince: number | undefined;
   let waits = "";
   let shown = "";
@@ -31,6 +35,8 @@ export async function waitConverged(context: CommandContext, serviceId: string):
       await new Promise((resolve) => setTimeout(resolve, POLL_MS));
       continue;
     }
+    const turned = back.turned(service);
+    if (turned !== undefined) stdout.write(`rollback: ${turned}\n`);
     if (isJob(service)) return waitCompleted(context, service);
     const monitorMs = (service.Spec.UpdateConfig?.Monitor ?? 5 * SECOND) / 1e6;
     stopped(service);
@@ -56,9 +62,30 @@ export async function waitConverged(context: CommandContext, serviceId: string):
     else stableSince ??= now;
     if (stableSince !== undefined && now - stableSince >= monitorMs) {
       stdout.write(`verify: Service ${service.ID} converged\n`);
-      return;
+      if (back.reason === undefined) return;
+      throw new EngineError("failed-precondition", `service update failed: ${back.reason}`);
     }
     await new Promise((resolve) => setTimeout(resolve, POLL_MS));
+  }
+}
+
+/** Whether the update that is waited for goes back, and why; a return that was asked for is no failure. */
+class WayBack {
+  #startedAt: string | undefined;
+  #isFirst = true;
+  reason: string | undefined;
+
+  /** Why the service goes back, the first time that this is seen. */
+  turned({ UpdateStatus }: ServiceObject): string | undefined {
+    const isFirst = this.#isFirst;
+    this.#isFirst = false;
+    if (UpdateStatus?.State.startsWith("rollback") !== true) return undefined;
+    if (this.#startedAt === UpdateStatus.StartedAt) return undefined;
+    this.#startedAt = UpdateStatus.StartedAt;
+    // Asked for, or long over.
+    if (isFirst && !UpdateStatus.Message.startsWith("update rolled back")) return undefined;
+    this.reason = UpdateStatus.Message;
+    return this.reason;
   }
 }
 

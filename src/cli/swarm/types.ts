@@ -52,7 +52,11 @@ export interface ServiceObject extends Versioned {
     readonly DesiredTasks: number;
     readonly CompletedTasks?: number;
   };
-  readonly UpdateStatus?: { readonly State: string; readonly Message: string };
+  readonly UpdateStatus?: {
+    readonly State: string;
+    readonly Message: string;
+    readonly StartedAt?: string;
+  };
   readonly Rollout?: { readonly Strategy: string; readonly Phase: string };
   /** What the newest version waits for. */
   readonly StartAfter?: readonly string[];
