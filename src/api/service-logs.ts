@@ -9,6 +9,7 @@ import type { Writable } from "node:stream";
 import { create } from "@bufbuild/protobuf";
 import { type Timestamp, TimestampSchema } from "@bufbuild/protobuf/wkt";
 import { EngineError, isErrorCode, messageOf } from "#base/error.ts";
+import { isLogNotice, plainNotice } from "#model/log-notice.ts";
 import { sleep } from "#platform/async.ts";
 import { realClock } from "#platform/real-ports.ts";
 import { type LogMessage, LogStream } from "#wire/gen/swarmkit/logbroker_pb.js";
@@ -24,6 +25,8 @@ const FRAMED_TYPE = "application/vnd.docker.multiplexed-stream";
 /** How long a stream that is followed waits for a leader to go on. */
 const RESUME_MS = 30_000;
 const RESUME_PAUSE_MS = 250;
+/** Tasks of which is kept how far they were; those that were silent longest are forgotten. */
+const SEEN_MAX = 4_096;
 const CONTEXT_PREFIX = "com.docker.swarm";
 
 interface Selector {
@@ -119,10 +122,16 @@ async function* messagesOf(
       for await (const { messages } of cluster.logs().subscribeLogs(subscription, { signal })) {
         lostMs = undefined;
         for (const message of messages) {
+          if (isLogNotice(message)) {
+            if (streams.includes(LogStream.STDERR)) yield plainNotice(message);
+            continue;
+          }
           const taskId = message.context?.taskId ?? "";
           const ns = nanosecondsOf(message.timestamp);
           if (ns <= (before.get(taskId) ?? -1n)) continue;
+          seen.delete(taskId);
           seen.set(taskId, ns);
+          if (seen.size > SEEN_MAX) seen.delete(seen.keys().next().value ?? "");
           yield message;
         }
       }

@@ -1,5 +1,6 @@
 import { create } from "@bufbuild/protobuf";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
+import { logNotice } from "#model/log-notice.ts";
 import type { Service } from "#wire/docker/services.ts";
 import { LogStream } from "#wire/gen/swarmkit/logbroker_pb.js";
 import {
@@ -513,6 +514,24 @@ describe("logs", () => {
     const { bytes } = await api.call("GET", "/services/web/logs?stdout=1&follow=1&tail=9");
     expect(framesOf(bytes).map(([, text]) => text)).toEqual(["a5\n", "b3\n", "b4\n"]);
     expect(api.logs.asked?.options).toMatchObject({ tail: 0n, since: { seconds: 9n, nanos: 3 } });
+  });
+
+  test("tell what is missing beside the lines of tasks, without a mark of ours", async () => {
+    await made();
+    const task = create(TaskSchema, { id: "t", serviceId: "s", nodeId: "n" });
+    const notice = logNotice(task, "warning: node n does not answer", 1_500_000_000_000);
+    api.logs.batches = [{ messages: [notice] }];
+    const both = "/services/web/logs?stdout=1&stderr=1&follow=1&details=1";
+    const { bytes } = await api.call("GET", both);
+    expect(framesOf(bytes)).toEqual([
+      [
+        2,
+        "com.docker.swarm.node.id=n,com.docker.swarm.service.id=s,com.docker.swarm.task.id=t " +
+          "warning: node n does not answer\n",
+      ],
+    ]);
+    const out = await api.call("GET", "/services/web/logs?stdout=1&follow=1");
+    expect(out.bytes.length).toBe(0);
   });
 
   test.each([

@@ -138,7 +138,13 @@ function partsOf(
     clock,
     log: log.child({ part: "dataplane" }),
   });
-  const broker = createLogBroker({ state, random, nodeId, log: log.child({ part: "logbroker" }) });
+  const broker = createLogBroker({
+    state,
+    clock,
+    random,
+    nodeId,
+    log: log.child({ part: "logbroker" }),
+  });
   const plugins = new NetworkPlugins({
     state,
     drivers: networkDrivers,

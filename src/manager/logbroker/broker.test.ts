@@ -1,9 +1,10 @@
 import { create, type MessageInitShape } from "@bufbuild/protobuf";
 import { afterEach, beforeEach, expect, test } from "vitest";
+import { isLogNotice } from "#model/log-notice.ts";
 import type { RpcContext } from "#platform/grpc/server.ts";
 import { silentLog } from "#platform/log.ts";
 import { realClock, realRandom } from "#platform/real-ports.ts";
-import { turn } from "#platform/testing/manual-clock.ts";
+import { ManualClock, turn } from "#platform/testing/manual-clock.ts";
 import {
   ListenSubscriptionsRequestSchema,
   type LogSelectorSchema,
@@ -13,18 +14,23 @@ import {
   SubscribeLogsRequestSchema,
   type SubscriptionMessage,
 } from "#wire/gen/swarmkit/logbroker_pb.js";
-import { TaskSchema } from "#wire/gen/swarmkit/objects_pb.js";
+import { NodeSchema, TaskSchema } from "#wire/gen/swarmkit/objects_pb.js";
 import { TaskState } from "#wire/gen/swarmkit/types_pb.js";
 import { createLocalState, type LocalState } from "../raft/local-state.ts";
 import { createLogBroker, type LogBrokerServer } from "./broker.ts";
 
+const NOW_MS = 1_700_000_000_000;
+
 let state: LocalState;
 let broker: LogBrokerServer;
 let calls: AbortController;
+let clock: ManualClock;
 
 beforeEach(async () => {
   state = createLocalState({ clock: realClock, random: realRandom, nodeId: "m1" });
-  broker = createLogBroker({ state, random: realRandom, log: silentLog, nodeId: "m1" });
+  clock = new ManualClock(NOW_MS);
+  const ports = { clock, random: realRandom, log: silentLog, nodeId: "m1" };
+  broker = createLogBroker({ state, ...ports });
   calls = new AbortController();
   state.onLeadership((signal) => broker.lead(signal));
   await turn();
@@ -51,8 +57,9 @@ function subscribe(
   selector: MessageInitShape<typeof LogSelectorSchema>,
   follow = false,
   signal = calls.signal,
+  tail = 0n,
 ): AsyncIterator<SubscribeLogsMessage> {
-  const request = create(SubscribeLogsRequestSchema, { selector, options: { follow } });
+  const request = create(SubscribeLogsRequestSchema, { selector, options: { follow, tail } });
   const stream = broker.logs.subscribeLogs(request, context("m1", signal));
   return stream[Symbol.asyncIterator]() as AsyncIterator<SubscribeLogsMessage>;
 }
@@ -160,6 +167,80 @@ test("following takes in tasks that are placed later, and stops when the client 
   client.abort(new Error("gone"));
   await expect(end).rejects.toThrow("gone");
   expect(((await closing).value as SubscriptionMessage).close).toBe(true);
+});
+
+/** Publishes lines of task t1 with these times and texts, and stays open. */
+function send(id: string, lines: readonly (readonly [seconds: bigint, line: string])[]): void {
+  async function* messages(): AsyncGenerator<PublishLogsMessage> {
+    yield create(PublishLogsMessageSchema, {
+      subscriptionId: id,
+      messages: lines.map(([seconds, line]) => ({
+        context: { nodeId: "n1", taskId: "t1" },
+        timestamp: { seconds },
+        data: new TextEncoder().encode(line),
+      })),
+    });
+    await new Promise((resolve) => calls.signal.addEventListener("abort", resolve));
+  }
+  broker.logBroker.publishLogs(messages(), context("n1")).catch(() => undefined);
+}
+
+test.each([
+  ["all", 0n],
+  ["the end", -1n],
+])(
+  "a node that is lost while %s is followed is named, and goes on where it was",
+  async (_what, tail) => {
+    await state.update("api", (tx) =>
+      tx.create("node", create(NodeSchema, { id: "n1", description: { hostname: "h1" } })),
+    );
+    await task("t1", "n1");
+    const away = new AbortController();
+    const node = listen("n1", away.signal);
+    const told = node.next();
+    const stream = subscribe({ serviceIds: ["svc"] }, true, calls.signal, tail);
+    const first = stream.next();
+    const { id } = (await told).value as SubscriptionMessage;
+    send(id, [
+      [5n, "a5"],
+      [6n, "a6"],
+    ]);
+    expect(text((await first).value as SubscribeLogsMessage)).toBe("a5a6");
+    const notice = stream.next();
+    const ended = node.next();
+    away.abort(new Error("gone"));
+    await expect(ended).rejects.toThrow("gone");
+    await clock.advance(5_000);
+    expect((await notice).value).toMatchObject({
+      messages: [{ context: { serviceId: "svc", nodeId: "n1", taskId: "t1" } }],
+    });
+    const { messages } = (await notice).value as SubscribeLogsMessage;
+    expect(messages.every(isLogNotice)).toBe(true);
+    expect(text((await notice).value as SubscribeLogsMessage)).toBe(
+      "warning: node h1 (n1) does not answer: lines of its tasks are missing until it is back\n",
+    );
+    const again = (await listen("n1").next()).value as SubscriptionMessage;
+    expect(again.options).toMatchObject({ tail: 0n, since: { seconds: 6n } });
+    const next = stream.next();
+    send(again.id, [
+      [5n, "a5"],
+      [6n, "a6"],
+      [7n, "a7"],
+    ]);
+    expect(text((await next).value as SubscribeLogsMessage)).toBe("a7");
+  },
+);
+
+test("a node that is soon back is not spoken of; one that never answered is asked for all", async () => {
+  await task("t1", "n1");
+  const stream = subscribe({ serviceIds: ["svc"] }, true, calls.signal, -3n);
+  const first = stream.next();
+  await turn();
+  const told = (await listen("n1").next()).value as SubscriptionMessage;
+  expect(told.options).toMatchObject({ tail: -3n });
+  await clock.advance(60_000);
+  send(told.id, [[5n, "a5"]]);
+  expect(text((await first).value as SubscribeLogsMessage)).toBe("a5");
 });
 
 test("a client that does not read holds its nodes back", async () => {

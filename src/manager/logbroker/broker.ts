@@ -1,14 +1,16 @@
 /**
  * Service logs: brings the wishes of clients (Logs) to the nodes that run the tasks, and their lines
  * (LogBroker) back to the clients. Nothing is stored; lines of different nodes come in no order. A
- * client that reads slowly slows its nodes down and nobody else. Leader only, as the dispatcher.
+ * client that reads slowly slows its nodes down and nobody else. Who follows is told in the stream
+ * which nodes fall silent. Leader only, as the dispatcher.
  */
 
 import { create } from "@bufbuild/protobuf";
 import { EngineError, messageOf } from "#base/error.ts";
 import { newId } from "#base/ids.ts";
-import type { Log, Random } from "#base/ports.ts";
-import { AsyncQueue } from "#platform/async.ts";
+import type { Clock, Log, Random } from "#base/ports.ts";
+import { logNotice } from "#model/log-notice.ts";
+import { AsyncQueue, sleep } from "#platform/async.ts";
 import type { RpcContext, RpcHandlers } from "#platform/grpc/server.ts";
 import {
   type LogBroker,
@@ -26,6 +28,7 @@ import { Subscription } from "./subscription.ts";
 
 export interface LogBrokerOptions {
   readonly state: ClusterState;
+  readonly clock: Clock;
   readonly random: Random;
   readonly log: Log;
   /** This manager's node id: who calls over the local socket. */
@@ -43,6 +46,8 @@ export interface LogBrokerServer {
 const NODE_QUEUE_MAX = 1_024;
 /** Subscriptions open at once. */
 const SUBSCRIPTIONS_MAX = 1_024;
+/** How long a node may be away before those who follow its tasks are told: an engine restarts faster. */
+const SILENT_MS = 5_000;
 
 export function createLogBroker(options: LogBrokerOptions): LogBrokerServer {
   const { current, lead } = holdReign(
@@ -80,8 +85,12 @@ class BrokerReign implements Reign {
         for await (const { changes } of batches) {
           if (this.#subscriptions.size === 0) continue;
           for (const change of changes) {
-            if (change.kind !== "task" || change.action === "delete") continue;
+            if (change.kind !== "task") continue;
             for (const subscription of this.#subscriptions.values()) {
+              if (change.action === "delete") {
+                subscription.taskDeleted(change.object);
+                continue;
+              }
               const nodeId = subscription.taskChanged(change.object);
               if (nodeId !== undefined) this.#tell(subscription, nodeId);
             }
@@ -156,7 +165,7 @@ class BrokerReign implements Reign {
       if (this.#nodes.get(nodeId) === queue) {
         this.#nodes.delete(nodeId);
         for (const subscription of this.#subscriptions.values()) {
-          subscription.nodeDone(nodeId, `node ${nodeId} disconnected unexpectedly`);
+          this.#nodeDone(subscription, nodeId, `node ${nodeId} disconnected unexpectedly`);
         }
       }
     }
@@ -187,14 +196,15 @@ class BrokerReign implements Reign {
           );
         }
         // Waits for the client: that is what holds the node back.
-        if (!(await subscription.batches.send(message.messages, context.signal))) return {};
+        const fresh = subscription.admit(nodeId, message.messages);
+        if (!(await subscription.batches.send(fresh, context.signal))) return {};
       }
       return {};
     } catch (error) {
       problem = messageOf(error);
       throw error;
     } finally {
-      subscription?.nodeDone(nodeId, problem);
+      if (subscription !== undefined) this.#nodeDone(subscription, nodeId, problem);
     }
   }
 
@@ -208,7 +218,27 @@ class BrokerReign implements Reign {
   }
 
   #tell(subscription: Subscription, nodeId: string): void {
-    const told = this.#nodes.get(nodeId)?.push(subscription.message) ?? false;
-    if (!told) subscription.nodeDone(nodeId, `node ${nodeId} is not available`);
+    const told = this.#nodes.get(nodeId)?.push(subscription.messageFor(nodeId)) ?? false;
+    if (!told) this.#nodeDone(subscription, nodeId, `node ${nodeId} is not available`);
+  }
+
+  #nodeDone(subscription: Subscription, nodeId: string, problem?: string): void {
+    const isLost = subscription.nodeDone(nodeId, this.#options.clock.nowMs(), problem);
+    if (isLost) void this.#noteSilence(subscription, nodeId);
+  }
+
+  /** Tells who follows that lines are missing, unless the node is soon back. Never rejects. */
+  async #noteSilence(subscription: Subscription, nodeId: string): Promise<void> {
+    const { clock, state } = this.#options;
+    await sleep(clock, SILENT_MS, this.#signal).catch(() => undefined);
+    const isOpen = this.#subscriptions.get(subscription.id) === subscription;
+    if (!isOpen || subscription.expects(nodeId) || this.#signal.aborted) return;
+    const view = state.view();
+    const task = subscription.taskOn(nodeId, view);
+    if (task === undefined) return;
+    const hostname = view.get("node", nodeId)?.description?.hostname ?? "";
+    const node = hostname === "" ? nodeId : `${hostname} (${nodeId})`;
+    const text = `warning: node ${node} does not answer: lines of its tasks are missing until it is back`;
+    await subscription.batches.send([logNotice(task, text, clock.nowMs())], this.#signal);
   }
 }

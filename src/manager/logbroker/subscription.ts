@@ -1,11 +1,15 @@
 /**
  * One client's wish for logs: which nodes may hold them, which of these have delivered, and what
  * could not be had. Without `follow` it is complete when every node has finished or is known not
- * to; with it, it goes on and takes in nodes of tasks that are placed later.
+ * to; with it, it goes on and takes in nodes of tasks that are placed later. A node that is lost
+ * while it is followed and comes back is asked to go on where it was.
  */
 
 import { create } from "@bufbuild/protobuf";
+import { TimestampSchema } from "@bufbuild/protobuf/wkt";
 import { EngineError } from "#base/error.ts";
+import { holdsNode } from "#model/task.ts";
+import { msOfTimestamp } from "#model/time.ts";
 import { Channel } from "#platform/channel.ts";
 import type { ReadView } from "#store/types.ts";
 import {
@@ -33,6 +37,14 @@ export class Subscription {
   readonly #asked = new Set<string>();
   readonly #unscheduled = new Set<string>();
   readonly #problems: string[] = [];
+  /** Lines passed on: by node the time of each task's newest, nanoseconds. */
+  readonly #passedOn = new Map<string, Map<string, bigint>>();
+  /** What nodes that were lost had sent of their tasks: up to then nothing is passed on again. */
+  readonly #floors = new Map<string, bigint>();
+  /** Nodes that know of it, or did before they were lost. */
+  readonly #told = new Set<string>();
+  /** Nodes that were lost, and since when, ms. */
+  readonly #lost = new Map<string, number>();
   /** Set once all nodes were asked for the first time; before, nothing can be complete. */
   #begun = false;
 
@@ -90,13 +102,70 @@ export class Subscription {
     return this.#asked.has(nodeId);
   }
 
-  /** The node has delivered all, or will not deliver more for the given reason. */
-  nodeDone(nodeId: string, problem?: string): void {
-    if (!this.#open.delete(nodeId)) return;
-    if (problem !== undefined) this.#problems.push(problem);
-    // A node that was lost may come back, and is then asked again.
-    if (problem !== undefined && this.#follow) this.#asked.delete(nodeId);
-    this.#checkComplete();
+  /**
+   * The node has delivered all, or will not deliver more for the given reason. True if it was lost
+   * while it is followed: it may come back, and is then asked again.
+   */
+  nodeDone(nodeId: string, nowMs: number, problem?: string): boolean {
+    if (!this.#open.delete(nodeId)) return false;
+    if (problem === undefined || !this.#follow) {
+      if (problem !== undefined) this.#problems.push(problem);
+      this.#checkComplete();
+      return false;
+    }
+    this.#asked.delete(nodeId);
+    if (!this.#lost.has(nodeId)) this.#lost.set(nodeId, nowMs);
+    for (const [taskId, ns] of this.#passedOn.get(nodeId) ?? []) this.#floors.set(taskId, ns);
+    return true;
+  }
+
+  /** What to ask the node for: all that was asked for, or what came after it was lost. */
+  messageFor(nodeId: string): SubscriptionMessage {
+    const lostMs = this.#lost.get(nodeId);
+    const isFirst = !this.#told.has(nodeId);
+    const { options } = this.message;
+    this.#lost.delete(nodeId);
+    this.#told.add(nodeId);
+    if (isFirst || lostMs === undefined || options === undefined) return this.message;
+    const passedOn = [...(this.#passedOn.get(nodeId)?.values() ?? [])];
+    // Of a node that had not sent anything all is news, unless only the end was asked for.
+    if (passedOn.length === 0 && options.tail === 0n) return this.message;
+    const first = passedOn.reduce((a, b) => (a < b ? a : b), BigInt(lostMs) * 1_000_000n);
+    const since = create(TimestampSchema, {
+      seconds: first / 1_000_000_000n,
+      nanos: Number(first % 1_000_000_000n),
+    });
+    return { ...this.message, options: { ...options, tail: 0n, since } };
+  }
+
+  /** The task is no more. */
+  taskDeleted({ id, nodeId }: Task): void {
+    this.#unscheduled.delete(id);
+    this.#floors.delete(id);
+    this.#passedOn.get(nodeId)?.delete(id);
+  }
+
+  /** The lines that are to be passed on: without those that a node sends a second time. */
+  admit(nodeId: string, messages: readonly LogMessage[]): readonly LogMessage[] {
+    if (!this.#follow) return messages;
+    const passedOn = this.#passedOn.get(nodeId) ?? new Map<string, bigint>();
+    this.#passedOn.set(nodeId, passedOn);
+    return messages.filter(({ context, timestamp }) => {
+      const taskId = context?.taskId ?? "";
+      const ns = (timestamp?.seconds ?? 0n) * 1_000_000_000n + BigInt(timestamp?.nanos ?? 0);
+      if (ns <= (this.#floors.get(taskId) ?? -1n)) return false;
+      passedOn.set(taskId, ns);
+      return true;
+    });
+  }
+
+  /** In whose name to say that a node is lost: of its tasks, as far as they are known, one that ran. */
+  taskOn(nodeId: string, view: ReadView): Task | undefined {
+    const rank = (task: Task) => (holdsNode(task) ? 1 : 0);
+    const createdMs = (task: Task) => msOfTimestamp(task.meta?.createdAt) ?? 0;
+    return this.#tasksOf(view)
+      .filter((task) => task.nodeId === nodeId)
+      .sort((a, b) => rank(b) - rank(a) || createdMs(b) - createdMs(a))[0];
   }
 
   /** A node connected: true when it has to be asked (again). */
