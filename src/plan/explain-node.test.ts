@@ -38,7 +38,7 @@ function explained(nodeId: string, tasks: readonly MessageInitShape<typeof TaskS
   }
   store.push(tx);
   store.commitHead(1);
-  return explainNode(store.view(), nodeId);
+  return explainNode(store.view(), nodeId, 0);
 }
 
 const pending = { status: { state: TaskState.PENDING } };

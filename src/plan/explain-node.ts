@@ -29,7 +29,11 @@ export interface NodeExplanation {
 /** Tasks of each kind told at most. */
 const TASKS_MAX = 50;
 
-export function explainNode(view: ReadView, nodeId: string): NodeExplanation | undefined {
+export function explainNode(
+  view: ReadView,
+  nodeId: string,
+  nowMs: number,
+): NodeExplanation | undefined {
   const node = view.get("node", nodeId);
   if (node === undefined) return undefined;
   const info = nodeInfo(view, node);
@@ -59,8 +63,8 @@ export function explainNode(view: ReadView, nodeId: string): NodeExplanation | u
         refusedBy: filters.map(({ name }) => name),
         reasons: filters.map(({ lacks }) => lacks(info, demand)),
       }));
-    } else if (task.nodeId === nodeId && state < task.desiredState) {
-      const reasons = [explainTask(view, task.id)?.summary ?? "", task.status?.err ?? ""];
+    } else if (task.nodeId === nodeId && (state < task.desiredState || state === TaskState.READY)) {
+      const reasons = [explainTask(view, task.id, nowMs)?.summary ?? "", task.status?.err ?? ""];
       tell(waiting, () => ({
         ...about,
         refusedBy: [],

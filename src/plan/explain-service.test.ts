@@ -2,6 +2,7 @@ import { describe, expect, it } from "vitest";
 import { replicated, withImage, withLabels } from "#manager/leader/testing/specs.ts";
 import { SwarmLab } from "#manager/leader/testing/swarm-lab.ts";
 import { ROLLOUT_LABELS } from "#model/service-labels.ts";
+import { RestartPolicy_RestartCondition as Condition } from "#wire/gen/swarmkit/types_pb.js";
 import { explainService } from "./explain-service.ts";
 
 function labelled(labels: Record<string, string>, cpus = 0n): SwarmLab {
@@ -28,6 +29,35 @@ describe("explainService", () => {
     const tasks = explainService(swarm.view, "web", swarm.nowMs)?.tasks ?? [];
     expect(tasks.map(({ nearest }) => nearest)).toEqual(Array(2).fill("n1: it lacks 2 CPUs"));
     expect(tasks[0]?.summary).toBe("no suitable node (insufficient resources on 2 nodes)");
+  });
+
+  it("tells how a crash loop is slowed down, and what the tasks end with", () => {
+    const swarm = labelled({});
+    swarm.fate = () => "fail";
+    swarm.pass(46_000);
+    const tasks = explainService(swarm.view, "web", swarm.nowMs)?.tasks ?? [];
+    expect(tasks.map(({ summary }) => summary)).toEqual(
+      Array(4).fill("it is ready and starts in 39 s: the 6 before it failed soon after they began"),
+    );
+  });
+
+  it("tells of tasks that are not started again, which seem to want nothing", () => {
+    const swarm = new SwarmLab();
+    swarm.addNode("n1");
+    swarm.fate = (task) => (task.slot === 1n ? "run" : "fail");
+    const restart = { condition: Condition.ANY, maxAttempts: 2n };
+    swarm.addService("web", replicated("web", 3, { task: { restart } }));
+    swarm.pass(60_000);
+    expect(swarm.running("web")).toHaveLength(1);
+    expect(waits(swarm)).toEqual([
+      expect.stringMatching(
+        /^2 of 3 tasks failed and are not started again, by the restart policy \(the last of web\.[23]\.\w+\); /,
+      ),
+    ]);
+    swarm.fate = () => "run";
+    swarm.editService("web", (spec) => withImage(spec, "app:2"));
+    swarm.pass(60_000);
+    expect(waits(swarm)).toEqual([]);
   });
 
   it("tells how far an update is", () => {

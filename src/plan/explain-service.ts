@@ -11,7 +11,7 @@ import {
   rolloutRulesOf,
 } from "#model/rollout.ts";
 import { conditionText } from "#model/start-order.ts";
-import { isTerminal, isWanted, stateOf } from "#model/task.ts";
+import { isJob, isTerminal, isWanted, slotKeyOf, stateOf, taskName } from "#model/task.ts";
 import { msOfTimestamp } from "#model/time.ts";
 import type { ReadView } from "#store/types.ts";
 import {
@@ -23,6 +23,7 @@ import { TaskState } from "#wire/gen/swarmkit/types_pb.js";
 import { explainTask, type TaskExplanation } from "./explain.ts";
 import { isTaskDirty } from "./orchestrator/dirtiness.ts";
 import { isPaused, isRollback, isUpdating } from "./orchestrator/respec.ts";
+import { historyOf, isHeld, type Slot } from "./orchestrator/slot.ts";
 import { unmet } from "./start-order/conditions.ts";
 
 export interface ServiceExplanation {
@@ -41,7 +42,13 @@ export function explainService(
   const service = view.get("service", serviceId);
   if (service === undefined) return undefined;
   const tasks = [...view.find("task", "service", serviceId)].filter(isWanted);
-  const waiting = tasks.filter((task) => stateOf(task) < task.desiredState || isTerminal(task));
+  // One that is to be no more than ready for now waits for its start.
+  const waiting = tasks.filter(
+    (task) =>
+      stateOf(task) < task.desiredState ||
+      task.desiredState === TaskState.READY ||
+      isTerminal(task),
+  );
   const fresh = tasks.filter(
     (task) => !isTaskDirty(service, task, view.get("node", task.nodeId)) && isUp(task),
   );
@@ -52,8 +59,9 @@ export function explainService(
         : [`addresses and ports: ${service.allocationError}`]),
       ...startWaits(view, service),
       ...updateWaits(service, tasks, fresh.length, nowMs),
+      ...givenUp(service, [...view.find("task", "service", serviceId)]),
     ],
-    tasks: waiting.slice(0, TASKS_MAX).flatMap(({ id }) => explainTask(view, id) ?? []),
+    tasks: waiting.slice(0, TASKS_MAX).flatMap(({ id }) => explainTask(view, id, nowMs) ?? []),
   };
 }
 
@@ -63,6 +71,39 @@ function startWaits(view: ReadView, service: Service): readonly string[] {
     const lacks = unmet(view, condition) ?? "it is";
     return `its newest version waits for ${conditionText(condition)}: ${lacks} (without waiting: skep service promote ${name})`;
   });
+}
+
+/** What the restart policy does not start again looks as if nothing were wrong: nobody waits for it. */
+function givenUp(service: Service, tasks: readonly Task[]): readonly string[] {
+  const slots = new Map<string, Slot>();
+  for (const task of tasks) {
+    const { jobIteration } = service.jobStatus ?? {};
+    if (isJob(service) && task.jobIteration?.index !== jobIteration?.index) continue;
+    const key = slotKeyOf(task);
+    const slot = slots.get(key) ?? {
+      key,
+      number: task.slot,
+      nodeId: task.nodeId,
+      tasks: new Map<string, Task>(),
+    };
+    slot.tasks.set(task.id, task);
+    slots.set(key, slot);
+  }
+  const job = isJob(service);
+  const held = [...slots.values()].filter((slot) => isHeld(slot, job));
+  const failed = held.flatMap((slot) => historyOf(slot).at(-1) ?? []).filter(isFailed);
+  const [example] = failed;
+  if (example === undefined) return [];
+  const err = example.status?.err ?? "";
+  const last = `${taskName(example)}${err === "" ? "" : `: ${err}`}`;
+  return [
+    `${failed.length} of ${slots.size} tasks failed and are not started again, by the restart policy ` +
+      `(the last of ${last}); skep service update --force starts them anew`,
+  ];
+}
+
+function isFailed(task: Task): boolean {
+  return stateOf(task) === TaskState.FAILED || stateOf(task) === TaskState.REJECTED;
 }
 
 function updateWaits(

@@ -42,7 +42,7 @@ function waiting(memoryBytes: bigint): Task {
 
 describe("explainTask", () => {
   it("tells which filter refuses which node", () => {
-    const explanation = explainTask(viewOf(waiting(2n * GIB)), "t");
+    const explanation = explainTask(viewOf(waiting(2n * GIB)), "t", 1_000);
     expect(explanation?.summary).toBe(
       "no suitable node (insufficient resources on 2 nodes; 1 node not available for new tasks)",
     );
@@ -71,11 +71,11 @@ describe("explainTask", () => {
   });
 
   it("knows when a node would take it", () => {
-    const explanation = explainTask(viewOf(waiting(GIB)), "t");
+    const explanation = explainTask(viewOf(waiting(GIB)), "t", 1_000);
     expect(explanation?.summary).toBe("it is about to be given a node");
   });
 
   it("knows no task that is not there", () => {
-    expect(explainTask(viewOf(waiting(0n)), "other")).toBeUndefined();
+    expect(explainTask(viewOf(waiting(0n)), "other", 1_000)).toBeUndefined();
   });
 });

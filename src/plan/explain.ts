@@ -4,11 +4,19 @@
  */
 
 import { isTaskHeldBack, waitText } from "#model/start-order.ts";
-import { holdsNode, isTerminal, isWanted, stateOf, taskName } from "#model/task.ts";
+import {
+  endedByItself,
+  holdsNode,
+  isTerminal,
+  isWanted,
+  slotKeyOf,
+  stateOf,
+  taskName,
+} from "#model/task.ts";
 import type { ReadView } from "#store/types.ts";
 import type { Node, Task } from "#wire/gen/swarmkit/objects_pb.js";
 import { TaskState } from "#wire/gen/swarmkit/types_pb.js";
-import { createdMs, startMs } from "./orchestrator/slot.ts";
+import { historyOf, type Slot, startMs } from "./orchestrator/slot.ts";
 import { demandOf, Refusals, refusalOf, refusalsOf } from "./scheduler/filters.ts";
 import { NodeInfo } from "./scheduler/node-info.ts";
 
@@ -40,7 +48,11 @@ export interface TaskExplanation {
   readonly nearest: string;
 }
 
-export function explainTask(view: ReadView, taskId: string): TaskExplanation | undefined {
+export function explainTask(
+  view: ReadView,
+  taskId: string,
+  nowMs: number,
+): TaskExplanation | undefined {
   const task = view.get("task", taskId);
   if (task === undefined) return undefined;
   const waitsForNode = stateOf(task) === TaskState.PENDING && isWanted(task);
@@ -52,8 +64,8 @@ export function explainTask(view: ReadView, taskId: string): TaskExplanation | u
     name: taskName(task),
     state: TaskState[stateOf(task)].toLowerCase(),
     desiredState: TaskState[task.desiredState].toLowerCase(),
-    summary: summaryOf(view, task, refusals, nodes),
-    error: task.status?.err ?? "",
+    summary: summaryOf(view, task, refusals, nodes, nowMs),
+    error: errorOf(view, task),
     refusals: refusals.reasons(),
     nodes,
     nearest: nearestOf(nodes),
@@ -102,6 +114,7 @@ function summaryOf(
   task: Task,
   refusals: Refusals,
   nodes: readonly NodeVerdict[],
+  nowMs: number,
 ): string {
   if (isTerminal(task)) return "it has ended";
   if (!isWanted(task)) return "it is being stopped";
@@ -120,20 +133,34 @@ function summaryOf(
       : refusals.text();
   }
   if (task.desiredState === TaskState.READY && state >= TaskState.READY) {
-    return waitSummary(view, task);
+    return waitSummary(view, task, nowMs);
   }
   return state < task.desiredState ? "it waits for its node" : "it is as it shall be";
 }
 
-function waitSummary(view: ReadView, task: Task): string {
+function waitSummary(view: ReadView, task: Task, nowMs: number): string {
+  const atMs = startMs(slotOf(view, task), task, (nodeId) => view.get("node", nodeId));
+  if (!Number.isFinite(atMs)) return "it is ready and waits for the task that it replaces to stop";
+  const seconds = Math.max(0, Math.ceil((atMs - nowMs) / 1000));
+  const { quickFailures: failures } = task;
+  const why = failures < 2 ? "" : `: the ${failures} before it failed soon after they began`;
+  return `it is ready and starts in ${seconds} s${why}`;
+}
+
+/** What the task has against it; while it waits to follow one that failed, what that one had. */
+function errorOf(view: ReadView, task: Task): string {
+  const own = task.status?.err ?? "";
+  if (own !== "" || task.desiredState !== TaskState.READY) return own;
+  const history = historyOf(slotOf(view, task));
+  const before = history[history.indexOf(task) - 1];
+  return before !== undefined && endedByItself(before) ? (before.status?.err ?? "") : "";
+}
+
+function slotOf(view: ReadView, task: Task): Slot {
+  const key = slotKeyOf(task);
   const tasks = new Map<string, Task>();
   for (const other of view.find("task", "service", task.serviceId)) {
-    const sameSlot = other.slot === task.slot && (task.slot !== 0n || other.nodeId === task.nodeId);
-    if (sameSlot) tasks.set(other.id, other);
+    if (slotKeyOf(other) === key) tasks.set(other.id, other);
   }
-  const slot = { key: "", number: task.slot, nodeId: task.nodeId, tasks };
-  const atMs = startMs(slot, task, (nodeId) => view.get("node", nodeId));
-  if (!Number.isFinite(atMs)) return "it is ready and waits for the task that it replaces to stop";
-  const seconds = Math.round((atMs - createdMs(task)) / 1000);
-  return `it is ready and starts ${seconds} s after it was created`;
+  return { key, number: task.slot, nodeId: task.nodeId, tasks };
 }

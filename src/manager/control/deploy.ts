@@ -58,7 +58,7 @@ export function deployHandlers(context: ControlContext): RpcHandlers<typeof Depl
     deployStack: (request) => deployStack(context, request),
     explainNode: async (request) => {
       const id = requiredId(request.nodeId);
-      const explanation = explainNode(await read(context), id);
+      const explanation = explainNode(await read(context), id, context.clock.nowMs());
       if (explanation === undefined) throw notFound(`node ${id} not found`);
       const { takesNone, refused, waiting, leftOut } = explanation;
       const toTask = ({ refusedBy, reasons, ...task }: NodeTask) => ({

@@ -86,11 +86,11 @@ export function mayRestart(slot: Slot, task: Task, isJob = false): boolean {
 }
 
 /** Nothing runs here and nothing shall, by the restart policy: the slot is done, not empty. */
-export function isHeld(slot: Slot): boolean {
+export function isHeld(slot: Slot, isJob = false): boolean {
   const newest = historyOf(slot).at(-1);
   if (newest === undefined || newest.desiredState !== TaskState.SHUTDOWN) return false;
   const none = restartRulesOf(newest.spec).condition === Condition.NONE;
-  return (none || endedByItself(newest)) && !mayRestart(slot, newest);
+  return (none || endedByItself(newest)) && !mayRestart(slot, newest, isJob);
 }
 
 /**
