@@ -147,6 +147,7 @@ export async function startManager(
       members: membership,
       authority: { clock, random, external: NO_AUTHORITIES },
       plugins: NO_PLUGINS,
+      imageTroubles: new Map(),
       isTaskDirty,
     }),
   ];

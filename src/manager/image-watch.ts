@@ -1,7 +1,8 @@
 /**
  * Keeps services at the newest image that they ask for (`plan/image-watch.ts`): the leader asks each
  * one's registry at its interval, with the service's own credentials, and rolls it to what is there
- * by its own update settings. Nothing of the asking is stored; a new leader asks anew.
+ * by its own update settings. Nothing of the asking is stored; a new leader asks anew. Why nothing
+ * came of the last question is kept for who asks.
  */
 
 import { create } from "@bufbuild/protobuf";
@@ -41,6 +42,8 @@ export interface ImageWatchOptions {
   readonly clock: Clock;
   readonly random: Random;
   readonly log: Log;
+  /** Filled here: by service id why its newest image is not known. */
+  readonly troubles: Map<string, string>;
 }
 
 interface Watched {
@@ -54,8 +57,9 @@ export function imageWatchPart(options: ImageWatchOptions): ManagerPart {
 }
 
 async function watchImages(options: ImageWatchOptions, signal: AbortSignal): Promise<void> {
-  const { state, clock, random } = options;
+  const { state, clock, random, troubles } = options;
   const watched = new Map<string, Watched>();
+  signal.addEventListener("abort", () => troubles.clear(), { once: true });
   const slots = new Semaphore(AT_ONCE);
   while (!signal.aborted) {
     const seen = new Set<string>();
@@ -76,7 +80,11 @@ async function watchImages(options: ImageWatchOptions, signal: AbortSignal): Pro
       known.asking = true;
       void slots.run(() => ask(options, service, rules.value as ImageRules, known, signal));
     }
-    for (const id of watched.keys()) if (!seen.has(id)) watched.delete(id);
+    for (const id of watched.keys()) {
+      if (seen.has(id)) continue;
+      watched.delete(id);
+      troubles.delete(id);
+    }
     await sleep(clock, LOOK_MS, signal).catch(() => undefined);
   }
 }
@@ -89,14 +97,17 @@ async function ask(
   watched: Watched,
   signal: AbortSignal,
 ): Promise<void> {
-  const { clock, log } = options;
+  const { clock, log, troubles } = options;
   try {
-    if (!signal.aborted) await renew(options, service, rules, signal);
+    const trouble = signal.aborted ? undefined : await renew(options, service, rules, signal);
+    if (trouble === undefined) troubles.delete(service.id);
+    else if (!signal.aborted) troubles.set(service.id, trouble);
     watched.failures = 0;
   } catch (error) {
     watched.failures += 1;
     const name = service.spec?.annotations?.name ?? service.id;
     if (!signal.aborted) {
+      troubles.set(service.id, messageOf(error));
       log.warn("the newest image of a service is not known", {
         service: name,
         error: messageOf(error),
@@ -108,14 +119,15 @@ async function ask(
   watched.asking = false;
 }
 
+/** Answers why there is no newest image, if there is none; throws when the registry does not answer. */
 async function renew(
   { state, images, clock, log }: ImageWatchOptions,
   service: Service,
   rules: ImageRules,
   ended: AbortSignal,
-): Promise<void> {
+): Promise<string | undefined> {
   const asked = followedImage(service);
-  if (asked === undefined) return;
+  if (asked === undefined) return undefined;
   const signal = AbortSignal.any([ended, AbortSignal.timeout(ASK_TIMEOUT_MS)]);
   const auth = authOf(service);
   const tags =
@@ -124,12 +136,12 @@ async function renew(
   const name = service.spec?.annotations?.name ?? service.id;
   if (tag === undefined) {
     log.info("no version of the image is in the range that a service follows", { service: name });
-    return;
+    return `none of the ${tags.length} tags of ${familiarName(asked)} is in the range that it follows`;
   }
   const digest = await images.digest(familiarReference({ ...asked, tag }), auth, signal);
   const newest = { ...asked, tag, digest };
   const current = state.view().get("service", service.id);
-  if (current === undefined || nextImage(current, asked, newest).kind === "none") return;
+  if (current === undefined || nextImage(current, asked, newest).kind === "none") return undefined;
   const rolled = await state.update("api", (tx) => {
     const now = tx.get("service", service.id);
     const step = now === undefined ? undefined : nextImage(now, asked, newest);
@@ -142,6 +154,7 @@ async function renew(
   });
   if (rolled !== undefined)
     log.info("a service goes to a newer image", { service: name, image: rolled });
+  return undefined;
 }
 
 function authOf({ spec }: Service): string {

@@ -21,6 +21,7 @@ import {
 } from "#wire/gen/swarmkit/objects_pb.js";
 import { TaskState } from "#wire/gen/swarmkit/types_pb.js";
 import { explainTask, type TaskExplanation } from "./explain.ts";
+import { readImageRules } from "./image-watch.ts";
 import { isTaskDirty } from "./orchestrator/dirtiness.ts";
 import { isPaused, isRollback, isUpdating } from "./orchestrator/respec.ts";
 import { historyOf, isHeld, type Slot } from "./orchestrator/slot.ts";
@@ -59,6 +60,7 @@ export function explainService(
         : [`addresses and ports: ${service.allocationError}`]),
       ...startWaits(view, service),
       ...updateWaits(service, tasks, fresh.length, nowMs),
+      ...(isUpdating(service) ? [] : heldImage(service)),
       ...givenUp(service, [...view.find("task", "service", serviceId)]),
     ],
     tasks: waiting.slice(0, TASKS_MAX).flatMap(({ id }) => explainTask(view, id, nowMs) ?? []),
@@ -71,6 +73,18 @@ function startWaits(view: ReadView, service: Service): readonly string[] {
     const lacks = unmet(view, condition) ?? "it is";
     return `its newest version waits for ${conditionText(condition)}: ${lacks} (without waiting: skep service promote ${name})`;
   });
+}
+
+/** What was rolled out and taken back is in the registry still, and not rolled out again. */
+function heldImage({ spec, imageRolled }: Service): readonly string[] {
+  const rules = readImageRules(spec);
+  const runtime = spec?.task?.runtime;
+  if (!rules.ok || rules.value === undefined || runtime?.case !== "container") return [];
+  if (imageRolled === "" || imageRolled === runtime.value.image) return [];
+  return [
+    `${imageRolled} was rolled out and taken back; it is left alone until the registry has another ` +
+      "image (or give it by skep service update --image)",
+  ];
 }
 
 /** What the restart policy does not start again looks as if nothing were wrong: nobody waits for it. */

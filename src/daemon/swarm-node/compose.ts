@@ -152,6 +152,7 @@ function partsOf(
     clock,
     log: log.child({ part: "network-plugins" }),
   });
+  const imageTroubles = new Map<string, string>();
   const external = createExternalAuthorities(() => identity.tls());
   return [
     {
@@ -176,6 +177,7 @@ function partsOf(
     },
     reconcilerPart({ state, clock, random, log: log.child({ part: "planner" }) }),
     imageWatchPart({
+      troubles: imageTroubles,
       state,
       images: options.images,
       clock,
@@ -201,6 +203,7 @@ function partsOf(
       members: membership,
       authority: { clock, random, external },
       plugins,
+      imageTroubles,
       isTaskDirty,
     }),
   ];

@@ -32,6 +32,8 @@ export interface ControlContext {
   readonly members: Pick<Membership, "list" | "canRemove">;
   readonly authority: RootAuthority;
   readonly plugins: DriverPlugins;
+  /** By service id why the newest image that it follows is not known, if so; the leader's alone. */
+  readonly imageTroubles: ReadonlyMap<string, string>;
   /** Whether an update would replace the task; the rule of the updater. */
   isTaskDirty(service: Service, task: Task, node: Node | undefined): boolean;
 }

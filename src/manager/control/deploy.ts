@@ -77,9 +77,14 @@ export function deployHandlers(context: ControlContext): RpcHandlers<typeof Depl
       const id = requiredId(request.serviceId);
       const explanation = explainService(await read(context), id, context.clock.nowMs());
       if (explanation === undefined) throw notFound(`service ${id} not found`);
-      const { waits, tasks } = explanation;
+      const { tasks } = explanation;
+      const trouble = context.imageTroubles.get(id);
+      const waits = [
+        ...explanation.waits,
+        ...(trouble === undefined ? [] : [`its newest image is not known: ${trouble}`]),
+      ];
       return create(ExplainServiceResponseSchema, {
-        waits: [...waits],
+        waits,
         tasks: tasks.map((task) => ({
           ...task,
           refusals: [...task.refusals],

@@ -66,6 +66,7 @@ export function fixture(external: Partial<ExternalAuthorities> = {}): Fixture {
       free: async (_name, networkId) => void made.freed.push(networkId),
     },
     freed: [],
+    imageTroubles: new Map(),
     isTaskDirty: (service, task) => service.specVersion?.index !== task.specVersion?.index,
   };
   return made;
