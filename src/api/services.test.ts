@@ -241,7 +241,10 @@ describe("a version on trial", () => {
         "rpc error: code = FailedPrecondition desc = service web is going back to the version before already",
       ]);
     }
-    expect((await shown("web")).Spec).toEqual(back.Spec);
+    const { Spec, Version } = await shown("web");
+    expect(Spec).toEqual(back.Spec);
+    const path = `/services/web/update?version=${Version.Index}&rollback=previous`;
+    expect((await api.call("POST", path, Spec)).message).toMatch(/does not have a previous spec/);
   });
 
   test("may be given up before any planner has seen it", async () => {

@@ -19,7 +19,7 @@ import {
   Rollout_Strategy as Strategy,
   type Task,
 } from "#wire/gen/swarmkit/objects_pb.js";
-import { TaskState } from "#wire/gen/swarmkit/types_pb.js";
+import { TaskState, UpdateStatus_UpdateState as UpdateState } from "#wire/gen/swarmkit/types_pb.js";
 import { explainTask, type TaskExplanation } from "./explain.ts";
 import { readImageRules } from "./image-watch.ts";
 import { isTaskDirty } from "./orchestrator/dirtiness.ts";
@@ -73,6 +73,10 @@ function startWaits(view: ReadView, service: Service): readonly string[] {
     const lacks = unmet(view, condition) ?? "it is";
     return `its newest version waits for ${conditionText(condition)}: ${lacks} (without waiting: skep service promote ${name})`;
   });
+}
+
+function isReturned({ updateStatus }: Service): boolean {
+  return updateStatus?.state === UpdateState.ROLLBACK_COMPLETED;
 }
 
 /** What was rolled out and taken back is in the registry still, and not rolled out again. */
@@ -133,9 +137,15 @@ function updateWaits(
     return [`${message}; it goes on with the next service update, or back with service rollback`];
   }
   if (isKept(service)) {
-    const old = tasks.filter((task) => isSetAside(service.rollout, task)).length;
+    const aside = tasks.filter((task) => isSetAside(service.rollout, task)).length;
     const left = duration(Math.max(0, sinceMs + rules.keepMs - nowMs));
-    return [`the ${old} tasks of the old set are kept for another ${left}: service rollback`];
+    if (service.previousSpec === undefined) {
+      return [`the ${aside} tasks of the set that was given up run for another ${left}`];
+    }
+    const which = isReturned(service) ? "newer" : "old";
+    return [
+      `the ${aside} tasks of the ${which} set are kept for another ${left}: service rollback`,
+    ];
   }
   if (!isUpdating(service)) return [];
   const all = service.spec?.mode.case === "replicated" ? replicasOf(service.spec) : undefined;

@@ -63,7 +63,9 @@ export async function waitConverged(context: CommandContext, serviceId: string):
     if (stableSince !== undefined && now - stableSince >= monitorMs) {
       stdout.write(`verify: Service ${service.ID} converged\n`);
       if (back.reason === undefined) return;
-      throw new EngineError("failed-precondition", `service update failed: ${back.reason}`);
+      const reasons = [back.reason, ...(await lastFailure(client, service.ID, back.reason))];
+      const message = `service update failed: ${reasons.join(": ")}`;
+      throw new EngineError("failed-precondition", message);
     }
     await new Promise((resolve) => setTimeout(resolve, POLL_MS));
   }
@@ -87,6 +89,21 @@ class WayBack {
     this.reason = UpdateStatus.Message;
     return this.reason;
   }
+}
+
+/** What the task ended with that the reason names, or else the last one that failed. */
+async function lastFailure(
+  client: CommandContext["client"],
+  serviceId: string,
+  reason: string,
+): Promise<readonly string[]> {
+  const filters = filtersQuery([`service=${serviceId}`]);
+  const tasks = await client.get<readonly TaskObject[]>("/tasks", { filters });
+  const failed = tasks
+    .filter(({ Status }) => ["failed", "rejected"].includes(Status.State))
+    .sort((a, b) => (a.Status.Timestamp < b.Status.Timestamp ? 1 : -1));
+  const one = failed.find(({ ID }) => reason.includes(ID)) ?? failed[0];
+  return one?.Status.Err === undefined ? [] : [one.Status.Err];
 }
 
 /** Somebody has to decide, maybe hours from now. */

@@ -49,7 +49,8 @@ export function deployHandlers(context: ControlContext): RpcHandlers<typeof Depl
           throw precondition(`service ${nameOf(service)} has no update to abort`);
         }
         const tasks = [...tx.find("task", "service", id)];
-        const options = { message: "update aborted by request", forgetsNext: false };
+        // Given up for good: a rollback after it would be a return to it, and without a trial.
+        const options = { message: "update aborted by request", forgetsNext: true };
         tx.update("service", returned(service, tasks, nowMs, options));
         return create(AbortServiceResponseSchema, { service: tx.get("service", id) });
       });
