@@ -1,15 +1,23 @@
 import { create } from "@bufbuild/protobuf";
 import { describe, expect, test } from "vitest";
 import { parseJoinToken } from "#pki/join-token.ts";
-import { MIN_ROOT_LIFETIME_MS, rootValidity } from "#pki/profile.ts";
+import { leafProfile, MIN_ROOT_LIFETIME_MS, rootValidity } from "#pki/profile.ts";
 import { readCertificate } from "#platform/x509/certificate.ts";
-import { createRoot } from "#platform/x509/issue.ts";
+import {
+  createRequest,
+  createRoot,
+  crossSign,
+  generateKey,
+  issueCertificate,
+  readRequest,
+} from "#platform/x509/issue.ts";
 import {
   GetClusterRequestSchema,
   ListClustersRequestSchema,
   UpdateClusterRequestSchema,
 } from "#wire/gen/swarmkit/control_pb.js";
 import type { Cluster } from "#wire/gen/swarmkit/objects_pb.js";
+import { NodeRole } from "#wire/gen/swarmkit/types_pb.js";
 import { getCluster, listClusters, updateCluster } from "./clusters.ts";
 import { aCluster, type Fixture, fixture, refusalOf } from "./testing/fixture.ts";
 
@@ -173,6 +181,38 @@ describe("rotation", () => {
     expect(await refusalOf(update(context, { caConfig }))).toBe(
       "invalid-argument: CA certificate expires too soon",
     );
+  });
+
+  test("to what no node would believe, or nothing could be signed with, is refused", async () => {
+    const { context, root } = await withRoot();
+    const refusal = (cert: string, key: string) =>
+      refusalOf(
+        update(context, { caConfig: { signingCaCert: bytes(cert), signingCaKey: bytes(key) } }),
+      );
+    const now = context.clock.nowMs();
+    const key = generateKey();
+    const pem = key.export({ type: "pkcs8", format: "pem" }) as string;
+    const subject = { nodeId: "n", role: NodeRole.MANAGER, clusterId: "c" };
+    const profile = { ...leafProfile(subject, now, 0), notAfterMs: now + 2 * MIN_ROOT_LIFETIME_MS };
+    const request = await readRequest(await createRequest(key, ""));
+    const notOne =
+      "invalid-argument: the desired CA certificate is not that of a certificate authority signed by itself";
+    expect(await refusal(await issueCertificate(root, request, profile, context.random), pem)).toBe(
+      notOne,
+    );
+    // An authority, but one that somebody else vouches for.
+    const other = await createRoot(rootValidity(now), context.random);
+    expect(await refusal(await crossSign(root, other.cert, context.random), other.key)).toBe(
+      notOne,
+    );
+    const late = await createRoot(
+      { notBeforeMs: now + 60_000, notAfterMs: now + 2 * MIN_ROOT_LIFETIME_MS },
+      context.random,
+    );
+    expect(await refusal(late.cert, late.key)).toBe(
+      "invalid-argument: CA certificate is not valid yet",
+    );
+    expect(stored(context).rootCa?.rootRotation).toBeUndefined();
   });
 
   test("to an external CA needs one that answers", async () => {

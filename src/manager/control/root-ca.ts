@@ -12,11 +12,18 @@ import type { Clock, Random } from "#base/ports.ts";
 import { MIN_ROOT_LIFETIME_MS, rootValidity } from "#pki/profile.ts";
 import {
   type CertificateFacts,
+  isRoot,
   keyFits,
   normalizePem,
   readCertificate,
 } from "#platform/x509/certificate.ts";
-import { type Authority, createRoot, crossSign, readPrivateKey } from "#platform/x509/issue.ts";
+import {
+  type Authority,
+  assertSigns,
+  createRoot,
+  crossSign,
+  readPrivateKey,
+} from "#platform/x509/issue.ts";
 import { splitCertificates } from "#platform/x509/pem.ts";
 import {
   type CAConfig,
@@ -103,9 +110,18 @@ async function checkWanted(
     throw invalid("the desired CA certificate cannot contain multiple certificates");
   }
   const facts = parsed(wanted.cert);
-  if (wanted.key !== "" && !keyFits(wanted.cert, readPrivateKey(wanted.key))) {
-    throw invalid("certificate key mismatch");
+  // Nodes would refuse it when it takes over, and by then no other root would be left.
+  if (!isRoot(wanted.cert)) {
+    throw invalid(
+      "the desired CA certificate is not that of a certificate authority signed by itself",
+    );
   }
+  if (wanted.key !== "") {
+    const key = readPrivateKey(wanted.key);
+    if (!keyFits(wanted.cert, key)) throw invalid("certificate key mismatch");
+    assertSigns(key);
+  }
+  if (facts.notBeforeMs > authority.clock.nowMs()) throw invalid("CA certificate is not valid yet");
   if (facts.notAfterMs < authority.clock.nowMs() + MIN_ROOT_LIFETIME_MS) {
     throw invalid("CA certificate expires too soon");
   }

@@ -124,6 +124,12 @@ export function parseBundle(bundle: string): X509Certificate[] {
   }
 }
 
+/** Whether the certificate (PEM) is that of an authority that answers for itself. */
+export function isRoot(pem: string): boolean {
+  const [certificate] = parseBundle(pem);
+  return certificate !== undefined && signed(certificate, certificate);
+}
+
 export function signed(issuer: X509Certificate, certificate: X509Certificate): boolean {
   return issuer.ca && certificate.checkIssued(issuer) && certificate.verify(keyOf(issuer));
 }

@@ -1,10 +1,17 @@
 /**
  * Makes roots, requests and certificates. The X.509 library takes 200 ms and some megabytes to load,
  * so it is loaded when the first certificate is made: a node that only shows and verifies
- * certificates never pays for it. All keys are ECDSA P-256 and all signatures SHA-256.
+ * certificates never pays for it. Keys that are made here are ECDSA P-256; a root that an operator brings
+ * may have another.
  */
 
-import { createPrivateKey, generateKeyPairSync, type KeyObject, webcrypto } from "node:crypto";
+import {
+  createPrivateKey,
+  createPublicKey,
+  generateKeyPairSync,
+  type KeyObject,
+  webcrypto,
+} from "node:crypto";
 import type * as X509Library from "@peculiar/x509";
 import { EngineError, messageOf } from "#base/error.ts";
 import { toHex } from "#base/ids.ts";
@@ -12,8 +19,15 @@ import type { Random } from "#base/ports.ts";
 import { type LeafProfile, ROOT_NAME, type Validity } from "#pki/profile.ts";
 import type { WorkloadProfile } from "#pki/workload.ts";
 
-const KEY = { name: "ECDSA", namedCurve: "P-256" } as const;
-const SIGNATURE = { name: "ECDSA", hash: "SHA-256" } as const;
+const ECDSA = "ECDSA";
+const RSA = "RSASSA-PKCS1-v1_5";
+/** By OpenSSL's name of the curve: the web's, and the digest that fits it. */
+const CURVES: Readonly<Record<string, readonly [curve: string, hash: string]>> = {
+  prime256v1: ["P-256", "SHA-256"],
+  secp384r1: ["P-384", "SHA-384"],
+  secp521r1: ["P-521", "SHA-512"],
+};
+const RSA_MIN_BITS = 2_048;
 const SERVER_AUTH = "1.3.6.1.5.5.7.3.1";
 const CLIENT_AUTH = "1.3.6.1.5.5.7.3.2";
 /** Largest request, PEM text; one for a key of ours has some 400 bytes, and the store keeps it. */
@@ -48,6 +62,11 @@ export function readPrivateKey(pem: string): KeyObject {
   }
 }
 
+/** `invalid-argument` for a key that nothing can be signed with here. */
+export function assertSigns(key: KeyObject): void {
+  schemeOf(key);
+}
+
 /** A new root of the cluster's own. */
 export async function createRoot(validity: Validity, random: Random): Promise<Authority> {
   const x509 = await library();
@@ -58,7 +77,7 @@ export async function createRoot(validity: Validity, random: Random): Promise<Au
     name: `CN=${ROOT_NAME}`,
     ...period(validity),
     keys: { privateKey, publicKey },
-    signingAlgorithm: SIGNATURE,
+    signingAlgorithm: schemeOf(key).signature,
     extensions: await authorityExtensions(publicKey),
   });
   return { cert: pemOf(certificate), key: privatePem(key) };
@@ -70,7 +89,7 @@ export async function createRequest(key: KeyObject, commonName: string): Promise
   const request = await x509.Pkcs10CertificateRequestGenerator.create({
     name: commonName === "" ? "" : `CN=${commonName}`,
     keys: await webKeys(key),
-    signingAlgorithm: SIGNATURE,
+    signingAlgorithm: schemeOf(key).signature,
   });
   return `${request.toString("pem").trim()}\n`;
 }
@@ -112,8 +131,7 @@ export async function issueCertificate(
     issuer: issuer.subject,
     ...period(profile),
     publicKey: request.publicKey,
-    signingKey: (await webKeys(readPrivateKey(authority.key))).privateKey,
-    signingAlgorithm: SIGNATURE,
+    ...(await signing(authority)),
     extensions: [
       keyUsages(x509, usages),
       new x509.ExtendedKeyUsageExtension([SERVER_AUTH, CLIENT_AUTH]),
@@ -144,8 +162,7 @@ export async function issueWorkload(
     issuer: issuer.subject,
     ...period(profile),
     publicKey: request.publicKey,
-    signingKey: (await webKeys(readPrivateKey(authority.key))).privateKey,
-    signingAlgorithm: SIGNATURE,
+    ...(await signing(authority)),
     extensions: [
       keyUsages(x509, x509.KeyUsageFlags.digitalSignature),
       new x509.ExtendedKeyUsageExtension([SERVER_AUTH, CLIENT_AUTH]),
@@ -171,8 +188,7 @@ export async function crossSign(signer: Authority, root: string, random: Random)
     notBefore: subject.notBefore,
     notAfter: earlier(subject.notAfter, issuer.notAfter),
     publicKey,
-    signingKey: (await webKeys(readPrivateKey(signer.key))).privateKey,
-    signingAlgorithm: SIGNATURE,
+    ...(await signing(signer)),
     extensions: [...(await authorityExtensions(publicKey)), await authorityKeyId(issuer)],
   });
   return pemOf(certificate);
@@ -191,16 +207,39 @@ function library(): Promise<typeof X509Library> {
   return loading;
 }
 
-async function webKeys(key: KeyObject): Promise<webcrypto.CryptoKeyPair> {
-  if (key.asymmetricKeyDetails?.namedCurve !== "prime256v1") {
-    throw new EngineError("invalid-argument", "unsupported key: only ECDSA P-256 is supported");
+async function signing(authority: Authority) {
+  const key = readPrivateKey(authority.key);
+  const { privateKey } = await webKeys(key);
+  return { signingKey: privateKey, signingAlgorithm: schemeOf(key).signature };
+}
+
+/** How a key is imported, and what it signs with. */
+function schemeOf(key: KeyObject) {
+  const { namedCurve = "", modulusLength = 0 } = key.asymmetricKeyDetails ?? {};
+  const known = key.asymmetricKeyType === "ec" ? CURVES[namedCurve] : undefined;
+  if (known !== undefined) {
+    const [curve, hash] = known;
+    return { key: { name: ECDSA, namedCurve: curve }, signature: { name: ECDSA, hash } };
   }
-  const pkcs8 = key.export({ type: "pkcs8", format: "der" });
+  if (key.asymmetricKeyType === "rsa" && modulusLength >= RSA_MIN_BITS) {
+    const rsa = { name: RSA, hash: "SHA-256" };
+    return { key: rsa, signature: rsa };
+  }
+  throw new EngineError(
+    "invalid-argument",
+    `unsupported key: only RSA of ${RSA_MIN_BITS} bits and more, and ECDSA P-256, P-384 and P-521 are supported`,
+  );
+}
+
+async function webKeys(key: KeyObject): Promise<webcrypto.CryptoKeyPair> {
+  const { key: algorithm } = schemeOf(key);
   const { subtle } = webcrypto;
-  const privateKey = await subtle.importKey("pkcs8", pkcs8, KEY, true, ["sign"]);
-  const { kty, crv, x, y } = await subtle.exportKey("jwk", privateKey);
-  const jwk = { kty, crv, x, y } as webcrypto.JsonWebKey;
-  const publicKey = await subtle.importKey("jwk", jwk, KEY, true, ["verify"]);
+  const pkcs8 = key.export({ type: "pkcs8", format: "der" });
+  const spki = createPublicKey(key).export({ type: "spki", format: "der" });
+  const [privateKey, publicKey] = await Promise.all([
+    subtle.importKey("pkcs8", pkcs8, algorithm, true, ["sign"]),
+    subtle.importKey("spki", spki, algorithm, true, ["verify"]),
+  ]);
   return { privateKey, publicKey };
 }
 

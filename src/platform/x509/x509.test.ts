@@ -10,6 +10,7 @@ import { NodeRole } from "#wire/gen/swarmkit/types_pb.js";
 import { realRandom } from "../real-ports.ts";
 import {
   fingerprintOf,
+  isRoot,
   issuerOf,
   keyFits,
   normalizePem,
@@ -19,14 +20,17 @@ import {
 } from "./certificate.ts";
 import {
   type Authority,
+  assertSigns,
   createRequest,
   createRoot,
   crossSign,
   generateKey,
   issueCertificate,
+  readPrivateKey,
   readRequest,
 } from "./issue.ts";
 import { formatPem, parsePem } from "./pem.ts";
+import { operatorsRoot } from "./testing/operators-root.ts";
 
 const NOW = Date.now();
 const HOUR = 3_600_000;
@@ -103,6 +107,34 @@ test("a new root that the old one signed is trusted through the old one, and by 
   expect(readCertificate(issued).issuerSubject).toEqual(
     readCertificate(next.cert).asIssuer.subject,
   );
+});
+
+test.each([
+  ["rsa:2048"],
+  ["rsa:4096"],
+  ["ec", "-pkeyopt", "ec_paramgen_curve:P-256"],
+  ["ec", "-pkeyopt", "ec_paramgen_curve:P-384"],
+  ["ec", "-pkeyopt", "ec_paramgen_curve:P-521"],
+])(
+  "a root that an operator made with %s signs, and is signed by the one before it",
+  async (...how) => {
+    const own = operatorsRoot(...how);
+    expect(isRoot(own.cert)).toBe(true);
+    assertSigns(readPrivateKey(own.key));
+    const cert = await issue(own);
+    verifyChain(cert, own.cert, Date.now());
+    expect(issuerOf(cert, own.cert)).toEqual(readCertificate(own.cert).asIssuer);
+    verifyChain(cert + (await crossSign(root, own.cert, realRandom)), root.cert, Date.now());
+    // And back again.
+    verifyChain(leaf + (await crossSign(own, root.cert, realRandom)), own.cert, Date.now());
+    expect(() => verifyChain(cert, root.cert, Date.now())).toThrow();
+  },
+);
+
+test.each([["rsa:1024"], ["ed25519"]])("nothing is signed with a key of %s", async (...how) => {
+  const own = operatorsRoot(...how);
+  expect(() => assertSigns(readPrivateKey(own.key))).toThrow("unsupported key");
+  await expect(issue(own)).rejects.toMatchObject({ code: "invalid-argument" });
 });
 
 test("a request that was tampered with is refused", async () => {
