@@ -9,11 +9,14 @@ import {
   IssuanceStatus_State,
   type NamedJoinTokenSchema,
   NodeRole,
+  RootCASchema,
+  RootRotationSchema,
 } from "#wire/gen/swarmkit/types_pb.js";
 import { admit, nextIssuanceStep, withUse } from "./issuance.ts";
 import { leafProfile } from "./profile.ts";
 import { renewalDelayMs } from "./renewal.ts";
 import { nextRotationStep, ROTATE_BATCH } from "./rotation.ts";
+import { formerRoots, formerRootsAfter, WORKLOAD_LIFETIME_MS } from "./workload.ts";
 
 const HOUR = 3_600_000;
 
@@ -150,6 +153,28 @@ test("only accepted newcomers and renewals are signed", () => {
   ]) {
     expect(step(state, ACCEPTED)).toBe("done");
   }
+});
+
+test("roots of before are remembered for as long as a workload lives, and not many of them", () => {
+  const text = (bytes: Uint8Array) => Buffer.from(bytes).toString();
+  let root = create(RootCASchema, { caCert: Buffer.from("r0") });
+  const rotate = (name: string, nowMs: number) => {
+    const next = create(RootRotationSchema, {
+      caCert: Buffer.from(name),
+      crossSignedCaCert: Buffer.from(`${name} by ${text(root.caCert)}`),
+    });
+    const former = [...formerRootsAfter(root, next, nowMs)];
+    root = create(RootCASchema, { caCert: next.caCert, formerRoots: former });
+  };
+  const known = (nowMs: number) =>
+    formerRoots(root, nowMs).map(({ crossSignedCaCert }) => text(crossSignedCaCert));
+  rotate("r1", 0);
+  rotate("r2", WORKLOAD_LIFETIME_MS / 2);
+  expect(known(WORKLOAD_LIFETIME_MS - 1)).toEqual(["r2 by r1", "r1 by r0"]);
+  expect(known(WORKLOAD_LIFETIME_MS)).toEqual(["r2 by r1"]);
+  expect(known(2 * WORKLOAD_LIFETIME_MS)).toEqual([]);
+  for (let at = 3; at < 9; at += 1) rotate(`r${at}`, 2 * WORKLOAD_LIFETIME_MS + at);
+  expect(known(2 * WORKLOAD_LIFETIME_MS + 9)).toEqual(["r8 by r7", "r7 by r6", "r6 by r5"]);
 });
 
 test("a rotation asks in batches, waits for those it asked, and finishes only when all have moved", () => {

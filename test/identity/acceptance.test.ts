@@ -186,6 +186,19 @@ test("a named token labels its nodes, and is used up and expires with the reason
     },
   });
   expect((await nodesOf(manager)).get(id)?.identityLabels).toEqual({ vault: "yes" });
+  const ownId = manager.swarm.localNodeId();
+  const pretend = async () => {
+    const own = must((await nodesOf(manager)).get(ownId), "node");
+    const labels = { vault: "yes", "identity.vault": "yes", "node.identity.vault": "yes" };
+    const annotations = { ...must(own.spec?.annotations, "name"), labels };
+    const nodeVersion = must(own.meta?.version, "version");
+    const wanted = { ...must(own.spec, "spec"), annotations };
+    await manager.swarm.control().updateNode({ nodeId: ownId, nodeVersion, spec: wanted });
+    return "done";
+  };
+  // The leader changes the object, too, when it has heard of its node.
+  await expect.poll(() => pretend().catch(String), PATIENT).toBe("done");
+  expect((await nodesOf(manager)).get(ownId)?.identityLabels).toEqual({});
   const { token: brief } = await tokens.create({ role: MANAGER, expiresIn: durationFromMs(50) });
   await new Promise((resolve) => setTimeout(resolve, 60));
   await expect(third.join(manager, must(brief, "token").token)).rejects.toThrow(
