@@ -6,10 +6,8 @@ import { afterEach, beforeEach, expect, test } from "vitest";
 import { EngineError } from "#base/error.ts";
 import { must } from "#base/invariant.ts";
 import { swarmPaths } from "#daemon/swarm-node/paths.ts";
-import { rootValidity } from "#pki/profile.ts";
-import { realRandom } from "#platform/real-ports.ts";
 import { issuerOf, normalizePem, verifyChain } from "#platform/x509/certificate.ts";
-import { createRoot } from "#platform/x509/issue.ts";
+import { operatorsRoot } from "#platform/x509/testing/operators-root.ts";
 
 import { type CAConfig, CAConfigSchema, NodeStatus_State } from "#wire/gen/swarmkit/types_pb.js";
 import { clusterOf, nodesOf, TestCluster, type TestNode } from "./fixtures.ts";
@@ -83,7 +81,7 @@ test("a second rotation takes the first one's place, and nodes that were away fo
   await expect.poll(() => isOf(quick, first), PATIENT).toBe(true);
   // It has seen the first and sleeps through the second. The operator brings a root this time.
   await quick.stop();
-  const own = await createRoot(rootValidity(Date.now()), realRandom);
+  const own = operatorsRoot("rsa:2048");
   await rotate(manager, {
     signingCaCert: Buffer.from(own.cert),
     signingCaKey: Buffer.from(own.key),
