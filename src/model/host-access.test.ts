@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { notAllowed, parseDevice, readHostAccess } from "./host-access.ts";
+import { HOST_ACCESS_LABELS, notAllowed, parseDevice, readHostAccess } from "./host-access.ts";
 
 function read(labels: Readonly<Record<string, string>>) {
   const access = readHostAccess(labels);
@@ -59,4 +59,23 @@ test("a node allows what its engine's label names, by default nothing", () => {
     "privileged",
   ]);
   expect(notAllowed(["devices"], { "skep.allow": "alldevices" })).toEqual(["devices"]);
+});
+
+test.each([
+  [{ [HOST_ACCESS_LABELS.cgroupParent]: "/batch" }, ["cgroup"]],
+  [{ [HOST_ACCESS_LABELS.cgroupNamespace]: "host" }, ["cgroup"]],
+  [{ [HOST_ACCESS_LABELS.cgroupNamespace]: "private" }, []],
+  [{ [HOST_ACCESS_LABELS.domainName]: "example.org" }, []],
+])("cgroups and names: %j needs %j", (labels, needs) => {
+  const access = readHostAccess(labels as Record<string, string>);
+  expect(access.ok ? access.value.needs : access.error).toEqual(needs);
+});
+
+test.each([
+  { [HOST_ACCESS_LABELS.cgroupParent]: "/a/../b" },
+  { [HOST_ACCESS_LABELS.cgroupParent]: "" },
+  { [HOST_ACCESS_LABELS.cgroupNamespace]: "other" },
+  { [HOST_ACCESS_LABELS.domainName]: "a b" },
+])("cgroups and names that are none: %j", (labels) => {
+  expect(readHostAccess(labels as Record<string, string>).ok).toBe(false);
 });

@@ -20,12 +20,18 @@ export const HOST_ACCESS_LABELS = {
   ipc: "skep.ipc",
   /** Size of /dev/shm: "64m". Memory of the container's own, so that no node need allow it. */
   shmSize: "skep.shm-size",
+  /** The cgroup under which the container's is made: "/batch". */
+  cgroupParent: "skep.cgroup-parent",
+  /** "host", which sees all of the host's cgroups, or "private". */
+  cgroupNamespace: "skep.cgroupns",
+  /** As `docker run --domainname` has it. */
+  domainName: "skep.domainname",
 } as const;
 
 /** Label of an engine: "privileged,devices". */
 export const ALLOW_LABEL = "skep.allow";
 
-export type Grant = "privileged" | "devices" | "pid" | "ipc";
+export type Grant = "privileged" | "devices" | "pid" | "ipc" | "cgroup";
 const DEVICES_MAX = 100;
 
 export interface DeviceAccess {
@@ -40,6 +46,9 @@ export interface HostAccess {
   readonly hostPid: boolean;
   readonly hostIpc: boolean;
   readonly shmBytes: number | undefined;
+  readonly cgroupParent: string | undefined;
+  readonly cgroupNamespace: "host" | "private" | undefined;
+  readonly domainName: string | undefined;
   /** What a node must allow for it. */
   readonly needs: readonly Grant[];
 }
@@ -63,7 +72,11 @@ export function readHostAccess(labels: Labels): Result<HostAccess> {
   }
   const size = shmSize in labels ? parseBytes(labels[shmSize] ?? "") : undefined;
   if (size !== undefined && (!size.ok || size.value <= 0)) return problem(shmSize, "a size");
+  const own = ownWords(labels);
+  if (!own.ok) return own;
+  const { cgroupParent, cgroupNamespace } = own.value;
   const access = {
+    ...own.value,
     privileged: flag === "true",
     devices: parsed,
     hostPid: pid in labels,
@@ -77,8 +90,33 @@ export function readHostAccess(labels: Labels): Result<HostAccess> {
       ...(access.devices.length > 0 ? (["devices"] as const) : []),
       ...(access.hostPid ? (["pid"] as const) : []),
       ...(access.hostIpc ? (["ipc"] as const) : []),
+      ...(cgroupParent !== undefined || cgroupNamespace === "host" ? (["cgroup"] as const) : []),
     ],
   });
+}
+
+type OwnWords = Pick<HostAccess, "cgroupParent" | "cgroupNamespace" | "domainName">;
+
+function ownWords(labels: Labels): Result<OwnWords> {
+  const { cgroupParent, cgroupNamespace, domainName } = HOST_ACCESS_LABELS;
+  const [parent, namespace, domain] = [
+    labels[cgroupParent],
+    labels[cgroupNamespace],
+    labels[domainName],
+  ];
+  const bad = (label: string, wanted: string) =>
+    err(`label ${label}: ${JSON.stringify(labels[label])} is not ${wanted}`);
+  const isUnder = parent !== undefined && /^[\w./:@-]{1,200}$/.test(parent);
+  if (parent !== undefined && (!isUnder || parent.split("/").includes(".."))) {
+    return bad(cgroupParent, "the name of a cgroup");
+  }
+  if (namespace !== undefined && namespace !== "host" && namespace !== "private") {
+    return bad(cgroupNamespace, '"host" or "private"');
+  }
+  if (domain !== undefined && !/^[A-Za-z0-9.-]{1,64}$/.test(domain)) {
+    return bad(domainName, "a domain name");
+  }
+  return ok({ cgroupParent: parent, cgroupNamespace: namespace, domainName: domain });
 }
 
 /** "/dev/x", "/dev/x:r", "/dev/x:/dev/y", "/dev/x:/dev/y:rw", as `--device` has it. */

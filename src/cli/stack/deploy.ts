@@ -139,8 +139,9 @@ async function imageSettled(
   service: ServiceObject | undefined,
   { resolve, auth }: { readonly resolve: string; readonly auth: string | undefined },
 ): Promise<SparseServiceSpec> {
+  const platforms = planned.TaskTemplate?.Placement?.Platforms;
   if (service === undefined) {
-    return resolve === "never" ? planned : pinned(context, planned, auth);
+    return resolve === "never" ? planned : pinned(context, planned, auth, platforms);
   }
   const sameImage = service.Spec.Labels?.[IMAGE_LABEL] === planned.Labels?.[IMAGE_LABEL];
   const template = planned.TaskTemplate;
@@ -154,7 +155,7 @@ async function imageSettled(
         ? {
             Placement: {
               ...template?.Placement,
-              Platforms: service.Spec.TaskTemplate.Placement?.Platforms,
+              Platforms: platforms ?? service.Spec.TaskTemplate.Placement?.Platforms,
             },
           }
         : {}),
@@ -167,7 +168,7 @@ async function imageSettled(
     },
   };
   const asks = resolve === "always" || (resolve === "changed" && !sameImage);
-  return asks ? pinned(context, spec, auth) : spec;
+  return asks ? pinned(context, spec, auth, platforms) : spec;
 }
 
 export const DEPLOY: Command = {

@@ -71,7 +71,10 @@ export async function loadProject(context: CommandContext): Promise<ComposeProje
     interpolate: !context.flags.bool("skip-interpolation"),
   };
   const read = await readAllFiles(sources, around);
-  const envFiles = await readFiles(read.envFiles, "utf8");
+  const wanted = read.envFiles.filter(
+    (name) => !read.optionalEnvFiles.has(name) || existsSync(name),
+  );
+  const envFiles = await readFiles(wanted, "utf8");
   return valueOf(mergeCompose(read, around, envFiles));
 }
 

@@ -16,11 +16,20 @@ interface Distribution {
   readonly Platforms?: readonly { readonly architecture: string; readonly os: string }[] | null;
 }
 
-/** The spec with its image's digest and platforms; when no registry answers, a warning and as it was. */
+type Platforms = readonly {
+  readonly OS?: string | undefined;
+  readonly Architecture?: string | undefined;
+}[];
+
+/**
+ * The spec with its image's digest and platforms, or those of them that were asked for; when no registry
+ * answers, a warning and as it was.
+ */
 export async function pinned<S extends SparseServiceSpec | ServiceSpecJson>(
   { client, stderr }: CommandContext,
   spec: S,
   auth: string | undefined,
+  asked: Platforms = [],
 ): Promise<S> {
   const image = spec.TaskTemplate?.ContainerSpec?.Image ?? "";
   const parsed = parseReference(image);
@@ -40,10 +49,13 @@ export async function pinned<S extends SparseServiceSpec | ServiceSpecJson>(
         },
         Placement: {
           ...spec.TaskTemplate?.Placement,
-          Platforms: (Platforms ?? []).map(({ architecture, os }) => ({
-            Architecture: architecture,
-            OS: os,
-          })),
+          Platforms:
+            asked.length > 0
+              ? asked
+              : (Platforms ?? []).map(({ architecture, os }) => ({
+                  Architecture: architecture,
+                  OS: os,
+                })),
         },
       },
     };

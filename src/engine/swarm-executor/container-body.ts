@@ -5,7 +5,7 @@
 
 import type { Duration } from "@bufbuild/protobuf/wkt";
 import { EngineError } from "#base/error.ts";
-import { readHostAccess } from "#model/host-access.ts";
+import { HOST_ACCESS_LABELS, readHostAccess } from "#model/host-access.ts";
 import { isPredefined } from "#model/network.ts";
 import type {
   ContainerCreateBody,
@@ -59,6 +59,7 @@ export function containerBody(
     Env: [...spec.env, ...genericResourceEnv(task.assignedGenericResources)],
     Labels: labels(task, spec),
     Hostname: spec.hostname,
+    ...domainName(spec),
     User: spec.user,
     WorkingDir: spec.dir,
     Tty: spec.tty,
@@ -123,17 +124,25 @@ function hostConfig(task: Task, spec: ContainerSpec, files: readonly TaskFile[])
   };
 }
 
+function domainName({ labels: asked }: ContainerSpec): { readonly Domainname?: string } {
+  const name = asked[HOST_ACCESS_LABELS.domainName];
+  return name === undefined ? {} : { Domainname: name };
+}
+
 /** Precondition: the node allows it. */
 function hostAccess({ labels: asked }: ContainerSpec): HostConfig {
   const access = readHostAccess(asked);
   if (!access.ok) throw new EngineError("invalid-argument", access.error);
   const { privileged, devices, hostPid, hostIpc, shmBytes } = access.value;
+  const { cgroupParent, cgroupNamespace } = access.value;
   return {
     ...(privileged ? { Privileged: true } : {}),
     ...(devices.length === 0 ? {} : { Devices: devices }),
     ...(hostPid ? { PidMode: "host" } : {}),
     ...(hostIpc ? { IpcMode: "host" } : {}),
     ...(shmBytes === undefined ? {} : { ShmSize: shmBytes }),
+    ...(cgroupParent === undefined ? {} : { CgroupParent: cgroupParent }),
+    ...(cgroupNamespace === undefined ? {} : { CgroupnsMode: cgroupNamespace }),
   };
 }
 

@@ -281,13 +281,26 @@ function substituted(requests: readonly Request[]): readonly Request[] {
   return JSON.parse(JSON.stringify(requests).replaceAll("/project", "$DIR")) as Request[];
 }
 
-/** Warnings that only we give: of addresses, which docker passes over in silence. */
+/** Warnings that only we give: of addresses and bridges, which docker passes over in silence. */
 function withoutAdditions(stderr: string): string {
-  return stderr.replaceAll(/^service .* has no effect: the swarm gives addresses\n/gm, "");
+  return stderr
+    .replaceAll(/^service .* has no effect: the swarm gives addresses\n/gm, "")
+    .replaceAll(/^network .*: a bridge is of one host, .*\n?/gm, "");
 }
 
 /** What docker's stacks ignore and ours do not; whether they do is `host-access-part.test.ts`. */
-const HONOURED = ["devices", "ipc", "pid", "privileged", "security_opt", "shm_size"];
+const HONOURED = [
+  "cgroup_parent",
+  "cgroupns_mode",
+  "devices",
+  "domainname",
+  "ipc",
+  "pid",
+  "privileged",
+  "security_opt",
+  "shm_size",
+  "userns_mode",
+];
 
 function withoutHonoured(stderr: string): string {
   return stderr.replace(

@@ -21,6 +21,7 @@ export function containerPart(service: Fields, namespace: Namespace): Sparse<Con
     Labels: { ...namespace.labels(service.textMap("labels")), ...hostAccessLabels(service) },
     Dir: service.text("working_dir"),
     User: service.text("user"),
+    Groups: service.texts("group_add"),
     StopGracePeriod: service.duration("stop_grace_period"),
     StopSignal: service.text("stop_signal"),
     TTY: service.flag("tty") === true ? true : undefined,
@@ -60,7 +61,9 @@ function hostLine(entry: string): string {
 function dns(service: Fields): Sparse<ContainerSpec["DNSConfig"]> | undefined {
   const Nameservers = service.texts("dns");
   const Search = service.texts("dns_search");
-  return Nameservers === undefined && Search === undefined ? undefined : { Nameservers, Search };
+  const Options = service.texts("dns_opt");
+  if (Nameservers === undefined && Search === undefined && Options === undefined) return undefined;
+  return { Nameservers, Search, Options };
 }
 
 function healthcheck(fields: Fields | undefined): Sparse<ContainerSpec["Healthcheck"]> | undefined {

@@ -40,9 +40,14 @@ export function updateConfig(fields: Fields | undefined): Sparse<UpdateConfig> |
   };
 }
 
-export function resources(deploy: Fields): Sparse<TaskSpec["Resources"]> | undefined {
+/** `deploy.resources`, and of the container's own keys those that only Resources has. */
+export function resources(
+  deploy: Fields,
+  service: Fields,
+): Sparse<TaskSpec["Resources"]> | undefined {
   const fields = deploy.inner("resources");
-  if (fields === undefined) return undefined;
+  const swap = swapOf(deploy, service);
+  if (fields === undefined) return Object.keys(swap).length === 0 ? undefined : swap;
   const limits = fields.inner("limits");
   const reservations = fields.inner("reservations");
   return {
@@ -52,7 +57,26 @@ export function resources(deploy: Fields): Sparse<TaskSpec["Resources"]> | undef
       reservations === undefined
         ? undefined
         : { ...cpuAndMemory(reservations), GenericResources: genericResources(reservations) },
+    ...swap,
   };
+}
+
+/** `memswap_limit` is memory and swap together, and -1 as much swap as there is. */
+function swapOf(deploy: Fields, service: Fields) {
+  const MemorySwappiness = service.number("mem_swappiness");
+  const both = service.text("memswap_limit");
+  const swappiness = MemorySwappiness === undefined ? {} : { MemorySwappiness };
+  if (both === undefined || both === "0") return swappiness;
+  if (both === "-1") return { ...swappiness, SwapBytes: -1 };
+  const memory = deploy.inner("resources")?.inner("limits")?.bytes("memory") ?? 0;
+  const SwapBytes = (service.bytes("memswap_limit") ?? 0) - memory;
+  if (memory === 0 || SwapBytes < 0) {
+    throw new Refusal(
+      "memswap_limit must be at least the limit of memory, and there must be one",
+      service.at("memswap_limit"),
+    );
+  }
+  return { ...swappiness, SwapBytes };
 }
 
 function cpuAndMemory(fields: Fields) {
@@ -78,9 +102,13 @@ function genericResources(fields: Fields) {
   return found.length === 0 ? undefined : found;
 }
 
-export function placement(deploy: Fields): Sparse<TaskSpec["Placement"]> | undefined {
+export function placement(
+  deploy: Fields,
+  service: Fields,
+): Sparse<TaskSpec["Placement"]> | undefined {
+  const Platforms = platforms(service);
   const fields = deploy.inner("placement");
-  if (fields === undefined) return undefined;
+  if (fields === undefined) return Platforms && { Platforms };
   const preferences = fields.items("preferences");
   return {
     Constraints: fields.texts("constraints"),
@@ -91,7 +119,23 @@ export function placement(deploy: Fields): Sparse<TaskSpec["Placement"]> | undef
             Spread: { SpreadDescriptor: item.text("spread") ?? "" },
           })),
     MaxReplicas: fields.positive("max_replicas_per_node"),
+    Platforms,
   };
+}
+
+/** "linux/arm64/v8"; the swarm's platforms have no variants. */
+function platforms(service: Fields) {
+  const text = service.text("platform");
+  if (text === undefined) return undefined;
+  const [OS = "", Architecture = "", variant, ...more] = text.split("/");
+  const isWord = (word: string) => /^[A-Za-z0-9_.-]+$/.test(word);
+  if (!isWord(OS) || !isWord(Architecture) || more.length > 0 || variant === "") {
+    throw new Refusal(
+      `${JSON.stringify(text)} is no platform: OS/ARCHITECTURE such as linux/amd64`,
+      service.at("platform"),
+    );
+  }
+  return [{ OS, Architecture }];
 }
 
 /** `deploy.restart_policy`; without one, the container's `restart`. */

@@ -1,6 +1,6 @@
 /** Devices, privileges and the like, which docker's stacks ignore: as labels that skep's nodes know. */
 
-import { HOST_ACCESS_LABELS, parseDevice } from "#model/host-access.ts";
+import { HOST_ACCESS_LABELS, parseDevice, readHostAccess } from "#model/host-access.ts";
 import type { Privileges } from "#wire/docker/tasks.ts";
 import type { Fields } from "./fields.ts";
 import { Refusal } from "./refusal.ts";
@@ -29,9 +29,43 @@ export function hostAccessLabels(service: Fields): Readonly<Record<string, strin
     }
     labels[HOST_ACCESS_LABELS[key]] = "host";
   }
+  const parent = service.text("cgroup_parent");
+  if (parent !== undefined) labels[HOST_ACCESS_LABELS.cgroupParent] = parent;
+  const domain = service.text("domainname");
+  if (domain !== undefined) labels[HOST_ACCESS_LABELS.domainName] = domain;
+  for (const key of ["cgroup", "cgroupns_mode"]) {
+    const namespace = service.text(key);
+    if (namespace !== undefined) labels[HOST_ACCESS_LABELS.cgroupNamespace] = namespace;
+  }
+  const users = service.text("userns_mode");
+  // The engine maps no users: that is what "host" asks for.
+  if (users !== undefined && users !== "host") {
+    throw new Refusal(
+      `userns_mode: ${JSON.stringify(users)} is not possible: only "host" is`,
+      service.at("userns_mode"),
+    );
+  }
+  checkLabels(labels, service);
   const shm = service.bytes("shm_size");
   if (shm !== undefined && shm > 0) labels[HOST_ACCESS_LABELS.shmSize] = String(shm);
   return labels;
+}
+
+const KEYS: Readonly<Record<string, string>> = {
+  [HOST_ACCESS_LABELS.cgroupParent]: "cgroup_parent",
+  [HOST_ACCESS_LABELS.cgroupNamespace]: "cgroupns_mode",
+  [HOST_ACCESS_LABELS.domainName]: "domainname",
+};
+
+/** What the managers would refuse is refused with its line. */
+function checkLabels(labels: Readonly<Record<string, string>>, service: Fields): void {
+  const access = readHostAccess(labels);
+  if (access.ok) return;
+  const label = Object.keys(KEYS).find((name) => access.error.includes(`label ${name}:`));
+  throw new Refusal(
+    access.error,
+    label === undefined ? service.path : service.at(KEYS[label] ?? ""),
+  );
 }
 
 /** What a container has anyway. */

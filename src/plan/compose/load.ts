@@ -31,8 +31,8 @@ import {
 import { canonicalObjects, type Section } from "./objects-form.ts";
 import type { Places } from "./paths.ts";
 import { type ComposeError, catchRefusal, describeError, type Locate, Refusal } from "./refusal.ts";
-import { canonicalService, envFilesOf } from "./service-form.ts";
-import { forbidden, ignored } from "./unsupported.ts";
+import { canonicalService, envFilesOf, optionalEnvFilesOf } from "./service-form.ts";
+import { forbidden, ignored, impossible } from "./unsupported.ts";
 import { minorVersion, validate } from "./validate.ts";
 
 export interface ComposeSource {
@@ -70,6 +70,8 @@ export interface ReadCompose {
   readonly missing: readonly string[];
   /** Absolute names of the environment files to hand to `mergeCompose`. */
   readonly envFiles: readonly string[];
+  /** Those of them that need not be there. */
+  readonly optionalEnvFiles: ReadonlySet<string>;
 }
 
 /** The merged project in canonical form. */
@@ -80,6 +82,8 @@ export interface ComposeProject {
   readonly volumes: Mapping;
   readonly secrets: Mapping;
   readonly configs: Mapping;
+  /** Variables whose values are secrets or configs. */
+  readonly environment: ReadonlyMap<string, string>;
   /** Told to the user before anything is done. */
   readonly warnings: readonly string[];
   /** What is in the files and has no effect; a paragraph each. */
@@ -104,12 +108,19 @@ export function readCompose(
     sameVersion(named);
     const { included, bases, missing } = reading;
     const files = [...included, ...named];
-    const envFiles = [...files, ...bases.values()].flatMap(({ document, places }) =>
-      Object.values(section(document.root, "services")).flatMap((service) =>
-        isMapping(service) ? envFilesOf(service, places) : [],
-      ),
-    );
-    return { files, bases, missing: [...missing], envFiles: [...new Set(envFiles)] };
+    const filesOf = (find: typeof envFilesOf) =>
+      [...files, ...bases.values()].flatMap(({ document, places }) =>
+        Object.values(section(document.root, "services")).flatMap((service) =>
+          isMapping(service) ? find(service, places) : [],
+        ),
+      );
+    return {
+      files,
+      bases,
+      missing: [...missing],
+      envFiles: [...new Set(filesOf(envFilesOf))],
+      optionalEnvFiles: new Set(filesOf(optionalEnvFilesOf)),
+    };
   });
 }
 
@@ -150,6 +161,7 @@ class Reading {
     });
     const minor = minorVersion(document.root);
     forbidden(document.root, minor);
+    impossible(document.root, minor);
     const { interpolate: replaces } = this.#around;
     const root = replaces === false ? document.root : interpolate(document.root, around.lookup);
     // Values that wait for their variables have not the types that the schema asks for.
@@ -251,6 +263,7 @@ export function mergeCompose(
         return canonicalService(service, path, { places, lookup, envFiles, warn });
       },
     };
+    const environment = new Map<string, string>();
     const owners = new Map<string, ReadFile>();
     for (const file of files) {
       const { document, minor, places } = file;
@@ -264,6 +277,10 @@ export function mergeCompose(
       for (const kind of Object.keys(objects) as Section[]) {
         current = file;
         const own = canonicalObjects(root, kind, { minor, places, warn });
+        for (const name of variablesIn(own)) {
+          const value = file.lookup(name);
+          if (value !== undefined) environment.set(name, value);
+        }
         for (const name of Object.keys(own)) {
           claim(owners, file, [kind, name], (at) => (current = at));
         }
@@ -277,11 +294,19 @@ export function mergeCompose(
       version: typeof version === "string" ? version : undefined,
       services,
       ...objects,
+      environment,
       warnings,
       notices: ignored(services),
       locate,
     };
   });
+}
+
+/** Variables whose values become secrets and configs. */
+function variablesIn(objects: Mapping): readonly string[] {
+  return Object.values(objects).flatMap((object) =>
+    isMapping(object) && typeof object.environment === "string" ? [object.environment] : [],
+  );
 }
 
 interface FileSource extends ServiceSource {

@@ -107,11 +107,14 @@ function bind(volume: Fields, type: "bind" | "npipe"): Mount {
   const Source = volume.text("source");
   if (Source === undefined)
     throw new Refusal(`invalid ${type} source, source cannot be empty`, volume.path);
-  const Propagation = volume.inner("bind")?.text("propagation");
+  const options = volume.inner("bind");
+  const Propagation = options?.text("propagation");
+  const CreateMountpoint = options?.flag("create_host_path") === true ? true : undefined;
+  const given = Propagation !== undefined || CreateMountpoint !== undefined;
   return {
     Type: type,
     Source,
-    BindOptions: Propagation === undefined ? undefined : { Propagation },
+    BindOptions: given ? { Propagation, CreateMountpoint } : undefined,
   };
 }
 
@@ -119,8 +122,10 @@ function tmpfs(volume: Fields): Mount {
   if (volume.text("source") !== undefined) {
     throw new Refusal("invalid tmpfs source, source must be empty", volume.at("source"));
   }
-  const SizeBytes = volume.inner("tmpfs")?.positive("size");
-  return { Type: "tmpfs", TmpfsOptions: SizeBytes === undefined ? undefined : { SizeBytes } };
+  const options = volume.inner("tmpfs");
+  const [SizeBytes, Mode] = [options?.positive("size"), options?.number("mode")];
+  const given = SizeBytes !== undefined || Mode !== undefined;
+  return { Type: "tmpfs", TmpfsOptions: given ? { SizeBytes, Mode } : undefined };
 }
 
 /** `group:NAME` names a group of cluster volumes, and is not the stack's. */

@@ -26,10 +26,42 @@ export function hostNetwork(service: Fields): string | undefined {
   return service.entries("networks").length === 0 ? mode : undefined;
 }
 
+/** `links` of others, as names under which a service is found: by its own name, and on which networks. */
+export type Links = ReadonlyMap<string, ReadonlyMap<string, readonly string[]>>;
+
+/** "db" or "db:database". */
+export function linkOf(link: string): { readonly service: string; readonly alias: string } {
+  const [service = "", alias = service] = link.split(":");
+  return { service, alias };
+}
+
+/**
+ * A link is a name for another service. Services have names for all of a network, so that everybody
+ * there finds it by that name.
+ */
+export function linksOf(services: ReadonlyMap<string, Fields>): Links {
+  const found = new Map<string, Map<string, string[]>>();
+  for (const service of services.values()) {
+    const own = networkKeys(service);
+    for (const link of service.texts("links") ?? []) {
+      const { service: name, alias } = linkOf(link);
+      const other = services.get(name);
+      if (other === undefined || alias === name) continue;
+      const aliases = found.get(name) ?? new Map<string, string[]>();
+      found.set(name, aliases);
+      for (const key of networkKeys(other)) {
+        if (own.includes(key)) aliases.set(key, [...(aliases.get(key) ?? []), alias]);
+      }
+    }
+  }
+  return found;
+}
+
 export function serviceNetworks(
   service: Fields,
   networks: ReadonlyMap<string, Fields>,
   namespace: Namespace,
+  links: Links = new Map(),
 ): readonly Sparse<NetworkAttachmentConfig>[] {
   const name = service.path.at(-1) ?? "";
   const own = hostNetwork(service);
@@ -47,7 +79,13 @@ export function serviceNetworks(
       }
       return {
         Target: network === undefined ? namespace.scope(key) : realName(network, key, namespace),
-        Aliases: [...(attachment?.texts("aliases") ?? []), name],
+        Aliases: [
+          ...new Set([
+            ...(attachment?.texts("aliases") ?? []),
+            name,
+            ...(links.get(name)?.get(key) ?? []),
+          ]),
+        ],
         DriverOpts: attachment?.textMap("driver_opts"),
       };
     })
@@ -62,9 +100,21 @@ export function networkBody(
   const fields = network ?? new Fields({}, ["networks", key]);
   const Options = fields.textMap("driver_opts");
   const ipam = fields.inner("ipam");
-  const pools = (ipam?.items("config") ?? []).map((pool) => ({
-    Subnet: pool.text("subnet") ?? "",
-  }));
+  const ipamOptions = ipam?.textMap("options");
+  const pools = (ipam?.items("config") ?? []).map((pool) => {
+    const [IPRange, Gateway] = [pool.text("ip_range"), pool.text("gateway")];
+    const AuxiliaryAddresses = pool.textMap("aux_addresses");
+    return {
+      Subnet: pool.text("subnet") ?? "",
+      ...(IPRange === undefined ? {} : { IPRange }),
+      ...(Gateway === undefined ? {} : { Gateway }),
+      ...(AuxiliaryAddresses === undefined ? {} : { AuxiliaryAddresses }),
+    };
+  });
+  const EnableIPv6 = fields.flag("enable_ipv6");
+  if (fields.flag("enable_ipv4") === false) {
+    throw new Refusal("networks of the swarm have IPv4", fields.at("enable_ipv4"));
+  }
   return {
     Name: realName(fields, key, namespace),
     Driver: fields.text("driver") ?? "overlay",
@@ -75,8 +125,15 @@ export function networkBody(
     ConfigOnly: false,
     Scope: "",
     ...(Options === undefined ? {} : { Options }),
+    ...(EnableIPv6 === undefined ? {} : { EnableIPv6 }),
     ...(ipam === undefined || (ipam.text("driver") === undefined && pools.length === 0)
       ? {}
-      : { IPAM: { Driver: ipam.text("driver") ?? "", Config: pools } }),
+      : {
+          IPAM: {
+            Driver: ipam.text("driver") ?? "",
+            Config: pools,
+            ...(ipamOptions === undefined ? {} : { Options: ipamOptions }),
+          },
+        }),
   };
 }

@@ -53,6 +53,13 @@ function canonicalObject(
     return form;
   }
   delete form.external;
+  if (section === "networks" && form.driver === "bridge") {
+    form.driver = "overlay";
+    if (isMapping(form.driver_opts)) form.driver_opts = withoutBridge(form.driver_opts);
+    options.warn(
+      `network ${key}: a bridge is of one host, and a stack's services are on any: it is made an overlay network`,
+    );
+  }
   if (section === "secrets" || section === "configs") {
     const kind = section.slice(0, -1);
     if (typeof form.driver === "string" && form.driver !== "" && form.file !== undefined) {
@@ -64,6 +71,13 @@ function canonicalObject(
     if (typeof form.file === "string") form.file = resolvePath(form.file, options.places);
   }
   return form;
+}
+
+function withoutBridge(driverOptions: Mapping): Mapping {
+  const own = Object.entries(driverOptions).filter(
+    ([name]) => !name.startsWith("com.docker.network.bridge."),
+  );
+  return Object.fromEntries(own);
 }
 
 function isExternal(external: Value | undefined): boolean {

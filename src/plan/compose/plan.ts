@@ -22,7 +22,7 @@ import type { Mapping } from "./document.ts";
 import { Fields } from "./fields.ts";
 import type { ComposeProject } from "./load.ts";
 import { mountsPart } from "./mounts-part.ts";
-import { networkBody, networkKeys, serviceNetworks } from "./networks-part.ts";
+import { type Links, linksOf, networkBody, networkKeys, serviceNetworks } from "./networks-part.ts";
 import { configReferences, privileges, realName, secretReferences } from "./references-part.ts";
 import { type ComposeError, catchRefusal, Refusal } from "./refusal.ts";
 import { IMAGE_LABEL, Namespace, type SparseServiceSpec, type StackPlan } from "./stack.ts";
@@ -55,13 +55,15 @@ export function planStack(
       secrets: objectsOf(project.secrets, "secrets"),
       configs: objectsOf(project.configs, "configs"),
     };
-    const { services, waits } = dependencyOrder(objectsOf(project.services, "services"));
+    const all = objectsOf(project.services, "services");
+    const { services, waits } = dependencyOrder(all);
+    const links = linksOf(all);
     const used = [...new Set(services.flatMap(([, service]) => networkKeys(service)))];
     const isExternal = (key: string) => objects.networks.get(key)?.flag("external") === true;
     return {
       name: stackName,
       services: services.map(([name, service]) =>
-        serviceSpec(name, service, { objects, namespace, waits: waits.get(name) ?? [] }),
+        serviceSpec(name, service, { objects, namespace, links, waits: waits.get(name) ?? [] }),
       ),
       networks: used
         .filter((key) => !isExternal(key))
@@ -70,8 +72,8 @@ export function planStack(
         .filter(isExternal)
         .map((key) => objects.networks.get(key)?.text("name") ?? key)
         .filter((name) => !PREDEFINED.includes(name)),
-      secrets: payloadSpecs(objects.secrets, namespace, payloads),
-      configs: payloadSpecs(objects.configs, namespace, payloads),
+      secrets: payloadSpecs(objects.secrets, namespace, payloads, project.environment),
+      configs: payloadSpecs(objects.configs, namespace, payloads, project.environment),
     };
   });
 }
@@ -86,6 +88,7 @@ interface StackObjects {
 interface ServiceSurroundings {
   readonly objects: StackObjects;
   readonly namespace: Namespace;
+  readonly links: Links;
   readonly waits: readonly Wait[];
 }
 
@@ -98,7 +101,7 @@ function objectsOf(section: Mapping, name: string): ReadonlyMap<string, Fields> 
 function serviceSpec(
   name: string,
   service: Fields,
-  { objects, namespace, waits }: ServiceSurroundings,
+  { objects, namespace, links, waits }: ServiceSurroundings,
 ): SparseServiceSpec {
   const deploy = service.inner("deploy") ?? new Fields({}, service.at("deploy"));
   const container = containerPart(service, namespace);
@@ -117,10 +120,10 @@ function serviceSpec(
         Configs: configReferences(service, objects.configs, namespace),
       },
       LogDriver: logDriver(service),
-      Resources: resources(deploy),
+      Resources: resources(deploy, service),
       RestartPolicy: restartPolicy(service, deploy),
-      Placement: placement(deploy),
-      Networks: serviceNetworks(service, objects.networks, namespace),
+      Placement: placement(deploy, service),
+      Networks: serviceNetworks(service, objects.networks, namespace, links),
       ForceUpdate: 0,
     },
     EndpointSpec: endpoint(service, deploy),
@@ -163,6 +166,7 @@ function payloadSpecs(
   objects: ReadonlyMap<string, Fields>,
   namespace: Namespace,
   payloads: ReadonlyMap<string, string>,
+  environment: ReadonlyMap<string, string>,
 ): readonly (SecretSpec & ConfigSpec & { readonly Name: string })[] {
   return [...objects]
     .filter(([, object]) => object.flag("external") !== true)
@@ -177,6 +181,19 @@ function payloadSpecs(
         const Options = object.textMap("driver_opts");
         return { ...base, Driver: { Name: driver, ...(Options === undefined ? {} : { Options }) } };
       }
+      const given = object.text("content");
+      if (given !== undefined) return { ...base, Data: base64Of(given) };
+      const variable = object.text("environment");
+      if (variable !== undefined) {
+        const value = environment.get(variable);
+        if (value === undefined) {
+          throw new Refusal(
+            `environment variable ${JSON.stringify(variable)} is not set`,
+            object.at("environment"),
+          );
+        }
+        return { ...base, Data: base64Of(value) };
+      }
       const file = object.text("file") ?? "";
       const Data = payloads.get(file);
       if (Data === undefined) {
@@ -184,6 +201,11 @@ function payloadSpecs(
       }
       return { ...base, Data };
     });
+}
+
+function base64Of(text: string): string {
+  const bytes = new TextEncoder().encode(text);
+  return btoa(Array.from(bytes, (byte) => String.fromCodePoint(byte)).join(""));
 }
 
 function template(object: Fields) {

@@ -12,7 +12,7 @@ export interface Ports {
 }
 
 export function expandPort(value: Value, path: Path): Ports {
-  if (isMapping(value)) return { ports: [value], warnings: [] };
+  if (isMapping(value)) return longPort(value, path);
   const text = textOf(value);
   const match = /^(?:(?:(\[[^\]]*\]|[^:]*):)?([^:/]*):)?([^:/]+)(?:\/([^/]*))?$/.exec(text);
   if (match === null) throw new Refusal(`Invalid containerPort: ${text}`, path);
@@ -43,6 +43,25 @@ export function expandPort(value: Value, path: Path): Ports {
     };
   });
   return { ports, warnings };
+}
+
+/** `name` and `app_protocol` tell people and tools of it; a published range is the short syntax's. */
+function longPort(port: Mapping, path: Path): Ports {
+  const { name: _, app_protocol: __, host_ip: ip, published, ...rest } = port;
+  const text = textOf(published ?? "");
+  const number = text === "" ? undefined : Number(text);
+  if (number !== undefined && !(Number.isInteger(number) && number >= 0 && number <= PORT_MAX)) {
+    throw new Refusal(`Invalid hostPort: ${text}`, [...path, "published"]);
+  }
+  const address = typeof ip === "string" && ip !== "" && ip !== "0.0.0.0" ? ip : undefined;
+  const shown = `${address}:${text}:${textOf(port.target ?? "")}`;
+  return {
+    ports: [{ ...rest, ...(number === undefined ? {} : { published: number }) }],
+    warnings:
+      address === undefined
+        ? []
+        : [`ignoring IP-address (${shown}) service will listen on '0.0.0.0'`],
+  };
 }
 
 function range(text: string, kind: string, whole: string, path: Path): readonly number[] {

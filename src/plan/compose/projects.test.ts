@@ -116,7 +116,7 @@ services:
   db: { image: "postgres:14", networks: { default: { aliases: [database] } } }
 `);
   expect(made && container(made, "server")?.Env).toEqual(["FROM_FILE=1"]);
-  expect(notices.join("\n")).toContain("Ignoring unsupported options: links, restart");
+  expect(notices.join("\n")).toContain("Ignoring unsupported options: restart");
 });
 
 it("monitoring: the host's processes and network, configs in the file's folder, profiles", () => {
@@ -187,7 +187,7 @@ it.each([
     'compose.yml:4: service a: security option "seccomp=./profile.json" is not possible',
   ],
   ["services:\n  a:\n    image: x\n    shm_size: much", "compose.yml:4: invalid size: 'much'"],
-  ["services:\n  a:\n    image: x\n    mem_limit: 1g", "compose.yml:4: "],
+  ["version: '3'\nservices:\n  a:\n    image: x\n    mem_limit: 1g", "compose.yml:5: "],
   ["services:\n  a:\n    build: .", "compose.yml:2: "],
   ["services:\n  a:\n    image: ${NO:?must be given}", "compose.yml:3: "],
 ])("%j is refused where it is wrong", (text, message) => {

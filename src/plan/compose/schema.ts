@@ -119,7 +119,15 @@ const FILE_REFERENCE = object({
 });
 const fileReferences = list(oneOf(text, FILE_REFERENCE));
 
-const LONG_PORT = object({ mode: text, target: integer, published: integer, protocol: text });
+const LONG_PORT = object({
+  mode: text,
+  target: integer,
+  published: oneOf(integer, text),
+  protocol: text,
+  name: since(TODAY, text),
+  app_protocol: since(TODAY, text),
+  host_ip: since(TODAY, text),
+});
 
 const LONG_VOLUME = object(
   {
@@ -128,9 +136,15 @@ const LONG_VOLUME = object(
     target: text,
     read_only: bool,
     consistency: text,
-    bind: object({ propagation: text }),
+    bind: object({ propagation: text, create_host_path: since(TODAY, bool) }),
     volume: object({ nocopy: bool, subpath: since(13, text) }),
-    tmpfs: since(6, object({ size: { kind: "scalar", types: ["integer"], minimum: 0 } })),
+    tmpfs: since(
+      6,
+      object({
+        size: { kind: "scalar", types: ["integer"], minimum: 0 },
+        mode: since(TODAY, integer),
+      }),
+    ),
     cluster: since(10, any),
   },
   { required: ["type"] },
@@ -145,31 +159,47 @@ const SERVICE_NETWORKS = oneOf(
         ipv4_address: text,
         ipv6_address: text,
         driver_opts: since(13, optionMap),
+        gw_priority: since(TODAY, any),
+        interface_name: since(TODAY, text),
+        link_local_ips: since(TODAY, texts),
+        mac_address: since(TODAY, text),
+        priority: since(TODAY, any),
       },
       { orNull: true },
     ),
   ),
 );
 
+const ENV_FILE: Schema = object(
+  { path: text, required: since(TODAY, bool) },
+  { required: ["path"] },
+);
+
 const SERVICE = object(
   {
+    annotations: since(TODAY, listOrMap),
+    attach: since(TODAY, any),
     build: any,
     cap_add: texts,
     cap_drop: texts,
+    cgroup: since(TODAY, text),
     cgroup_parent: text,
     cgroupns_mode: since(9, text),
     command: oneOf(text, texts, scalar("null")),
     configs: since(3, fileReferences),
     container_name: text,
+    cpus: since(TODAY, textOrNumber),
     credential_spec: since(3, object({ config: since(8, text), file: text, registry: text })),
     depends_on: oneOf(texts, map(object({ condition: text, restart: bool, required: bool }))),
     deploy: DEPLOY,
+    develop: since(TODAY, any),
     devices: texts,
     dns: textOrTexts,
+    dns_opt: since(TODAY, textOrTexts),
     dns_search: textOrTexts,
     domainname: text,
     entrypoint: oneOf(text, texts, scalar("null")),
-    env_file: textOrTexts,
+    env_file: oneOf(text, list(oneOf(text, ENV_FILE))),
     environment: listOrMap,
     expose: textsOrNumbers,
     extends: since(
@@ -178,6 +208,7 @@ const SERVICE = object(
     ),
     external_links: texts,
     extra_hosts: listOrMap,
+    group_add: since(TODAY, textsOrNumbers),
     healthcheck: HEALTHCHECK,
     hostname: text,
     image: text,
@@ -188,15 +219,24 @@ const SERVICE = object(
     links: texts,
     logging: object({ driver: text, options: map(scalar("string", "number", "null")) }),
     mac_address: text,
+    mem_limit: since(TODAY, textOrNumber),
+    mem_reservation: since(TODAY, textOrNumber),
+    mem_swappiness: since(TODAY, integer),
+    memswap_limit: since(TODAY, textOrNumber),
     network_mode: text,
     networks: SERVICE_NETWORKS,
     oom_score_adj: since(13, integer),
     pid: scalar("string", "null"),
+    pids_limit: since(TODAY, integer),
+    platform: since(TODAY, text),
     ports: list(oneOf(textOrNumber, LONG_PORT)),
     privileged: bool,
     profiles: since(TODAY, texts),
+    pull_policy: since(TODAY, text),
+    pull_refresh_after: since(TODAY, text),
     read_only: bool,
     restart: text,
+    scale: since(TODAY, integer),
     secrets: since(1, fileReferences),
     security_opt: texts,
     shm_size: textOrNumber,
@@ -224,9 +264,19 @@ const NETWORK = object(
     driver_opts: optionMap,
     ipam: object({
       driver: text,
-      config: list(object({ subnet: text })),
+      config: list(
+        object({
+          subnet: text,
+          aux_addresses: since(TODAY, map(text)),
+          gateway: since(TODAY, text),
+          ip_range: since(TODAY, text),
+        }),
+      ),
+      options: since(TODAY, optionMap),
     }),
     external,
+    enable_ipv4: since(TODAY, bool),
+    enable_ipv6: since(TODAY, bool),
     internal: bool,
     attachable: since(2, bool),
     labels: listOrMap,
@@ -250,6 +300,7 @@ const SECRET = object(
   {
     name: since(5, text),
     file: text,
+    environment: since(TODAY, text),
     external,
     labels: listOrMap,
     driver: since(8, text),
@@ -263,6 +314,8 @@ const CONFIG = object(
   {
     name: since(5, text),
     file: text,
+    content: since(TODAY, text),
+    environment: since(TODAY, text),
     external,
     labels: listOrMap,
     template_driver: since(8, text),

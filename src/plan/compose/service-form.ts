@@ -10,6 +10,7 @@ import type { Lookup } from "./interpolate.ts";
 import { type Places, resolvePath } from "./paths.ts";
 import { expandPort } from "./ports.ts";
 import { type Path, Refusal } from "./refusal.ts";
+import { deployOf, IN_DEPLOY } from "./today-form.ts";
 import { expandVolume } from "./volumes.ts";
 import { splitWords } from "./words.ts";
 
@@ -36,6 +37,8 @@ const FORMS: Readonly<Record<string, Form>> = {
   secrets: references,
   dns: listed,
   dns_search: listed,
+  dns_opt: listed,
+  group_add: listed,
   tmpfs: listed,
   labels: mapped,
   sysctls: mapped,
@@ -62,17 +65,37 @@ const FORMS: Readonly<Record<string, Form>> = {
       : value,
 };
 
+const OWN_OF_TASKS = [
+  "ipv4_address",
+  "ipv6_address",
+  "link_local_ips",
+  "mac_address",
+  "interface_name",
+  "priority",
+  "gw_priority",
+];
+
 /** docker's stacks say nothing of it; a fixed address that is not given is no detail. */
 function warnOfAddresses(service: Mapping, name: string, { warn }: ServiceSurroundings): void {
   if (!isMapping(service.networks)) return;
   for (const [network, attachment] of Object.entries(service.networks)) {
     if (!isMapping(attachment)) continue;
-    for (const key of ["ipv4_address", "ipv6_address"]) {
+    for (const key of OWN_OF_TASKS) {
       if (attachment[key] === undefined) continue;
       warn(
-        `service ${name}: ${key} of network ${network} has no effect: the swarm gives addresses`,
+        `service ${name}: ${key} of network ${network} has no effect: the swarm gives ${key.includes("addr") || key.includes("ips") ? "addresses" : "interfaces"}`,
       );
     }
+  }
+}
+
+function warnOfRestarts(service: Mapping, name: string, { warn }: ServiceSurroundings): void {
+  if (!isMapping(service.depends_on)) return;
+  for (const [other, dependency] of Object.entries(service.depends_on)) {
+    if (!isMapping(dependency) || dependency.restart !== true) continue;
+    warn(
+      `service ${name}: restart of depends_on ${other} has no effect: a service is not restarted for another`,
+    );
   }
 }
 
@@ -83,10 +106,13 @@ export function canonicalService(
 ): Mapping {
   const form: Record<string, Value> = {};
   for (const [key, value] of Object.entries(service)) {
-    if (key === "env_file" || key === "environment") continue;
+    if (key === "env_file" || key === "environment" || IN_DEPLOY.has(key)) continue;
     const change = Object.hasOwn(FORMS, key) ? FORMS[key] : undefined;
     form[key] = change === undefined ? value : change(value, [...path, key], around);
   }
+  const deploy = deployOf(service, form.deploy, path);
+  if (deploy !== undefined) form.deploy = deploy;
+  warnOfRestarts(service, path.at(-1) ?? "", around);
   warnOfAddresses(service, path.at(-1) ?? "", around);
   const environment = environmentOf(service, path, around);
   if (environment !== undefined) form.environment = environment;
@@ -97,7 +123,21 @@ export function canonicalService(
 export function envFilesOf(service: Mapping, places: Places): readonly string[] {
   const { env_file: files } = service;
   if (files === undefined || files === null) return [];
-  return (isList(files) ? files : [files]).map((name) => resolvePath(textOf(name), places));
+  return (isList(files) ? files : [files]).map((file) => {
+    const name = isMapping(file) ? file.path : file;
+    return resolvePath(textOf(name ?? null), places);
+  });
+}
+
+/** Of those, the ones that need not be there. */
+export function optionalEnvFilesOf(service: Mapping, places: Places): readonly string[] {
+  const { env_file: files } = service;
+  if (!isList(files)) return [];
+  return files.flatMap((file) =>
+    isMapping(file) && file.required === false
+      ? [resolvePath(textOf(file.path ?? null), places)]
+      : [],
+  );
 }
 
 function environmentOf(
@@ -108,8 +148,10 @@ function environmentOf(
   const files = envFilesOf(service, places);
   if (files.length === 0 && service.environment === undefined) return undefined;
   const found: Record<string, Value> = {};
+  const optional = optionalEnvFilesOf(service, places);
   for (const file of files) {
     const text = envFiles.get(file);
+    if (text === undefined && optional.includes(file)) continue;
     if (text === undefined) {
       throw new Refusal(`open ${file}: no such file or directory`, [...path, "env_file"]);
     }

@@ -5,7 +5,7 @@
 
 import { isMapping, type Mapping } from "./document.ts";
 import { Fields } from "./fields.ts";
-import { hostNetwork } from "./networks-part.ts";
+import { hostNetwork, linkOf } from "./networks-part.ts";
 import { Refusal } from "./refusal.ts";
 import { TODAY } from "./schema.ts";
 
@@ -27,7 +27,11 @@ const FORBIDDEN: ReadonlyMap<string, string> = new Map([
   ],
 ]);
 
-const WITHOUT_EFFECT: readonly string[] = [
+/** Those of `FORBIDDEN` that files of today's format may have. */
+const ALLOWED_TODAY = new Set(["extends", "mem_limit", "memswap_limit"]);
+
+/** docker's list in docker's order, then what its formats do not know. */
+export const WITHOUT_EFFECT: readonly string[] = [
   "build",
   "cgroup_parent",
   "cgroupns_mode",
@@ -38,7 +42,34 @@ const WITHOUT_EFFECT: readonly string[] = [
   "network_mode",
   "restart",
   "userns_mode",
+  "annotations",
+  "attach",
+  "develop",
+  "pull_policy",
+  "pull_refresh_after",
 ];
+
+/** Keys of today's format that no service can have, and why. */
+export const IMPOSSIBLE: ReadonlyMap<string, string> = new Map([
+  ["blkio_config", "the swarm does not weigh disks"],
+  ["cpu_count", "it is of Windows"],
+  ["cpu_percent", "it is of Windows"],
+  ["cpu_period", USE_DEPLOY],
+  ["cpu_rt_period", USE_DEPLOY],
+  ["cpu_rt_runtime", USE_DEPLOY],
+  ["device_cgroup_rules", "name the devices under devices"],
+  ["gpus", "reserve them by deploy.resources.reservations.generic_resources"],
+  ["label_file", "write the labels under labels"],
+  ["models", "the engine runs no models"],
+  ["oom_kill_disable", "a host without memory cannot keep such a promise"],
+  ["post_start", "the swarm runs no hooks: use a job and depends_on"],
+  ["pre_stop", "the swarm runs no hooks: use stop_signal and stop_grace_period"],
+  ["provider", "the swarm has no providers"],
+  ["runtime", "the node's default runtime runs it"],
+  ["storage_opt", "the node's storage has no quotas"],
+  ["use_api_socket", "mount the socket under volumes"],
+  ["uts", "a service has its own host name"],
+]);
 
 const DEPRECATED: ReadonlyMap<string, string> = new Map([
   ["container_name", "Setting the container name is not supported."],
@@ -55,7 +86,7 @@ export function forbidden(root: Mapping, minor: number): void {
   for (const [name, service] of Object.entries(root.services)) {
     if (!isMapping(service)) continue;
     for (const key of Object.keys(service)) {
-      if (key === "extends" && minor >= TODAY) continue;
+      if (minor >= TODAY && ALLOWED_TODAY.has(key)) continue;
       if (FORBIDDEN.has(key) && !found.has(key)) found.set(key, ["services", name, key]);
     }
   }
@@ -65,16 +96,50 @@ export function forbidden(root: Mapping, minor: number): void {
   throw new Refusal(`Compose file contains unsupported options:\n\n${lines.join("\n\n")}`, place);
 }
 
-/** A service can be on the host's own networks; not on those of another container. */
-function isHonoured(service: Mapping, key: string): boolean {
-  return key === "network_mode" && hostNetwork(new Fields(service, [])) !== undefined;
+/** Throws `Refusal` at the first key of a service of today's format that a service cannot have. */
+export function impossible(root: Mapping, minor: number): void {
+  if (minor < TODAY || !isMapping(root.services)) return;
+  for (const [name, service] of Object.entries(root.services)) {
+    if (!isMapping(service)) continue;
+    for (const key of Object.keys(service)) {
+      const why = IMPOSSIBLE.get(key);
+      if (why === undefined) continue;
+      const path = ["services", name, key];
+      throw new Refusal(`service ${name}: ${key} is not possible for a service: ${why}`, path);
+    }
+    const mode = service.network_mode;
+    if (typeof mode !== "string" || !/^(service|container):/.test(mode)) continue;
+    throw new Refusal(
+      `service ${name}: network_mode ${JSON.stringify(mode)} is not possible for a service, whose tasks run anywhere: host and bridge are`,
+      ["services", name, "network_mode"],
+    );
+  }
 }
+
+/** A service can be on the host's own networks; not on those of another container. */
+function isHonoured(service: Mapping, key: string, services: Mapping): boolean {
+  switch (key) {
+    case "network_mode":
+      return hostNetwork(new Fields(service, [])) !== undefined;
+    case "links": {
+      const links = new Fields(service, []).texts("links") ?? [];
+      return links.every((link) => Object.hasOwn(services, linkOf(link).service));
+    }
+    default:
+      return HONOURED.has(key);
+  }
+}
+
+/** What docker's stacks ignore and ours do not. */
+const HONOURED = new Set(["cgroup_parent", "cgroupns_mode", "domainname", "userns_mode"]);
 
 /** What the user is told of keys without an effect, a paragraph each. */
 export function ignored(services: Mapping): readonly string[] {
   const used = new Set(
     Object.values(services).flatMap((service) =>
-      isMapping(service) ? Object.keys(service).filter((key) => !isHonoured(service, key)) : [],
+      isMapping(service)
+        ? Object.keys(service).filter((key) => !isHonoured(service, key, services))
+        : [],
     ),
   );
   const unsupported = WITHOUT_EFFECT.filter((key) => used.has(key));
