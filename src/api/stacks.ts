@@ -5,17 +5,20 @@
 
 import { create } from "@bufbuild/protobuf";
 import { EngineError } from "#base/error.ts";
-import type { StackChangeJson, StackDeployResponse } from "#wire/docker/stacks.ts";
+import type {
+  StackChangeJson,
+  StackDeployResponse,
+  StackRemoveResponse,
+} from "#wire/docker/stacks.ts";
 import type { StackChange } from "#wire/gen/skep/deploy_pb.js";
 import { ContainerSpec_PullOptionsSchema, type ServiceSpec } from "#wire/gen/swarmkit/specs_pb.js";
 import type { ClusterPort } from "./cluster-port.ts";
 import { networkSpecFromJson } from "./convert/networks.ts";
 import { configSpecFromJson, secretSpecFromJson } from "./convert/payloads.ts";
-import type { JsonObject } from "./convert/read-json.ts";
+import { type JsonObject, readJson } from "./convert/read-json.ts";
 import { serviceSpecFromJson } from "./convert/service-spec.ts";
 import type { ApiRequest, ApiResponse, Routes } from "./route.ts";
 import type { LocalNetworks } from "./service-networks.ts";
-import { readBody } from "./swarm-query.ts";
 import { CALL } from "./swarm-rpc.ts";
 
 const PREDEFINED: readonly string[] = ["bridge", "host", "none", "default"];
@@ -35,6 +38,16 @@ export function stackRoutes(
       },
     },
     {
+      method: "DELETE",
+      path: "/stacks/{name}",
+      handler: async (request, response) => {
+        const name = request.params.name ?? "";
+        const { changes } = await cluster.deploy().removeStack({ name }, CALL);
+        const answer: StackRemoveResponse = { Changes: changes.map(toJson) };
+        response.json(200, answer);
+      },
+    },
+    {
       method: "POST",
       path: "/stacks/{name}/deploy",
       handler: (request, response) => deploy(cluster, host.networks, request, response),
@@ -49,7 +62,8 @@ async function deploy(
   response: ApiResponse,
 ): Promise<void> {
   const manager = cluster.deploy();
-  const body = await readBody(request);
+  // No client of docker's sends it: its members are the newest API's, whatever version the path says.
+  const body = readJson(await request.json<unknown>(), Number.MAX_SAFE_INTEGER);
   const networks = body.objects("Networks").map(networkSpecFromJson);
   for (const { annotations } of networks) await refuseLocal(local, annotations?.name ?? "");
   const removed = body.part("Remove");

@@ -67,7 +67,7 @@ test.each([
   [{ [HOST_ACCESS_LABELS.cgroupNamespace]: "private" }, []],
   [{ [HOST_ACCESS_LABELS.domainName]: "example.org" }, []],
 ])("cgroups and names: %j needs %j", (labels, needs) => {
-  const access = readHostAccess(labels as Record<string, string>);
+  const access = readHostAccess(labels);
   expect(access.ok ? access.value.needs : access.error).toEqual(needs);
 });
 

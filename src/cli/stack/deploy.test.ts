@@ -193,3 +193,40 @@ services:
     { service: "st_db", serviceId: db?.id, specVersion: db?.specVersion?.index },
   ]);
 });
+
+describe("the end of a stack", () => {
+  test("is one entry of the log, and nothing is left", async () => {
+    await deploy(two);
+    await deploy(two.replace("nginx:1.27", "nginx:1.28"));
+    const before = api.context.state.view().index;
+    const { code, out, err } = await stack("rm", "st");
+    expect([code, err]).toEqual([0, ""]);
+    expect(out.split("\n")).toEqual([
+      "Removing service st_db",
+      "Removing service st_web",
+      "Removing secret st_key",
+      "Removing config st_conf",
+      "Removing network st_default",
+      "",
+    ]);
+    const view = api.context.state.view();
+    expect(view.index).toBe(before + 1);
+    for (const kind of ["service", "secret", "config"] as const) expect(view.count(kind)).toBe(0);
+    expect((await stack("rm", "st")).err).toBe("Nothing found in stack: st\n");
+  });
+
+  test("is refused as a whole for what others use", async () => {
+    await deploy(two);
+    const Networks = [{ Target: "st_default" }];
+    const TaskTemplate = { ContainerSpec: { Image: "x" }, Networks };
+    const other = await api.call("POST", "/services/create", { Name: "other", TaskTemplate });
+    expect(other.status).toBe(201);
+    const before = api.context.state.view().index;
+    const { code, err } = await stack("rm", "st");
+    expect(code).toBe(1);
+    expect(err).toMatch(
+      /failed to remove network st_default: network .* is in use by service .*\. Nothing of stack st is removed/,
+    );
+    expect(api.context.state.view().index).toBe(before);
+  });
+});

@@ -1,6 +1,11 @@
-/** `skep stack rm`: everything that carries the stack's label; volumes stay, as their data is the user's. */
+/**
+ * `skep stack rm`: everything that carries the stack's label; volumes stay, as their data is the user's.
+ * The leader does it in one transaction; an engine that has no such call is asked object by object.
+ */
 
-import { EngineError, messageOf } from "#base/error.ts";
+import { EngineError, isErrorCode, messageOf } from "#base/error.ts";
+import { isHistoryName } from "#plan/compose/history.ts";
+import type { StackRemoveResponse } from "#wire/docker/stacks.ts";
 import { type Command, type CommandContext, filtersQuery } from "../command.ts";
 import type { TaskObject } from "../swarm/types.ts";
 import {
@@ -26,6 +31,15 @@ async function remove(context: CommandContext): Promise<number> {
   const problems: string[] = [];
   for (const name of args) checkStackName(name);
   for (const name of args) {
+    const gone = await removedAtOnce(client, name);
+    if (gone !== undefined) {
+      if (gone.length === 0) stderr.write(`Nothing found in stack: ${name}\n`);
+      for (const { Kind, Name } of gone) {
+        if (!isHistoryName(Name)) stdout.write(`Removing ${Kind} ${Name}\n`);
+      }
+      if (!detach && gone.length > 0) await waitGone(client, name);
+      continue;
+    }
     const removals = await removalsOf(client, name);
     if (removals.length === 0) {
       stderr.write(`Nothing found in stack: ${name}\n`);
@@ -46,6 +60,20 @@ async function remove(context: CommandContext): Promise<number> {
   }
   if (problems.length > 0) throw new EngineError("unknown", problems.join("\n"));
   return 0;
+}
+
+/** Undefined from an engine, or a leader, that does not know of stacks as a whole. */
+async function removedAtOnce(
+  client: CommandContext["client"],
+  stack: string,
+): Promise<StackRemoveResponse["Changes"] | undefined> {
+  try {
+    const path = `/stacks/${encodeURIComponent(stack)}`;
+    return (await client.delete<StackRemoveResponse>(path)).Changes;
+  } catch (error) {
+    if (isErrorCode(error, "not-found", "unimplemented")) return undefined;
+    throw error;
+  }
 }
 
 /** In the order in which nothing is removed that something else still needs. */
@@ -79,7 +107,8 @@ async function waitGone(client: CommandContext["client"], stack: string): Promis
     const tasks = await client.get<readonly TaskObject[]>("/tasks", {
       filters: filtersQuery([inStack(stack)]),
     });
-    if (tasks.every((task) => TERMINAL.includes(task.Status.State))) return;
+    const stopped = tasks.every((task) => TERMINAL.includes(task.Status.State));
+    if (stopped && (await stackNetworks(client, stack)).length === 0) return;
     await new Promise((resolve) => setTimeout(resolve, POLL_MS));
   }
 }

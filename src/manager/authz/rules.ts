@@ -63,6 +63,7 @@ export const RULES: ReadonlyMap<string, Rule> = new Map([
     explainNode: MANAGER,
     getStack: MANAGER,
     deployStack: MANAGER,
+    removeStack: MANAGER,
   }),
   ...rows(DataPlane, { watch: NODE, acknowledge: NODE }),
   ...rows(LogBroker, { listenSubscriptions: NODE, publishLogs: NODE }),

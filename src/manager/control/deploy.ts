@@ -19,6 +19,7 @@ import type { Service } from "#wire/gen/swarmkit/objects_pb.js";
 import { UpdateStatus_UpdateState as UpdateState } from "#wire/gen/swarmkit/types_pb.js";
 import { type ControlContext, read, write } from "./context.ts";
 import { notFound, precondition, requiredId } from "./refusal.ts";
+import { removeStack } from "./stack-removal.ts";
 import { deployStack, getStack } from "./stacks.ts";
 
 export function deployHandlers(context: ControlContext): RpcHandlers<typeof Deploy> {
@@ -57,6 +58,7 @@ export function deployHandlers(context: ControlContext): RpcHandlers<typeof Depl
     },
     getStack: (request) => getStack(context, request),
     deployStack: (request) => deployStack(context, request),
+    removeStack: (request) => removeStack(context, request),
     explainNode: async (request) => {
       const id = requiredId(request.nodeId);
       const explanation = explainNode(await read(context), id, context.clock.nowMs());

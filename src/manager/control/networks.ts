@@ -209,13 +209,15 @@ function refuseIngressInUse(tx: Tx): void {
   }
 }
 
-function refuseInUse(tx: Tx, id: string): void {
+/** Tasks of services that are no more are on their way out. */
+export function refuseInUse(tx: Tx, id: string): void {
   for (const service of tx.find("service", "network", id)) {
     throw precondition(`network ${id} is in use by service ${service.id}`);
   }
   for (const task of tx.find("task", "network", id)) {
     const state = task.status?.state ?? TaskState.NEW;
     if (task.desiredState > TaskState.RUNNING || state > TaskState.RUNNING) continue;
+    if (task.serviceId !== "" && tx.get("service", task.serviceId) === undefined) continue;
     throw precondition(`network ${id} is in use by task ${task.id}`);
   }
 }

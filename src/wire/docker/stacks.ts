@@ -42,3 +42,8 @@ export interface StackDeployResponse {
   readonly Revision: string;
   readonly Changes: readonly StackChangeJson[];
 }
+
+/** DELETE /stacks/{name}; nothing where there is no such stack. */
+export interface StackRemoveResponse {
+  readonly Changes: readonly StackChangeJson[];
+}
