@@ -49,6 +49,8 @@ export interface ApiClient {
   dial(): Promise<Duplex>;
   /** Throws when the engine is older than what a flag asks of it: it would do as if nothing was said. */
   requireVersion(flag: string, since: string): Promise<void>;
+  /** What is spoken with the engine; our own newest while none has been reached. */
+  version(): Promise<string>;
 }
 
 /** How requests reach an engine. */
@@ -102,6 +104,7 @@ export function createClient(
       return withVersion(found, () => upgrade(found, path, options));
     },
     dial: async () => (await reach()).dialer.dial(),
+    version: async () => (await reach()).version,
     requireVersion: async (flag, since) => {
       const found = await reach();
       await agreeOnVersion(found);

@@ -34,7 +34,7 @@ export async function checkOutput(path: string, what: string): Promise<void> {
   if (found?.isDirectory() === true) return;
   throw new EngineError(
     "invalid-argument",
-    `failed to ${what}: invalid output path: directory ${JSON.stringify(folder)} does not exist`,
+    `failed to ${what}: invalid output path: stat ${folder}: no such file or directory`,
   );
 }
 

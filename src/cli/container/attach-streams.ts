@@ -152,16 +152,28 @@ function keysToWatch(context: CommandContext): Uint8Array {
   return parseDetachKeys(detachKeysOf(context) ?? DEFAULT_DETACH_KEYS);
 }
 
-/** Tells the engine the terminal's size now and whenever it changes; returns what stops that. */
-export function followSize(context: CommandContext, resizePath: string): () => void {
-  const send = () => {
+/**
+ * Tells the engine the terminal's size now and whenever it changes; returns what stops that. With
+ * `redraw`, a program that has drawn for that size before is made to draw again, by another size between.
+ */
+export function followSize(
+  context: CommandContext,
+  resizePath: string,
+  redraw = false,
+): () => void {
+  let sent: Promise<unknown> = Promise.resolve();
+  const send = (more = 0) => {
     const { columns, rows } = context.stdout;
     if (columns === undefined || rows === undefined) return;
-    void context.client
-      .post(resizePath, undefined, { query: { h: rows, w: columns } })
+    const query = { h: rows + more, w: columns };
+    // In their order: the last is what holds.
+    sent = sent
+      .then(() => context.client.post(resizePath, undefined, { query }))
       .catch(() => undefined);
   };
+  const onResize = () => send();
+  if (redraw) send(1);
   send();
-  context.stdout.on("resize", send);
-  return () => void context.stdout.off("resize", send);
+  context.stdout.on("resize", onResize);
+  return () => void context.stdout.off("resize", onResize);
 }

@@ -7,6 +7,7 @@ import { pipeline } from "node:stream/promises";
 import { EngineError, isErrorCode } from "#base/error.ts";
 import type { ContainerPathStat, FilesystemChange } from "#wire/docker/containers.ts";
 import type { Command, CommandContext } from "../command.ts";
+import { checkReference } from "../image/pull.ts";
 import { checkOutput, openForWrite } from "../open-file.ts";
 import { humanSize } from "../output/units.ts";
 
@@ -202,6 +203,7 @@ async function exportTree({ args, client, flags, stdout }: CommandContext): Prom
 
 async function commit({ args, client, flags, stdout }: CommandContext): Promise<number> {
   const [container, reference = ""] = args;
+  if (reference !== "") checkReference(reference);
   const [repo = "", tag] = reference.split(/:(?=[^/]*$)/);
   const { Id } = await client.post<{ Id: string }>("/commit", undefined, {
     query: {

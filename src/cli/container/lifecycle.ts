@@ -3,7 +3,7 @@
 import { isErrorCode, messageOf } from "#base/error.ts";
 import { type Command, filtersQuery, forEachArg, PRUNE_FLAGS } from "../command.ts";
 import { confirm } from "../confirm.ts";
-import { humanSize } from "../output/units.ts";
+import { humanSize, SUM_DIGITS } from "../output/units.ts";
 import type { FlagSpec } from "../pflag.ts";
 import { pruneFilters } from "../settings.ts";
 
@@ -126,7 +126,7 @@ export const LIFECYCLE_COMMANDS: readonly Command[] = [
     run: async (context) => {
       const { client, flags, stdout } = context;
       const warning = "WARNING! This will remove all stopped containers.";
-      if (!flags.bool("force") && !(await confirm(context, warning))) return 1;
+      if (!flags.bool("force") && !(await confirm(context, warning))) return 0;
       const answer = await client.post<{
         ContainersDeleted: readonly string[] | null;
         SpaceReclaimed: number;
@@ -135,7 +135,7 @@ export const LIFECYCLE_COMMANDS: readonly Command[] = [
       });
       const deleted = answer.ContainersDeleted ?? [];
       if (deleted.length > 0) stdout.write(`Deleted Containers:\n${deleted.join("\n")}\n\n`);
-      stdout.write(`Total reclaimed space: ${humanSize(answer.SpaceReclaimed)}\n`);
+      stdout.write(`Total reclaimed space: ${humanSize(answer.SpaceReclaimed, SUM_DIGITS)}\n`);
       return 0;
     },
   },

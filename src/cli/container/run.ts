@@ -198,7 +198,7 @@ async function attachTo(
   context: CommandContext,
   name: string,
   stdin: boolean,
-  begin: () => Promise<unknown>,
+  begin: (() => Promise<unknown>) | undefined,
 ): Promise<number | "detached"> {
   const { client } = context;
   const { Config } = await client.get<ContainerInspect>(`/containers/${name}/json`);
@@ -221,7 +221,7 @@ async function attachTo(
   });
   exit.catch(() => undefined);
   const streams = runStreams(context, stream, { tty, stdin: withInput });
-  const started = begin();
+  const started = begin?.() ?? Promise.resolve();
   const stopProxy = proxySignals(context, name, tty, started);
   try {
     await started;
@@ -230,7 +230,10 @@ async function attachTo(
     waiting.abort();
     throw error;
   }
-  const stopResize = tty ? followSize(context, `/containers/${name}/resize`) : () => undefined;
+  const runsAlready = begin === undefined;
+  const stopResize = tty
+    ? followSize(context, `/containers/${name}/resize`, runsAlready)
+    : () => undefined;
   const outcome = await streams;
   stopResize();
   stopProxy();
@@ -248,7 +251,7 @@ async function attach(context: CommandContext): Promise<number> {
     throw new EngineError("conflict", "You cannot attach to a stopped container, start it first");
   }
   const stdin = !context.flags.bool("no-stdin");
-  const outcome = await attachTo(context, name, stdin, () => Promise.resolve());
+  const outcome = await attachTo(context, name, stdin, undefined);
   if (outcome === "detached") throw new EngineError("cancelled", DETACHED);
   return outcome;
 }

@@ -1,5 +1,6 @@
 /** `update`: new limits for containers as they are. */
 
+import { EngineError } from "#base/error.ts";
 import type { ContainerUpdateBody } from "#wire/docker/containers.ts";
 import { type Command, forEachArg } from "../command.ts";
 import { CREATE_FLAGS, compact, restartPolicy } from "./run-flags.ts";
@@ -31,8 +32,14 @@ export const UPDATE_COMMANDS: readonly Command[] = [
     flags: CREATE_FLAGS.filter(({ name }) => NAMES.has(name)),
     minArgs: 1,
     maxArgs: undefined,
-    run: (context) => {
+    run: async (context) => {
       const { flags, client, stderr } = context;
+      if (![...NAMES].some((name) => flags.has(name))) {
+        throw new EngineError(
+          "invalid-argument",
+          "you must provide one or more flags when using this command",
+        );
+      }
       const cpus = flags.number("cpus");
       const policy = flags.string("restart");
       const body: ContainerUpdateBody = compact({

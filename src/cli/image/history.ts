@@ -4,7 +4,7 @@ import { parseReference } from "#wire/reference.ts";
 import { type Command, type CommandContext, filtersQuery, PRUNE_FLAGS } from "../command.ts";
 import { confirm } from "../confirm.ts";
 import { formatListing } from "../output/table.ts";
-import { ago, ellipsis, humanSize } from "../output/units.ts";
+import { ago, ellipsis, humanSize, SUM_DIGITS } from "../output/units.ts";
 import { listingOptions, pruneFilters } from "../settings.ts";
 import { authHeader, registryAuth } from "../stack/registry.ts";
 import { platformFlag, platformQuery } from "./platform.ts";
@@ -45,7 +45,7 @@ async function history(context: CommandContext): Promise<number> {
         headings: {
           ID: "IMAGE",
           CreatedAt: "CREATED AT",
-          CreatedSince: "CREATED",
+          CreatedSince: human ? "CREATED" : "CREATED AT",
           CreatedBy: "CREATED BY",
           Size: "SIZE",
           Comment: "COMMENT",
@@ -90,7 +90,7 @@ async function prune(context: CommandContext): Promise<number> {
   const warning = all
     ? "WARNING! This will remove all images without at least one container associated to them."
     : "WARNING! This will remove all dangling images.";
-  if (!flags.bool("force") && !(await confirm(context, warning))) return 1;
+  if (!flags.bool("force") && !(await confirm(context, warning))) return 0;
   const filters = [`dangling=${String(!all)}`, ...pruneFilters(context)];
   const { ImagesDeleted, SpaceReclaimed } = await client.post<Pruned>("/images/prune", undefined, {
     query: { filters: filtersQuery(filters) },
@@ -99,7 +99,7 @@ async function prune(context: CommandContext): Promise<number> {
     Untagged === undefined ? `deleted: ${Deleted ?? ""}` : `untagged: ${Untagged}`,
   );
   if (deleted.length > 0) stdout.write(`Deleted Images:\n${deleted.join("\n")}\n\n`);
-  stdout.write(`Total reclaimed space: ${humanSize(SpaceReclaimed)}\n`);
+  stdout.write(`Total reclaimed space: ${humanSize(SpaceReclaimed, SUM_DIGITS)}\n`);
   return 0;
 }
 

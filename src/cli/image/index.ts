@@ -23,7 +23,7 @@ import {
 import { inspectAll } from "../inspect.ts";
 import { checkOutput, openForRead, openForWrite } from "../open-file.ts";
 import { formatListing, type Row } from "../output/table.ts";
-import { ago, humanSize } from "../output/units.ts";
+import { ago, humanSize, SUM_DIGITS, utcSeconds } from "../output/units.ts";
 import { listingOptions } from "../settings.ts";
 import { MORE_COMMANDS } from "./history.ts";
 import { encodePlatform, platformFlag, platformQuery } from "./platform.ts";
@@ -40,13 +40,20 @@ function rowsOf(image: ImageSummary, full: boolean): readonly Row[] {
       Tag: name.slice(colon + 1),
       Digest: image.RepoDigests?.[0]?.split("@")[1] ?? "<none>",
       CreatedSince: ago(image.Created * 1000, Date.now()),
-      CreatedAt: new Date(image.Created * 1000).toISOString(),
+      CreatedAt: utcSeconds(image.Created),
       Size: humanSize(image.Size),
+      VirtualSize: humanSize(image.Size, SUM_DIGITS),
+      // Known to `system df` only.
+      SharedSize: "N/A",
+      UniqueSize: "N/A",
+      Containers: "N/A",
     };
   });
 }
 
-async function list({ args, client, env, flags, stdout }: CommandContext): Promise<number> {
+async function list(context: CommandContext): Promise<number> {
+  const { args, client, env, flags, stdout } = context;
+  if (flags.bool("tree")) return (await import("./tree.ts")).tree(context);
   const filters = [...flags.list("filter"), ...args.map((name) => `reference=${name}`)];
   const images = await client.get<readonly ImageSummary[]>("/images/json", {
     all: flags.bool("all"),
@@ -66,6 +73,10 @@ async function list({ args, client, env, flags, stdout }: CommandContext): Promi
           CreatedSince: "CREATED",
           CreatedAt: "CREATED AT",
           Size: "SIZE",
+          VirtualSize: "SIZE",
+          SharedSize: "SHARED SIZE",
+          UniqueSize: "UNIQUE SIZE",
+          Containers: "CONTAINERS",
         },
         rows: images.flatMap((image) => rowsOf(image, flags.bool("no-trunc"))),
         quietField: "ID",
@@ -167,6 +178,7 @@ export const COMMANDS: readonly Command[] = [
     flags: [
       { name: "all", short: "a", kind: "bool", usage: "Show all images" },
       { name: "digests", kind: "bool", usage: "Show digests" },
+      { name: "tree", kind: "bool", usage: "Show what each image takes, its names together" },
       FILTER_FLAG,
       FORMAT_FLAG,
       QUIET_FLAG,

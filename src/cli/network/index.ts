@@ -16,6 +16,7 @@ import {
 import { confirm } from "../confirm.ts";
 import { inspectAll } from "../inspect.ts";
 import { formatListing, type Row } from "../output/table.ts";
+import { shownLabels, utcTime } from "../output/units.ts";
 import { listingOptions, pruneFilters } from "../settings.ts";
 import { CREATE } from "./create.ts";
 import { MEMBERSHIP } from "./membership.ts";
@@ -43,11 +44,9 @@ function rowOf(network: NetworkInspect, full: boolean): Row {
     IPv4: String(network.EnableIPv4 ?? true),
     IPv6: String(network.EnableIPv6),
     Internal: String(network.Internal),
-    Labels: Object.entries(labels)
-      .map(([name, value]) => `${name}=${value}`)
-      .join(","),
+    Labels: shownLabels(labels),
     Label: (name: string) => labels[name] ?? "",
-    CreatedAt: network.Created,
+    CreatedAt: utcTime(network.Created),
   };
 }
 
@@ -95,7 +94,7 @@ async function prune(context: CommandContext): Promise<number> {
   const { client, flags, stdout } = context;
   const warning =
     "WARNING! This will remove all custom networks not used by at least one container.";
-  if (!flags.bool("force") && !(await confirm(context, warning))) return 1;
+  if (!flags.bool("force") && !(await confirm(context, warning))) return 0;
   const query = { filters: filtersQuery(pruneFilters(context)) };
   const { NetworksDeleted } = await client.post<NetworksPruneReport>("/networks/prune", undefined, {
     query,

@@ -30,15 +30,16 @@ type Operand =
   | { readonly kind: "call"; readonly name: string }
   | { readonly kind: "group"; readonly pipe: Pipe; readonly path: readonly string[] };
 
-export type Template = (data: unknown) => string;
+/** `heading`: the data are the headings of columns, which most functions leave as they are. */
+export type Template = (data: unknown, heading?: boolean) => string;
 
 /** Compiles a template; throws EngineError `invalid-argument` with Go's kind of message. */
 export function compileTemplate(source: string): Template {
   const parser = new Parser(split(source));
   const nodes = parser.block([]);
-  return (data) => {
+  return (data, heading = false) => {
     const out: string[] = [];
-    run(nodes, { dot: data, variables: new Map([["$", data]]) }, out);
+    run(nodes, { dot: data, variables: new Map([["$", data]]), heading }, out);
     return out.join("");
   };
 }
@@ -273,6 +274,7 @@ function readPath(reader: Reader): readonly string[] {
 }
 
 interface Scope {
+  readonly heading: boolean;
   readonly dot: unknown;
   readonly variables: ReadonlyMap<string, unknown>;
 }
@@ -336,7 +338,7 @@ function entriesOf(value: unknown): readonly (readonly [unknown, unknown])[] {
 
 function bind(scope: Scope, names: readonly (readonly [string, unknown])[]): Scope {
   if (names.length === 0) return scope;
-  return { dot: scope.dot, variables: new Map([...scope.variables, ...names]) };
+  return { ...scope, variables: new Map([...scope.variables, ...names]) };
 }
 
 function evaluate(pipe: Pipe, scope: Scope): unknown {
@@ -344,11 +346,26 @@ function evaluate(pipe: Pipe, scope: Scope): unknown {
   for (const command of pipe) {
     const [head, ...rest] = command as readonly [Operand, ...Operand[]];
     const args = [...rest.map((operand) => operandValue(operand, scope)), ...piped];
-    if (head.kind === "call") piped = [FUNCTIONS[head.name]?.(...args)];
+    if (head.kind === "call") piped = [call(head.name, args, scope)];
     else if (args.length > 0) piped = [method(operandValue(head, scope))(...args)];
     else piped = [operandValue(head, scope)];
   }
   return piped[0];
+}
+
+/** Of those that change a value, a heading is no value. */
+const OF_VALUES: ReadonlySet<string> = new Set([
+  "json",
+  "join",
+  "split",
+  "lower",
+  "upper",
+  "title",
+  "truncate",
+]);
+
+function call(name: string, args: readonly unknown[], { heading }: Scope): unknown {
+  return heading && OF_VALUES.has(name) ? args[0] : FUNCTIONS[name]?.(...args);
 }
 
 /** A field that takes arguments, as `.Label "name"` does: rows have them as functions. */

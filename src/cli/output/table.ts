@@ -31,16 +31,21 @@ export function formatListing(listing: Listing, { format, quiet }: ListingOption
   }
   if (format === "json" || format === "{{json .}}") {
     const json = compileTemplate("{{json .}}");
-    return listing.rows.map((row) => `${json(row)}\n`).join("");
+    return listing.rows.map((row) => `${json(sorted(row))}\n`).join("");
   }
   if (format === undefined || format === "table" || format.startsWith("table ")) {
     const source = format?.startsWith("table ") ? format.slice(6) : listing.table;
     const template = compileTemplate(source.replaceAll("\\t", "\t").replaceAll("\\n", "\n"));
-    const head = template(listing.headings);
+    const head = template(listing.headings, true);
     return alignColumns([head, ...listing.rows.map((row) => template(row))]);
   }
   const template = compileTemplate(format.replaceAll("\\t", "\t").replaceAll("\\n", "\n"));
   return listing.rows.map((row) => `${template(row)}\n`).join("");
+}
+
+/** Go writes a map's keys in their order. */
+function sorted(row: Row): Row {
+  return Object.fromEntries(Object.entries(row).sort(([a], [b]) => (a < b ? -1 : 1)));
 }
 
 const MIN_WIDTH = 10;

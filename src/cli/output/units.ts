@@ -1,7 +1,7 @@
 /** Sizes, ages and ports in docker's human form (go-units and docker/cli's formatter). */
 
-/** go-units `HumanSize`: powers of 1000, four significant digits ("1.24MB"). */
-export function humanSize(bytes: number): string {
+/** go-units `HumanSizeWithPrecision`: powers of 1000 ("1.24MB"); its `HumanSize` has four digits. */
+export function humanSize(bytes: number, digits = 3): string {
   const units = ["B", "kB", "MB", "GB", "TB", "PB"];
   let value = bytes;
   let unit = 0;
@@ -9,8 +9,11 @@ export function humanSize(bytes: number): string {
     value /= 1000;
     unit += 1;
   }
-  return `${Number(value.toPrecision(3))}${units[unit]}`;
+  return `${Number(value.toPrecision(digits))}${units[unit]}`;
 }
+
+/** How many digits sums have with docker; single objects have three. */
+export const SUM_DIGITS = 4;
 
 /** go-units `BytesSize`: powers of 1024, four significant digits ("15.6GiB"). */
 export function humanBytes(bytes: number): string {
@@ -47,6 +50,27 @@ export function ago(thenMs: number, nowMs: number): string {
   return `${humanDuration(Math.max(0, nowMs - thenMs) / 1000)} ago`;
 }
 
+/** As Go prints a time of UTC: "2024-05-06 07:08:09 +0000 UTC". */
+export function utcTime(text: string): string {
+  return text
+    .replace("T", " ")
+    .replace(/(\.\d*?)0*Z$/, (_all, part: string) => (part === "." ? "Z" : `${part}Z`))
+    .replace(/Z$/, " +0000 UTC");
+}
+
+/** The same of seconds since the epoch. */
+export function utcSeconds(seconds: number): string {
+  return utcTime(new Date(seconds * 1000).toISOString().replace(/\.\d+Z$/, "Z"));
+}
+
+/** "a=1,b=2" */
+export function shownLabels(labels: Readonly<Record<string, string>> | null | undefined): string {
+  return Object.entries(labels ?? {})
+    .map(([key, value]) => `${key}=${value}`)
+    .sort(byText)
+    .join(",");
+}
+
 /** As Go prints a time of UTC and templates make it lower case. */
 export function goTime(text: string): string {
   return text.replace("T", " ").replace(/Z$/, " +0000 utc");
@@ -67,27 +91,56 @@ export interface ShownPort {
 
 /** Under another number than its own. */
 function isMapped({ PublicPort, PrivatePort }: ShownPort): boolean {
-  return PublicPort !== undefined && PublicPort !== PrivatePort;
+  return PublicPort !== undefined && PublicPort !== 0 && PublicPort !== PrivatePort;
 }
 
 function byText(a: string, b: string): number {
   return a === b ? 0 : a < b ? -1 : 1;
 }
 
-/** The PORTS column of `ps`: those under other numbers come last. */
+/** The PORTS column of `ps`: neighbours that are not under other numbers together, the others last. */
 export function shownPorts(ports: readonly ShownPort[]): string {
   const sorted = [...ports].sort(
     (a, b) =>
       Number(isMapped(a)) - Number(isMapped(b)) ||
       a.PrivatePort - b.PrivatePort ||
-      byText(a.IP ?? "", b.IP ?? ""),
+      byText(a.IP ?? "", b.IP ?? "") ||
+      (a.PublicPort ?? 0) - (b.PublicPort ?? 0) ||
+      byText(a.Type, b.Type),
   );
-  return sorted
-    .map((port) => {
-      const inside = `${port.PrivatePort}/${port.Type}`;
-      if (port.PublicPort === undefined || port.PublicPort === 0) return inside;
-      const host = port.IP?.includes(":") ? `[${port.IP}]` : (port.IP ?? "");
-      return `${host}:${port.PublicPort}->${inside}`;
-    })
-    .join(", ");
+  const groups = new Map<string, { first: number; last: number }>();
+  const grouped: string[] = [];
+  const mapped: string[] = [];
+  const close = (key: string) => {
+    const group = groups.get(key);
+    if (group !== undefined) grouped.push(shownGroup(key, group.first, group.last));
+    groups.delete(key);
+  };
+  for (const port of sorted) {
+    const { IP = "", PrivatePort, PublicPort = 0, Type } = port;
+    if (isMapped(port)) {
+      mapped.push(`${shownHost(IP)}:${PublicPort}->${PrivatePort}/${Type}`);
+      continue;
+    }
+    const key = PublicPort === 0 ? Type : `${IP}/${Type}`;
+    const group = groups.get(key);
+    if (group?.last === PrivatePort - 1) group.last = PrivatePort;
+    else {
+      close(key);
+      groups.set(key, { first: PrivatePort, last: PrivatePort });
+    }
+  }
+  for (const key of [...groups.keys()].sort()) close(key);
+  return [...grouped, ...mapped].join(", ");
+}
+
+function shownGroup(key: string, first: number, last: number): string {
+  const slash = key.lastIndexOf("/");
+  const range = first === last ? String(first) : `${first}-${last}`;
+  const inside = `${range}/${key.slice(slash + 1)}`;
+  return slash < 0 ? inside : `${shownHost(key.slice(0, slash))}:${range}->${inside}`;
+}
+
+function shownHost(ip: string): string {
+  return ip.includes(":") ? `[${ip}]` : ip;
 }

@@ -1,10 +1,9 @@
 /** `skep swarm ca`, `unlock`, `unlock-key`: the root of all certificates, and the key of locked managers. */
 
 import { readFile } from "node:fs/promises";
-import { createInterface } from "node:readline";
-import { Writable } from "node:stream";
 import { setTimeout as pause } from "node:timers/promises";
 import { EngineError, messageOf } from "#base/error.ts";
+import { askSilently } from "../ask.ts";
 import type { Command, CommandContext } from "../command.ts";
 import { readAll } from "../http.ts";
 import type { FlagSpec, FlagValues } from "../pflag.ts";
@@ -127,26 +126,11 @@ async function followRotation({ client, flags, stderr }: CommandContext): Promis
 }
 
 async function unlock({ client, stdin, stdout }: CommandContext): Promise<number> {
-  const key = stdin.isTTY ? await askSilently(stdin, stdout) : await readAll(stdin);
+  const key = stdin.isTTY
+    ? await askSilently({ stdin, stdout }, "Enter unlock key: ")
+    : await readAll(stdin);
   await client.post("/swarm/unlock", { UnlockKey: key.trim() });
   return 0;
-}
-
-/** What is typed is not shown. */
-async function askSilently(
-  stdin: CommandContext["stdin"],
-  stdout: CommandContext["stdout"],
-): Promise<string> {
-  stdout.write("Enter unlock key: ");
-  const output = new Writable({ write: (_chunk, _encoding, done) => done() });
-  const lines = createInterface({ input: stdin, output, terminal: true });
-  try {
-    for await (const line of lines) return line;
-    return "";
-  } finally {
-    lines.close();
-    stdout.write("\n");
-  }
 }
 
 async function unlockKey({ client, flags, stdout }: CommandContext): Promise<number> {

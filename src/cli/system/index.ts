@@ -10,105 +10,14 @@ import {
   filtersQuery,
 } from "../command.ts";
 import { timeQuery } from "../container/logs.ts";
-import { CLI_API_VERSION, jsonLines } from "../http.ts";
+import { jsonLines } from "../http.ts";
 import { inspectAll } from "../inspect.ts";
 import { compileTemplate } from "../output/go-template.ts";
-import { COMMIT, VERSION } from "../version.ts";
 import { DIAL_COMMANDS } from "./dial.ts";
+import { info } from "./info.ts";
 import { LOGIN_COMMANDS } from "./login.ts";
 import { USAGE_COMMANDS } from "./usage.ts";
-
-async function version({ client, flags, stdout }: CommandContext): Promise<number> {
-  const own = { Version: VERSION, ApiVersion: CLI_API_VERSION, GitCommit: COMMIT, Os: "linux" };
-  let server: Readonly<Record<string, unknown>> | undefined;
-  let problem: unknown;
-  try {
-    server = await client.get("/version");
-  } catch (error) {
-    problem = error;
-  }
-  const format = flags.string("format");
-  if (format !== undefined) {
-    const template = compileTemplate(format === "json" ? "{{json .}}" : format);
-    stdout.write(`${template({ Client: own, Server: server ?? null })}\n`);
-  } else {
-    stdout.write(`Client:\n${lines(own)}`);
-    if (server !== undefined) {
-      const { Version, ApiVersion, MinAPIVersion, GitCommit, Os, Arch, KernelVersion } = server;
-      stdout.write(
-        `\nServer: skep\n${lines({ Version, ApiVersion, MinAPIVersion, GitCommit, Os, Arch, KernelVersion })}`,
-      );
-    }
-  }
-  if (problem !== undefined) throw problem as Error;
-  return 0;
-}
-
-function lines(fields: Readonly<Record<string, unknown>>): string {
-  return Object.entries(fields)
-    .map(([key, value]) => ` ${`${key}:`.padEnd(16)}${String(value)}\n`)
-    .join("");
-}
-
-interface Info {
-  readonly Name: string;
-  readonly ServerVersion: string;
-  readonly Containers: number;
-  readonly ContainersRunning: number;
-  readonly Images: number;
-  readonly Driver: string;
-  readonly KernelVersion: string;
-  readonly NCPU: number;
-  readonly MemTotal: number;
-  readonly Swarm: {
-    readonly LocalNodeState: string;
-    readonly NodeID: string;
-    readonly NodeAddr: string;
-    readonly ControlAvailable: boolean;
-    readonly Nodes?: number;
-    readonly Managers?: number;
-    readonly Error: string;
-  };
-  readonly Warnings?: readonly string[] | null;
-}
-
-async function info({ client, flags, stdout, stderr }: CommandContext): Promise<number> {
-  const info = await client.get<Info>("/info");
-  const format = flags.string("format");
-  if (format !== undefined) {
-    stdout.write(`${compileTemplate(format === "json" ? "{{json .}}" : format)(info)}\n`);
-    return 0;
-  }
-  const { Swarm } = info;
-  const swarm =
-    Swarm.LocalNodeState === "inactive"
-      ? []
-      : [
-          `  NodeID: ${Swarm.NodeID}`,
-          `  Is Manager: ${Swarm.ControlAvailable}`,
-          ...(Swarm.ControlAvailable
-            ? [`  Managers: ${Swarm.Managers ?? 0}`, `  Nodes: ${Swarm.Nodes ?? 0}`]
-            : []),
-          ...(Swarm.Error === "" ? [] : [`  Error: ${Swarm.Error}`]),
-          `  Node Address: ${Swarm.NodeAddr}`,
-        ];
-  stdout.write(
-    `${[
-      `Name: ${info.Name}`,
-      `Server Version: ${info.ServerVersion}`,
-      `Containers: ${info.Containers} (${info.ContainersRunning} running)`,
-      `Images: ${info.Images}`,
-      `Storage Driver: ${info.Driver}`,
-      `Swarm: ${Swarm.LocalNodeState}`,
-      ...swarm,
-      `Kernel Version: ${info.KernelVersion}`,
-      `CPUs: ${info.NCPU}`,
-      `Total Memory: ${(info.MemTotal / 2 ** 30).toFixed(2)}GiB`,
-    ].join("\n")}\n`,
-  );
-  for (const warning of info.Warnings ?? []) stderr.write(`${warning}\n`);
-  return 0;
-}
+import { version } from "./version.ts";
 
 async function events({ client, flags, stdout }: CommandContext): Promise<number> {
   const body = await client.stream("GET", "/events", {
@@ -125,9 +34,9 @@ async function events({ client, flags, stdout }: CommandContext): Promise<number
   for await (const event of jsonLines<EngineEvent>(body)) {
     if (template !== undefined) stdout.write(`${template(event)}\n`);
     else {
-      const attributes = Object.entries(event.Actor.Attributes).map(
-        ([key, value]) => `${key}=${value}`,
-      );
+      const attributes = Object.entries(event.Actor.Attributes)
+        .map(([key, value]) => `${key}=${value}`)
+        .sort();
       const time = new Date(event.time * 1000).toISOString();
       stdout.write(
         `${time} ${event.Type} ${event.Action} ${event.Actor.ID} (${attributes.join(", ")})\n`,

@@ -3,9 +3,9 @@
  * either may be used.
  */
 
-import { createInterface } from "node:readline";
 import { text } from "node:stream/consumers";
 import { EngineError, isErrorCode, messageOf } from "#base/error.ts";
+import { askLine, askSilently } from "../ask.ts";
 import type { Command, CommandContext } from "../command.ts";
 import { configPath } from "../config-file.ts";
 import {
@@ -75,8 +75,8 @@ async function given(
     );
   }
   return {
-    username: username ?? (await ask(context, "Username: ")),
-    password: password ?? (await ask(context, "Password: ", true)),
+    username: username ?? (await askLine(context, "Username: ")),
+    password: password ?? (await askSilently(context, "Password: ")),
   };
 }
 
@@ -101,24 +101,6 @@ async function signIn(
     );
   }
   stdout.write(`${Status}\n`);
-}
-
-/** One line of the terminal's; `hidden` shows nothing of it. */
-async function ask(context: CommandContext, question: string, hidden = false): Promise<string> {
-  const { stdin, stdout } = context;
-  stdout.write(question);
-  const lines = createInterface({
-    input: stdin,
-    ...(hidden ? {} : { output: stdout }),
-    terminal: true,
-  });
-  try {
-    for await (const line of lines) return line;
-    throw new EngineError("cancelled", "nothing was typed");
-  } finally {
-    lines.close();
-    if (hidden) stdout.write("\n");
-  }
 }
 
 async function logout({ args, env, stdout }: CommandContext): Promise<number> {

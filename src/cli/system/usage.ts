@@ -7,7 +7,7 @@ import { type Command, type CommandContext, filtersQuery, PRUNE_FLAGS } from "..
 import { confirm } from "../confirm.ts";
 import { compileTemplate } from "../output/go-template.ts";
 import { alignColumns, formatListing } from "../output/table.ts";
-import { ago, ellipsis, humanSize } from "../output/units.ts";
+import { ago, ellipsis, humanSize, SUM_DIGITS } from "../output/units.ts";
 import { pruneFilters } from "../settings.ts";
 
 interface Usage {
@@ -40,9 +40,8 @@ function summary(usage: Usage) {
     Type,
     TotalCount: String(total),
     Active: String(active),
-    Size: humanSize(size),
-    Reclaimable:
-      size > 0 ? `${humanSize(free)} (${Math.round((free / size) * 100)}%)` : humanSize(free),
+    Size: humanSize(size, SUM_DIGITS),
+    Reclaimable: `${humanSize(free, SUM_DIGITS)}${size > 0 ? ` (${Math.floor((free / size) * 100)}%)` : ""}`,
   });
   const { Images, Containers, Volumes, LayersSize } = usage;
   // Layers that a used image shares are not freed.
@@ -117,7 +116,7 @@ function verbose({ Images, Containers, Volumes }: Usage): string {
       ago(image.Created * 1000, Date.now()),
       humanSize(image.Size),
       humanSize(shared),
-      humanSize(image.Size - shared),
+      humanSize(image.Size - shared, SUM_DIGITS),
       String(Math.max(0, image.Containers ?? 0)),
     ];
   });
@@ -150,6 +149,8 @@ function verbose({ Images, Containers, Volumes }: Usage): string {
       containers,
     ),
     table("Local Volumes", "VOLUME NAME\tLINKS\tSIZE", volumes),
+    "Build cache usage: 0B\n\n",
+    alignColumns(["CACHE ID\tCACHE TYPE\tSIZE\tCREATED\tLAST USED\tUSAGE\tSHARED"]),
   ].join("");
 }
 
@@ -173,9 +174,10 @@ async function prune(context: CommandContext): Promise<number> {
     all
       ? "  - all images without at least one container associated to them"
       : "  - all dangling images",
+    all ? "  - all build cache" : "  - unused build cache",
     "",
   ].join("\n");
-  if (!flags.bool("force") && !(await confirm(context, warning))) return 1;
+  if (!flags.bool("force") && !(await confirm(context, warning))) return 0;
   const given = pruneFilters(context);
   const run = (path: string, filters: readonly string[]) =>
     client.post<Deletion>(path, undefined, { query: { filters: filtersQuery(filters) } });
@@ -196,7 +198,7 @@ async function prune(context: CommandContext): Promise<number> {
     Untagged === undefined ? `deleted: ${Deleted ?? ""}` : `untagged: ${Untagged}`,
   );
   tell("Deleted Images", lines, images.SpaceReclaimed);
-  stdout.write(`Total reclaimed space: ${humanSize(reclaimed)}\n`);
+  stdout.write(`Total reclaimed space: ${humanSize(reclaimed, SUM_DIGITS)}\n`);
   return 0;
 }
 

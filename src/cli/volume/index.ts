@@ -15,7 +15,7 @@ import { confirm } from "../confirm.ts";
 import { pairs } from "../container/run-flags.ts";
 import { inspectAll } from "../inspect.ts";
 import { formatListing, type Row } from "../output/table.ts";
-import { humanSize } from "../output/units.ts";
+import { humanSize, SUM_DIGITS, shownLabels } from "../output/units.ts";
 import { listingOptions, pruneFilters } from "../settings.ts";
 
 function rowOf({ Driver, Name, Mountpoint, Scope, Labels }: VolumeInspect): Row {
@@ -24,9 +24,7 @@ function rowOf({ Driver, Name, Mountpoint, Scope, Labels }: VolumeInspect): Row 
     Name,
     Mountpoint,
     Scope,
-    Labels: Object.entries(Labels ?? {})
-      .map(([key, value]) => `${key}=${value}`)
-      .join(","),
+    Labels: shownLabels(Labels),
     Label: (label: string) => Labels?.[label] ?? "",
     // Known to `system df` only, and to cluster volumes.
     Links: "N/A",
@@ -45,15 +43,15 @@ interface Pruned {
 async function prune(context: CommandContext): Promise<number> {
   const { client, flags, stdout } = context;
   const all = flags.bool("all");
-  const warning = `WARNING! This will remove ${all ? "all" : "anonymous local"} volumes not used by at least one container.`;
-  if (!flags.bool("force") && !(await confirm(context, warning))) return 1;
+  const warning = `WARNING! This will remove ${all ? "all local" : "anonymous local"} volumes not used by at least one container.`;
+  if (!flags.bool("force") && !(await confirm(context, warning))) return 0;
   const filters = [...(all ? ["all=1"] : []), ...pruneFilters(context)];
   const answer = await client.post<Pruned>("/volumes/prune", undefined, {
     query: { filters: filtersQuery(filters) },
   });
   const deleted = answer.VolumesDeleted ?? [];
   if (deleted.length > 0) stdout.write(`Deleted Volumes:\n${deleted.join("\n")}\n\n`);
-  stdout.write(`Total reclaimed space: ${humanSize(answer.SpaceReclaimed)}\n`);
+  stdout.write(`Total reclaimed space: ${humanSize(answer.SpaceReclaimed, SUM_DIGITS)}\n`);
   return 0;
 }
 
