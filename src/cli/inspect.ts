@@ -16,8 +16,9 @@ export async function inspectAll(
   const missing: string[] = [];
   for (const name of context.args) {
     const object = await firstFound(context, name, paths, query);
-    if (object instanceof EngineError) missing.push(object.message);
-    else if (object === undefined) missing.push(`Error: No such ${kind}: ${name}`);
+    if (object instanceof EngineError) {
+      missing.push(kind === "service" ? `Error: no such service: ${name}` : object.message);
+    } else if (object === undefined) missing.push(`Error: No such ${kind}: ${name}`);
     else found.push(object);
   }
   const format = context.flags.string("format");

@@ -9,6 +9,9 @@ import { VERSION } from "./version.ts";
 /** What docker's command line returns for flags that it does not understand. */
 const BAD_FLAGS = 125;
 
+/** Of a terminal that is missing, and a file that is there, docker says no more and returns 1. */
+const PLAIN: ReadonlySet<string> = new Set(["already-exists", "failed-precondition"]);
+
 /** How messages of the engine's begin. */
 const FROM_ENGINE = "Error response from daemon: ";
 
@@ -94,12 +97,11 @@ function failed(
   const verb = path[0] === "container" ? path[1] : undefined;
   const ours = !message.startsWith(FROM_ENGINE);
   const making = verb === "run" || (verb === "create" && ours);
-  // Of a terminal that is missing, docker says no more and returns 1.
-  if (error instanceof EngineError && making && error.code !== "failed-precondition") {
+  if (error instanceof EngineError && making && !PLAIN.has(error.code)) {
     process.stderr.write(`skep: ${message}\n\n${seeHelp(words)}`);
     return BAD_FLAGS;
   }
-  process.stderr.write(`${message}\n`);
+  process.stderr.write(`${message.trimEnd()}\n`);
   return 1;
 }
 

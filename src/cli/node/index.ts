@@ -17,17 +17,31 @@ import { inspectAll } from "../inspect.ts";
 import { alignColumns, formatListing } from "../output/table.ts";
 import { listTasks } from "../service/ps.ts";
 import { listingOptions } from "../settings.ts";
-import type { NodeObject } from "../swarm/types.ts";
+import type { NodeObject, TlsInfo } from "../swarm/types.ts";
 import { explain } from "./explain.ts";
 import { inspectPretty } from "./pretty.ts";
 
 const capital = (text: string) => text.charAt(0).toUpperCase() + text.slice(1);
 
+/** Whether a node has a certificate of the authority that is in force. */
+function tlsStatus({ Description }: NodeObject, trusted: TlsInfo | undefined): string {
+  const { TLSInfo } = Description;
+  if (TLSInfo === undefined || trusted === undefined) return "Unknown";
+  const same =
+    TLSInfo.TrustRoot === trusted.TrustRoot &&
+    TLSInfo.CertIssuerPublicKey === trusted.CertIssuerPublicKey &&
+    TLSInfo.CertIssuerSubject === trusted.CertIssuerSubject;
+  return same ? "Ready" : "Needs Rotation";
+}
+
 async function list({ client, env, flags, stderr, stdout }: CommandContext): Promise<number> {
   const nodes = await client.get<readonly NodeObject[]>("/nodes", {
     filters: filtersQuery(flags.list("filter")),
   });
-  const { Swarm } = await client.get<{ Swarm: { NodeID: string } }>("/info");
+  const { Swarm } = await client.get<{
+    Swarm: { NodeID: string; Cluster?: { TLSInfo?: TlsInfo } | null };
+  }>("/info");
+  const trusted = Swarm.Cluster?.TLSInfo;
   const rows = nodes
     .map((node) => ({
       ID: node.ID,
@@ -39,6 +53,7 @@ async function list({ client, env, flags, stderr, stdout }: CommandContext): Pro
         ? "Leader"
         : capital(node.ManagerStatus?.Reachability ?? ""),
       EngineVersion: node.Description.Engine.EngineVersion ?? "",
+      TLSStatus: tlsStatus(node, trusted),
       Membership: capital(node.Spec.Membership ?? "accepted"),
       KeyFingerprint: node.KeyFingerprint ?? "",
       Address: node.Status.Addr ?? "",
@@ -57,6 +72,7 @@ async function list({ client, env, flags, stderr, stdout }: CommandContext): Pro
           Availability: "AVAILABILITY",
           ManagerStatus: "MANAGER STATUS",
           EngineVersion: "ENGINE VERSION",
+          TLSStatus: "TLS STATUS",
           Membership: "MEMBERSHIP",
           KeyFingerprint: "KEY FINGERPRINT",
           Address: "ADDRESS",

@@ -15,11 +15,6 @@ interface Shown extends NodeObject {
     readonly Engine: NodeObject["Description"]["Engine"] & {
       readonly Plugins?: readonly { readonly Type: string; readonly Name: string }[] | null;
     };
-    readonly TLSInfo?: {
-      readonly TrustRoot?: string;
-      readonly CertIssuerSubject?: string;
-      readonly CertIssuerPublicKey?: string;
-    };
   };
 }
 

@@ -14,6 +14,7 @@ import {
 } from "../command.ts";
 import { pairs } from "../container/run-flags.ts";
 import { inspectAll } from "../inspect.ts";
+import { fileError } from "../open-file.ts";
 import { formatListing } from "../output/table.ts";
 import { ago, goTime } from "../output/units.ts";
 import { listingOptions } from "../settings.ts";
@@ -107,7 +108,7 @@ async function create(context: CommandContext, { noun }: Kind): Promise<number> 
     throw new EngineError("invalid-argument", "secret file is required");
   }
   const data =
-    path === undefined ? undefined : path === "-" ? await buffer(stdin) : await readFile(path);
+    path === undefined ? undefined : path === "-" ? await buffer(stdin) : await contentOf(path);
   const template = flags.string("template-driver");
   const { ID } = await client.post<{ readonly ID: string }>(`/${noun}s/create`, {
     Name: name,
@@ -118,6 +119,18 @@ async function create(context: CommandContext, { noun }: Kind): Promise<number> 
   });
   stdout.write(`${ID}\n`);
   return 0;
+}
+
+async function contentOf(path: string): Promise<Buffer> {
+  try {
+    return await readFile(path);
+  } catch (error) {
+    const { message } = fileError("open", path, error);
+    throw new EngineError(
+      "invalid-argument",
+      `Error reading content from ${JSON.stringify(path)}: error reading from ${path}: ${message}`,
+    );
+  }
 }
 
 async function list(
@@ -146,7 +159,7 @@ async function list(
         rows: sorted.map(({ ID, CreatedAt, UpdatedAt, Spec }) => ({
           ID,
           Name: Spec.Name,
-          Driver: Spec.Driver?.Name ?? "",
+          ...(noun === "secret" ? { Driver: Spec.Driver?.Name ?? "" } : {}),
           CreatedAt: ago(Date.parse(CreatedAt), Date.now()),
           UpdatedAt: ago(Date.parse(UpdatedAt), Date.now()),
           Labels: labelsOf(Spec.Labels)

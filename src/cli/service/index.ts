@@ -93,14 +93,21 @@ async function change(
 async function scale(context: CommandContext): Promise<number> {
   const { args, flags, stdout, stderr } = context;
   const targets = args.map((arg) => {
-    const match = /^(.+)=(\d+)$/.exec(arg);
+    const match = /^(.+?)=(.*)$/.exec(arg);
+    const count = match?.[2] ?? "";
+    if (match !== null && !/^\d+$/.test(count)) {
+      throw new EngineError(
+        "invalid-argument",
+        `${match[1] ?? ""}: invalid replicas value ${count}: strconv.ParseUint: parsing ${JSON.stringify(count)}: invalid syntax`,
+      );
+    }
     if (match === null) {
       throw new EngineError(
         "invalid-argument",
         `invalid scale specifier '${arg}'.\nSee 'skep service scale --help'.`,
       );
     }
-    return { name: match[1] ?? "", replicas: Number(match[2]) };
+    return { name: match[1] ?? "", replicas: Number(count) };
   });
   const ids: string[] = [];
   const problems: string[] = [];
@@ -226,7 +233,9 @@ export const COMMANDS: readonly Command[] = [
     minArgs: 1,
     maxArgs: undefined,
     run: async (context) => {
-      if (!context.flags.bool("pretty")) return inspectAll(context, "service", ["/services/{}"]);
+      if (!context.flags.bool("pretty")) {
+        return inspectAll(context, "service", ["/services/{}"], { insertDefaults: true });
+      }
       const { inspectPretty } = await import("./pretty.ts");
       return inspectPretty(context);
     },

@@ -4,7 +4,7 @@
  * to be looked up (secrets, configs, networks) is asked of the engine.
  */
 
-import { EngineError } from "#base/error.ts";
+import { EngineError, isErrorCode } from "#base/error.ts";
 import type { CommandContext } from "../command.ts";
 import { environment, parseUlimit } from "../container/run-flags.ts";
 import type { FlagSpec, FlagValues } from "../pflag.ts";
@@ -214,10 +214,15 @@ function items(
 
 function finder({ client }: CommandContext): Find {
   return async (kind, name) => {
-    const found = await client.get<{ readonly ID?: string; readonly Id?: string }>(
-      `/${kind}/${encodeURIComponent(name)}`,
-    );
-    return found.ID ?? found.Id ?? name;
+    try {
+      const found = await client.get<{ readonly ID?: string; readonly Id?: string }>(
+        `/${kind}/${encodeURIComponent(name)}`,
+      );
+      return found.ID ?? found.Id ?? name;
+    } catch (error) {
+      if (kind === "networks" || !isErrorCode(error, "not-found")) throw error;
+      throw new EngineError("not-found", `${kind.slice(0, -1)} not found: ${name}`);
+    }
   };
 }
 

@@ -45,7 +45,8 @@ export async function listTasks(
   for (const task of sortTasks(tasks, serviceNames)) {
     const name = taskName(task, serviceNames);
     rows.push({
-      ID: full ? task.ID : task.ID.slice(0, 12),
+      // As docker: scripts get the whole.
+      ID: full || flags.bool("quiet") ? task.ID : task.ID.slice(0, 12),
       Name: name === previous ? ` \\_ ${name}` : name,
       Image: shownImage(imageOf(task), full),
       Node: nodeNames.get(task.NodeID ?? "") ?? task.NodeID ?? "",

@@ -12,6 +12,12 @@ export interface SwarmObject extends Versioned {
   readonly JoinTokens: { readonly Worker: string; readonly Manager: string };
 }
 
+export interface TlsInfo {
+  readonly TrustRoot?: string;
+  readonly CertIssuerSubject?: string;
+  readonly CertIssuerPublicKey?: string;
+}
+
 export interface NodeObject extends Versioned {
   readonly Spec: {
     readonly Role: string;
@@ -24,6 +30,7 @@ export interface NodeObject extends Versioned {
   readonly Description: {
     /** Absent until the node's agent has said more of it. */
     readonly Hostname?: string;
+    readonly TLSInfo?: TlsInfo;
     readonly Engine: {
       readonly EngineVersion?: string;
       readonly Labels?: Readonly<Record<string, string>> | null;

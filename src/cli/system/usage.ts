@@ -101,7 +101,7 @@ async function df({ client, flags, stdout }: CommandContext): Promise<number> {
 /** The objects themselves, by a template of the user's. */
 function verboseWith({ Images, Containers, Volumes }: Usage, format: string): string {
   const template = compileTemplate(format === "json" ? "{{json .}}" : format);
-  return `${template({ Images, Containers, Volumes, BuildCache: [] })}\n`;
+  return template({ Images, Containers, Volumes, BuildCache: [] });
 }
 
 function verbose({ Images, Containers, Volumes }: Usage): string {
