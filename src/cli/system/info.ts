@@ -108,7 +108,7 @@ export async function info({
   const context = currentContext(globals, env);
   if (format !== "") {
     if (found === undefined) throw problem as Error;
-    const { ApiVersion, ...own } = clientOf(context);
+    const { ApiVersion: _spoken, ...own } = clientOf(context);
     const ClientInfo = { Debug: globals.bool("debug"), ...own, Plugins: [], Warnings: null };
     const template = compileTemplate(format === "json" ? "{{json .}}" : format);
     stdout.write(`${template({ ...found, ClientInfo })}\n`);
