@@ -173,6 +173,191 @@ services:
   expect(made.services[1]?.Labels).toMatchObject({ "skep.start-after": "st_migrate=completed" });
 });
 
+it("a chat with its sentinels: several of a kind, a health check, names that links give", () => {
+  const made = plan(`
+version: "3.9"
+services:
+  redis-master:
+    image: redis:7
+    command: redis-server --appendonly yes
+    volumes: ["redis:/data"]
+    networks: { cache: { aliases: [master] } }
+  sentinel:
+    image: redis:7
+    entrypoint: ["sh", "-c", "echo sentinel monitor m redis-master 6379 2 > /s.conf && exec redis-sentinel /s.conf"]
+    links: ["redis-master:mymaster"]
+    networks: [cache]
+    deploy: { replicas: 3, placement: { max_replicas_per_node: 1 } }
+    healthcheck: { test: "redis-cli -p 26379 ping | grep PONG", retries: 5 }
+networks: { cache: { driver: overlay, attachable: true } }
+volumes: { redis: { driver: local, driver_opts: { type: none, o: bind, device: /srv/redis } } }
+`);
+  const [network] = made.services[0]?.TaskTemplate?.Networks ?? [];
+  expect(network?.Aliases).toEqual(["master", "redis-master", "mymaster"]);
+  expect(container(made, "sentinel")?.Healthcheck?.Test?.[0]).toBe("CMD-SHELL");
+});
+
+it("a broker and its consumers: variables in names, an .env beside it, limits of containers", () => {
+  const { plan: made, notices } = planned(`
+services:
+  kafka:
+    image: bitnami/kafka:\${KAFKA_VERSION:-3.7}
+    hostname: kafka
+    domainname: example.org
+    platform: linux/amd64
+    mem_limit: 1g
+    mem_reservation: 512m
+    memswap_limit: 1536m
+    cpus: "1.5"
+    pids_limit: 500
+    ulimits: { nofile: 65536 }
+    ports: ["9092:9092", { target: 9093, published: "9093", app_protocol: tcp, mode: host }]
+    environment:
+      KAFKA_CFG_ADVERTISED_LISTENERS: PLAINTEXT://kafka.\${DOMAIN}:9092
+      KAFKA_CFG_NODE_ID: 1
+      ALLOW_PLAINTEXT_LISTENER: "yes"
+  consumer:
+    image: example/consumer
+    scale: 3
+    pull_policy: always
+    group_add: ["1000"]
+    env_file: [{ path: ./optional.env, required: false }]
+    depends_on:
+      kafka: { condition: service_started }
+`);
+  const kafka = made?.services[0];
+  expect(kafka?.TaskTemplate?.Resources).toEqual({
+    Limits: { NanoCPUs: 1.5e9, MemoryBytes: 1 << 30, Pids: 500 },
+    Reservations: { NanoCPUs: undefined, MemoryBytes: 512 << 20, GenericResources: undefined },
+    SwapBytes: 512 << 20,
+  });
+  expect(kafka?.TaskTemplate?.Placement?.Platforms).toEqual([
+    { OS: "linux", Architecture: "amd64" },
+  ]);
+  expect(made?.services[1]?.Mode).toEqual({ Replicated: { Replicas: 3 } });
+  expect(notices.join()).toContain("pull_policy");
+});
+
+it("a network of people: one anchor for all, jobs, a key per process, search behind a profile", () => {
+  const text = `
+name: social
+x-mastodon: &mastodon
+  image: ghcr.io/mastodon/mastodon:v4.3
+  env_file: .env.production
+  restart: always
+  networks: [external_network, internal_network]
+  volumes: ["./public/system:/mastodon/public/system"]
+services:
+  db:
+    restart: always
+    image: postgres:14-alpine
+    shm_size: 256mb
+    networks: [internal_network]
+    healthcheck: { test: ["CMD", "pg_isready", "-U", "postgres"] }
+    environment: ["POSTGRES_HOST_AUTH_METHOD=trust"]
+  redis:
+    image: redis:7-alpine
+    networks: [internal_network]
+    healthcheck: { test: ["CMD", "redis-cli", "ping"] }
+  es:
+    image: elasticsearch:7.17.4
+    profiles: [search]
+    environment: ["ES_JAVA_OPTS=-Xms512m -Xmx512m -Des.enforce.bootstrap.checks=true", "discovery.type=single-node"]
+    networks: [internal_network]
+    ulimits: { memlock: { soft: -1, hard: -1 }, nofile: { soft: 65536, hard: 65536 } }
+    ports: ["127.0.0.1:9200:9200"]
+  web:
+    <<: *mastodon
+    command: bundle exec puma -C config/puma.rb
+    depends_on: { db: { condition: service_healthy }, redis: { condition: service_healthy } }
+    ports: ["127.0.0.1:3000:3000"]
+  sidekiq:
+    <<: *mastodon
+    command: bundle exec sidekiq
+    depends_on: { db: { condition: service_healthy }, redis: { condition: service_healthy } }
+networks: { external_network: , internal_network: { internal: true } }
+`;
+  const made = plan(text);
+  expect(made.services.map(({ Name }) => Name)).toEqual([
+    "st_db",
+    "st_redis",
+    "st_web",
+    "st_sidekiq",
+  ]);
+  expect(made.services[3]?.Labels).toMatchObject({
+    "skep.start-after": "st_db=healthy,st_redis=healthy",
+  });
+  expect(plan(text, ["search"]).services.map(({ Name }) => Name)).toContain("st_es");
+});
+
+it("a site with a queue: build beside image, merged variables, a job that others wait for", () => {
+  const { plan: made, notices } = planned(`
+x-django: &django
+  build: { context: ., dockerfile: Dockerfile }
+  image: registry.example.org/site/app:\${TAG:-latest}
+  environment: &env
+    DATABASE_URL: postgres://app:\${DB_PASSWORD:?}@db/app
+    CELERY_BROKER_URL: redis://redis:6379/0
+    DJANGO_SETTINGS_MODULE: site.settings
+services:
+  db: { image: "postgres:16", volumes: ["pg:/var/lib/postgresql/data"] }
+  redis: { image: "redis:7" }
+  migrate:
+    <<: *django
+    command: python manage.py migrate --noinput
+    restart: "on-failure"
+    deploy: { mode: replicated-job }
+    depends_on: [db]
+  web:
+    <<: *django
+    command: gunicorn site.wsgi -b 0.0.0.0:8000
+    ports: ["8000:8000"]
+    depends_on: { migrate: { condition: service_completed_successfully } }
+  worker: { <<: *django, command: celery -A site worker, scale: 2, environment: { <<: *env, ROLE: worker } }
+  beat: { <<: *django, command: celery -A site beat, deploy: { replicas: 1, update_config: { order: stop-first } } }
+volumes: { pg: {} }
+`);
+  expect(made?.services.find(({ Name }) => Name === "st_web")?.Labels).toMatchObject({
+    "skep.start-after": "st_migrate=completed",
+  });
+  expect(made && container(made, "worker")?.Env).toContain(
+    "DATABASE_URL=postgres://app:s3cret@db/app",
+  );
+  expect(notices.join()).toContain("build");
+});
+
+it("logs in one place: files of text in the file itself, memory locked, a tmpfs, capabilities", () => {
+  const made = plan(`
+services:
+  elasticsearch:
+    image: docker.elastic.co/elasticsearch/elasticsearch:8.14.0
+    environment: ["discovery.type=single-node", "xpack.security.enabled=false", "bootstrap.memory_lock=true"]
+    ulimits: { memlock: { soft: -1, hard: -1 } }
+    cap_add: [IPC_LOCK]
+    volumes: ["esdata:/usr/share/elasticsearch/data", { type: tmpfs, target: /tmp, tmpfs: { size: 10000000 } }]
+    healthcheck: { test: "curl -fs http://localhost:9200/_cluster/health || exit 1", start_period: 1m, start_interval: 2s }
+  logstash:
+    image: docker.elastic.co/logstash/logstash:8.14.0
+    configs: [{ source: pipeline, target: /usr/share/logstash/pipeline/logstash.conf }]
+    depends_on: { elasticsearch: { condition: service_healthy } }
+  filebeat:
+    image: docker.elastic.co/beats/filebeat:8.14.0
+    user: root
+    volumes: ["/var/lib/docker/containers:/var/lib/docker/containers:ro", "/var/run/docker.sock:/var/run/docker.sock"]
+    deploy: { mode: global }
+configs:
+  pipeline:
+    content: |
+      input { beats { port => 5044 } }
+      output { elasticsearch { hosts => ["http://elasticsearch:9200"] } }
+volumes: { esdata: }
+`);
+  expect(atob(made.configs[0]?.Data ?? "")).toContain("beats { port => 5044 }");
+  expect(container(made, "elasticsearch")?.Ulimits).toEqual([
+    { Name: "memlock", Soft: -1, Hard: -1 },
+  ]);
+});
+
 it.each([
   [
     "services:\n  a:\n    image: x\n    devices:\n      - fuse",
