@@ -1,6 +1,7 @@
 /**
- * Events of this engine: kept in a ring for who asks about the past, passed on to who listens. A
- * listener that does not read is cut off rather than followed without bound.
+ * Events of this engine, and of the swarm as far as this node hears of them: kept in a ring each for
+ * who asks about the past, so that busy containers do not push out what happened in the swarm; passed
+ * on to who listens. A listener that does not read is cut off rather than followed without bound.
  */
 
 import { EngineError } from "#base/error.ts";
@@ -11,7 +12,9 @@ import { createNsClock } from "../logs/timestamps.ts";
 import type { EventBus } from "../ports.ts";
 import { checkEventFilters, matchesFilters } from "./event-filter.ts";
 
-const KEPT = 1_000;
+/** Of either scope. */
+const KEPT = { local: 1_000, swarm: 4_000 } as const;
+const KEPT_ALL = KEPT.local + KEPT.swarm;
 const LISTENER_MAX = 4_096;
 
 type Published = Parameters<EventBus["publish"]>[0];
@@ -23,7 +26,7 @@ export interface CountingEventBus extends EventBus {
 
 export function createEventBus(clock: Clock): CountingEventBus {
   const nowNs = createNsClock(clock);
-  const kept: EngineEvent[] = [];
+  const kept: Record<EngineEvent["scope"], EngineEvent[]> = { local: [], swarm: [] };
   const listeners = new Set<(event: EngineEvent) => void>();
   let published = 0;
   return {
@@ -31,8 +34,9 @@ export function createEventBus(clock: Clock): CountingEventBus {
     publish: (event) => {
       published += 1;
       const complete = completed(event, nowNs());
-      kept.push(complete);
-      if (kept.length > KEPT) kept.shift();
+      const ring = kept[complete.scope];
+      ring.push(complete);
+      if (ring.length > KEPT[complete.scope]) ring.shift();
       for (const listener of listeners) listener(complete);
     },
     matcher: (filters) => {
@@ -70,13 +74,13 @@ interface SubscribeOptions {
 /** Listens from the moment of the call, not of the first read. */
 function subscribe(
   options: SubscribeOptions,
-  kept: readonly EngineEvent[],
+  kept: Readonly<Record<EngineEvent["scope"], readonly EngineEvent[]>>,
   listeners: Set<(event: EngineEvent) => void>,
   clock: Clock,
 ): AsyncIterable<EngineEvent> {
   const { filters, scope, since, until, signal } = options;
   checkEventFilters(filters);
-  const queue = new AsyncQueue<EngineEvent>(LISTENER_MAX + KEPT);
+  const queue = new AsyncQueue<EngineEvent>(LISTENER_MAX + KEPT_ALL);
   const inTime = (event: EngineEvent) =>
     (since === undefined || event.timeNano >= since * 1e9) &&
     (until === undefined || event.timeNano <= until * 1e9);
@@ -87,7 +91,7 @@ function subscribe(
     queue.end(new EngineError("resource-exhausted", "the reader of events is too slow"));
   };
   // The past is told only when it is asked for.
-  if (since !== undefined) for (const event of kept) listener(event);
+  if (since !== undefined) for (const event of inOrder(kept)) listener(event);
   const leftMs = until === undefined ? undefined : until * 1000 - clock.nowMs();
   if (signal.aborted || (leftMs !== undefined && leftMs <= 0)) {
     queue.end();
@@ -108,6 +112,10 @@ function subscribe(
     leftMs === undefined ? undefined : clock.setTimer(Math.min(leftMs, 2 ** 31 - 1), stop);
   signal.addEventListener("abort", stop, { once: true });
   return untilEnd(queue, release);
+}
+
+function inOrder(kept: Parameters<typeof subscribe>[1]): readonly EngineEvent[] {
+  return [...kept.local, ...kept.swarm].sort((a, b) => a.timeNano - b.timeNano);
 }
 
 async function* untilEnd(
