@@ -3,6 +3,7 @@
  * node (`manager/raft/`) implements it; tests use the single-member `manager/raft/local-state.ts`.
  */
 
+import { EngineError } from "#base/error.ts";
 import type { ChangeBatch, ReadView, Tx } from "#store/types.ts";
 
 /** Which component writes; task state transitions are checked against it (`model/task-states.ts`). */
@@ -19,6 +20,16 @@ export type Actor =
   | "ca"
   | "membership"
   | "leader";
+
+/**
+ * The change was surely not made, and will not be: whoever wanted it may ask another leader, or this
+ * one again. Known within one process; to others it is a refusal like any other of its code.
+ */
+export class NotMade extends EngineError {
+  constructor(message: string) {
+    super("unavailable", message);
+  }
+}
 
 export interface LeaderInfo {
   readonly nodeId: string;
@@ -40,7 +51,7 @@ export interface ClusterState {
   /**
    * Runs `write` against the newest state including what is still on its way, proposes its changes
    * as one entry and resolves when they are committed and applied here. `write` must be synchronous
-   * and may be run only once. Leader only: otherwise EngineError `unavailable`. An empty change set
+   * and may be run only once. Leader only: otherwise `NotMade`. An empty change set
    * is not proposed, but still waits for what it read to be committed, and so does a refusal: an
    * exception of `write`. Refusals, and the API's empty changes, are told only by a manager that a
    * majority says still leads: they are answers to a question, and must not be outdated.

@@ -38,9 +38,15 @@ export class TestCluster {
   readonly dir: string;
   readonly #members = new Map<string, TestMember>();
   readonly keys = keyRing([dataKey(new Uint8Array(32).fill(7))]);
-  /** Sees what comes to a member in streams of raft messages; what it throws breaks the stream. */
-  onStreamed: (to: string, request: StreamRaftMessageRequest, context: RpcContext) => void = () =>
-    undefined;
+  /**
+   * Sees what comes to a member in streams of raft messages; what it throws breaks the stream, and of
+   * what it answers "lost" to nobody hears.
+   */
+  onStreamed: (
+    to: string,
+    request: StreamRaftMessageRequest,
+    context: RpcContext,
+  ) => "lost" | undefined = () => undefined;
   /** Services that members do not have, as if they were older. */
   readonly missing = new Set<DescService>();
   /** Addresses that cannot be reached, as if their cable were cut. */
@@ -146,8 +152,7 @@ export class TestCluster {
             const checked = (async function* () {
               for await (const request of requests) {
                 ensurePlugged(context);
-                streamed(request, context);
-                yield request;
+                if (streamed(request, context) !== "lost") yield request;
               }
             })();
             return raft.streamRaftMessage(checked, context);

@@ -7,6 +7,7 @@ import { afterEach, beforeEach, expect, test } from "vitest";
 import { EngineError } from "#base/error.ts";
 import { openDisk } from "#manager/raft/disk.ts";
 import type { RaftNodeOptions } from "#manager/raft/node.ts";
+import { NotMade } from "#manager/state.ts";
 import { realRandom } from "#platform/real-ports.ts";
 import { beforeDurableWrites } from "#platform/wal/testing/hooked-fs.ts";
 import { TaskSchema } from "#wire/gen/swarmkit/objects_pb.js";
@@ -15,6 +16,9 @@ import {
   TaskStatusSchema,
 } from "#wire/gen/swarmkit/types_pb.js";
 import { eventually, service, TestCluster, type TestMember, write } from "./cluster.ts";
+
+/** Numbers of etcd's raftpb. */
+const MESSAGE = { APPEND_RESPONSE: 4, HEARTBEAT_RESPONSE: 9 };
 
 let cluster: TestCluster;
 beforeEach(async () => {
@@ -112,6 +116,57 @@ test("many transactions at once: each sees those before it, and watchers see eac
   expect(new Set(watched).size).toBe(200);
   abort.abort();
   await watching;
+});
+
+test("leaders hand over under writes: of each it is known what became of it", async () => {
+  await three();
+  const over = new AbortController();
+  const made: string[] = [];
+  const refused: string[] = [];
+  const writing = Array.from({ length: 8 }, async (_, client) => {
+    for (let at = 0; !over.signal.aborted; at++) {
+      const id = `s${client}-${at}`;
+      const leader = await cluster.leader();
+      try {
+        await leader.node.state.update("api", (tx) => tx.create("service", service(id)));
+        made.push(id);
+      } catch (error) {
+        if (!(error instanceof NotMade)) throw error;
+        refused.push(id);
+        await new Promise((resolve) => setTimeout(resolve, 10));
+      }
+    }
+  });
+  const all = Promise.all(writing);
+  // Told below.
+  all.catch(() => undefined);
+  for (let at = 0; at < 10; at++) {
+    const before = made.length;
+    await eventually(5_000, "writes", () => made.length > before + 100);
+    await (await cluster.leader()).node.membership.transferLeadership();
+  }
+  over.abort();
+  await all;
+  const view = await (await cluster.leader()).node.state.linearizable();
+  expect(made.filter((id) => view.get("service", id) === undefined)).toEqual([]);
+  expect(refused.filter((id) => view.get("service", id) !== undefined)).toEqual([]);
+});
+
+test("a leader that is replaced learns what became of its last changes", async () => {
+  await three();
+  await write(cluster, "s0");
+  const old = await cluster.leader();
+  const { APPEND_RESPONSE, HEARTBEAT_RESPONSE } = MESSAGE;
+  cluster.onStreamed = (to, { message }) =>
+    to === old.name && [APPEND_RESPONSE, HEARTBEAT_RESPONSE].includes(Number(message?.type))
+      ? "lost"
+      : undefined;
+  // The others have it on disk and say so; that is heard of only when one of them leads.
+  const written = old.node.state.update("api", (tx) => tx.create("service", service("s1")));
+  await cluster.leader(10_000, old.name);
+  await written;
+  expect(has(old, "s1")).toBe(true);
+  expect(old.node.state.isLeader()).toBe(false);
 });
 
 test("the leader is killed: the next write is accepted within 3 s, and nothing is lost", async () => {

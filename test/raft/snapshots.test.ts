@@ -52,7 +52,7 @@ function watched(breakAt: (bytesOfStream: number) => boolean) {
   const seen = new Map<unknown, { from: number; bytes: number }>();
   cluster.onStreamed = (_, { message }, context) => {
     const data = message?.snapshot?.data;
-    if (data === undefined) return;
+    if (data === undefined) return undefined;
     let stream = seen.get(context);
     if (stream === undefined) {
       const from = Number(context.metadata["skep-snapshot"]?.split(" ")[1] ?? 0);
@@ -62,6 +62,7 @@ function watched(breakAt: (bytesOfStream: number) => boolean) {
     }
     if (breakAt(stream.from + stream.bytes)) throw new Error("the cable is cut");
     stream.bytes += data.length;
+    return undefined;
   };
   return streams;
 }

@@ -16,7 +16,7 @@ import type { Store } from "#store/store.ts";
 import { decodeMessage } from "#wire/decode.ts";
 import { InternalRaftRequestSchema } from "#wire/gen/swarmkit/raft_pb.js";
 import type { Members } from "./members.ts";
-import { notProposed, type Proposals } from "./proposals.ts";
+import { notProposed, outcomeUnknown, type Proposals } from "./proposals.ts";
 import type { DecodedSnapshot } from "./snapshot-data.ts";
 
 export interface ApplierOptions {
@@ -28,8 +28,8 @@ export interface ApplierOptions {
   readonly term: number;
   /** Makes the core follow a change of membership. */
   readonly follow: (change: ConfChange) => ConfState;
-  /** What is in flight will not come to pass as it was proposed. */
-  readonly giveUp: () => void;
+  /** What is in flight will not come to pass as it was proposed; whether at all, the error says. */
+  readonly giveUp: (error: EngineError) => void;
   /** This member was removed from the group by a committed entry. */
   readonly removedSelf: () => void;
 }
@@ -54,12 +54,12 @@ export class Applier {
     const { store, proposals, giveUp } = this.#options;
     const { index, term } = entry;
     const whose = proposals.match(index, term);
-    if (whose === "overwritten") giveUp();
+    if (whose === "overwritten") giveUp(notProposed("another leader came before it"));
     this.#term = term;
     this.bytes += entry.data.length;
     if (entry.type !== "normal") this.#applyChange(entry);
     else if (entry.data.length === 0) store.skip(index);
-    else if (whose === "mine") store.commitHead(index);
+    else if (whose === "mine" && !proposals.orphaned) store.commitHead(index);
     else store.apply(decodeMessage(InternalRaftRequestSchema, entry.data).action, index);
     if (whose !== "mine") return;
     // The core puts an empty entry in the place of a membership change that may not be made now.
@@ -73,7 +73,7 @@ export class Applier {
   /** A leader's snapshot takes the place of everything. */
   restore(metadata: SnapshotMetadata, { state, membership }: DecodedSnapshot): void {
     const { store, members, giveUp } = this.#options;
-    giveUp();
+    giveUp(outcomeUnknown());
     store.restore(state, metadata.index);
     members.restore(membership, metadata.confState);
     this.#term = metadata.term;

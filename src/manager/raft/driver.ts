@@ -46,6 +46,8 @@ const HURRY = 5;
 const TIE_TICKS = 2;
 /** Hurried ticks after the loss of a leader, in election timeouts; then patience again. */
 const HURRY_TIMEOUTS = 4;
+/** How long what a reign leaves in flight is waited for, in election timeouts: the next leader commits it soon. */
+const ORPHANS_TIMEOUTS = 4;
 
 export interface DriverEvents {
   send(m: Message): void;
@@ -99,6 +101,8 @@ export class Driver {
   /** Ticks as a candidate; undefined when it is none. */
   #standing: number | undefined;
   #hasHurriedTie = false;
+  /** Ticks since a reign ended with proposals in flight. */
+  #orphanTicks = 0;
   readonly #applying = new AppliedWaiters();
 
   constructor(options: DriverOptions) {
@@ -140,7 +144,7 @@ export class Driver {
       proposals: this.#proposals,
       term: typeof term === "number" ? term : 0,
       follow: (change) => this.#core.applyConfChange(change),
-      giveUp: () => this.#giveUp(outcomeUnknown()),
+      giveUp: (error) => this.#giveUp(error),
       removedSelf: () => options.events.removedSelf(),
     });
   }
@@ -212,6 +216,7 @@ export class Driver {
   /** Proposes an entry at `nextIndex`; resolves when it is committed and applied here. */
   propose(data: Uint8Array): Promise<void> {
     if (this.#stopped) return Promise.reject(notLeading());
+    this.#giveUpOrphans();
     const done = this.#proposals.add(this.nextIndex, this.term);
     this.#gathering.push(data);
     this.#schedule();
@@ -222,6 +227,7 @@ export class Driver {
   async proposeChange(change: ConfChange): Promise<void> {
     if (this.#stopped || !this.#leads) throw notLeading();
     this.#flush();
+    this.#giveUpOrphans();
     const index = this.#core.lastIndex + 1;
     const dropped = this.#core.proposeConfChange(change);
     if (dropped !== undefined) throw notProposed(dropped);
@@ -345,6 +351,7 @@ export class Driver {
       if (isHurried) return;
       this.#noticeTie();
       this.#reads.tick();
+      this.#tickOrphans();
       this.#options.events.ticked();
     });
   }
@@ -379,6 +386,30 @@ export class Driver {
     if (index === 0) this.#gathering = [];
     this.#options.store.dropHead(index);
     this.#proposals.fail(error, index);
+  }
+
+  /**
+   * The end of a reign: what it proposed is no longer the head of anything, but may be in the log of
+   * the next leader. What of it was not handed to the core yet is not.
+   */
+  #orphan(): void {
+    const kept = this.#gathering.length;
+    this.#gathering = [];
+    this.#options.store.dropHead();
+    this.#proposals.failNewest(kept, notLeading());
+    this.#proposals.orphan();
+    this.#orphanTicks = 0;
+  }
+
+  /** Whose next leader is not heard of, or commits nothing, learns no more. */
+  #tickOrphans(): void {
+    if (!this.#proposals.orphaned) return;
+    this.#orphanTicks += 1;
+    if (this.#orphanTicks > ORPHANS_TIMEOUTS * this.#options.electionTick) this.#giveUpOrphans();
+  }
+
+  #giveUpOrphans(): void {
+    if (this.#proposals.orphaned) this.#proposals.fail(outcomeUnknown());
   }
 
   #schedule(): void {
@@ -434,9 +465,9 @@ export class Driver {
         this.#reads.retry();
       }
     }
-    // What is in flight belongs to one term: none of it survives the end of the reign.
+    // What is in flight belongs to one term: with the end of the reign it is the next leader's.
     const isNewTerm = hardState !== undefined && hardState.term !== this.#roleTerm;
-    if (led && (!this.#leads || isNewTerm)) this.#giveUp(outcomeUnknown());
+    if (led && (!this.#leads || isNewTerm)) this.#orphan();
     this.#roleTerm = hardState?.term ?? this.#roleTerm;
     this.#options.events.roleChanged();
   }

@@ -91,6 +91,7 @@ class RunningNode implements RaftNode {
   #self: KnownMember | undefined;
   /** A reign failed and is being handed over. */
   #abdicating = false;
+  #handedOver: Promise<void> | undefined;
 
   constructor(
     options: RaftNodeOptions,
@@ -265,7 +266,7 @@ class RunningNode implements RaftNode {
 
   async close(): Promise<void> {
     if (this.#closing.signal.aborted) return;
-    await this.#handOver();
+    await this.handOver();
     await this.#end();
     await this.#snapshotter.idle();
     await this.#disk.close();
@@ -417,13 +418,21 @@ class RunningNode implements RaftNode {
     }
   }
 
-  async #handOver(): Promise<void> {
-    if (this.#driver?.leads !== true || this.#isAlone()) return;
+  handOver(): Promise<void> {
+    this.#handedOver ??= this.#letAnotherLead();
+    return this.#handedOver;
+  }
+
+  async #letAnotherLead(): Promise<void> {
+    const driver = this.#driver;
+    if (driver?.leads !== true || this.#isAlone()) return;
     try {
       await this.#handover.transfer();
     } catch (error) {
       this.#options.log.info("leadership was not handed over", { reason: messageOf(error) });
     }
+    // Without another leader it may never be known.
+    if (!driver.leads) await driver.drained().catch(() => undefined);
   }
 
   async #tellAddress(known: KnownMember): Promise<void> {

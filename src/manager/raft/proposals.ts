@@ -2,11 +2,15 @@
  * Who waits for which entry. A leader knows the index of an entry when it proposes it, and a
  * committed entry of the same index and term is that very entry; with another term it is somebody
  * else's, which means that this one, and all that were proposed after it, are lost.
+ *
+ * A leader that is replaced still sees what the next one commits: its proposals are orphans then, and
+ * what became of them is told when it is seen.
  */
 
 import { EngineError } from "#base/error.ts";
 import { invariant } from "#base/invariant.ts";
 import { type Deferred, deferred } from "#platform/async.ts";
+import { NotMade } from "../state.ts";
 
 interface Waiting {
   readonly index: number;
@@ -16,14 +20,27 @@ interface Waiting {
 
 export class Proposals {
   #waiting: Waiting[] = [];
+  #orphaned = false;
 
   get size(): number {
     return this.#waiting.length;
   }
 
+  /** Whether those that wait are of a reign that has ended. */
+  get orphaned(): boolean {
+    return this.#orphaned && this.#waiting.length > 0;
+  }
+
+  /** Their reign is over; they wait on. */
+  orphan(): void {
+    this.#orphaned = true;
+  }
+
   /** Resolves when the entry is committed and applied here; rejects when that is not certain. */
   add(index: number, term: number): Promise<void> {
     invariant(index > (this.#waiting.at(-1)?.index ?? 0), "proposals come in order");
+    invariant(!this.orphaned, "a reign begins without those of another");
+    this.#orphaned = false;
     const outcome = deferred();
     this.#waiting.push({ index, term, outcome });
     // Whoever looks at it through `drained` only may come too late.
@@ -53,6 +70,13 @@ export class Proposals {
     this.#waiting.shift()?.outcome.reject(error);
   }
 
+  /** Gives up the newest ones. */
+  failNewest(count: number, error: EngineError): void {
+    for (const { outcome } of this.#waiting.splice(this.#waiting.length - count, count)) {
+      outcome.reject(error);
+    }
+  }
+
   /** Gives up the proposals from `index` on. */
   fail(error: EngineError, index = 0): void {
     const lost = this.#waiting.filter((one) => one.index >= index);
@@ -61,8 +85,8 @@ export class Proposals {
   }
 }
 
-export function notLeading(): EngineError {
-  return new EngineError("unavailable", "this manager is not the leader of the swarm");
+export function notLeading(): NotMade {
+  return new NotMade("this manager is not the leader of the swarm");
 }
 
 export function outcomeUnknown(): EngineError {
@@ -71,6 +95,6 @@ export function outcomeUnknown(): EngineError {
   return new EngineError("unavailable", message);
 }
 
-export function notProposed(why: string): EngineError {
-  return new EngineError("unavailable", `the change was not made: ${why}; try again`);
+export function notProposed(why: string): NotMade {
+  return new NotMade(`the change was not made: ${why}; try again`);
 }

@@ -95,6 +95,8 @@ export interface RaftNode {
    * when that is not so yet, to be tried again.
    */
   reseal(): Promise<void>;
+  /** Lets another lead if this one does; resolves when it is known what became of what was under way. */
+  handOver(): Promise<void>;
   /** Hands leadership over if it has it, and lets go of everything. */
   close(): Promise<void>;
   /** Lets go of everything at once, as if the process had died. */
