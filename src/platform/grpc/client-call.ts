@@ -53,6 +53,11 @@ export class ClientCall<T> implements StreamEvents {
     return this.#wasRefused;
   }
 
+  /** Whether it was put on a connection. */
+  get wasSent(): boolean {
+    return this.#stream !== undefined;
+  }
+
   /** The answers; throws when the call fails. */
   read(): AsyncGenerator<T> {
     return this.#incoming.read();

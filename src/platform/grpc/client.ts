@@ -12,12 +12,13 @@ import type {
   MessageShape,
 } from "@bufbuild/protobuf";
 import type { GenService, GenServiceMethods } from "@bufbuild/protobuf/codegenv2";
-import { EngineError } from "#base/error.ts";
+import { EngineError, isErrorCode, messageOf } from "#base/error.ts";
 import { decodeMessage } from "#wire/decode.ts";
 import { type HeaderField, writeHeaders } from "#wire/http2/hpack.ts";
 import { ClientCall } from "./client-call.ts";
 import { formatTimeout, metadataFields } from "./fields.ts";
 import { encodeFramed } from "./messages.ts";
+import { UnsentError } from "./status.ts";
 import { Transport, type TransportOptions } from "./transport.ts";
 
 /** Times that a call is begun that the server has not touched. */
@@ -161,7 +162,8 @@ class Caller {
       try {
         return await this.#one(call);
       } catch (error) {
-        if (!call.wasRefused || attempt === ATTEMPTS_MAX) throw error;
+        if (call.wasRefused && attempt < ATTEMPTS_MAX) continue;
+        throw call.wasRefused || !call.wasSent ? unsent(error) : error;
       }
     }
   }
@@ -204,6 +206,12 @@ class Caller {
     if (timeoutMs !== undefined) fields.push(["grpc-timeout", formatTimeout(timeoutMs)]);
     return Buffer.concat([this.#common, writeHeaders(fields)]);
   }
+}
+
+/** That nobody began with it says only a failure of the way, not one of the caller's patience. */
+function unsent(error: unknown): unknown {
+  if (!isErrorCode(error, "unavailable")) return error;
+  return new UnsentError("unavailable", messageOf(error));
 }
 
 async function* readAll(call: ClientCall<unknown>): AsyncGenerator {

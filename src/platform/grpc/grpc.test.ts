@@ -9,6 +9,7 @@ import { LogBroker } from "#wire/gen/swarmkit/logbroker_pb.js";
 import { deferred } from "../async.ts";
 import { openChannel, type RpcChannel } from "./client.ts";
 import { createRpcServer, type RpcServer } from "./server.ts";
+import { UnsentError } from "./status.ts";
 
 let folder: string;
 let server: RpcServer;
@@ -106,4 +107,32 @@ test("a caller that goes away aborts the handler's signal", async () => {
   await start();
   for await (const _ of channel.client(LogBroker).listenSubscriptions({})) break;
   await gone.promise;
+});
+
+test("a server that drains answers what it has begun, and begins nothing", async () => {
+  const asked = deferred();
+  const hold = deferred();
+  server.add(Health, {
+    check: async () => {
+      asked.resolve();
+      await hold.promise;
+      return { status: HealthCheckResponse_ServingStatus.SERVING };
+    },
+  });
+  await start();
+  const health = channel.client(Health);
+  const first = health.check({});
+  await asked.promise;
+  let isDrained = false;
+  const drained = server.drain(60_000).then(() => {
+    isDrained = true;
+  });
+  await expect(health.check({})).rejects.toBeInstanceOf(UnsentError);
+  expect(isDrained).toBe(false);
+  hold.resolve();
+  await drained;
+  await server.close();
+  expect((await first).status).toBe(HealthCheckResponse_ServingStatus.SERVING);
+  // Nor does anybody begin with what cannot be sent.
+  await expect(health.check({})).rejects.toBeInstanceOf(UnsentError);
 });

@@ -41,8 +41,8 @@ export interface Caller {
   peer(): PeerIdentity | undefined;
   /** Largest request, bytes. */
   readonly messageMax: number;
-  /** A handler ended; calls that were cancelled count until then. */
-  ended(): void;
+  /** A handler of the method ended; calls that were cancelled count until then. */
+  ended(method: BoundMethod): void;
 }
 
 export class ServerCall implements StreamEvents {
@@ -147,7 +147,7 @@ export class ServerCall implements StreamEvents {
     try {
       output = this.#method.handler(input as never, this.#context);
     } catch (error) {
-      this.#caller.ended();
+      this.#caller.ended(this.#method);
       this.#fail(error);
       return;
     }
@@ -157,7 +157,7 @@ export class ServerCall implements StreamEvents {
   }
 
   readonly #answered = (value: unknown): void => {
-    this.#caller.ended();
+    this.#caller.ended(this.#method);
     if (this.#isFinished) return;
     try {
       this.#answer(value as object);
@@ -195,7 +195,7 @@ export class ServerCall implements StreamEvents {
   }
 
   readonly #refused = (error: unknown): void => {
-    this.#caller.ended();
+    this.#caller.ended(this.#method);
     this.#fail(error);
   };
 
@@ -217,7 +217,7 @@ export class ServerCall implements StreamEvents {
     } catch (error) {
       this.#fail(error);
     } finally {
-      this.#caller.ended();
+      this.#caller.ended(this.#method);
     }
   }
 
@@ -230,7 +230,7 @@ export class ServerCall implements StreamEvents {
   #fail(thrown: unknown): void {
     if (this.#isFinished) return;
     this.#finish();
-    if (!this.#hasRun) this.#caller.ended();
+    if (!this.#hasRun) this.#caller.ended(this.#method);
     const error = EngineError.from(thrown);
     const status: readonly HeaderField[] = [
       ["grpc-status", String(statusOf(error.code))],

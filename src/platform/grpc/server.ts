@@ -23,6 +23,7 @@ import { CODE } from "#wire/http2/frames.ts";
 import { type HeaderField, writeHeaders } from "#wire/http2/hpack.ts";
 import { Connection, KEEPALIVE_MS } from "../http2/connection.ts";
 import type { Stream, StreamEvents } from "../http2/stream.ts";
+import { InFlight } from "../in-flight.ts";
 import { encodeText, field, isGrpc } from "./fields.ts";
 import { type AnyHandler, type BoundMethod, type Caller, ServerCall } from "./server-call.ts";
 import { statusOf } from "./status.ts";
@@ -116,7 +117,30 @@ export interface RpcServer {
    * those that were opened with a certificate of that role.
    */
   dropPeer(nodeId: string, role?: string): void;
+  /**
+   * Begins no more calls, which callers learn and may make elsewhere; resolves when those with one
+   * answer have it, or when time is up. Streams go on.
+   */
+  drain(timeoutMs: number): Promise<void>;
   close(): Promise<void>;
+}
+
+/** What the connections of a server share. */
+class Calls {
+  readonly unanswered = new InFlight();
+  isDraining = false;
+
+  begun(method: BoundMethod): void {
+    if (isUnary(method)) this.unanswered.begin();
+  }
+
+  ended(method: BoundMethod): void {
+    if (isUnary(method)) this.unanswered.end();
+  }
+}
+
+function isUnary({ readsStream, writesStream }: BoundMethod): boolean {
+  return !readsStream && !writesStream;
 }
 
 /**
@@ -137,6 +161,7 @@ export function createRpcServer(
   const strangers = new Strangers(STRANGERS_MAX);
   let local: Server | undefined;
   let remote: Server | undefined;
+  const calls = new Calls();
   let exchange: (tls: TlsMaterial) => void = () => undefined;
 
   const keep = (socket: Socket) => {
@@ -145,7 +170,7 @@ export function createRpcServer(
     socket.on("error", () => socket.destroy());
   };
   const serve = (socket: Socket, door: Door) => {
-    const connection = answerCalls(socket, door, methods, authorize, () =>
+    const connection = answerCalls(socket, door, methods, authorize, calls, () =>
       connections.delete(connection),
     );
     connections.add(connection);
@@ -208,6 +233,10 @@ export function createRpcServer(
         if (peer?.nodeId === nodeId && (role ?? peer.role) === peer.role) socket.destroy();
       }
     },
+    drain: (timeoutMs) => {
+      calls.isDraining = true;
+      return calls.unanswered.none(timeoutMs);
+    },
     close: async () => {
       const ended = [local, remote].map((server) => closed(server));
       local = undefined;
@@ -232,6 +261,7 @@ function answerCalls(
   door: Door,
   methods: ReadonlyMap<string, BoundMethod>,
   authorize: Authorize,
+  calls: Calls,
   closed: () => void,
 ): Connection {
   let running = 0;
@@ -240,7 +270,7 @@ function answerCalls(
   socket.setTimeout(GREETING_TIMEOUT_MS, () => socket.destroy());
   const opened = (stream: Stream, fields: readonly HeaderField[], isLast: boolean) => {
     // Calls whose caller went away run on until their handler notices: they count.
-    if (running >= callsMax) return undefined;
+    if (running >= callsMax || calls.isDraining) return undefined;
     const refusal = refusalOf(fields, methods);
     const method = methods.get(field(fields, ":path") ?? "");
     if (refusal !== undefined || method === undefined) {
@@ -249,6 +279,7 @@ function answerCalls(
       return DEAF;
     }
     running += 1;
+    calls.begun(method);
     const call = new ServerCall(stream, caller, method, fields);
     call.begin(fields, authorize);
     if (isLast) call.requestsEnded();
@@ -266,8 +297,9 @@ function answerCalls(
     ...door,
     connection,
     messageMax: isStranger ? STRANGERS_MESSAGE_MAX_BYTES : GRPC_MESSAGE_MAX_BYTES,
-    ended: () => {
+    ended: (method) => {
       running -= 1;
+      calls.ended(method);
     },
   };
   return connection;

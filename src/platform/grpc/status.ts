@@ -34,6 +34,9 @@ const STANDS_FOR: Partial<Readonly<Record<ErrorCode, ErrorCode>>> = {
 /** How a call failed, as its caller sees it: what the peer said, or that it could not be reached. */
 export class CallError extends EngineError {}
 
+/** No server has begun with the call: it may be made again, also by who must not do so twice. */
+export class UnsentError extends CallError {}
+
 /** The status of a finished call as an error; the message is the peer's own. */
 export function errorOfStatus(status: number, message: string): CallError {
   const code = CODES[status];
