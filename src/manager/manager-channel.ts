@@ -8,6 +8,7 @@ import { create, type DescMethod, type DescService } from "@bufbuild/protobuf";
 import { EngineError } from "#base/error.ts";
 import type { CallOptions, RpcChannel, RpcClient } from "#platform/grpc/client.ts";
 import type { PeerIdentity, RpcContext, RpcHandlers } from "#platform/grpc/server.ts";
+import type { InFlight } from "#platform/in-flight.ts";
 
 /** Why a call's signal is aborted after its end: one for all, as it says nothing of the call. */
 const CALL_OVER = new EngineError("cancelled", "the call is over");
@@ -16,19 +17,30 @@ export interface ServiceDirectory {
   handlersOf<S extends DescService>(service: S): RpcHandlers<S> | undefined;
 }
 
-/** `self` is who the calls come from; `closed` ends all of them. */
+/** How the calls of a channel end: no new ones first, then those that are under way. */
+export interface ChannelEnd {
+  /** Why new calls are refused. */
+  readonly draining: AbortSignal;
+  /** Why those under way are ended. */
+  readonly closed: AbortSignal;
+  /** Calls with one answer that have none yet. */
+  readonly unanswered: InFlight;
+}
+
+/** `self` is who the calls come from. */
 export function createManagerChannel(
   services: ServiceDirectory,
   self: () => PeerIdentity,
-  closed: AbortSignal,
+  end: ChannelEnd,
 ): RpcChannel {
+  const { closed } = end;
   return {
     client: <S extends DescService>(service: S) => {
       const handlers = services.handlersOf(service) as Record<string, AnyHandler> | undefined;
       const bound: Record<string, unknown> = {};
       for (const method of service.methods) {
         const handler = handlers?.[method.localName] ?? missing(method);
-        bound[method.localName] = bind(method, handler, self, closed);
+        bound[method.localName] = bind(method, handler, self, end);
       }
       return bound as RpcClient<S>;
     },
@@ -45,9 +57,10 @@ function bind(
   method: DescMethod,
   handler: AnyHandler,
   self: () => PeerIdentity,
-  closed: AbortSignal,
+  { draining, closed, unanswered }: ChannelEnd,
 ) {
   const begin = (options: CallOptions | undefined) => {
+    if (draining.aborted) throw cancellation(draining);
     const call = new AbortController();
     const signals = [closed];
     if (options?.signal !== undefined) signals.push(options.signal);
@@ -73,6 +86,7 @@ function bind(
   if (method.methodKind === "unary" || method.methodKind === "client_streaming") {
     return async (request: unknown, options?: CallOptions) => {
       const { context, release } = begin(options);
+      unanswered.begin();
       try {
         const answer = (async () => handler(input(request), context))();
         return output(await orAborted(answer, context.signal));
@@ -80,6 +94,7 @@ function bind(
         throw EngineError.from(error);
       } finally {
         release();
+        unanswered.end();
       }
     };
   }

@@ -11,11 +11,12 @@
 import { mkdir } from "node:fs/promises";
 import { dirname } from "node:path";
 import type { DescService } from "@bufbuild/protobuf";
-import { type EngineError, messageOf } from "#base/error.ts";
+import { EngineError, messageOf } from "#base/error.ts";
 import type { Clock, Log, Random } from "#base/ports.ts";
 import { MANAGER_OU } from "#pki/profile.ts";
 import type { RpcChannel } from "#platform/grpc/client.ts";
 import { createRpcServer, type RpcHandlers, type RpcServer } from "#platform/grpc/server.ts";
+import { InFlight } from "#platform/in-flight.ts";
 import { CA, NodeCA } from "#wire/gen/swarmkit/ca_pb.js";
 import { Health, HealthCheckResponse_ServingStatus } from "#wire/gen/swarmkit/health_pb.js";
 import type { Cluster, Node } from "#wire/gen/swarmkit/objects_pb.js";
@@ -44,6 +45,9 @@ import type { AloneReport } from "./raft/going-alone.ts";
 import { runRoleManager } from "./role-manager.ts";
 import type { ClusterState } from "./state.ts";
 
+/** How long the calls of an ending manager may take to get their answers. */
+const DRAIN_MS = 1_000;
+
 /** The raft node, once it has its place in the group. */
 export interface StartedRaft {
   readonly state: ClusterState;
@@ -60,6 +64,8 @@ export interface StartedRaft {
   reseal(): Promise<void>;
   /** Set if it went on alone, without the rest of its group. */
   readonly alone: AloneReport | undefined;
+  /** Lets another lead if this one does; resolves when it is known what became of what was under way. */
+  handOver(): Promise<void>;
   close(): Promise<void>;
 }
 
@@ -134,7 +140,9 @@ class RunningManager implements Manager {
   readonly #cluster: ClusterIdentity;
   readonly #server: RpcServer;
   readonly #handlers = new Map<string, unknown>();
+  readonly #draining = new AbortController();
   readonly #closing = new AbortController();
+  readonly #unanswered = new InFlight();
   readonly #parts: readonly ManagerPart[];
   readonly #stops: (() => void)[] = [];
   readonly channel: RpcChannel;
@@ -157,7 +165,11 @@ class RunningManager implements Manager {
     this.channel = createManagerChannel(
       { handlersOf: <S extends DescService>(service: S) => this.#handlersOf(service) },
       () => identity.peer,
-      this.#closing.signal,
+      {
+        draining: this.#draining.signal,
+        closed: this.#closing.signal,
+        unanswered: this.#unanswered,
+      },
     );
     this.outgrown = outgrown(raft.state, this.#closing.signal);
     this.outgrown.catch(() => undefined);
@@ -226,10 +238,18 @@ class RunningManager implements Manager {
     }
   }
 
+  /**
+   * What this manager has begun it ends: first another leads, whose answers those that wait here get;
+   * then nothing new is begun; then what is still under way is cut off.
+   */
   async close(): Promise<void> {
+    await this.#raft.handOver();
+    this.#draining.abort(
+      new EngineError("unavailable", "this node stops managing the swarm: ask another manager"),
+    );
+    await Promise.all([this.#unanswered.none(DRAIN_MS), this.#server.drain(DRAIN_MS)]);
     this.#closing.abort();
     for (const stop of this.#stops) stop();
-    // Raft first: to hand leadership over it must still be heard, and answered.
     await this.#raft.close();
     await this.#server.close();
     for (const part of this.#parts) await part.close?.();

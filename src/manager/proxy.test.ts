@@ -4,6 +4,7 @@ import { EngineError } from "#base/error.ts";
 import type { Clock } from "#base/ports.ts";
 import type { RpcChannel } from "#platform/grpc/client.ts";
 import type { PeerIdentity, RpcContext } from "#platform/grpc/server.ts";
+import { InFlight } from "#platform/in-flight.ts";
 import { realClock } from "#platform/real-ports.ts";
 import {
   Dispatcher,
@@ -13,6 +14,7 @@ import {
 import { NodeRole } from "#wire/gen/swarmkit/types_pb.js";
 import { createManagerChannel } from "./manager-channel.ts";
 import { createLeaderProxy } from "./proxy.ts";
+import { NotMade } from "./state.ts";
 
 /** Managers that call each other in memory, as over TLS: the receiver sees the sender as the peer. */
 class Manager {
@@ -80,11 +82,11 @@ class Manager {
           }),
       ]),
     );
-    return createManagerChannel(
-      { handlersOf: () => arriving as never },
-      () => this.identity,
-      new AbortController().signal,
-    );
+    return createManagerChannel({ handlersOf: () => arriving as never }, () => this.identity, {
+      draining: new AbortController().signal,
+      closed: new AbortController().signal,
+      unanswered: new InFlight(),
+    });
   }
 
   #channelTo(address: string): RpcChannel {
@@ -207,4 +209,15 @@ test("a leader that cannot be reached is no leader", async () => {
   lead(second);
   await answered;
   expect(second.seen.length).toBe(1);
+});
+
+test("what the leader has surely not done is done by the next one", async () => {
+  first.failure = new NotMade("the leader hands over");
+  const sentOn = callAt(second).heartbeat({});
+  const own = callAt(first).heartbeat({});
+  await new Promise((resolve) => setTimeout(resolve, 20));
+  lead(second);
+  await Promise.all([sentOn, own]);
+  expect(first.seen.length).toBeGreaterThan(1);
+  expect(second.seen.length).toBe(2);
 });

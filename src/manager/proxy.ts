@@ -11,6 +11,7 @@ import type { Clock, Timer } from "#base/ports.ts";
 import { sleep } from "#platform/async.ts";
 import type { CallOptions, RpcChannel } from "#platform/grpc/client.ts";
 import type { PeerIdentity, RpcContext, RpcHandlers } from "#platform/grpc/server.ts";
+import { UnsentError } from "#platform/grpc/status.ts";
 import { authorizeAtLeader } from "./authz/authorize.ts";
 import {
   type ClusterIdentity,
@@ -19,12 +20,13 @@ import {
   wasRedirected,
 } from "./authz/caller.ts";
 import { RULES } from "./authz/rules.ts";
-import type { ClusterState, LeaderInfo } from "./state.ts";
+import { type ClusterState, type LeaderInfo, NotMade } from "./state.ts";
 
 /** How long a call waits for a leader to be elected. */
 const ELECTION_WAIT_MS = 5_000;
 const ELECTION_POLL_MS = 50;
-const LAST_ANSWERS_MS = 200;
+/** A leader that is replaced, and not dead, learns within this time what became of its last changes. */
+const LAST_ANSWERS_MS = 500;
 /** How long to try to reach one leader before looking whether there is another. */
 const CONNECT_WAIT_MS = 100;
 
@@ -95,16 +97,14 @@ function forward(
       const end = clock.monotonicMs() + ELECTION_WAIT_MS;
       for (;;) {
         const leader = await election.leaderFor(context);
-        if (leader === "self") return here(request, context);
         try {
+          if (leader === "self") return await here(request, context);
           return await election.during(leader, context.signal, (signal) =>
             remote(request, { ...context, signal }, leader),
           );
         } catch (error) {
-          if (refusedToForward(error)) await election.anotherThan(leader, error, context.signal);
-          else if (isRead(method) && isErrorCode(error, "unavailable") && clock.monotonicMs() < end)
-            await sleep(clock, ELECTION_POLL_MS, context.signal);
-          else throw error;
+          if (!mayBeMadeAgain(method, error) || clock.monotonicMs() >= end) throw error;
+          await sleep(clock, ELECTION_POLL_MS, context.signal);
         }
       }
     };
@@ -191,7 +191,6 @@ class Election {
     const look = () => {
       const now = state.isLeader() ? undefined : state.leader();
       const replaced = state.isLeader() || (now !== undefined && now.nodeId !== leader.nodeId);
-      // One that was merely replaced knows it by now, and its last answers are on their way.
       timer = replaced
         ? clock.setTimer(LAST_ANSWERS_MS, () =>
             over.abort(new EngineError("unavailable", REPLACED)),
@@ -235,6 +234,14 @@ function refusedToForward(error: unknown): boolean {
   return (
     isErrorCode(error, "resource-exhausted") && (error as Error).message.startsWith(SECOND_HOP)
   );
+}
+
+/** Whether nobody has begun with the call, or it does not matter. */
+function mayBeMadeAgain(method: DescMethod, error: unknown): boolean {
+  if (refusedToForward(error) || error instanceof UnsentError || error instanceof NotMade) {
+    return true;
+  }
+  return isRead(method) && isErrorCode(error, "unavailable");
 }
 
 /** Calls that may be made again although the first may have been executed, by their names. */

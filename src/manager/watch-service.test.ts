@@ -1,5 +1,6 @@
 import { create } from "@bufbuild/protobuf";
 import { expect, test } from "vitest";
+import { InFlight } from "#platform/in-flight.ts";
 import { realClock, realRandom } from "#platform/real-ports.ts";
 import { NodeSchema, ServiceSchema } from "#wire/gen/swarmkit/objects_pb.js";
 import { Watch, type WatchMessage, WatchRequestSchema } from "#wire/gen/swarmkit/watch_pb.js";
@@ -19,7 +20,11 @@ function open() {
   const channel = createManagerChannel(
     { handlersOf: (service) => registered.get(service.typeName) as never },
     () => self,
-    end.signal,
+    {
+      draining: new AbortController().signal,
+      closed: end.signal,
+      unanswered: new InFlight(),
+    },
   );
   return { state, watch: channel.client(Watch), end };
 }

@@ -65,6 +65,7 @@ export function composeManager(
         register: (services) => raft.register(services),
         run: () => raft.run(),
         reseal: () => raft.reseal(),
+        handOver: () => raft.handOver(),
         close: () => raft.close(),
       }),
       channelTo: start.channelTo,
