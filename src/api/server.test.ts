@@ -310,3 +310,16 @@ test("over TCP only those are served whose certificate its authority signed, and
   const gcm = { ...good, maxVersion: "TLSv1.2", ciphers: "ECDHE-ECDSA-AES128-GCM-SHA256" } as const;
   for (const options of [good, gcm]) expect(await ping(port, options)).toBe("HTTP/1.1 200 OK");
 });
+
+test("close answers who was let in before, and lets nobody in after", async () => {
+  await serve(echo);
+  const socket = connect(socketPath);
+  await new Promise((resolve) => socket.once("connect", resolve));
+  const closed = server.close(1_000);
+  socket.write("GET /containers/a/json HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+  let answer = "";
+  for await (const chunk of socket) answer += String(chunk);
+  expect(answer).toContain("HTTP/1.1 200 OK");
+  await closed;
+  await expect(call("GET", "/containers/a/json")).rejects.toMatchObject({ code: "ENOENT" });
+});

@@ -1,7 +1,7 @@
 /**
  * The HTTP server of the Engine API: sockets, versions, routing, errors. It knows nothing of what
- * the routes do. One server may listen on several sockets (unix, tcp, tcp with TLS); `close` stops
- * accepting, lets short requests end and then cuts what is still streaming.
+ * the routes do. One server may listen on several sockets (unix, tcp, tcp with TLS); `close` answers
+ * those that were let in, stops accepting, lets short requests end and cuts what is still streaming.
  */
 
 import { chmod, chown, readFile, unlink } from "node:fs/promises";
@@ -48,6 +48,9 @@ export interface ServerTls {
 
 /** A client that finds the queue full is refused at once: as long as the kernel lets it be. */
 const BACKLOG = 4096;
+/** What a client that was let in may take until it asks, when the server ends, milliseconds. */
+const FIRST_WORDS_MS = 200;
+const LOOK_MS = 10;
 
 export interface ApiServer {
   listenUnix(path: string, options?: UnixOptions): Promise<void>;
@@ -70,23 +73,30 @@ export function createApiServer(options: ApiServerOptions): ApiServer {
     onBug: options.onBug ?? (() => undefined),
   };
   const listeners: Listener[] = [];
-  const open = (server: Server): Listener => {
-    const listener = { server, sockets: new Set<Socket>() };
+  const open = (server: Server, path?: string): Listener => {
+    const listener = { server, path, sockets: new Set<Socket>(), silent: new Set<Socket>() };
     server.requestTimeout = 0;
     server.headersTimeout = 60_000;
     server.keepAliveTimeout = 60_000;
     server.on("connection", (socket) => {
       listener.sockets.add(socket);
-      socket.once("close", () => listener.sockets.delete(socket));
+      if (path !== undefined) listener.silent.add(socket);
+      socket.once("close", () => {
+        listener.sockets.delete(socket);
+        listener.silent.delete(socket);
+      });
     });
-    server.on("request", (request, response) => void handle(context, request, response));
+    server.on("request", (request, response) => {
+      listener.silent.delete(request.socket);
+      void handle(context, request, response);
+    });
     listeners.push(listener);
     return listener;
   };
   return {
     listenUnix: async (path, unix = {}) => {
       await clearStaleSocket(path);
-      const { server } = open(createHttpServer());
+      const { server } = open(createHttpServer(), path);
       await listening(server, (done) => server.listen({ path, backlog: BACKLOG }, done));
       await chmod(path, unix.mode ?? 0o660);
       const gid = unix.group === undefined ? undefined : await groupId(unix.group);
@@ -105,6 +115,10 @@ export function createApiServer(options: ApiServerOptions): ApiServer {
 
 interface Listener {
   readonly server: Server;
+  /** Of a unix socket. */
+  readonly path: string | undefined;
+  /** Connections to it that have not asked anything yet. */
+  readonly silent: ReadonlySet<Socket> & Set<Socket>;
   /** All of its connections, the hijacked ones too, which the server itself has let go of. */
   readonly sockets: ReadonlySet<Socket> & Set<Socket>;
 }
@@ -279,7 +293,10 @@ async function groupId(group: string): Promise<number | undefined> {
   return undefined;
 }
 
-async function closeListener({ server, sockets }: Listener, graceMs: number): Promise<void> {
+async function closeListener(listener: Listener, graceMs: number): Promise<void> {
+  const { server, sockets, path } = listener;
+  if (path !== undefined) await unlink(path).catch(() => undefined);
+  await firstWords(listener.silent);
   const closed = new Promise<void>((resolve) => server.close(() => resolve()));
   server.closeIdleConnections();
   const cut = setTimeout(() => {
@@ -288,4 +305,15 @@ async function closeListener({ server, sockets }: Listener, graceMs: number): Pr
   await closed;
   clearTimeout(cut);
   for (const socket of sockets) socket.destroy();
+}
+
+/**
+ * Whom the kernel has let in is accepted by now or in a turn of the loop; to close before that, or
+ * before it has asked, would cut off somebody who did nothing wrong.
+ */
+async function firstWords(silent: ReadonlySet<Socket>): Promise<void> {
+  const endMs = performance.now() + FIRST_WORDS_MS;
+  do {
+    await new Promise((resolve) => setTimeout(resolve, LOOK_MS));
+  } while (silent.size > 0 && performance.now() < endMs);
 }
