@@ -5,7 +5,6 @@
 
 import { readFile } from "node:fs/promises";
 import { create } from "@bufbuild/protobuf";
-import { durationFromMs } from "@bufbuild/protobuf/wkt";
 import { afterEach, expect, test, vi } from "vitest";
 import { EngineError } from "#base/error.ts";
 import { must } from "#base/invariant.ts";
@@ -14,7 +13,14 @@ import { readCertificate, verifyChain } from "#platform/x509/certificate.ts";
 import type { Cluster } from "#wire/gen/swarmkit/objects_pb.js";
 import { type NodeSpec, ServiceSpecSchema } from "#wire/gen/swarmkit/specs_pb.js";
 import { NodeRole, NodeStatus_State } from "#wire/gen/swarmkit/types_pb.js";
-import { authorityOf, clusterOf, nodesOf, TestCluster, type TestNode } from "./fixtures.ts";
+import {
+  authorityOf,
+  clusterOf,
+  nodesOf,
+  shortenCertificates,
+  TestCluster,
+  type TestNode,
+} from "./fixtures.ts";
 import { runningExecutor } from "./pretend-swarm.ts";
 
 const MINUTES = Number(process.env["SKEP_TEST_MINUTES"] ?? 0.75);
@@ -114,14 +120,7 @@ async function formed(): Promise<Swarm> {
     swarm.nodes.set(name, await cluster.node(name));
   const node = (name: string) => must(swarm.nodes.get(name), name);
   await node("m1").init();
-  // Shorter than operators may have them: written past the check of settings.
-  const state = must(node("m1").swarm.manager(), "manager").state;
-  await state.update("leader", (tx) => {
-    const object = must(tx.byName("cluster", "default"), "cluster");
-    const spec = must(object.spec, "spec");
-    const caConfig = { ...must(spec.caConfig, "ca"), nodeCertExpiry: durationFromMs(LIFETIME_MS) };
-    tx.update("cluster", { ...object, spec: { ...spec, caConfig } });
-  });
+  await shortenCertificates(node("m1"), LIFETIME_MS);
   const tokens = await clusterOf(node("m1"));
   for (const name of ["m2", "m3"]) await node(name).join(node("m1"), tokens.manager);
   for (const name of ["w1", "w2"]) await node(name).join(node("m2"), tokens.worker);

@@ -5,16 +5,17 @@ import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { create } from "@bufbuild/protobuf";
+import { durationFromMs } from "@bufbuild/protobuf/wkt";
 import type { Executor } from "#agent/executor.ts";
 import type { InitRequest, JoinRequest } from "#api/cluster-port.ts";
 import { must } from "#base/invariant.ts";
-import type { Log } from "#base/ports.ts";
+import type { Clock, Log } from "#base/ports.ts";
 import { parseNodeKey } from "#daemon/swarm-node/key-file.ts";
 import { swarmPaths } from "#daemon/swarm-node/paths.ts";
 import type { Swarm } from "#daemon/swarm-node/swarm.ts";
 import { leafProfile, roleOfUnit } from "#pki/profile.ts";
 import { createLog, silentLog } from "#platform/log.ts";
-import { realRandom } from "#platform/real-ports.ts";
+import { realClock, realRandom } from "#platform/real-ports.ts";
 import { readCertificate } from "#platform/x509/certificate.ts";
 import {
   type Authority,
@@ -29,7 +30,7 @@ import { idleExecutor, pretendSwarm } from "./pretend-swarm.ts";
 export interface TestNode {
   readonly name: string;
   readonly swarm: Swarm;
-  /** "127.0.0.1:port" of its manager, should it become one. */
+  /** "host:port" of its manager, should it become one. */
   readonly address: string;
   readonly dataRoot: string;
   init(more?: Partial<InitRequest>): Promise<string>;
@@ -44,17 +45,19 @@ export class TestCluster {
   readonly #nodes: TestNode[] = [];
   readonly #directories: string[] = [];
   readonly #createExecutor: (name: string) => Executor;
+  readonly #host: string;
 
-  /** By default nodes run no tasks. */
-  constructor(createExecutor: (name: string) => Executor = idleExecutor) {
+  /** By default nodes run no tasks. `host`: the address of this machine that the nodes have. */
+  constructor(createExecutor: (name: string) => Executor = idleExecutor, host = "127.0.0.1") {
     this.#createExecutor = createExecutor;
+    this.#host = host;
   }
 
   /** `clockOffsetMs`: how far its wall clock is ahead of the others'. */
-  async node(name: string, clockOffsetMs = 0): Promise<TestNode> {
+  async node(name: string, clockOffsetMs = 0, clock: Clock = realClock): Promise<TestNode> {
     const dataRoot = await mkdtemp(join(tmpdir(), `skep-identity-${name}-`));
     this.#directories.push(dataRoot);
-    return this.#start(name, dataRoot, await freePort(), clockOffsetMs);
+    return this.#start(name, dataRoot, await freePort(this.#host), clockOffsetMs, clock);
   }
 
   /** Puts a certificate on the stopped node's disk that ended minutes ago, for the key it has. */
@@ -88,15 +91,17 @@ export class TestCluster {
     dataRoot: string,
     port: number,
     clockOffsetMs: number,
+    clock: Clock,
   ): Promise<TestNode> {
     const log: Log = !process.env["SKEP_TEST_LOG"] ? silentLog : createLog("debug").child({ name });
-    const address = `127.0.0.1:${port}`;
+    const address = `${this.#host}:${port}`;
     const swarm = pretendSwarm({
       name,
       dataRoot,
-      host: "127.0.0.1",
+      host: this.#host,
       createExecutor: this.#createExecutor,
       clockOffsetMs,
+      clock,
       onFatal: (error) => {
         throw error;
       },
@@ -135,12 +140,51 @@ export class TestCluster {
         }),
       restart: async (offsetMs = clockOffsetMs) => {
         await node.stop();
-        return this.#start(name, dataRoot, port, offsetMs);
+        return this.#start(name, dataRoot, port, offsetMs, clock);
       },
       stop: () => swarm.close(),
     };
     this.#nodes.push(node);
     return node;
+  }
+}
+
+/** A clock whose long timers wait until the host that sleeps is woken. */
+export class SleepersClock implements Clock {
+  readonly #longerThanMs: number;
+  #held: (() => void)[] | undefined;
+
+  constructor(longerThanMs: number) {
+    this.#longerThanMs = longerThanMs;
+  }
+
+  readonly nowMs = () => realClock.nowMs();
+  readonly monotonicMs = () => realClock.monotonicMs();
+
+  readonly setTimer = (delayMs: number, callback: () => void) => {
+    if (this.#held === undefined || delayMs < this.#longerThanMs) {
+      return realClock.setTimer(delayMs, callback);
+    }
+    let isCancelled = false;
+    this.#held.push(() => {
+      if (!isCancelled) callback();
+    });
+    return {
+      cancel: () => {
+        isCancelled = true;
+      },
+    };
+  };
+
+  /** Those set from now on. */
+  sleep(): void {
+    this.#held = [];
+  }
+
+  wake(): void {
+    const held = this.#held ?? [];
+    this.#held = undefined;
+    for (const call of held) call();
   }
 }
 
@@ -151,6 +195,17 @@ export function authorityOf(manager: TestNode): Authority {
     cert: Buffer.from(root?.caCert ?? []).toString(),
     key: Buffer.from(root?.caKey ?? []).toString(),
   };
+}
+
+/** Certificates from now on live so long: shorter than operators may have them, past the check of settings. */
+export async function shortenCertificates(leader: TestNode, lifetimeMs: number): Promise<void> {
+  const state = must(leader.swarm.manager(), "manager").state;
+  await state.update("leader", (tx) => {
+    const object = must(tx.byName("cluster", "default"), "cluster");
+    const spec = must(object.spec, "spec");
+    const caConfig = { ...must(spec.caConfig, "ca"), nodeCertExpiry: durationFromMs(lifetimeMs) };
+    tx.update("cluster", { ...object, spec: { ...spec, caConfig } });
+  });
 }
 
 /** The cluster's own facts, as its control API shows them. */
@@ -171,9 +226,9 @@ export async function nodesOf(node: TestNode) {
 }
 
 /** A port that nobody listens on at this moment. */
-export async function freePort(): Promise<number> {
+export async function freePort(host = "127.0.0.1"): Promise<number> {
   const server = createServer();
-  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
+  await new Promise<void>((resolve) => server.listen(0, host, resolve));
   const address = server.address();
   await new Promise<void>((resolve) => server.close(() => resolve()));
   if (address === null || typeof address === "string") throw new Error("no port");

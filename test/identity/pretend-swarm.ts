@@ -3,7 +3,7 @@
 import { join } from "node:path";
 import { create } from "@bufbuild/protobuf";
 import type { Executor } from "#agent/executor.ts";
-import type { Log } from "#base/ports.ts";
+import type { Clock, Log } from "#base/ports.ts";
 import { ManagerMetrics } from "#daemon/metrics/manager-metrics.ts";
 import { composeManager } from "#daemon/swarm-node/compose.ts";
 import { createSwarm, type Swarm } from "#daemon/swarm-node/swarm.ts";
@@ -21,13 +21,15 @@ export interface PretendOptions {
   readonly onFatal: (error: unknown) => void;
   /** How far the host's wall clock is ahead of this one, milliseconds. */
   readonly clockOffsetMs?: number;
+  /** What its clocks are made of, by default the real ones. */
+  readonly clock?: Clock;
   readonly log: Log;
 }
 
 export function pretendSwarm(options: PretendOptions): Swarm {
   const { name, dataRoot, host, createExecutor = idleExecutor, onFatal, log } = options;
-  const { clockOffsetMs = 0 } = options;
-  const clock = { ...realClock, nowMs: () => realClock.nowMs() + clockOffsetMs };
+  const { clockOffsetMs = 0, clock: base = realClock } = options;
+  const clock = { ...base, nowMs: () => base.nowMs() + clockOffsetMs };
   return createSwarm({
     dataRoot,
     hostAddresses: () => ({

@@ -4,8 +4,17 @@ import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { create } from "@bufbuild/protobuf";
 import { afterEach, beforeEach, expect, test } from "vitest";
+import { readCertificate } from "#platform/x509/certificate.ts";
 import { CAConfigSchema } from "#wire/gen/swarmkit/types_pb.js";
-import { authorityOf, clusterOf, nodesOf, TestCluster, type TestNode } from "./fixtures.ts";
+import {
+  authorityOf,
+  clusterOf,
+  nodesOf,
+  SleepersClock,
+  shortenCertificates,
+  TestCluster,
+  type TestNode,
+} from "./fixtures.ts";
 
 let cluster: TestCluster;
 
@@ -74,6 +83,32 @@ test("a worker whose certificate expired while it slept renews by its key and co
   await expect.poll(() => back.swarm.info().state, { timeout: 20_000 }).toBe("active");
   expect(back.swarm.localNodeId()).toBe(nodeId);
   await expect.poll(() => certificate(worker), { timeout: 20_000 }).not.toBe(expired);
+});
+
+test("a manager whose certificate ended under it while it slept renews by its key with the leader it hears", async () => {
+  const first = await cluster.node("m1");
+  await first.init();
+  const { manager: token } = await clusterOf(first);
+  const second = await cluster.node("m2");
+  await second.join(first, token);
+  await shortenCertificates(first, 5_000);
+  // It goes on to tick.
+  const clock = new SleepersClock(100);
+  const sleeper = await cluster.node("m3", 0, clock);
+  await sleeper.join(first, token);
+  const nodeId = sleeper.swarm.localNodeId();
+  clock.sleep();
+  const agoMs = async () => Date.now() - readCertificate(await certificate(sleeper)).notAfterMs;
+  await expect.poll(agoMs, { timeout: 30_000 }).toBeGreaterThan(1_000);
+  const ended = await certificate(sleeper);
+  // The leader's own connection to it still stands, so that it has no reason to look for another.
+  expect(sleeper.swarm.manager()?.state.leader()?.nodeId).toBe(first.swarm.localNodeId());
+  clock.wake();
+  await expect.poll(() => certificate(sleeper), { timeout: 20_000 }).not.toBe(ended);
+  expect(sleeper.swarm.localNodeId()).toBe(nodeId);
+  await expect
+    .poll(async () => (await nodesOf(sleeper).catch(() => new Map())).size, { timeout: 20_000 })
+    .toBe(3);
 });
 
 test("a swarm that slept until all of its certificates had expired wakes up", async () => {
