@@ -121,6 +121,27 @@ test("hosts move one by one to another build and one moves back: no request fail
 
 const logOf = (host: string) => readFileSync(`${lab.dataRoot(host)}.log`, "utf8");
 
+test.skipIf(OLDER === undefined)(
+  "one that goes back to the older build when all have moved serves, or says why not; the newer one is well again",
+  async () => {
+    await lab.changeProgram("h3", older);
+    interface Info {
+      readonly Swarm: { readonly ControlAvailable: boolean; readonly Error: string };
+    }
+    const outcome = await until("h3 serves or refuses", async () => {
+      const { Swarm } = await lab.get<Info>("h3", "/info");
+      if (Swarm.Error.includes("this swarm uses features of level")) return Swarm.Error;
+      return Swarm.ControlAvailable && (await running("h3")) === replicas && "it serves";
+    });
+    console.info(`${versionOf(older)} after ${versionOf(newer)}: ${outcome}`);
+    await growBy("h2", ["h1", "h2"]);
+    await move("h3", newer);
+    await growBy("h3");
+    expect(load.failures).toEqual([]);
+  },
+  180_000,
+);
+
 test.skipIf(OLDER !== undefined)(
   "one that goes back when newer features are in use is told so, and is well again with the newer build",
   async () => {
