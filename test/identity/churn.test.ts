@@ -23,7 +23,7 @@ import {
 } from "./fixtures.ts";
 import { runningExecutor } from "./pretend-swarm.ts";
 
-const MINUTES = Number(process.env["SKEP_TEST_MINUTES"] ?? 0.75);
+const MINUTES = Number(process.env["SKEP_TEST_MINUTES"] ?? 0.4);
 const LIFETIME_MS = MINUTES < 5 ? 15_000 : 120_000;
 const LOAD_PAUSE_MS = 25;
 const { WORKER, MANAGER } = NodeRole;
