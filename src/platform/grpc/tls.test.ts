@@ -188,7 +188,7 @@ test("a peer that is dropped loses its connection, and nobody else does", async 
     );
   const dropped = pending("n1");
   const kept = pending("n2");
-  await expect.poll(() => seen.length).toBe(2);
+  await expect.poll(() => seen.length, { timeout: 30_000 }).toBe(2);
   server.dropPeer("n1");
   // The connection is over, and not gone yet.
   server.dropPeer("n1");

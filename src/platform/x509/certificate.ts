@@ -191,10 +191,18 @@ export function namesOf(der: Uint8Array): { issuer: Uint8Array; subject: Uint8Ar
   return { issuer, subject };
 }
 
-/** The extensions' object identifiers, in order: hex of their DER contents. */
-export function extensionsOf(der: Uint8Array): readonly string[] {
+export interface Extension {
+  /** Hex of the object identifier's DER contents. */
+  readonly id: string;
+  readonly isCritical: boolean;
+  /** DER of what it says. */
+  readonly value: Uint8Array;
+}
+
+/** In the certificate's order. */
+export function extensionsOf(der: Uint8Array): readonly Extension[] {
   const tbs = element(der, element(der, 0).start);
-  const found: string[] = [];
+  const found: Extension[] = [];
   for (let at = tbs.start; at < tbs.end; ) {
     const part = element(der, at);
     at = part.end;
@@ -204,11 +212,35 @@ export function extensionsOf(der: Uint8Array): readonly string[] {
     for (let next = list.start; next < list.end; ) {
       const extension = element(der, next);
       const id = element(der, extension.start);
-      found.push(Buffer.from(der.subarray(id.start, id.end)).toString("hex"));
+      // A boolean that DER leaves out where it is false.
+      const second = element(der, id.end);
+      const isFlag = second.tag === 0x01;
+      const value = isFlag ? element(der, second.end) : second;
+      found.push({
+        id: Buffer.from(der.subarray(id.start, id.end)).toString("hex"),
+        isCritical: isFlag && der[second.start] !== 0,
+        value: der.subarray(value.start, value.end),
+      });
       next = extension.end;
     }
   }
   return found;
+}
+
+/**
+ * How many authorities may stand between this one and a leaf, by the value of its basic constraints;
+ * undefined if they do not say.
+ */
+export function pathLengthOf(constraints: Uint8Array): number | undefined {
+  const list = element(constraints, 0);
+  for (let at = list.start; at < list.end; ) {
+    const part = element(constraints, at);
+    if (part.tag === 0x02) {
+      return constraints.subarray(part.start, part.end).reduce((all, byte) => all * 256 + byte, 0);
+    }
+    at = part.end;
+  }
+  return undefined;
 }
 
 function element(der: Uint8Array, at: number): { tag: number; start: number; end: number } {

@@ -19,6 +19,8 @@ import {
 } from "./testing/go-certificates.ts";
 
 const NOW = Date.now();
+/** Head of an IA5String of twelve bytes. */
+const COMMENT = new Uint8Array([0x16, 12]);
 
 let old: Maker;
 let next: Maker;
@@ -154,9 +156,42 @@ describe("refused is", () => {
     }
     const again = await leafFrom(next, { more: [new x509.SubjectAlternativeNameExtension([])] });
     expect(judge([again, crossed])).not.toBe("believed");
-    const purposes = [SERVER];
-    expect(judge([leaf, await cross(old, next, { purposes })])).toMatch("unknown extension");
+    const twice = [new x509.ExtendedKeyUsageExtension([SERVER])];
+    const doubled = await cross(old, next, { purposes: [SERVER], more: twice });
+    expect(judge([leaf, doubled])).not.toBe("believed");
   });
+
+  test("an authority for other purposes, or with too many below it", async () => {
+    const purposes = [CLIENT];
+    expect(judge([leaf, await cross(old, next, { purposes })])).toMatch("not for servers");
+    const roots = (await root(old, { purposes })).toString();
+    expect(judge([leaf, crossed], { roots })).toMatch("not for servers");
+    const narrow = (await root(old, { pathLength: 0 })).toString();
+    expect(judge([leaf, crossed], { roots: narrow })).toMatch("too many authorities");
+  });
+});
+
+test("roots of an operator's own may tell more, as long as they do not insist on it", async () => {
+  const text = Buffer.from("made by hand");
+  const extensions = (isCritical: boolean) => [
+    new x509.SubjectAlternativeNameExtension([{ type: "email", value: "a@b.c" }], isCritical),
+    new x509.IssuerAlternativeNameExtension([{ type: "email", value: "a@b.c" }], isCritical),
+    new x509.CertificatePolicyExtension(["1.3.6.1.4.1.1"], isCritical),
+    new x509.CRLDistributionPointsExtension(["http://crl.example.org/root"], isCritical),
+    new x509.AuthorityInfoAccessExtension({ ocsp: "http://ocsp.example.org" }, isCritical),
+    new x509.Extension("2.16.840.1.113730.1.13", isCritical, Buffer.concat([COMMENT, text])),
+  ];
+  const wish = { more: extensions(false), purposes: [SERVER, CLIENT], pathLength: 1 };
+  const roots = (await root(old, wish)).toString();
+  expect(judge([leaf, await cross(old, next, wish)], { roots })).toBe("believed");
+  for (const extension of extensions(true)) {
+    const insisting = await cross(old, next, { more: [extension] });
+    expect(judge([leaf, insisting])).toMatch("unknown extension");
+  }
+  // On a node's certificate nobody has put any of them.
+  for (const extension of extensions(false).slice(1)) {
+    expect(judge([await leafFrom(next, { more: [extension] }), crossed])).toMatch("unknown");
+  }
 });
 
 test("no changed bit of either certificate is believed", () => {

@@ -21,6 +21,8 @@ export interface Wish {
   readonly from?: number;
   readonly until?: number;
   readonly isAuthority?: boolean;
+  /** Authorities that may stand between it and a leaf. */
+  readonly pathLength?: number;
   /** Bits. */
   readonly usages?: number;
   readonly purposes?: readonly string[];
@@ -44,7 +46,7 @@ export async function make(
   // oxlint-disable-next-line typescript/no-unsafe-enum-assignment -- these flags are bits to combine
   const keyUsages = new x509.KeyUsagesExtension(wish.usages ?? usages, true);
   const extensions: x509.Extension[] = [
-    new x509.BasicConstraintsExtension(isAuthority, undefined, true),
+    new x509.BasicConstraintsExtension(isAuthority, wish.pathLength, true),
     keyUsages,
     await x509.SubjectKeyIdentifierExtension.create(publicKey, false, webcrypto),
   ];
