@@ -160,7 +160,7 @@ describe("a manager of a Docker Engine's swarm that replaces its root", () => {
       const channel = openChannel({ target, serverName: "swarm-manager", tls });
       channels.push(channel);
       await expect(channel.client(Health).check({})).rejects.toThrow("unknown authority");
-      await expect.poll(() => ended.length).toBe(2);
+      await expect.poll(() => ended.length, { timeout: 30_000 }).toBe(2);
       await Promise.all(ended);
       expect(Buffer.concat(heard).length).toBe(0);
     } finally {
@@ -219,7 +219,7 @@ test("a manager brings the calls of all its workers, a worker no more than its o
   };
   const seenOf = (nodeId: string) => seen.filter((peer) => peer?.nodeId === nodeId).length;
   const calls = [...(await many("m", NodeRole.MANAGER)), ...(await many("w", NodeRole.WORKER))];
-  await expect.poll(() => [seenOf("m"), seenOf("w")]).toEqual([1_100, 1_000]);
+  await expect.poll(() => [seenOf("m"), seenOf("w")], { timeout: 30_000 }).toEqual([1_100, 1_000]);
   answer.resolve();
   await Promise.all(calls);
   expect(seenOf("w")).toBe(1_100);
