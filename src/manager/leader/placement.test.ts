@@ -5,6 +5,7 @@ import { describe, expect, it } from "vitest";
 import { NetworkSchema, type Node } from "#wire/gen/swarmkit/objects_pb.js";
 import {
   AnnotationsSchema,
+  EngineDescriptionSchema,
   type GenericResource,
   GenericResourceSchema,
   PortConfig_PublishMode as PublishMode,
@@ -66,6 +67,31 @@ describe("the scheduler", () => {
     swarm.addNode("n3");
     swarm.settle();
     expect(counts(swarm, "web")).toEqual({ n1: 2, n2: 2, n3: 1 });
+    expect(errors(swarm, "web")).toEqual([]);
+  });
+
+  it("gives tasks on networks of the swarm to no Docker Engine, and others to it, too", () => {
+    const swarm = new SwarmLab();
+    const engine = (dataPathAddr: string) => (node: Node) => {
+      const description = node.description as NonNullable<typeof node.description>;
+      const plugins = ["overlay", "bridge"].map((name) => ({ type: "Network", name }));
+      const reported = create(EngineDescriptionSchema, { plugins });
+      return { ...node, description: { ...description, engine: reported, dataPathAddr } };
+    };
+    addNetwork(swarm, "net", "10.5.0.0/24");
+    swarm.addNode("docker", engine(""));
+    const task = { networks: [{ target: "net" }] };
+    swarm.addService("web", replicated("web", 2, { task }));
+    swarm.addService("alone", replicated("alone", 2));
+    swarm.settle();
+    expect(counts(swarm, "alone")).toEqual({ docker: 2 });
+    expect(counts(swarm, "web")).toEqual({});
+    expect(errors(swarm, "web")).toEqual([
+      "no suitable node (networks of the swarm do not reach 1 node)",
+    ]);
+    swarm.addNode("ours", engine("192.0.2.1"));
+    swarm.settle();
+    expect(counts(swarm, "web")).toEqual({ ours: 2 });
     expect(errors(swarm, "web")).toEqual([]);
   });
 

@@ -11,6 +11,9 @@ import type { Platform } from "#wire/gen/swarmkit/types_pb.js";
 import { hostPortsOf, type Needs, needsOf, networkDriversOf } from "./needs.ts";
 import type { NodeInfo } from "./node-info.ts";
 
+/** Driver of the swarm's own networks. */
+const OVERLAY_DRIVER = "overlay";
+
 /** What tasks of one service and spec have in common. */
 export interface Demand {
   readonly serviceId: string;
@@ -60,6 +63,13 @@ export const FILTERS: readonly Filter[] = [
       `it lacks one of the plugins ${[...needs.volumeDrivers, ...networkDrivers, needs.logDriver]
         .filter((name) => name !== "")
         .join(", ")}`,
+  },
+  {
+    name: "swarm networks",
+    passes: ({ node }, { networkDrivers }) =>
+      !networkDrivers.includes(OVERLAY_DRIVER) || carriesOverlays(node),
+    explain: (nodes) => `networks of the swarm do not reach ${on(nodes)}`,
+    lacks: () => "it is a Docker Engine, which the networks of this swarm do not reach",
   },
   {
     name: "constraints",
@@ -151,6 +161,16 @@ function hasPlugins({ node }: NodeInfo, { needs, networkDrivers }: Demand): bool
     networkDrivers.every((name) => has("Network", name)) &&
     (log === "" || log === "none" || has("Log", log))
   );
+}
+
+/**
+ * A Docker Engine hears of its neighbours' containers by gossip, which nobody here speaks: a task there
+ * would run, and reach nobody. It is known by a network driver without an address for the tables' sake;
+ * a node that reports no drivers does not report the address either.
+ */
+function carriesOverlays({ description }: Node): boolean {
+  if ((description?.dataPathAddr ?? "") !== "") return true;
+  return description?.engine?.plugins.some(({ type }) => type === "Network") !== true;
 }
 
 function refusedAccess({ description }: Node, { hostAccess }: Needs): readonly string[] {
