@@ -8,18 +8,29 @@ import { swarmPaths } from "#daemon/swarm-node/paths.ts";
 import {
   ConfigSpecSchema,
   ContainerSpecSchema,
+  EndpointSpecSchema,
+  NetworkSpecSchema,
   NodeSpec_Availability,
   SecretSpecSchema,
   ServiceSpecSchema,
+  TaskSpecSchema,
 } from "#wire/gen/swarmkit/specs_pb.js";
 import {
   AnnotationsSchema,
   NodeRole,
   NodeStatus_State,
+  PortConfig_PublishMode,
   TaskState,
 } from "#wire/gen/swarmkit/types_pb.js";
 import { DEMO, DockerEngine, HAS_DOCKERD } from "./docker-engine.ts";
-import { clusterOf, freePort, nodesOf, TestCluster, type TestNode } from "./fixtures.ts";
+import {
+  clusterOf,
+  freePort,
+  nodesOf,
+  shortenCertificates,
+  TestCluster,
+  type TestNode,
+} from "./fixtures.ts";
 
 /** The end of patience on a busy machine. */
 const PATIENT = { timeout: 60_000, interval: 200 };
@@ -38,15 +49,20 @@ describe.skipIf(!HAS_DOCKERD)("with a Docker Engine", () => {
     await engine.stop();
   });
 
-  test("it joins our swarm as a worker, is ready, and renews its certificate when we rotate", async () => {
+  test("it joins our swarm as a worker, is ready, and renews its certificate in time and when we rotate", async () => {
     const manager = await cluster.node("m1");
     await manager.init();
+    await shortenCertificates(manager, 60_000);
     const { worker: token } = await clusterOf(manager);
     await joinOurs(engine, manager);
     const nodeId = await engine.docker("info", "--format", "{{.Swarm.NodeID}}");
     await expect
-      .poll(async () => (await nodesOf(manager)).get(nodeId), { timeout: 10_000 })
+      .poll(async () => (await nodesOf(manager)).get(nodeId), PATIENT)
       .toMatchObject({ role: NodeRole.WORKER, status: { state: NodeStatus_State.READY } });
+    // It counts in minutes, and from half of a certificate's life on: of one like this that is now.
+    const first = await certificateOf(manager, nodeId);
+    await expect.poll(() => certificateOf(manager, nodeId), PATIENT).not.toBe(first);
+    await shortenCertificates(manager, 90 * 24 * 3_600_000);
     await rotate(manager);
     expect((await clusterOf(manager)).worker).not.toBe(token);
     expect(await engine.docker("info", "--format", "{{.Swarm.LocalNodeState}}")).toBe("active");
@@ -105,6 +121,7 @@ describe.skipIf(!HAS_DOCKERD)("with a Docker Engine", () => {
       return said.join("");
     };
     await expect.poll(lines, PATIENT).toContain("hiddenshown");
+    await notPlaced(manager, nodeId);
     // A rotation of the root has it renew; what it runs goes on.
     const issued = await certificateOf(manager, nodeId);
     await rotate(manager);
@@ -197,4 +214,37 @@ async function drained(manager: TestNode, nodeId: string): Promise<boolean> {
     spec: { ...must(node?.spec, "spec"), availability: NodeSpec_Availability.DRAIN },
   });
   return true;
+}
+
+/** Networks of the swarm do not reach a Docker Engine, nor does the mesh: what needs them is not placed there. */
+async function notPlaced(manager: TestNode, nodeId: string): Promise<void> {
+  const control = manager.swarm.control();
+  const named = (name: string) => create(AnnotationsSchema, { name });
+  const { network } = await control.createNetwork({
+    spec: create(NetworkSpecSchema, {
+      annotations: named("net"),
+      driverConfig: { name: "overlay" },
+    }),
+  });
+  const networks = [{ target: network?.id ?? "" }];
+  const published = { targetPort: 80, publishedPort: 8080 };
+  const ports = [{ ...published, publishMode: PortConfig_PublishMode.INGRESS }];
+  for (const [name, attached, opened] of [
+    ["on-net", networks, []],
+    ["published", [], ports],
+  ] as const) {
+    const task = create(TaskSpecSchema, {
+      runtime: { case: "container", value: { image: DEMO } },
+      placement: { constraints: [`node.id==${nodeId}`] },
+      networks: [...attached],
+    });
+    const mode = { case: "replicated", value: { replicas: 1n } } as const;
+    const spec = create(ServiceSpecSchema, { annotations: named(name), mode, task });
+    const { service } = await control.createService({
+      spec: { ...spec, endpoint: create(EndpointSpecSchema, { ports: [...opened] }) },
+    });
+    const filters = { serviceIds: [service?.id ?? ""] };
+    const told = async () => (await control.listTasks({ filters })).tasks[0]?.status?.err;
+    await expect.poll(told, PATIENT).toContain("networks of the swarm do not reach 1 node");
+  }
 }
