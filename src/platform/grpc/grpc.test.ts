@@ -124,9 +124,10 @@ test("a server that drains answers what it has begun, and begins nothing", async
   const first = health.check({});
   await asked.promise;
   let isDrained = false;
-  const drained = server.drain(60_000).then(() => {
+  const drained = (async () => {
+    await server.drain(60_000);
     isDrained = true;
-  });
+  })();
   await expect(health.check({})).rejects.toBeInstanceOf(UnsentError);
   expect(isDrained).toBe(false);
   hold.resolve();
