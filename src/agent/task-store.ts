@@ -12,17 +12,7 @@
  * again) is dropped; the manager has the task and sends it anew.
  */
 
-import {
-  type FileHandle,
-  mkdir,
-  open,
-  readdir,
-  readFile,
-  rename,
-  rm,
-  unlink,
-  writeFile,
-} from "node:fs/promises";
+import { type FileHandle, mkdir, open, readdir, readFile, rm, unlink } from "node:fs/promises";
 import { join } from "node:path";
 import { crc32 } from "node:zlib";
 import { fromBinary, toBinary } from "@bufbuild/protobuf";
@@ -31,6 +21,7 @@ import type { Log } from "#base/ports.ts";
 import { type Deferred, deferred } from "#platform/async.ts";
 import { isMissing } from "#platform/missing.ts";
 import { overwritePage } from "#platform/page-file.ts";
+import { replaceFile } from "#platform/replace-file.ts";
 import { type Task, TaskSchema } from "#wire/gen/swarmkit/objects_pb.js";
 import { type TaskStatus, TaskStatusSchema } from "#wire/gen/swarmkit/types_pb.js";
 import { isFinal } from "./do-step.ts";
@@ -122,8 +113,7 @@ async function drain(
     slot.next = undefined;
     const path = join(directory, name);
     if (!sync && (await overwritePage(path, bytes))) continue;
-    await writeFile(`${path}.tmp`, bytes, { mode: 0o600 });
-    await rename(`${path}.tmp`, path);
+    await replaceFile(path, bytes, { mode: 0o600 });
     if (sync) await syncer.sync(name);
   }
 }

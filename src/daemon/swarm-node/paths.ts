@@ -1,7 +1,8 @@
 /** Where a node keeps what it must not forget: docker's own layout below `<data root>/swarm`. */
 
-import { mkdir, open, rename, rm } from "node:fs/promises";
+import { mkdir, rm } from "node:fs/promises";
 import { dirname, join } from "node:path";
+import { replaceFile } from "#platform/replace-file.ts";
 
 export interface SwarmPaths {
   readonly root: string;
@@ -43,16 +44,7 @@ export async function writeAtomically(
   mode: number,
 ): Promise<void> {
   await mkdir(dirname(path), { recursive: true, mode: 0o700 });
-  const next = `${path}.tmp`;
-  const file = await open(next, "w", mode);
-  try {
-    await file.writeFile(content);
-    await file.sync();
-  } finally {
-    await file.close();
-  }
-  await rename(next, path);
-  await syncDirectory(dirname(path));
+  await replaceFile(path, content, { mode, sync: "name" });
 }
 
 /** Forgets the swarm; the directory itself stays, because others may watch it. */
@@ -61,13 +53,4 @@ export async function clearSwarm(paths: SwarmPaths): Promise<void> {
   await rm(paths.startState, { force: true });
   await rm(paths.root, { recursive: true, force: true });
   await mkdir(paths.root, { recursive: true, mode: 0o700 });
-}
-
-async function syncDirectory(path: string): Promise<void> {
-  const directory = await open(path, "r");
-  try {
-    await directory.sync();
-  } finally {
-    await directory.close();
-  }
 }
