@@ -136,7 +136,7 @@ async function adoptTask(
   container.log?.beginRun();
   container.io = await ProcessIo.adopt(ioOptions(context, container));
   container.announceStarted();
-  await context.store.saveState(container.id, container.state);
+  await context.store.keepState(container.id, container.state, context.log);
   context.log.info("container taken up", { container: container.id, status: task.status });
   // Its end, also one that was long ago, comes by the same way as any other.
   watchTask(context, container);
@@ -149,7 +149,7 @@ async function adoptHalfStarted(context: ContainerContext, container: Container)
   await releaseRun(context, container);
   const { state } = container;
   if (isAlive(state.phase)) container.state = ended(state, formatNs(context.nowNs()));
-  await context.store.saveState(container.id, container.state);
+  await context.store.keepState(container.id, container.state, context.log);
 }
 
 /** No task: it did not run, or the machine was restarted, or the shim was killed. */
@@ -158,7 +158,7 @@ async function adoptGone(context: ContainerContext, container: Container): Promi
   const wasAlive = isAlive(state.phase);
   if (wasAlive) {
     container.state = ended(state, formatNs(context.nowNs()));
-    await context.store.saveState(container.id, container.state);
+    await context.store.keepState(container.id, container.state, context.log);
   }
   if (wasAlive || state.phase === "restarting") await releaseRun(context, container);
   const ranOnce = container.state.startedAt !== ZERO_TIME;

@@ -167,7 +167,7 @@ export async function pauseContainer(
     }
     await context.runtime.pause(container.id);
     container.state = nextState(container.state, { kind: "paused" });
-    await context.store.saveState(container.id, container.state);
+    await context.store.keepState(container.id, container.state, context.log);
     publishEvent(context, container, "pause");
   });
 }
@@ -182,7 +182,7 @@ export async function unpauseContainer(
     }
     await context.runtime.resume(container.id);
     container.state = nextState(container.state, { kind: "resumed" });
-    await context.store.saveState(container.id, container.state);
+    await context.store.keepState(container.id, container.state, context.log);
     publishEvent(context, container, "unpause");
   });
 }
@@ -226,7 +226,7 @@ async function settleRestart(context: ContainerContext, container: Container): P
     if (container.state.phase !== "restarting") return false;
     const stopped = { ...container.state, stoppedByUser: true };
     container.state = nextState(stopped, { kind: "restart-cancelled" });
-    await context.store.saveState(container.id, container.state);
+    await context.store.keepState(container.id, container.state, context.log);
     container.announceExit({ exitCode: container.state.exitCode, final: true });
     return true;
   });
@@ -235,7 +235,7 @@ async function settleRestart(context: ContainerContext, container: Container): P
 async function markStopped(context: ContainerContext, container: Container): Promise<void> {
   container.endWanted = true;
   container.state = { ...container.state, stoppedByUser: true };
-  await context.store.saveState(container.id, container.state);
+  await context.store.keepState(container.id, container.state, context.log);
 }
 
 /** As `sendSignal`, with the event that every signal of ours is. */

@@ -48,7 +48,7 @@ export async function finishRun(
   if (delayMs !== undefined) {
     container.state = nextState(container.state, { kind: "restart-planned" });
   }
-  await context.store.saveState(container.id, container.state);
+  await context.store.keepState(container.id, container.state, context.log);
   if (oomKilled) publishEvent(context, container, "oom");
   publishEvent(context, container, "die", {
     exitCode: String(exitCode),
@@ -89,7 +89,14 @@ export function planStart(context: ContainerContext, container: Container, delay
   container.lastDelayMs = delayMs;
   container.restartTimer = context.clock.setTimer(delayMs, () => {
     container.restartTimer = undefined;
-    void context.locks.run(container.id, () => restartNow(context, container));
+    void context.locks
+      .run(container.id, () => restartNow(context, container))
+      .catch((error: unknown) =>
+        context.log.error("a container's restart was not seen through", {
+          container: container.id,
+          reason: messageOf(error),
+        }),
+      );
   });
 }
 
@@ -112,7 +119,7 @@ async function restartNow(context: ContainerContext, container: Container): Prom
     });
     if (delayMs !== undefined) {
       container.state = nextState(container.state, { kind: "restart-planned" });
-      await context.store.saveState(container.id, container.state);
+      await context.store.keepState(container.id, container.state, context.log);
     }
     const { exitCode } = container.state;
     container.announceExit({ exitCode, final: delayMs === undefined });

@@ -206,7 +206,7 @@ async function applyResult(
   await writeNetworkFiles(context, container, { ...result, gateway: gatewayOf(result) });
   const network = { networks: result.networks, ports: result.ports };
   container.state = { ...container.state, network };
-  await context.store.saveState(container.id, container.state);
+  await context.store.keepState(container.id, container.state, context.log);
 }
 
 /**

@@ -39,7 +39,8 @@ export async function removeLocked(
     volumes: options.volumes ?? false,
   });
   try {
-    await store.saveState(id, container.state);
+    // On a full disk, removing is what makes room.
+    await store.keepState(id, container.state, context.log);
     unmountSync(shmFolder(context, id));
     // The container first: containerd's record of it holds the snapshot.
     await runtime.deleteContainer(id);
@@ -56,7 +57,7 @@ export async function removeLocked(
   } catch (error) {
     const message = messageOf(error);
     container.state = nextState(container.state, { kind: "remove-failed", error: message });
-    await store.saveState(id, container.state).catch(() => undefined);
+    await store.keepState(id, container.state, context.log);
     throw error;
   }
   registry.delete(container);

@@ -173,6 +173,7 @@ function startAudit(context: ContainerContext): () => void {
       await auditTasks(context, full).catch((error: unknown) =>
         context.log.warn("containers could not be audited", { reason: messageOf(error) }),
       );
+      await context.store.writeRest().catch(() => undefined);
     }
   })().catch(() => undefined);
   return () => stop.abort(new EngineError("cancelled", "the engine closes"));
@@ -354,4 +355,9 @@ async function closeEngine(context: ContainerContext): Promise<void> {
       await container.log?.endRun();
     }),
   );
+  await context.store
+    .writeRest()
+    .catch((error: unknown) =>
+      context.log.error("states of containers are not written", { reason: messageOf(error) }),
+    );
 }

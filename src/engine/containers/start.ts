@@ -48,7 +48,7 @@ export async function startRun(context: ContainerContext, container: Container):
   } catch (error) {
     throw await rollBack(context, container, error);
   }
-  await context.store.saveState(id, container.state);
+  await context.store.keepState(id, container.state, context.log);
   container.endWanted = false;
   container.announceStarted();
   publishVolumeEvents(context, container, "mount");
@@ -152,7 +152,7 @@ async function rollBack(
     error: message,
     at,
   });
-  await context.store.saveState(container.id, container.state);
+  await context.store.keepState(container.id, container.state, context.log);
   container.hub.end();
   container.announceStopped();
   return error.error;

@@ -1,4 +1,4 @@
-import { mkdtemp, readdir, rm, writeFile } from "node:fs/promises";
+import { mkdtemp, readdir, rm, symlink, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, expect, test } from "vitest";
@@ -37,6 +37,26 @@ test("the last state comes back, whatever sizes were written before, by whicheve
   }
   await Promise.all([1, 2, 3, 4].map((length) => store.saveState("c1", long(length))));
   expect(await reload()).toEqual(long(4));
+});
+
+test("a state that cannot be written waits, and the newest one is written when there is room", async () => {
+  const store = new ContainerStore(root);
+  await store.create(record);
+  // The device that is always full; a write that fails removes what it was to write to.
+  const fill = () => symlink("/dev/full", store.filePath("c1", "state.json.tmp"));
+  const state = (exitCode: number): RunState => ({ ...INITIAL_STATE, phase: "exited", exitCode });
+  for (const exitCode of [1, 2]) {
+    await fill();
+    await store.keepState("c1", state(exitCode), silentLog);
+  }
+  await fill();
+  await expect(store.writeRest()).rejects.toMatchObject({ code: "resource-exhausted" });
+  expect(await reload()).toEqual(INITIAL_STATE);
+  await store.writeRest();
+  expect(await reload()).toEqual(state(2));
+  await store.saveState("c1", state(3));
+  await store.writeRest();
+  expect(await reload()).toEqual(state(3));
 });
 
 test("a folder without a configuration is removed, and its volumes are named", async () => {

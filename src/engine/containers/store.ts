@@ -7,12 +7,13 @@
  */
 
 import { existsSync } from "node:fs";
-import { mkdir, open, readdir, readFile, rename, rm, stat, writeFile } from "node:fs/promises";
+import { mkdir, readdir, readFile, rm, stat, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { messageOf } from "#base/error.ts";
 import type { Log } from "#base/ports.ts";
 import { KeyedLock } from "#platform/async.ts";
 import { overwritePage, PAGE_BYTES } from "#platform/page-file.ts";
+import { ofFile, replaceFile } from "#platform/replace-file.ts";
 import {
   type ContainerRecord,
   INITIAL_STATE,
@@ -35,6 +36,7 @@ export interface LoadedContainers {
 }
 
 const VOLUMES = "volumes.json";
+const MODE = 0o600;
 
 export class ContainerStore {
   readonly #root: string;
@@ -42,6 +44,8 @@ export class ContainerStore {
   readonly #writes = new KeyedLock();
   /** Containers whose state has been larger than a page, and is replaced as a whole. */
   readonly #large = new Set<string>();
+  /** States that could not be written, newest of each container. */
+  readonly #unwritten = new Map<string, RunState>();
 
   constructor(dataRoot: string) {
     this.#root = join(dataRoot, "containers");
@@ -63,39 +67,70 @@ export class ContainerStore {
   async saveRecord(record: ContainerRecord): Promise<void> {
     const text = JSON.stringify(record);
     await this.#writes.run(record.id, () =>
-      replaceFile(this.filePath(record.id, "config.json"), text, true),
+      replaceFile(this.filePath(record.id, "config.json"), text, { mode: MODE, sync: "content" }),
     );
   }
 
+  /**
+   * Writes a state that stands whether it can be written or not: what has ended has ended, also when
+   * the disk is full. One that cannot be written is told, and written when it can be.
+   */
+  async keepState(id: string, state: RunState, log: Log): Promise<void> {
+    try {
+      await this.saveState(id, state);
+    } catch (error) {
+      const reason = messageOf(error);
+      if (this.#unwritten.has(id)) log.debug("a container's state waits", { id, reason });
+      else log.error("a container's state cannot be written yet", { container: id, reason });
+      this.#unwritten.set(id, state);
+    }
+  }
+
+  /** Tries again what could not be written; throws with the first that still cannot. */
+  async writeRest(): Promise<void> {
+    for (const [id, state] of this.#unwritten) await this.saveState(id, state);
+  }
+
+  /** Throws when it cannot be written: then nothing may follow from it. */
   async saveState(id: string, state: RunState): Promise<void> {
     const text = JSON.stringify(state);
     const path = this.filePath(id, "state.json");
     await this.#writes.run(id, async () => {
-      // Spaces to the end of the page cover what a longer state has left there.
-      const page = Buffer.alloc(PAGE_BYTES, " ");
-      const fits = Buffer.byteLength(text) <= PAGE_BYTES && !this.#large.has(id);
-      if (fits && page.write(text) > 0 && (await overwritePage(path, page))) return;
-      if (!fits) this.#large.add(id);
-      await replaceFile(path, text, false);
+      await this.#writeState(id, path, text);
+      this.#unwritten.delete(id);
     });
+  }
+
+  async #writeState(id: string, path: string, text: string): Promise<void> {
+    // Spaces to the end of the page cover what a longer state has left there.
+    const page = Buffer.alloc(PAGE_BYTES, " ");
+    const fits = Buffer.byteLength(text) <= PAGE_BYTES && !this.#large.has(id);
+    if (fits && page.write(text) > 0 && (await overwritePage(path, page))) return;
+    if (!fits) this.#large.add(id);
+    await replaceFile(path, text, { mode: MODE });
   }
 
   /** A file that is bound into the container: written in place, because the bind holds the inode. */
   async writeBound(id: string, name: string, text: string): Promise<string> {
     const path = this.filePath(id, name);
-    await writeFile(path, text, { mode: 0o644 });
+    try {
+      await writeFile(path, text, { mode: 0o644 });
+    } catch (error) {
+      throw ofFile(path, error);
+    }
     return path;
   }
 
   async remove(id: string): Promise<void> {
     await this.#writes.run(id, () => rm(this.folder(id), { recursive: true, force: true }));
+    this.#unwritten.delete(id);
     this.#large.delete(id);
   }
 
   /** Volumes that are about to be made for a container that does not exist yet. */
   async announceVolumes(id: string, names: readonly string[]): Promise<void> {
     await mkdir(this.folder(id), { recursive: true, mode: 0o710 });
-    await replaceFile(this.filePath(id, VOLUMES), JSON.stringify(names), false);
+    await replaceFile(this.filePath(id, VOLUMES), JSON.stringify(names), { mode: MODE });
   }
 
   /**
@@ -150,16 +185,4 @@ async function readJson<T>(path: string): Promise<T | undefined> {
   } catch {
     return undefined;
   }
-}
-
-async function replaceFile(path: string, text: string, sync: boolean): Promise<void> {
-  const temporary = `${path}.tmp`;
-  const file = await open(temporary, "w", 0o600);
-  try {
-    await file.writeFile(text);
-    if (sync) await file.datasync();
-  } finally {
-    await file.close();
-  }
-  await rename(temporary, path);
 }

@@ -2,11 +2,11 @@
  * The log of one container: JSON lines `{"log":…,"stream":…,"time":…}` in files that are rotated by
  * size. One writer per container, in this process; readers follow it by its `version`, which changes
  * with every write, rotation and end of a run. Output that cannot be written is lost, and counted,
- * but never stops the container.
+ * but never stops the container; a file always ends with a whole line.
  */
 
 import type { FileHandle } from "node:fs/promises";
-import { mkdir, open, rename, rm, stat } from "node:fs/promises";
+import { mkdir, open, rename, rm } from "node:fs/promises";
 import { dirname } from "node:path";
 import { messageOf } from "#base/error.ts";
 import type { Log } from "#base/ports.ts";
@@ -122,6 +122,13 @@ export class JsonFileLog {
       if (rest !== undefined) this.#append(stream, rest);
     }
     await this.flush();
+    if (this.#lost > 0) {
+      this.#options.log.warn("container output was lost", {
+        path: this.path,
+        lostLines: this.#lost,
+      });
+      this.#lost = 0;
+    }
     this.#forwarder?.close();
     this.#forwarder = undefined;
     if (this.#dropped > 0) {
@@ -133,7 +140,13 @@ export class JsonFileLog {
     }
     this.#runs = false;
     this.#bump();
-    await this.#closeFile();
+    // Some file systems tell only now that they had no room; the run is over all the same.
+    await this.#closeFile().catch((error: unknown) =>
+      this.#options.log.error("container output may be lost", {
+        path: this.path,
+        reason: messageOf(error),
+      }),
+    );
   }
 
   /** Everything taken in so far is in the file. */
@@ -197,14 +210,16 @@ export class JsonFileLog {
     try {
       while (this.#queue.length > 0) await this.#writeBatch();
     } catch (error) {
+      // Told once for each time that the writing stops, however much is lost until it goes on.
+      if (this.#lost === 0) {
+        this.#options.log.error("container output cannot be logged and is lost", {
+          path: this.path,
+          reason: messageOf(error),
+        });
+      }
       this.#lost += this.#queue.length;
       this.#queue = [];
       this.#queuedBytes = 0;
-      this.#options.log.error("container output cannot be logged and is lost", {
-        path: this.path,
-        lostLines: this.#lost,
-        reason: messageOf(error),
-      });
       await this.#closeFile().catch(() => undefined);
     } finally {
       this.#writing = undefined;
@@ -224,11 +239,8 @@ export class JsonFileLog {
       count += 1;
     }
     const bytes = Buffer.from(this.#queue.slice(0, count).join(""));
-    let offset = 0;
-    while (offset < bytes.length) {
-      const { bytesWritten } = await file.write(bytes, offset);
-      offset += bytesWritten;
-    }
+    await this.#writeWhole(file, bytes);
+    if (this.#lost > 0) this.#tellLoss();
     this.#queue.splice(0, count);
     this.#queuedBytes -= characters;
     this.#sizeBytes += bytes.length;
@@ -240,12 +252,38 @@ export class JsonFileLog {
     }
   }
 
+  /** All of it or nothing: what follows half a line could not be read. */
+  async #writeWhole(file: FileHandle, bytes: Buffer): Promise<void> {
+    let offset = 0;
+    try {
+      while (offset < bytes.length) {
+        const { bytesWritten } = await file.write(bytes, offset);
+        offset += bytesWritten;
+      }
+    } catch (error) {
+      if (offset > 0) await file.truncate(this.#sizeBytes);
+      throw error;
+    }
+  }
+
+  #tellLoss(): void {
+    const { log } = this.#options;
+    log.warn("container output is logged again", { path: this.path, lostLines: this.#lost });
+    this.#lost = 0;
+  }
+
   async #openFile(): Promise<FileHandle> {
     if (this.#file !== undefined) return this.#file;
     await mkdir(dirname(this.path), { recursive: true });
-    this.#file = await open(this.path, "a", 0o640);
-    this.#sizeBytes = (await stat(this.path)).size;
-    return this.#file;
+    const file = await open(this.path, "a+", 0o640);
+    try {
+      this.#sizeBytes = await wholeLines(file);
+    } catch (error) {
+      await file.close();
+      throw error;
+    }
+    this.#file = file;
+    return file;
   }
 
   async #closeFile(): Promise<void> {
@@ -264,9 +302,16 @@ export class JsonFileLog {
       await moveIfThere(packedPath(this.filePath(n)), packedPath(this.filePath(n + 1)));
     }
     // Before anything more is written: one rotation at a time, whatever its size.
-    if (this.#options.compress && oldest > 0) await packFile(this.filePath(1));
+    if (this.#options.compress && oldest > 0) await this.#pack(this.filePath(1));
     this.#generation += 1;
     this.#sizeBytes = 0;
+  }
+
+  /** A file that cannot be packed is read as it is. */
+  async #pack(path: string): Promise<void> {
+    await packFile(path).catch((error: unknown) =>
+      this.#options.log.warn("a rotated log stays unpacked", { path, reason: messageOf(error) }),
+    );
   }
 
   #bump(): void {
@@ -274,6 +319,19 @@ export class JsonFileLog {
     this.#changed?.resolve();
     this.#changed = undefined;
   }
+}
+
+/**
+ * The file's size, once the line that a power cut or a full disk has cut off at its end is closed: the
+ * next one would be lost with it.
+ */
+async function wholeLines(file: FileHandle): Promise<number> {
+  const { size } = await file.stat();
+  if (size === 0) return 0;
+  const { buffer, bytesRead } = await file.read(Buffer.alloc(1), 0, 1, size - 1);
+  if (bytesRead === 0 || buffer[0] === LINE_FEED) return size;
+  await file.write("\n");
+  return size + 1;
 }
 
 async function moveIfThere(from: string, to: string): Promise<void> {

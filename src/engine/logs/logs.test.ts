@@ -1,4 +1,4 @@
-import { appendFile, mkdtemp, readdir, rm } from "node:fs/promises";
+import { appendFile, mkdtemp, readdir, rm, symlink } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import fc from "fast-check";
@@ -181,6 +181,35 @@ test("since and until bound by time; damaged lines are passed over", async () =>
   await log.endRun();
   expect(await texts(log)).toEqual(["a\n", "b\n", "c\n", "d\n"]);
   expect(await texts(log, { since: 3_000n, until: 4_000n })).toEqual(["b\n", "c\n"]);
+});
+
+test("a line that was cut off at the end costs none but itself", async () => {
+  const log = makeLog();
+  await appendFile(log.path, '{"log":"torn');
+  log.beginRun();
+  await log.write("stdout", Buffer.from("whole\n"));
+  await log.endRun();
+  expect(await texts(log)).toEqual(["whole\n"]);
+});
+
+test("no room: told once, the container goes on, and so does its log when there is room", async () => {
+  const told: string[] = [];
+  const note = (level: string) => (message: string) => told.push(`${level} ${message}`);
+  const log = makeLog({
+    log: { ...silentLog, error: note("error"), warn: note("warn") },
+  });
+  await symlink("/dev/full", log.path);
+  log.beginRun();
+  for (const line of ["a\n", "b\n"]) {
+    await log.write("stdout", Buffer.from(line));
+    await log.flush();
+  }
+  expect(told).toEqual(["error container output cannot be logged and is lost"]);
+  await rm(log.path);
+  await log.write("stdout", Buffer.from("c\n"));
+  await log.endRun();
+  expect(told.slice(1)).toEqual(["warn container output is logged again"]);
+  expect(await texts(log)).toEqual(["c\n"]);
 });
 
 test("a slow disk makes the writer ask for a pause", async () => {

@@ -12,11 +12,16 @@ export function packedPath(path: string): string {
 /** Packs a file in its place; after a crash in between, the file or its packed form is whole. */
 export async function packFile(path: string): Promise<void> {
   const temporary = `${packedPath(path)}.tmp`;
-  await pipeline(
-    createReadStream(path),
-    createGzip({ level: 6 }),
-    createWriteStream(temporary, { mode: 0o640 }),
-  );
+  try {
+    await pipeline(
+      createReadStream(path),
+      createGzip({ level: 6 }),
+      createWriteStream(temporary, { mode: 0o640 }),
+    );
+  } catch (error) {
+    await rm(temporary, { force: true });
+    throw error;
+  }
   await rename(temporary, packedPath(path));
   await rm(path, { force: true });
 }
