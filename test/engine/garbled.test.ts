@@ -95,7 +95,7 @@ test("a volume's description: its data is kept, and back when the file is", asyn
   const path = data("volumes", "vol", "volume.json");
   const before = await damaged(path, "");
   expect(await run("volume", "ls", "-q")).toBe("vol2");
-  expect(told("volume description is unreadable", '"vol"')).toHaveLength(1);
+  expect(told("volume's description cannot be read", '"vol"')).toHaveLength(1);
   await othersWork();
   await damaged(path, before);
   expect(await run("run", "--rm", "-v", "vol:/v", IMAGE, "cat", "/v/f")).toBe("kept");

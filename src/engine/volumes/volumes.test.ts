@@ -91,6 +91,21 @@ test("prune takes anonymous volumes that nobody uses, and with all=true the name
   expect((await volumes.prune(new Map([["all", ["true"]]]))).names).toEqual(["named"]);
 });
 
+test.each(["", "null", "{}", '{"name":"other","labels":{},"options":{}}'])(
+  "a description of %j: nobody writes to what may be only the place of a disk",
+  async (text) => {
+    const made = await volumes.create({ name: "data" });
+    await volumes.create({ name: "other" });
+    await writeFile(join(root, "data/volume.json"), text);
+    volumes = await open();
+    const refusal = { code: "data-loss", message: expect.stringContaining("volume.json back") };
+    await expect(volumes.create({ name: "data" })).rejects.toMatchObject(refusal);
+    await expect(volumes.mount("data", "c1")).rejects.toMatchObject(refusal);
+    expect((await volumes.list(new Map())).map(({ Name }) => Name)).toEqual(["other"]);
+    expect(existsSync(made.Mountpoint)).toBe(true);
+  },
+);
+
 test("what a crash left half made is removed at the next start", async () => {
   await mkdir(join(root, "half/_data"), { recursive: true });
   volumes = await open();

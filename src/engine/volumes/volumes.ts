@@ -4,16 +4,18 @@
  * plug-in has and nobody made here are shown, too.
  *
  * Invariants: a volume with users is not removed; users are containers, told by the container service
- * again after a restart. A local directory without a description is a half-made volume and is removed.
+ * again after a restart. A local directory without a description is a half-made volume and is removed;
+ * one whose description is damaged is nobody's to use, because what is in it may not be all there was.
  */
 
 import { existsSync } from "node:fs";
-import { mkdir, readdir, readFile, rename, rm, writeFile } from "node:fs/promises";
+import { mkdir, readdir, readFile, rm } from "node:fs/promises";
 import { join } from "node:path";
 import { EngineError, messageOf } from "#base/error.ts";
 import { newHexId } from "#base/ids.ts";
 import type { Clock, Log, Random } from "#base/ports.ts";
 import { KeyedLock } from "#platform/async.ts";
+import { replaceFile } from "#platform/replace-file.ts";
 import type { VolumeInspect, VolumeList } from "#wire/docker/volumes.ts";
 import { treeSize } from "../files/tree-size.ts";
 import type { PluginRegistry } from "../plugins/registry.ts";
@@ -72,22 +74,40 @@ const DESCRIPTION = "volume.json";
 export async function openVolumes(options: VolumeOptions): Promise<HostVolumes> {
   await mkdir(options.root, { recursive: true, mode: 0o701 });
   const records = new Map<string, VolumeRecord>();
+  const damaged = new Set<string>();
   for (const entry of await readdir(options.root, { withFileTypes: true })) {
     if (!entry.isDirectory()) continue;
     const folder = join(options.root, entry.name);
+    const path = join(folder, DESCRIPTION);
     try {
-      const record = JSON.parse(await readFile(join(folder, DESCRIPTION), "utf8")) as VolumeRecord;
+      const record = readDescription(await readFile(path, "utf8"), entry.name);
       records.set(record.name, record);
     } catch (error) {
-      if (existsSync(join(folder, DESCRIPTION))) {
-        options.log.error("volume description is unreadable; its data is kept", {
-          volume: entry.name,
-          reason: messageOf(error),
-        });
+      if (existsSync(path)) {
+        options.log.error(
+          "a volume's description cannot be read, its data is kept: put the file back, or remove its folder, and start the engine again",
+          { volume: entry.name, path, reason: messageOf(error) },
+        );
+        damaged.add(entry.name);
       } else await rm(folder, { recursive: true, force: true });
     }
   }
-  return new Volumes(options, records);
+  return new Volumes(options, records, damaged);
+}
+
+function readDescription(text: string, folder: string): VolumeRecord {
+  const value = JSON.parse(text) as Partial<VolumeRecord> | null;
+  const { name, labels, options } = value ?? {};
+  const isWhole = typeof labels === "object" && typeof options === "object";
+  if (value === null || !isWhole || folder !== folderName(name ?? "")) {
+    throw new EngineError("data-loss", "it is not the description of this volume");
+  }
+  return value as VolumeRecord;
+}
+
+/** Of the folder of a volume, whatever plug-ins call theirs. */
+function folderName(volume: string): string {
+  return encodeURIComponent(volume);
 }
 
 class Volumes implements HostVolumes {
@@ -96,10 +116,17 @@ class Volumes implements HostVolumes {
   readonly #local = new LocalDriver((name) => this.#folder(name));
   readonly #users = new Map<string, VolumeUsers>();
   readonly #lock = new KeyedLock();
+  /** Names of folders whose description cannot be read. */
+  readonly #damaged: ReadonlySet<string>;
 
-  constructor(options: VolumeOptions, records: Map<string, VolumeRecord>) {
+  constructor(
+    options: VolumeOptions,
+    records: Map<string, VolumeRecord>,
+    damaged: ReadonlySet<string>,
+  ) {
     this.#options = options;
     this.#records = records;
+    this.#damaged = damaged;
     for (const record of records.values()) {
       if (driverOf(record) === LOCAL) this.#local.adopt(record.name, record.options);
     }
@@ -112,6 +139,7 @@ class Volumes implements HostVolumes {
     if (wanted === "" || wanted === LOCAL) this.#local.check(name, driverOpts);
     else checkRemoteName(name);
     return this.#lock.run(name, async () => {
+      this.#requireWhole(name);
       const isOpen = wanted === "" && !generated;
       const existing = this.#records.get(name) ?? (isOpen ? await this.#find(name) : undefined);
       if (existing !== undefined) {
@@ -290,7 +318,23 @@ class Volumes implements HostVolumes {
         cause: error,
       });
     }
-    await this.#write(record);
+    try {
+      await this.#write(record);
+    } catch (error) {
+      // What a plug-in has, it may have had before.
+      if (driver === LOCAL) await this.#local.remove(name);
+      await rm(this.#folder(name), { recursive: true, force: true });
+      throw error;
+    }
+  }
+
+  /** To go on without the description could be to write elsewhere: beside a disk that it mounts. */
+  #requireWhole(name: string): void {
+    if (!this.#damaged.has(folderName(name))) return;
+    throw new EngineError(
+      "data-loss",
+      `the description of volume ${name} cannot be read: put ${join(this.#folder(name), DESCRIPTION)} back, or remove its folder, and start the engine again`,
+    );
   }
 
   async #unmake(record: VolumeRecord, force: boolean): Promise<void> {
@@ -313,6 +357,7 @@ class Volumes implements HostVolumes {
   }
 
   async #get(name: string): Promise<VolumeRecord> {
+    this.#requireWhole(name);
     const record = this.#records.get(name) ?? (await this.#find(name));
     if (record === undefined) throw noSuchVolume(name);
     return record;
@@ -383,12 +428,12 @@ class Volumes implements HostVolumes {
     const folder = this.#folder(record.name);
     await mkdir(folder, { recursive: true, mode: 0o701 });
     const path = join(folder, DESCRIPTION);
-    await writeFile(`${path}.new`, JSON.stringify(record), { mode: 0o600, flush: true });
-    await rename(`${path}.new`, path);
+    const sync = "content";
+    await replaceFile(path, JSON.stringify(record), { mode: 0o600, sync, suffix: ".new" });
   }
 
   #folder(name: string): string {
-    return join(this.#options.root, encodeURIComponent(name));
+    return join(this.#options.root, folderName(name));
   }
 
   #publish(action: string, record: VolumeRecord): void {
