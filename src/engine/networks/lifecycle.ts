@@ -56,11 +56,13 @@ export async function createNetwork(
   }
   const record = await withPools(state, spec);
   const network = new LocalNetwork(record);
+  let hasInterface = false;
   try {
     const shared = usesPlugins(record);
     await state.networkFiles.save(id, shared ? { ...record, unfinished: true } : record);
     await createRemote(state, record);
     await makeInterface(state, network, bridge.mtu);
+    hasInterface = true;
     if (record.ipv6) state.wiring.enableForwarding(true);
     state.networks.set(id, network);
     const rules = rulesetNetwork(network);
@@ -68,6 +70,7 @@ export async function createNetwork(
     if (shared) await state.networkFiles.save(id, record);
   } catch (error) {
     state.networks.delete(id);
+    if (hasInterface) await removeInterface(state, network);
     if (usesPlugins(record)) await forgetRemote(state, record, error);
     await state.networkFiles.remove(id);
     throw error;

@@ -3,10 +3,11 @@
  * everything; what containers hold is gone with a reboot, so it lies under the run root.
  */
 
-import { mkdir, open, readdir, readFile, rename, rm } from "node:fs/promises";
+import { mkdir, readdir, readFile, rm } from "node:fs/promises";
 import { join } from "node:path";
-import { messageOf } from "#base/error.ts";
+import { EngineError, messageOf } from "#base/error.ts";
 import type { Log } from "#base/ports.ts";
+import { replaceFile, syncFolder } from "#platform/replace-file.ts";
 import type { EndpointSettings } from "#wire/docker/networks.ts";
 
 export interface IpamRecord {
@@ -141,13 +142,20 @@ export interface HeldEndpoint {
 export class RecordFolder<T extends { readonly version: 1 }> {
   readonly #folder: string;
   readonly #durable: boolean;
+  readonly #damaged = new Set<string>();
 
   constructor(folder: string, options: { durable: boolean }) {
     this.#folder = folder;
     this.#durable = options.durable;
   }
 
+  /** Ids of the records that could not be read: what is theirs in the kernel is to be left alone. */
+  get damaged(): ReadonlySet<string> {
+    return this.#damaged;
+  }
+
   async load(log: Log): Promise<readonly T[]> {
+    this.#damaged.clear();
     await mkdir(this.#folder, { recursive: true, mode: 0o700 });
     const records: T[] = [];
     for (const name of await readdir(this.#folder)) {
@@ -158,11 +166,13 @@ export class RecordFolder<T extends { readonly version: 1 }> {
         continue;
       }
       try {
-        const record = JSON.parse(await readFile(path, "utf8")) as T;
-        if (record.version === 1) records.push(record);
-        else log.error("a record of a newer version is passed over", { path });
+        records.push(parse<T>(await readFile(path, "utf8")));
       } catch (error) {
-        log.error("an unreadable record is passed over", { path, reason: messageOf(error) });
+        this.#damaged.add(name.slice(0, -".json".length));
+        log.error(
+          "an unreadable record is passed over, what is its is left alone: put the file back, or remove it, and start the engine again",
+          { path, reason: messageOf(error) },
+        );
       }
     }
     return records;
@@ -170,15 +180,8 @@ export class RecordFolder<T extends { readonly version: 1 }> {
 
   async save(id: string, record: T): Promise<void> {
     const path = join(this.#folder, `${id}.json`);
-    const file = await open(`${path}.new`, "w", 0o600);
-    try {
-      await file.writeFile(JSON.stringify(record));
-      if (this.#durable) await file.sync();
-    } finally {
-      await file.close();
-    }
-    await rename(`${path}.new`, path);
-    if (this.#durable) await syncFolder(this.#folder);
+    const sync = this.#durable ? "name" : undefined;
+    await replaceFile(path, JSON.stringify(record), { mode: 0o600, sync, suffix: ".new" });
   }
 
   async remove(id: string): Promise<void> {
@@ -187,11 +190,8 @@ export class RecordFolder<T extends { readonly version: 1 }> {
   }
 }
 
-async function syncFolder(path: string): Promise<void> {
-  const folder = await open(path, "r");
-  try {
-    await folder.sync();
-  } finally {
-    await folder.close();
-  }
+function parse<T extends { readonly version: 1 }>(text: string): T {
+  const record = JSON.parse(text) as T | null;
+  if (record?.version === 1) return record;
+  throw new EngineError("data-loss", "it is no record of a version that this engine knows");
 }

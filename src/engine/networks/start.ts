@@ -13,7 +13,7 @@ import { detachContainer, wire } from "./attach.ts";
 import { takeBack } from "./connect.ts";
 import { cutSubnet, formatPrefix, networkOf } from "./ipam.ts";
 import { isPlugged, LocalNetwork, OPTION } from "./network.ts";
-import { withGateway } from "./network-spec.ts";
+import { PREDEFINED, withGateway } from "./network-spec.ts";
 import { hasParent } from "./parent.ts";
 import type { AttachmentRecord, IpamRecord, NetworkRecord } from "./records.ts";
 import { settleDebts } from "./remote-debts.ts";
@@ -61,9 +61,7 @@ function adopt(state: NetworkState, attachment: AttachmentRecord): void {
 }
 
 async function ensurePredefined(state: NetworkState): Promise<void> {
-  const named = new Map(
-    [...state.networks.values()].map((network) => [network.record.name, network]),
-  );
+  const named = await onePredefined(state);
   for (const [name, driver] of [
     ["host", "host"],
     ["none", "null"],
@@ -71,15 +69,63 @@ async function ensurePredefined(state: NetworkState): Promise<void> {
     if (!named.has(name)) await addNetwork(state, emptyRecord(state.options, name, driver));
   }
   const before = named.get("bridge");
-  const record = await defaultBridge(state, before?.record);
+  const record = await defaultBridge(state, before?.record ?? bridgeInUse(state));
   if (before !== undefined && JSON.stringify(before.record) === JSON.stringify(record)) return;
   if (before !== undefined && before.record.bridge !== record.bridge) {
     await state.wiring.removeLinks([before.record.bridge]);
   }
   await addNetwork(state, record);
-  for (const [containerId, endpoint] of before?.endpoints ?? []) {
-    state.networks.get(record.id)?.join(containerId, endpoint);
+  const network = state.networks.get(record.id);
+  for (const { containerId, endpoints } of state.attachments.values()) {
+    const endpoint = endpoints.find(({ networkId }) => networkId === record.id);
+    if (endpoint !== undefined) network?.join(containerId, endpoint);
   }
+}
+
+/**
+ * The predefined networks by name. One whose record was damaged has been made anew; once the old one
+ * is back there are two, and the one that is in use, or the older, stays.
+ */
+async function onePredefined(state: NetworkState): Promise<Map<string, LocalNetwork>> {
+  const named = new Map<string, LocalNetwork>();
+  const all = [...state.networks.values()].filter(({ record }) => PREDEFINED.includes(record.name));
+  const users = ({ endpoints }: LocalNetwork) => Math.min(endpoints.size, 1);
+  all.sort((a, b) => users(b) - users(a) || (a.record.created < b.record.created ? -1 : 1));
+  for (const network of all) {
+    const { id, name } = network.record;
+    if (!named.has(name)) {
+      named.set(name, network);
+      continue;
+    }
+    state.log.warn("a second record of a predefined network is removed", { network: name, id });
+    state.networks.delete(id);
+    await state.networkFiles.remove(id);
+  }
+  return named;
+}
+
+/**
+ * The default bridge as the containers on it know it, when its own record is damaged: under another
+ * id it would give their addresses to others.
+ */
+function bridgeInUse(state: NetworkState): NetworkRecord | undefined {
+  for (const { endpoints } of state.attachments.values()) {
+    const endpoint = endpoints.find(({ networkId }) => state.networkFiles.damaged.has(networkId));
+    const address = parsePrefix(endpoint?.ipv4 ?? "");
+    if (endpoint?.networkName !== "bridge" || address === undefined) continue;
+    const subnet = formatPrefix(networkOf(address));
+    const gateway = endpoint.gateway4;
+    state.log.warn("the default bridge's record is made anew from what containers hold on it", {
+      subnet,
+    });
+    return {
+      ...emptyRecord(state.options, "bridge", "bridge"),
+      id: endpoint.networkId,
+      bridge: endpoint.bridge,
+      ipam: [gateway === undefined ? withGateway({ subnet }) : { subnet, gateway }],
+    };
+  }
+  return undefined;
 }
 
 async function addNetwork(state: NetworkState, record: NetworkRecord): Promise<void> {
@@ -200,6 +246,12 @@ async function mendBridges(state: NetworkState): Promise<void> {
       !wanted.has(link.ifname),
   );
   if (stray.length === 0) return;
+  if (state.networkFiles.damaged.size > 0) {
+    state.log.warn("interfaces stay that may be those of networks whose records are damaged", {
+      interfaces: stray.map(({ ifname }) => ifname),
+    });
+    return;
+  }
   state.log.info("interfaces of networks that are no more removed", {
     interfaces: stray.map(({ ifname }) => ifname),
   });
@@ -252,7 +304,19 @@ export async function reconcileContainers(
     (link) =>
       state.wiring.isOurs(link) && link.linkinfo?.info_kind === "veth" && !held.has(link.ifname),
   );
-  await state.wiring.removeLinks(stray.map(({ ifname }) => ifname));
+  const unknown: string[] = [];
+  for (const containerId of state.attachmentFiles.damaged) {
+    if (running.has(containerId)) unknown.push(containerId);
+    else await state.attachmentFiles.remove(containerId);
+  }
+  if (unknown.length === 0) {
+    await state.wiring.removeLinks(stray.map(({ ifname }) => ifname));
+  } else {
+    state.log.error(
+      "what a running container holds of its networks is not known, its interfaces are left alone: restart it",
+      { containers: unknown },
+    );
+  }
   await writeTable(state);
 }
 
