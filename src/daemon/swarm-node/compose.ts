@@ -96,6 +96,7 @@ function openRaft(
     addr: () => addresses.advertise,
     channelTo: start.channelTo,
     join: start.join,
+    mayFound: start.newSwarm !== undefined,
     forceNewCluster: start.forceNewCluster,
     checkJoin: (view, { featureLevel }) => assertKnown(view, featureLevel),
     checkChange: checkTaskChange,

@@ -163,6 +163,16 @@ test("a snapshot that is gone is damage, not an empty store", async () => {
   await expect(reopen()).rejects.toMatchObject({ code: "data-loss" });
 });
 
+test("a log that is gone is damage, and the snapshots beside it stay", async () => {
+  await reopen();
+  await disk.append(entries(1, 20, 1), { term: 1, vote: 5, commit: 5 });
+  await disk.saveSnapshot(metadata(4, 1), data, { keepOld: 0 });
+  await disk.close();
+  await rm(join(dir, "wal"), { recursive: true });
+  await expect(reopen()).rejects.toMatchObject({ code: "data-loss" });
+  expect(await readdir(join(dir, "snap"))).toHaveLength(1);
+});
+
 test("of two snapshots at once, the newer one stays", async () => {
   await reopen();
   await disk.append(entries(1, 20, 1), { term: 1, vote: 5, commit: 20 });

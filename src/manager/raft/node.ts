@@ -68,6 +68,13 @@ function isBlank({ entries, snapshot }: Loaded): boolean {
   return entries.length === 0 && snapshot === undefined;
 }
 
+function lostLog(dir: string): EngineError {
+  return new EngineError(
+    "data-loss",
+    `the raft log in ${dir} is empty, though this node is a manager of a swarm, and no other manager is known to ask: put the log back, or leave the swarm with --force and restore a backup`,
+  );
+}
+
 class RunningNode implements RaftNode {
   readonly #options: RaftNodeOptions;
   readonly #disk: Disk;
@@ -237,6 +244,7 @@ class RunningNode implements RaftNode {
     // and the leader takes out the member that it was to be.
     const { nodeId, join, random } = this.#options;
     if (join === undefined) {
+      if (this.#options.mayFound === false) throw lostLog(this.#options.dir);
       const raftId = known?.raftId ?? freshRaftId(random);
       const self = { raftId, nodeId, addr: this.#options.addr() };
       await this.#disk.identify(self);

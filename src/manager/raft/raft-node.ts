@@ -23,6 +23,11 @@ export interface RaftNodeOptions {
   readonly channelTo: (addr: string) => RpcChannel;
   /** Managers that may take this one in, for a disk that never took part; else a new group. */
   readonly join?: (() => readonly string[]) | undefined;
+  /**
+   * Whether it may begin a new group where it has no log and nobody to join; true unless told. A member
+   * that has lost its log must not: it would lead an empty swarm, and vote as it never had.
+   */
+  readonly mayFound?: boolean | undefined;
   /** Makes this member the only one, after the majority was lost for good. */
   readonly forceNewCluster?: boolean | undefined;
   /** The node id that the transport vouches for; default: that of the caller's certificate. */

@@ -43,6 +43,7 @@ export class Past {
 
   async load(files: SnapshotFiles): Promise<Loaded> {
     const { self, mark } = this;
+    await requireOurs(files, this);
     await discardUnmarked(files, mark);
     const from = mark?.index ?? 0;
     const entries = this.#entries.filter(({ index }) => index > from);
@@ -72,6 +73,12 @@ export class Past {
       ? []
       : this.#entries.slice(Math.max(0, mark.index + 1 - (this.#entries[0]?.index ?? 0)));
   }
+}
+
+/** Who a member is comes first in its log: a snapshot beside an empty one says that the log was lost. */
+async function requireOurs(files: SnapshotFiles, { self, mark }: Past): Promise<void> {
+  if (self !== undefined || mark !== undefined) return;
+  if ((await files.list()).length > 0) throw damaged("it is empty, while there are snapshots");
 }
 
 async function discardUnmarked(

@@ -61,6 +61,9 @@ function readHeader(path: string, bytes: Buffer, sequence: number) {
   if (header === undefined || header.sequence !== sequence) {
     throw damage(path, 0, "the header of the segment is not valid");
   }
+  if (bytes.length < header.capacity) {
+    throw damage(path, bytes.length, `the file is cut, it had ${header.capacity} bytes`);
+  }
   return header;
 }
 

@@ -2,10 +2,12 @@
  * A segment: one preallocated file of the log, named by its sequence number.
  *
  *   magic "skepwal1" · sequence u64 · end of the segment before it u64 · key id 8 · crc32 u32 · zeros
+ *   to 40 · size of the file u64 · crc32 of that u32 · zeros
  *
  * The header is 64 bytes and never changes. Segments get their name only when the header is on
  * disk, so one without a valid header is damaged; and because each tells where the one before it
- * ended, a record lost at the end of any but the newest is noticed.
+ * ended, a record lost at the end of any but the newest is noticed. Of the newest, the size tells what a
+ * crash cannot do: cut the file. (Logs of old have no size; what is lost of them so is not noticed.)
  */
 
 import { crc32 } from "node:zlib";
@@ -17,6 +19,8 @@ const SEQUENCE_AT = 8;
 const PREVIOUS_END_AT = 16;
 const KEY_AT = 24;
 const CRC_AT = KEY_AT + KEY_ID_BYTES;
+const CAPACITY_AT = 40;
+const CAPACITY_CRC_AT = CAPACITY_AT + 8;
 /** Also where the first frame begins. */
 export const SEGMENT_HEADER_BYTES = 64;
 
@@ -25,6 +29,8 @@ export interface SegmentHeader {
   /** Where the frames of the segment before this one end; 0 for the first one. */
   readonly previousEnd: number;
   readonly keyId: string;
+  /** Size of the file, bytes; 0 where it is not known. */
+  readonly capacity: number;
 }
 
 export function segmentName(sequence: number): string {
@@ -43,6 +49,8 @@ export function encodeHeader(header: SegmentHeader): Buffer {
   bytes.writeBigUInt64LE(BigInt(header.previousEnd), PREVIOUS_END_AT);
   bytes.write(header.keyId, KEY_AT, "hex");
   bytes.writeUInt32LE(crc32(bytes.subarray(0, CRC_AT)), CRC_AT);
+  bytes.writeBigUInt64LE(BigInt(header.capacity), CAPACITY_AT);
+  bytes.writeUInt32LE(crc32(bytes.subarray(CAPACITY_AT, CAPACITY_CRC_AT)), CAPACITY_CRC_AT);
   return bytes;
 }
 
@@ -54,7 +62,13 @@ export function decodeHeader(bytes: Buffer): SegmentHeader | undefined {
     sequence: Number(bytes.readBigUInt64LE(SEQUENCE_AT)),
     previousEnd: Number(bytes.readBigUInt64LE(PREVIOUS_END_AT)),
     keyId: bytes.toString("hex", KEY_AT, KEY_AT + KEY_ID_BYTES),
+    capacity: readCapacity(bytes),
   };
+}
+
+function readCapacity(bytes: Buffer): number {
+  const field = bytes.subarray(CAPACITY_AT, CAPACITY_CRC_AT);
+  return bytes.readUInt32LE(CAPACITY_CRC_AT) === crc32(field) ? Number(field.readBigUInt64LE()) : 0;
 }
 
 const ZEROS = Buffer.alloc(1024 * 1024);

@@ -142,7 +142,7 @@ test("cut anywhere in the last record, the log ends before it and goes on from t
       const start = offsets.at(-2) ?? 0;
       const end = offsets.at(-1) ?? 0;
       // The alignment zeros at the end of a frame carry nothing.
-      await truncate(path, start + (at % (end - start - 7)));
+      await cut(path, start + (at % (end - start - 7)));
       const again = await opened();
       expect(again.records).toEqual(records.slice(0, -1));
       await again.wal.append(Buffer.from("after"));
@@ -199,11 +199,40 @@ test("a flipped bit before the last record is damage, named by file and offset",
   );
 });
 
+/** What a crash leaves: the file has its size from the beginning, and zeros where nothing came. */
+async function cut(path: string, from: number): Promise<void> {
+  const bytes = await readFile(path);
+  await writeFile(path, bytes.fill(0, from));
+}
+
+test("a file that was cut is no torn end, wherever it was cut", async () => {
+  await fc.assert(
+    fc.asyncProperty(fc.double({ min: 0, max: 1, maxExcluded: true }), async (part) => {
+      await rm(dir, { recursive: true });
+      await filled(numbered(5, 50));
+      const path = await newestSegment();
+      const length = Math.floor((await stat(path)).size * part);
+      await truncate(path, length);
+      const place = length < SEGMENT_HEADER_BYTES ? 0 : length;
+      await expect(opened()).rejects.toThrow(`${path} at byte ${place}:`);
+    }),
+    { numRuns: 30 },
+  );
+});
+
+test("a log of old, which does not know its size, is read", async () => {
+  const records = numbered(3, 50);
+  await filled(records);
+  const path = await newestSegment();
+  await writeFile(path, (await readFile(path)).fill(0, 40, SEGMENT_HEADER_BYTES));
+  expect((await opened()).records).toEqual(records);
+});
+
 test("records lost at the end of a finished segment are noticed", async () => {
   await filled(numbered(100, 200));
   const first = join(dir, segmentName(1));
   const offsets = await frameOffsets(first);
-  await truncate(first, offsets.at(-2) ?? 0);
+  await cut(first, offsets.at(-2) ?? 0);
   await expect(opened()).rejects.toThrow(`${first} at byte ${offsets.at(-2)}:`);
 });
 

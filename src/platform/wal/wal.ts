@@ -233,7 +233,7 @@ export class Wal {
   async #install(sequence: number, previousEnd: number, capacity: number): Promise<Current> {
     const keyId = this.#options.keys.current().id;
     const file = await this.#fs.openDurable(this.#path(SPARE_NAME));
-    await file.write(encodeHeader({ sequence, previousEnd, keyId }), 0);
+    await file.write(encodeHeader({ sequence, previousEnd, keyId, capacity }), 0);
     await this.#fs.rename(this.#path(SPARE_NAME), this.#path(segmentName(sequence)));
     await this.#fs.syncDirectory(this.#options.dir);
     const current = { file, sequence, keyId, capacity, offset: SEGMENT_HEADER_BYTES };
