@@ -105,7 +105,7 @@ export async function composeEngine(context: EngineContext): Promise<ComposedEng
   // What needs no containerd is done while it starts.
   const [{ containerd, own, version }, facts, local] = await Promise.all([
     openContainerd(context),
-    readHostFacts(config, random),
+    readHostFacts(config, random, context.log),
     openLocal(context),
   ]);
   const metrics = new Metrics(context.clock);

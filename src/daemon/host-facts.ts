@@ -5,7 +5,7 @@ import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import type { HostFacts } from "#api/system.ts";
 import { newHexId } from "#base/ids.ts";
-import type { Random } from "#base/ports.ts";
+import type { Log, Random } from "#base/ports.ts";
 import { COMMIT, VERSION } from "#cli/version.ts";
 import { type Machine, thisMachine } from "#platform/machine.ts";
 import type { DaemonConfig } from "./config.ts";
@@ -14,10 +14,11 @@ import type { DaemonConfig } from "./config.ts";
 export async function readHostFacts(
   config: DaemonConfig,
   random: Random,
+  log: Log,
 ): Promise<Omit<HostFacts, "containerdVersion" | "containerd">> {
   const machine = thisMachine();
   return {
-    id: engineId(config.dataRoot, random),
+    id: engineId(config.dataRoot, random, log),
     name: machine.hostname,
     version: VERSION,
     commit: COMMIT,
@@ -67,9 +68,13 @@ function securityOptions(
 }
 
 /** The engine's own id: made at the first start, kept in the data root. */
-function engineId(dataRoot: string, random: Random): string {
+function engineId(dataRoot: string, random: Random, log: Log): string {
   const path = join(dataRoot, "engine-id");
-  if (existsSync(path)) return readFileSync(path, "utf8").trim();
+  if (existsSync(path)) {
+    const known = readFileSync(path, "utf8").trim();
+    if (/^[0-9a-f]{32}$/.test(known)) return known;
+    log.warn("the engine's id cannot be read, it gets another one", { path });
+  }
   const id = newHexId(random, 16);
   mkdirSync(dataRoot, { recursive: true, mode: 0o711 });
   writeFileSync(path, `${id}\n`, { mode: 0o600 });

@@ -41,6 +41,7 @@ export async function loadStartState(paths: SwarmPaths): Promise<StartState | un
   }
   try {
     const content = JSON.parse(text) as Readonly<Record<string, unknown>>;
+    if (typeof content["ListenAddr"] !== "string") throw new Error("it says nothing of a swarm");
     const field = (name: string) => {
       const value = content[name];
       return typeof value === "string" ? value : "";
@@ -56,7 +57,7 @@ export async function loadStartState(paths: SwarmPaths): Promise<StartState | un
   } catch (error) {
     throw new EngineError(
       "data-loss",
-      `${paths.startState} cannot be read: ${messageOf(error)}. Leave the swarm with --force and join again.`,
+      `${paths.startState} cannot be read: ${messageOf(error)}. Put it back and start the engine again, or leave the swarm with --force and join again.`,
     );
   }
 }

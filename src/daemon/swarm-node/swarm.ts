@@ -115,6 +115,8 @@ class NodeSwarm implements Swarm {
   readonly #lock = new KeyedLock();
   readonly #listeners = new Set<() => void>();
   #runner: NodeRunner | undefined;
+  /** The node is in a swarm, and how is not to be read: nothing of it is touched until it leaves by force. */
+  #damage: EngineError | undefined;
 
   constructor(options: SwarmOptions) {
     this.#options = options;
@@ -123,23 +125,44 @@ class NodeSwarm implements Swarm {
 
   async start(): Promise<void> {
     await this.#exclusively(async () => {
-      const stored = await loadStartState(this.#paths);
+      const stored = await this.#stored();
       if (stored === undefined) return;
       const start = await this.#whereItIsNow(stored);
       this.#run(start, { kind: "disk", address: start.remoteAddr });
     });
   }
 
+  /** A node whose part in a swarm cannot be taken up is an engine all the same. */
+  async #stored(): Promise<StartState | undefined> {
+    try {
+      return await loadStartState(this.#paths);
+    } catch (error) {
+      this.#damage = EngineError.from(error, "data-loss");
+      this.#options.log.error("the node's part in the swarm cannot be taken up", {
+        reason: this.#damage.message,
+      });
+      return undefined;
+    }
+  }
+
+  #requireOutside(): void {
+    if (this.#runner !== undefined) throw refusal("exists");
+    if (this.#damage !== undefined) throw this.#damage;
+  }
+
   info(): LocalSwarmInfo {
     const runner = this.#runner;
     const node = runner?.node;
+    const damage = this.#damage?.message ?? "";
     return {
-      state: runner?.state ?? "inactive",
+      state: runner?.state ?? (damage === "" ? "inactive" : "error"),
       nodeId: node?.identity?.nodeId ?? "",
       nodeAddr: runner === undefined ? "" : nodeAddr(runner.start),
       controlAvailable: runner?.state === "active" && node?.manager !== undefined,
       error:
-        node?.waiting === undefined ? (runner?.error ?? "") : waitingRefusal(node.waiting).message,
+        node?.waiting === undefined
+          ? (runner?.error ?? damage)
+          : waitingRefusal(node.waiting).message,
       remoteManagers: (node?.knownManagers?.list() ?? []).map(({ nodeId, addr }) => ({
         nodeId,
         addr,
@@ -174,6 +197,7 @@ class NodeSwarm implements Swarm {
       const running = this.#runner;
       if (running !== undefined && !request.forceNewCluster) throw refusal("exists");
       if (running !== undefined && running.node?.manager === undefined) throw refusal("worker");
+      if (running === undefined) this.#requireOutside();
       checkSpec(request.spec);
       const start = this.#initState(request);
       checkAddressPool(request.defaultAddrPool, request.subnetSize);
@@ -201,7 +225,7 @@ class NodeSwarm implements Swarm {
 
   async restore({ backup, key: keyText, ...request }: RestoreRequest): Promise<string> {
     return this.#exclusively(async () => {
-      if (this.#runner !== undefined) throw refusal("exists");
+      this.#requireOutside();
       const key = parseBackupKey(keyText);
       if (!key.ok) throw badRequest(key.error);
       const { random, log } = this.#options;
@@ -230,7 +254,7 @@ class NodeSwarm implements Swarm {
 
   async join(request: JoinRequest): Promise<void> {
     return this.#exclusively(async () => {
-      if (this.#runner !== undefined) throw refusal("exists");
+      this.#requireOutside();
       const start = await this.#joinState(request);
       await clearSwarm(this.#paths);
       await saveStartState(this.#paths, start);
@@ -265,11 +289,12 @@ class NodeSwarm implements Swarm {
   async leave(force: boolean): Promise<void> {
     return this.#exclusively(async () => {
       const runner = this.#runner;
-      if (runner === undefined) throw refusal("noSwarm");
-      if (runner.state === "locked" && !force) throw refusal("leaveLocked");
-      const node = runner.node;
+      if (runner === undefined && this.#damage === undefined) throw refusal("noSwarm");
+      if (this.#damage !== undefined && !force) throw this.#damage;
+      if (runner?.state === "locked" && !force) throw refusal("leaveLocked");
+      const node = runner?.node;
       if (node?.identity?.role === NodeRole.MANAGER && !force) {
-        const active = runner.state === "active" && node.manager !== undefined;
+        const active = runner?.state === "active" && node.manager !== undefined;
         throw leaveRefusal(active ? await this.#managerCounts() : undefined, active);
       }
       await node
@@ -279,9 +304,10 @@ class NodeSwarm implements Swarm {
             reason: messageOf(error),
           });
         });
-      await runner.stop();
+      await runner?.stop();
       this.#runner = undefined;
       await clearSwarm(this.#paths);
+      this.#damage = undefined;
       await this.#options.onLeave?.();
       this.#notify();
     });

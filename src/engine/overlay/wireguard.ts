@@ -58,7 +58,7 @@ export class Wireguard {
     readonly log: Log;
   }): Promise<Wireguard | undefined> {
     if (!(await isAvailable())) return undefined;
-    const key = await loadKey(options.keyPath);
+    const key = await loadKey(options.keyPath, options.log);
     const publicKey = rawKey(createPublicKey(key).export({ type: "spki", format: "der" }));
     const privateKey = rawKey(key.export({ type: "pkcs8", format: "der" }));
     // With wireguard-go, the names of interfaces are the host's, whatever network namespace.
@@ -186,7 +186,8 @@ async function kernelHasIt(): Promise<void> {
   await ipBatch([`link add name ${probe} type wireguard`, `link del dev ${probe}`]);
 }
 
-async function loadKey(path: string): Promise<KeyObject> {
+/** Others hear of a new key as they heard of the old one; until then, encrypted networks do without. */
+async function loadKey(path: string, log: Log): Promise<KeyObject> {
   const text = await readFile(path, "utf8").catch((error: unknown) => {
     if (isMissing(error)) return undefined;
     throw new EngineError(
@@ -194,12 +195,25 @@ async function loadKey(path: string): Promise<KeyObject> {
       `WireGuard's key ${path} cannot be read: ${messageOf(error)}`,
     );
   });
-  if (text !== undefined) return createPrivateKey(text);
+  const known = text === undefined ? undefined : parseKey(text);
+  if (known !== undefined) return known;
+  if (text !== undefined) {
+    log.error("WireGuard's key cannot be read, this node gets another one", { path });
+  }
   const { privateKey } = generateKeyPairSync("x25519");
   await mkdir(dirname(path), { recursive: true, mode: 0o700 });
   const pem = privateKey.export({ type: "pkcs8", format: "pem" });
   await writeDurably(realFileSystem, path, [Buffer.from(pem)]);
   return privateKey;
+}
+
+function parseKey(text: string): KeyObject | undefined {
+  try {
+    const key = createPrivateKey(text);
+    return key.asymmetricKeyType === "x25519" ? key : undefined;
+  } catch {
+    return undefined;
+  }
 }
 
 function rawKey(der: Buffer): Uint8Array {

@@ -3,7 +3,7 @@
  * clock ticks since boot and the boot id. Who has all three is the process that was meant.
  */
 
-import { readFile, rename, rm, writeFile } from "node:fs/promises";
+import { readdir, readFile, rename, rm, writeFile } from "node:fs/promises";
 
 export interface ProcessIdentity {
   readonly pid: number;
@@ -20,6 +20,18 @@ export async function identityOf(pid: number): Promise<ProcessIdentity | undefin
   const [state, startTicks] = [fields[0], fields[19]];
   if (startTicks === undefined || state === "Z" || state === "X") return undefined;
   return { pid, startTicks };
+}
+
+/** The first process whose command line is meant; undefined when there is none. */
+export async function findProcess(
+  isMeant: (words: readonly string[]) => boolean,
+): Promise<ProcessIdentity | undefined> {
+  for (const name of await readdir("/proc")) {
+    if (!/^[1-9]\d*$/.test(name)) continue;
+    const text = await readFile(`/proc/${name}/cmdline`, "utf8").catch(() => "");
+    if (isMeant(text.split("\0"))) return identityOf(Number(name));
+  }
+  return undefined;
 }
 
 export async function writePidFile(path: string, identity: ProcessIdentity): Promise<void> {

@@ -13,6 +13,7 @@ import type { Clock, Log, Timer } from "#base/ports.ts";
 import { sleep } from "../async.ts";
 import { type ContainerdConfig, renderConfig, SOCKET_PATH_MAX_BYTES } from "./config.ts";
 import {
+  findProcess,
   identityOf,
   isRunning,
   type ProcessIdentity,
@@ -99,7 +100,7 @@ class OwnContainerd implements ContainerdServer {
     await mkdir(this.#options.root, { recursive: true, mode: 0o711 });
     await mkdir(this.#options.state, { recursive: true, mode: 0o711 });
     await mkdir(dirname(this.address), { recursive: true, mode: 0o711 });
-    const running = await readPidFile(this.#pidFile);
+    const running = (await readPidFile(this.#pidFile)) ?? (await this.#find());
     if (running !== undefined && (await this.#adopt(running))) {
       this.#log.info("containerd adopted", { pid: running.pid });
     } else {
@@ -119,6 +120,17 @@ class OwnContainerd implements ContainerdServer {
     await removePidFile(this.#pidFile);
     await rm(this.address, { force: true });
     await rm(`${this.address}.ttrpc`, { force: true });
+  }
+
+  /** One that runs and is not named by the pid file, which was damaged or removed. */
+  async #find(): Promise<ProcessIdentity | undefined> {
+    if (!existsSync(this.address)) return undefined;
+    const found = await findProcess((words) => {
+      const at = words.indexOf("--config");
+      return at === 1 && words[at + 1] === this.#configFile;
+    });
+    if (found !== undefined) await writePidFile(this.#pidFile, found);
+    return found;
   }
 
   /** False when it does not answer; it is ended then, since two on one root destroy it. */
