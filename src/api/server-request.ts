@@ -4,6 +4,7 @@
  */
 
 import type { IncomingMessage } from "node:http";
+import { Readable } from "node:stream";
 import { EngineError } from "#base/error.ts";
 import { API_BODY_MAX_BYTES } from "#base/limits.ts";
 import { parseGoJson } from "./go-json.ts";
@@ -19,6 +20,7 @@ export interface RequestParts {
 
 export function createApiRequest(message: IncomingMessage, parts: RequestParts): ApiRequest {
   const { version, path, query, params, signal } = parts;
+  let body: Readable | undefined;
   return {
     method: message.method ?? "GET",
     path,
@@ -33,9 +35,39 @@ export function createApiRequest(message: IncomingMessage, parts: RequestParts):
       return Array.isArray(value) ? value[0] : value;
     },
     json: async <T>() => (await readJson(message)) as T | undefined,
-    body: message,
+    get body() {
+      return (body ??= bodyOf(message));
+    },
     signal,
   };
+}
+
+/**
+ * The body apart from its connection: a route that fails in the middle destroys what it reads, and the
+ * client shall be told why it failed.
+ */
+function bodyOf(message: IncomingMessage): Readable {
+  const body = new Readable({
+    read: () => void message.resume(),
+    destroy: (error, done) => {
+      message.off("data", take).off("end", end).off("error", broken).off("close", gone);
+      message.pause();
+      done(error);
+    },
+  });
+  const take = (chunk: Buffer) => {
+    if (!body.push(chunk)) message.pause();
+  };
+  const end = () => body.push(null);
+  const broken = (error: Error) => body.destroy(error);
+  const gone = () => {
+    if (!message.complete) broken(new EngineError("cancelled", "the client went away"));
+  };
+  // Whoever has read enough does not listen any more.
+  body.on("error", () => undefined);
+  message.pause();
+  message.on("data", take).on("end", end).on("error", broken).on("close", gone);
+  return body;
 }
 
 const FALSE_TEXTS: ReadonlySet<string> = new Set(["", "0", "no", "false", "none"]);

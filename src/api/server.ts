@@ -161,7 +161,8 @@ async function handle(
   }
 }
 
-const REST_MAX_BYTES = 16 * 1024 * 1024;
+/** An image that there is no room for. */
+const REST_MAX_BYTES = 1024 * 1024 * 1024;
 const REST_TIMEOUT_MS = 1_000;
 
 /**

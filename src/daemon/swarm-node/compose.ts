@@ -3,6 +3,7 @@
  * the data plane, the Control service and the loops that plan. The one place that knows all of them.
  */
 
+import { EngineError } from "#base/error.ts";
 import type { Clock, Log, Random } from "#base/ports.ts";
 import { addressPluginsPart } from "#manager/address-plugins/part.ts";
 import type { AddressDrivers } from "#manager/address-plugins/ports.ts";
@@ -24,6 +25,7 @@ import { watchPart } from "#manager/watch-service.ts";
 import { workloadIdentityPart } from "#manager/workload-identity.ts";
 import { isTaskDirty } from "#plan/orchestrator/dirtiness.ts";
 import { realFileSystem } from "#platform/wal/file-system.ts";
+import { isDiskFull } from "#platform/wal/files.ts";
 import { DataPlane } from "#wire/gen/skep/dataplane_pb.js";
 import { Dispatcher } from "#wire/gen/swarmkit/dispatcher_pb.js";
 import { LogBroker, Logs } from "#wire/gen/swarmkit/logbroker_pb.js";
@@ -102,7 +104,11 @@ function openRaft(
     checkChange: checkTaskChange,
     fs: metrics.timedFiles(realFileSystem),
     timings: metrics.timings,
-    onFatal,
+    onFatal: (error) => {
+      // The log ends with what was acknowledged, and nothing is in doubt.
+      if (error instanceof EngineError && isDiskFull(error.cause)) start.onDiskFull(error);
+      else onFatal(error);
+    },
     clock,
     random,
     log: log.child({ part: "raft" }),

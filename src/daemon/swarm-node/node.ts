@@ -61,6 +61,8 @@ export interface ManagerStart {
   /** Managers to ask for a place in the raft group; undefined for the founder of a swarm. */
   readonly join: (() => readonly string[]) | undefined;
   readonly forceNewCluster: boolean;
+  /** There is no room for its log: it is closed, and started again from what is on disk. */
+  readonly onDiskFull: (error: EngineError) => void;
   /** Aborted when the node stops while the manager is still starting. */
   readonly signal: AbortSignal;
   readonly channelTo: (address: string) => RpcChannel;
@@ -403,8 +405,13 @@ export class SwarmNode {
       (this.#known?.list() ?? [])
         .filter(({ nodeId }) => nodeId !== identity.nodeId)
         .map(({ addr }) => addr);
+    let failure: EngineError | undefined;
     const manager = await this.#options.startManager({
       identity,
+      onDiskFull: (error) => {
+        failure = error;
+        this.#changes.notify();
+      },
       newSwarm: first && origin.kind === "new" ? origin.swarm : undefined,
       join: others().length > 0 ? others : undefined,
       forceNewCluster: first && origin.kind === "disk" && origin.forceNewCluster === true,
@@ -413,7 +420,6 @@ export class SwarmNode {
     });
     const stopFollowing = new AbortController();
     let removed = false;
-    let outgrown: EngineError | undefined;
     const over = () => removed || identity.role !== NodeRole.MANAGER;
     try {
       if (origin.kind === "new" && first) await manager.clusterReady(signal);
@@ -424,7 +430,7 @@ export class SwarmNode {
       void followLock(locking, stopFollowing.signal);
       manager.outgrown.then(
         (refusal) => {
-          outgrown = refusal;
+          failure = refusal;
           return this.#changes.notify();
         },
         () => undefined,
@@ -433,14 +439,14 @@ export class SwarmNode {
         removed = true;
         return this.#notify();
       });
-      await this.#changes.until(() => over() || outgrown !== undefined, signal);
+      await this.#changes.until(() => over() || failure !== undefined, signal);
     } finally {
       stopFollowing.abort();
       this.#manager = undefined;
       this.#notify();
       await manager.close();
     }
-    if (outgrown !== undefined) throw outgrown;
+    if (failure !== undefined) throw failure;
     if (over()) {
       log.info("no longer a manager; the raft log is deleted");
       await rm(paths.raft, { recursive: true, force: true });
