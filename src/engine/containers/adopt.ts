@@ -182,7 +182,7 @@ function ended(state: RunState, at: string): RunState {
 /**
  * Compares containerd with what should run: a start that was cut off may leave its task only after
  * the next engine has looked. What has no run is ended; with `full`, also what containerd does not
- * know of.
+ * know of. A removal that nobody would ask for again (--rm) is tried again.
  */
 export async function auditTasks(context: ContainerContext, full: boolean): Promise<void> {
   const { runtime, registry, locks, log } = context;
@@ -202,6 +202,27 @@ export async function auditTasks(context: ContainerContext, full: boolean): Prom
     });
   }
   if (full) await sweepProcesses(context);
+  await removeDead(context);
+}
+
+async function removeDead(context: ContainerContext): Promise<void> {
+  const { registry, locks, log } = context;
+  const isDue = ({ state, record }: Container) =>
+    state.phase === "dead" && record.hostConfig.AutoRemove === true;
+  for (const container of registry.all().filter(isDue)) {
+    await locks
+      .run(container.id, async () => {
+        if (isDue(container) && registry.get(container.id) === container && !context.closing) {
+          await removeLocked(context, container, { volumes: true });
+        }
+      })
+      .catch((error: unknown) =>
+        log.warn("an ended container still cannot be removed", {
+          container: container.id,
+          reason: messageOf(error),
+        }),
+      );
+  }
 }
 
 /** Anonymous volumes of creates that were cut off: no container knows of them. */

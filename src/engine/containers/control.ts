@@ -4,7 +4,7 @@
  * by the end of the run.
  */
 
-import { EngineError, isErrorCode } from "#base/error.ts";
+import { EngineError, isErrorCode, messageOf } from "#base/error.ts";
 import { sleep } from "#platform/async.ts";
 import type { Container, ExitNotice } from "./container.ts";
 import { type ContainerContext, publishEvent } from "./context.ts";
@@ -41,7 +41,12 @@ export async function startContainer(
     } catch (error) {
       // Who waits for the removal of a --rm container must not wait for a run that never was.
       if (container.record.hostConfig.AutoRemove) {
-        await removeLocked(context, container, { volumes: true });
+        await removeLocked(context, container, { volumes: true }).catch((failure: unknown) =>
+          context.log.error("a container that did not start cannot be removed yet", {
+            container: container.id,
+            reason: messageOf(failure),
+          }),
+        );
       }
       throw error;
     }

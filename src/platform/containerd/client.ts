@@ -52,11 +52,15 @@ export interface ConnectOptions {
 
 const PROBE_INTERVAL_MS = 25;
 const PROBE_TIMEOUT_MS = 5_000;
+/** One that has been there is being started again, by us or by the host: calls wait so long for it. */
+const PATIENCE_MS = 20_000;
 
 export async function connectContainerd(options: ConnectOptions): Promise<Containerd> {
   const { address, namespace } = options;
+  let patienceMs = 0;
   const channel = openChannel({
     target: `unix://${address}`,
+    patienceMs: () => patienceMs,
     metadata: { "containerd-namespace": namespace },
   });
   const containerd: Containerd = {
@@ -77,6 +81,7 @@ export async function connectContainerd(options: ConnectOptions): Promise<Contai
   try {
     await untilServing(containerd, options);
     await ensureNamespace(channel.client(Namespaces), namespace, options.signal);
+    patienceMs = PATIENCE_MS;
     return containerd;
   } catch (error) {
     channel.close();

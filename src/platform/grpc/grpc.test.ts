@@ -137,3 +137,23 @@ test("a server that drains answers what it has begun, and begins nothing", async
   // Nor does anybody begin with what cannot be sent.
   await expect(health.check({})).rejects.toBeInstanceOf(UnsentError);
 });
+
+test("a channel with patience waits for a server that is not there yet; one without says so at once", async () => {
+  server.add(Health, { check: () => ({ status: HealthCheckResponse_ServingStatus.SERVING }) });
+  const path = join(folder, "s.sock");
+  const target = `unix://${path}`;
+  const hasty = openChannel({ target });
+  await expect(hasty.client(Health).check({})).rejects.toMatchObject({ code: "unavailable" });
+  hasty.close();
+  let patienceMs = 30_000;
+  channel = openChannel({ target, patienceMs: () => patienceMs });
+  const health = channel.client(Health);
+  const waiting = health.check({});
+  patienceMs = 100;
+  await expect(health.check({})).rejects.toMatchObject({
+    code: "unavailable",
+    message: expect.stringContaining(`no connection to ${target}: connect ENOENT`),
+  });
+  await server.listenUnix(path);
+  expect((await waiting).status).toBe(HealthCheckResponse_ServingStatus.SERVING);
+});

@@ -1,7 +1,7 @@
 /**
  * The connection under a channel: made when the first call needs it, made anew when it is lost, and
- * not tried more often than a growing pause allows. A call while the pause lasts fails at once; one
- * while the connection is being made waits for it.
+ * not tried more often than a growing pause allows. A call while the pause lasts fails at once, unless
+ * the channel has patience; one while the connection is being made waits for it.
  */
 
 import { connect as connectNet, type Socket } from "node:net";
@@ -36,6 +36,11 @@ export interface TransportOptions {
   readonly tls?: ClientTls | undefined;
   /** The name to verify in the server's certificate instead of the address. */
   readonly serverName?: string | undefined;
+  /**
+   * How long a call waits where no connection can be made, milliseconds, asked with each call; it has
+   * not been sent then. 0 unless told: it fails with the attempt that is under way.
+   */
+  readonly patienceMs?: (() => number) | undefined;
 }
 
 export class Transport {
@@ -67,7 +72,7 @@ export class Transport {
     for (;;) {
       if (this.#isClosed) throw channelClosed();
       const connection = this.#connection;
-      if (connection === undefined) await this.#connect();
+      if (connection === undefined) await this.#reconnect();
       else if (connection.hasRoom) return connection;
       else await this.#room();
     }
@@ -82,7 +87,9 @@ export class Transport {
       while (this.#connection === undefined) {
         if (this.#isClosed) throw channelClosed();
         const outcome = await Promise.race([this.#attempt(), late.promise]);
-        if (outcome === "late") throw unavailable(`no connection to ${this.#options.target}`);
+        if (outcome === "late") {
+          throw this.#failure ?? unavailable(`no connection to ${this.#options.target}`);
+        }
       }
     } finally {
       clearTimeout(timer);
@@ -96,6 +103,12 @@ export class Transport {
       connection?.close("the channel was closed");
     }
     this.#wake();
+  }
+
+  async #reconnect(): Promise<void> {
+    const patienceMs = this.#options.patienceMs?.() ?? 0;
+    if (patienceMs > 0) await this.ready(patienceMs);
+    else await this.#connect();
   }
 
   /** One attempt, after the pause that is due; never rejects. */
@@ -186,6 +199,7 @@ export class Transport {
     const connection: Connection = new Connection({
       socket,
       side: "client",
+      peer: this.#options.target,
       settled: () => {
         this.#connection = connection;
         settled();

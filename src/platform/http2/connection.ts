@@ -65,6 +65,8 @@ export interface ConnectionOptions {
   /** No more streams may be opened. */
   readonly retiring?: () => void;
   readonly closed?: (reason: string) => void;
+  /** Who is at the other end, for what is said of the connection's loss. */
+  readonly peer?: string;
 }
 
 /** A breach of the protocol that ends the connection. */
@@ -123,7 +125,9 @@ export class Connection {
     socket.on("data", (chunk: Buffer) => this.#take(chunk));
     socket.on("drain", () => this.#pump());
     socket.on("error", () => undefined);
-    socket.on("close", () => this.#lost("the connection was closed"));
+    const { peer } = options;
+    const whose = peer === undefined ? "" : ` to ${peer}`;
+    socket.on("close", () => this.#lost(`the connection${whose} was closed`));
   }
 
   /** Whether a stream can be opened now; of clients. */
