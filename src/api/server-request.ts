@@ -51,7 +51,7 @@ function bodyOf(message: IncomingMessage): Readable {
     read: () => void message.resume(),
     destroy: (error, done) => {
       message.off("data", take).off("end", end).off("error", broken).off("close", gone);
-      message.pause();
+      // Not paused: what is left is dropped, by whoever answers.
       done(error);
     },
   });

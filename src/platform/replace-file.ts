@@ -4,9 +4,9 @@
  * says which file it was: Node's own, of a write, does not.
  */
 
-import { type FileHandle, open, rename, rm } from "node:fs/promises";
+import { type FileHandle, open, rename, rm, statfs } from "node:fs/promises";
 import { dirname } from "node:path";
-import { EngineError } from "#base/error.ts";
+import { EngineError, messageOf } from "#base/error.ts";
 import { isDiskFull } from "./wal/files.ts";
 
 export interface ReplaceOptions {
@@ -54,6 +54,18 @@ export function ofFile(path: string, error: unknown): unknown {
   const quota = (error as NodeJS.ErrnoException).code === "EDQUOT";
   const reason = quota ? "disk quota exceeded" : "no space left on device";
   return new EngineError("resource-exhausted", `cannot write ${path}: ${reason}`, { cause: error });
+}
+
+/**
+ * What another program said of its failure, with the reason that it could not say: runc loses its words
+ * when there is no room for them.
+ */
+export async function withFullDisk(error: unknown, path: string): Promise<unknown> {
+  const left = await statfs(path).catch(() => undefined);
+  if (left === undefined || (left.bavail > 0 && left.ffree > 0)) return error;
+  if (/no space left/i.test(messageOf(error))) return error;
+  const { code, message } = EngineError.from(error);
+  return new EngineError(code, `${message}: no space left on device (${path})`, { cause: error });
 }
 
 async function withClosing(file: FileHandle, work: () => Promise<void>): Promise<void> {

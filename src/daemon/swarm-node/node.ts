@@ -14,7 +14,7 @@ import { EngineError, isErrorCode, messageOf } from "#base/error.ts";
 import type { Clock, Log, Random } from "#base/ports.ts";
 import type { Manager } from "#manager/manager.ts";
 import { skewWarning } from "#pki/clock-skew.ts";
-import { deferred } from "#platform/async.ts";
+import { deferred, sleep } from "#platform/async.ts";
 import type { RpcChannel } from "#platform/grpc/client.ts";
 import { NodeCA } from "#wire/gen/swarmkit/ca_pb.js";
 import type { SessionMessage } from "#wire/gen/swarmkit/dispatcher_pb.js";
@@ -87,6 +87,8 @@ const VOTE_WAIT_MS = 10_000;
 const REMOVED_TIMEOUT_MS = 5_000;
 /** How long the agent of a manager waits for its own manager before it asks another. */
 const OWN_MANAGER_WAIT_MS = 5_000;
+/** Enough to answer what is under way when a manager fails. */
+const LAST_WORDS_MS = 200;
 
 export class SwarmNode {
   readonly #options: SwarmNodeOptions;
@@ -440,6 +442,8 @@ export class SwarmNode {
         return this.#notify();
       });
       await this.#changes.until(() => over() || failure !== undefined, signal);
+      // Whose call it was is to hear of it before the connection ends.
+      if (failure !== undefined) await sleep(clock, LAST_WORDS_MS, signal);
     } finally {
       stopFollowing.abort();
       this.#manager = undefined;

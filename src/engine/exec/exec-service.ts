@@ -8,6 +8,7 @@ import { EngineError, messageOf } from "#base/error.ts";
 import { newHexId } from "#base/ids.ts";
 import type { Clock } from "#base/ports.ts";
 import { type Deferred, deferred, sleep } from "#platform/async.ts";
+import { withFullDisk } from "#platform/replace-file.ts";
 import { parseDetachKeys } from "#wire/detach-keys.ts";
 import type { ExecCreateBody, ExecInspect } from "#wire/docker/exec.ts";
 import { type ClientStreams, openSession, type SessionEnd } from "../containers/attach.ts";
@@ -195,7 +196,8 @@ function requireStartable({ id, phase, container }: Exec): void {
   requireRunning(container);
 }
 
-async function failStart(context: ContainerContext, exec: Exec, thrown: unknown) {
+async function failStart(context: ContainerContext, exec: Exec, cause: unknown) {
+  const thrown = await withFullDisk(cause, context.ioRoot);
   const { error, exitCode } = describeStartError(thrown, exec.body.Cmd?.[0] ?? "");
   await context.runtime.deleteExec(exec.container.id, exec.id).catch(() => undefined);
   await exec.io?.remove();

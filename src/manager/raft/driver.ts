@@ -7,7 +7,7 @@
  * here is a bug or a broken disk: the node stops.
  */
 
-import { EngineError } from "#base/error.ts";
+import { EngineError, messageOf } from "#base/error.ts";
 import { invariant } from "#base/invariant.ts";
 import type { Clock, Log, Random, Timer } from "#base/ports.ts";
 import {
@@ -321,20 +321,20 @@ export class Driver {
     await this.#writes.settled;
   }
 
-  #halt(): void {
+  #halt(reason = outcomeUnknown()): void {
     if (this.#stopped) return;
     this.#stopped = true;
     this.#timer?.cancel();
     this.#leads = false;
     this.#lead = NONE;
-    this.#giveUp(outcomeUnknown());
+    this.#giveUp(reason);
     this.#reads.fail(new EngineError("unavailable", "this manager is shutting down"));
     this.#applying.reached(Number.MAX_SAFE_INTEGER);
   }
 
   #fail(error: unknown): void {
     if (this.#stopped) return;
-    this.#halt();
+    this.#halt(outcomeUnknown(messageOf(error)));
     this.#options.events.failed(error);
   }
 

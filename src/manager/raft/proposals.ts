@@ -89,10 +89,10 @@ export function notLeading(): NotMade {
   return new NotMade("this manager is not the leader of the swarm");
 }
 
-export function outcomeUnknown(): EngineError {
-  const message =
-    "leadership was lost while the change was on its way; it may or may not have taken effect";
-  return new EngineError("unavailable", message);
+export function outcomeUnknown(
+  reason = "leadership was lost while the change was on its way",
+): EngineError {
+  return new EngineError("unavailable", `${reason}; it may or may not have taken effect`);
 }
 
 export function notProposed(why: string): NotMade {

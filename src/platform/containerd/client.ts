@@ -53,7 +53,7 @@ export interface ConnectOptions {
 const PROBE_INTERVAL_MS = 25;
 const PROBE_TIMEOUT_MS = 5_000;
 /** One that has been there is being started again, by us or by the host: calls wait so long for it. */
-const PATIENCE_MS = 20_000;
+const PATIENCE_MS = 10_000;
 
 export async function connectContainerd(options: ConnectOptions): Promise<Containerd> {
   const { address, namespace } = options;
