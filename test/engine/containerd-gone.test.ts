@@ -13,7 +13,7 @@ import { imageArchive } from "../compatibility/engines.ts";
 import { IMAGE } from "../compatibility/requests.ts";
 
 const PATIENCE = { timeout: 60_000, interval: 100 };
-const ROUNDS = Number(process.env["SKEP_CONTAINERD_ROUNDS"] ?? 2);
+const ROUNDS = Number(process.env["SKEP_CONTAINERD_ROUNDS"] ?? 1);
 const LONG = process.env["SKEP_CONTAINERD_ROUNDS"] !== undefined;
 
 let engine: SkepEngine;

@@ -14,7 +14,7 @@ import { imageArchive } from "../compatibility/engines.ts";
 import { IMAGE } from "../compatibility/requests.ts";
 
 const PATIENCE = { timeout: 60_000, interval: 200 };
-const ROUNDS = Number(process.env["SKEP_CRASH_ROUNDS"] ?? 3);
+const ROUNDS = Number(process.env["SKEP_CRASH_ROUNDS"] ?? 1);
 
 let engine: SkepEngine;
 const cli = (...args: readonly string[]) => docker(engine, ...args);
