@@ -60,12 +60,13 @@ export function ofFile(path: string, error: unknown): unknown {
  * What another program said of its failure, with the reason that it could not say: runc loses its words
  * when there is no room for them.
  */
-export async function withFullDisk(error: unknown, path: string): Promise<unknown> {
+export async function withFullDisk(failure: unknown, path: string): Promise<unknown> {
   const left = await statfs(path).catch(() => undefined);
-  if (left === undefined || (left.bavail > 0 && left.ffree > 0)) return error;
-  if (/no space left/i.test(messageOf(error))) return error;
-  const { code, message } = EngineError.from(error);
-  return new EngineError(code, `${message}: no space left on device (${path})`, { cause: error });
+  if (left === undefined || (left.bavail > 0 && left.ffree > 0)) return failure;
+  if (/no space left/i.test(messageOf(failure))) return failure;
+  const { code, message } = EngineError.from(failure);
+  const told = `${message}: no space left on device (${path})`;
+  return new EngineError(code, told, { cause: failure });
 }
 
 async function withClosing(file: FileHandle, work: () => Promise<void>): Promise<void> {

@@ -220,14 +220,8 @@ test("a swarm of one refuses what it cannot write down, and forgets nothing", as
   await cli("swarm", "init", "--advertise-addr=127.0.0.1", "--listen-addr=127.0.0.1:2377");
   await cli("config", "create", "before", file);
   data.fill();
-  let accepted = 0;
-  let refusal = "";
-  while (refusal === "" && accepted < 200) {
-    await cli("config", "create", `full${accepted}`, file).then(
-      () => (accepted += 1),
-      (error: unknown) => (refusal = String(error)),
-    );
-  }
+  const accepted: string[] = [];
+  const refusal = await createUntilRefused(accepted, file);
   expect(refusal).toMatch(/no space left|free some space/);
   data.free();
   await expect
@@ -237,7 +231,20 @@ test("a swarm of one refuses what it cannot write down, and forgets nothing", as
   await engine.start();
   await expect.poll(names, PATIENCE).toContain("after");
   expect((await names()).split("\n").toSorted()).toEqual(
-    ["after", "before", ...Array.from({ length: accepted }, (_, i) => `full${i}`)].toSorted(),
+    ["after", "before", ...accepted].toSorted(),
   );
   await cli("swarm", "leave", "--force");
 }, 120_000);
+
+/** What the first config that was refused was refused with. */
+async function createUntilRefused(accepted: string[], file: string): Promise<string> {
+  for (let index = 0; index < 200; index += 1) {
+    try {
+      await cli("config", "create", `full${index}`, file);
+      accepted.push(`full${index}`);
+    } catch (error) {
+      return String(error);
+    }
+  }
+  return "";
+}

@@ -166,7 +166,7 @@ export class RecordFolder<T extends { readonly version: 1 }> {
         continue;
       }
       try {
-        records.push(parse<T>(await readFile(path, "utf8")));
+        records.push(parse(await readFile(path, "utf8")) as T);
       } catch (error) {
         this.#damaged.add(name.slice(0, -".json".length));
         log.error(
@@ -190,8 +190,8 @@ export class RecordFolder<T extends { readonly version: 1 }> {
   }
 }
 
-function parse<T extends { readonly version: 1 }>(text: string): T {
-  const record = JSON.parse(text) as T | null;
+function parse(text: string): { readonly version: 1 } {
+  const record = JSON.parse(text) as { readonly version: 1 } | null;
   if (record?.version === 1) return record;
   throw new EngineError("data-loss", "it is no record of a version that this engine knows");
 }
