@@ -1,6 +1,7 @@
+import { once } from "node:events";
 import { mkdtemp, rm, stat } from "node:fs/promises";
 import { request as httpRequest, type IncomingMessage } from "node:http";
-import { connect } from "node:net";
+import { connect, type Socket } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { type ConnectionOptions, connect as connectTls } from "node:tls";
@@ -322,4 +323,27 @@ test("close answers who was let in before, and lets nobody in after", async () =
   expect(answer).toContain("HTTP/1.1 200 OK");
   await closed;
   await expect(call("GET", "/containers/a/json")).rejects.toMatchObject({ code: "ENOENT" });
+});
+
+test("over TCP those who never shake hands are so many and no more, and hold up nobody", async () => {
+  const root = await createRoot(rootValidity(Date.now()), realRandom);
+  const handler: Route["handler"] = (_, response) => response.empty(200);
+  server = createApiServer({
+    routes: [{ method: "GET", path: "/_ping", handler }],
+    log: silentLog,
+  });
+  const port = await server.listenTcp("127.0.0.1", 0, { ...(await shown(root)), ca: root.cert });
+  const silent: Socket[] = [];
+  try {
+    for (let at = 0; at < 600; at += 1) {
+      const socket = connect({ port, host: "127.0.0.1", localAddress: "127.0.0.2" });
+      silent.push(socket.on("error", () => undefined));
+      await once(socket, "connect");
+    }
+    expect(await ping(port, { ca: root.cert, ...(await shown(root)) })).toBe("HTTP/1.1 200 OK");
+    await expect.poll(() => silent.filter(({ closed }) => !closed).length).toBeLessThanOrEqual(512);
+    expect(silent.at(-1)?.closed).toBe(false);
+  } finally {
+    for (const socket of silent) socket.destroy();
+  }
 });

@@ -12,10 +12,11 @@ import {
   type ServerResponse,
 } from "node:http";
 import { createServer as createHttpsServer } from "node:https";
-import { type AddressInfo, connect, type Socket } from "node:net";
+import { type AddressInfo, connect, Socket } from "node:net";
 import { EngineError, isErrorCode, messageOf } from "#base/error.ts";
 import { InvariantError } from "#base/invariant.ts";
 import type { Log } from "#base/ports.ts";
+import { Strangers } from "#platform/strangers.ts";
 import { toHttpError } from "./errors-to-http.ts";
 import type { Routes } from "./route.ts";
 import { createApiRequest } from "./server-request.ts";
@@ -237,12 +238,13 @@ const CIPHERS = [
   "ECDHE-ECDSA-AES128-GCM-SHA256",
   "ECDHE-RSA-AES128-GCM-SHA256",
 ].join(":");
-/** A connection that has not shaken hands by then is closed, milliseconds. */
+/** A connection that has not shaken hands by then is closed, milliseconds; and so many may be at it. */
 const HANDSHAKE_TIMEOUT_MS = 10_000;
+const NEWCOMERS_MAX = 512;
 
 function secureServer(tls: ServerTls): Server {
   const verify = tls.ca === undefined ? {} : { ca: tls.ca, requestCert: true };
-  return createHttpsServer({
+  const server = createHttpsServer({
     cert: tls.cert,
     key: tls.key,
     minVersion: "TLSv1.2",
@@ -251,6 +253,14 @@ function secureServer(tls: ServerTls): Server {
     rejectUnauthorized: tls.ca !== undefined,
     ...verify,
   });
+  const newcomers = new Strangers(NEWCOMERS_MAX);
+  server.on("connection", (socket) => {
+    if (socket instanceof Socket) newcomers.add(socket);
+  });
+  server.on("secureConnection", ({ remoteAddress, remotePort }) =>
+    newcomers.introduced(remoteAddress, remotePort),
+  );
+  return server;
 }
 
 function listening(server: Server, listen: (done: () => void) => void): Promise<void> {

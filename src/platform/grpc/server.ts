@@ -24,10 +24,10 @@ import { type HeaderField, writeHeaders } from "#wire/http2/hpack.ts";
 import { Connection, KEEPALIVE_MS } from "../http2/connection.ts";
 import type { Stream, StreamEvents } from "../http2/stream.ts";
 import { InFlight } from "../in-flight.ts";
+import { Strangers } from "../strangers.ts";
 import { encodeText, field, isGrpc } from "./fields.ts";
 import { type AnyHandler, type BoundMethod, type Caller, ServerCall } from "./server-call.ts";
 import { statusOf } from "./status.ts";
-import { Strangers } from "./strangers.ts";
 import { atExpiry, peerOf, tlsOptions } from "./tls.ts";
 
 /** Calls that one connection may have open at once. */
