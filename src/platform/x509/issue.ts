@@ -128,7 +128,7 @@ export async function issueCertificate(
       { OU: [profile.organizationalUnit] },
       { CN: [profile.commonName] },
     ],
-    issuer: issuer.subject,
+    issuer: issuer.subjectName,
     ...period(profile),
     publicKey: request.publicKey,
     ...(await signing(authority)),
@@ -159,7 +159,7 @@ export async function issueWorkload(
     serialNumber: serialNumber(random),
     // Without a subject the alternative name is critical.
     subject: [],
-    issuer: issuer.subject,
+    issuer: issuer.subjectName,
     ...period(profile),
     publicKey: request.publicKey,
     ...(await signing(authority)),
@@ -175,7 +175,10 @@ export async function issueWorkload(
   return pemOf(certificate);
 }
 
-/** The same root, same name and key, signed by another: trusted by those who trust the other. */
+/**
+ * The same root, same name and key, signed by another: trusted by those who trust the other. Names are
+ * taken over byte by byte: Go compares them so, and so are those compared that nodes report.
+ */
 export async function crossSign(signer: Authority, root: string, random: Random): Promise<string> {
   const x509 = await library();
   const issuer = new x509.X509Certificate(signer.cert);
@@ -183,8 +186,8 @@ export async function crossSign(signer: Authority, root: string, random: Random)
   const publicKey = await subject.publicKey.export(webcrypto);
   const certificate = await x509.X509CertificateGenerator.create({
     serialNumber: serialNumber(random),
-    subject: subject.subject,
-    issuer: issuer.subject,
+    subject: subject.subjectName,
+    issuer: issuer.subjectName,
     notBefore: subject.notBefore,
     notAfter: earlier(subject.notAfter, issuer.notAfter),
     publicKey,
