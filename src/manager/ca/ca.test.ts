@@ -2,6 +2,7 @@ import { create } from "@bufbuild/protobuf";
 import * as fc from "fast-check";
 import { afterEach, beforeEach, expect, test } from "vitest";
 import { EngineError } from "#base/error.ts";
+import { must } from "#base/invariant.ts";
 import type { Clock } from "#base/ports.ts";
 import { generateJoinToken } from "#pki/join-token.ts";
 import { rootValidity } from "#pki/profile.ts";
@@ -190,6 +191,40 @@ test("where the policy wants it, a node waits until an operator accepts it", asy
     tx.update("node", { ...pending, spec });
   });
   expect((await issued).state).toBe(IssuanceStatus_State.ISSUED);
+});
+
+test("who comes without a token leaves room for those with one, and gives up its own", async () => {
+  await state.update("api", (tx) => {
+    const cluster = must(tx.get("cluster", "c1"), "cluster");
+    const { spec } = create(ClusterSchema, {
+      spec: {
+        annotations: { name: "default" },
+        acceptancePolicy: { policies: [{ role: NodeRole.WORKER, autoaccept: false }] },
+      },
+    });
+    tx.update("cluster", { ...cluster, ...(spec && { spec }) });
+  });
+  const key = generateKey();
+  let host = 0;
+  const come = (token: string) => {
+    host += 1;
+    return ask(token, call({ peerAddress: `10.9.${host >> 8}.${host & 255}:1` }), key);
+  };
+  const [first] = await Promise.all(Array.from({ length: 50 }, () => come("")));
+  const full = { code: "resource-exhausted", message: /50 nodes wait to be accepted/ };
+  await expect(come("")).rejects.toMatchObject({ code: full.code });
+  await expect(come("")).rejects.toThrow(full.message);
+  await Promise.all(Array.from({ length: 50 }, () => come(tokens.worker)));
+  expect(state.view().count("node")).toBe(100);
+  const invited = await come(tokens.worker);
+  expect(state.view().get("node", invited)?.uninvited).toBe(false);
+  expect(state.view().count("node")).toBe(100);
+  // The one that had waited longest had to go.
+  const left = [...state.view().all("node")].filter((each) => each.uninvited);
+  expect(left.length).toBe(49);
+  for (let at = 0; at < 49; at += 1) await come(tokens.worker);
+  await expect(come(tokens.worker)).rejects.toThrow("100 nodes wait to be accepted");
+  expect(state.view().get("node", must(first, "node"))).toBeUndefined();
 });
 
 test("a node renews its own certificate, in the role that the cluster gave it meanwhile", async () => {

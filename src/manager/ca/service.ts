@@ -44,6 +44,8 @@ import { Guesses, hostOf } from "./guesses.ts";
 
 /** Nodes that may wait to be accepted, and how long they surely may. */
 const PENDING_MAX = 100;
+/** Of these, nodes that came without a token. */
+const UNINVITED_MAX = 50;
 const PENDING_MS = 24 * 60 * 60 * 1000;
 
 export interface CaServiceOptions {
@@ -197,7 +199,9 @@ async function enrol(
     const admission = admit(cluster, request.token, nowMs);
     if (!admission.ok) throw new EngineError("invalid-argument", admission.error);
     const { named } = admission.value;
-    if (admission.value.membership === NodeSpec_Membership.PENDING) makeRoom(tx, nowMs);
+    if (admission.value.membership === NodeSpec_Membership.PENDING) {
+      makeRoom(tx, nowMs, request.token === "");
+    }
     if (named !== undefined) {
       tx.update("cluster", { ...cluster, namedJoinTokens: withUse(cluster, named) });
     }
@@ -236,25 +240,34 @@ function newcomer(
     status: { addr: hostOf(more.peerAddress) },
     VXLANUDPPort: more.cluster.VXLANUDPPort,
     identityLabels: { ...identityLabels },
+    uninvited: request.token === "",
   });
 }
 
-/** Those who wait are bounded: the oldest go when they have waited for a day, else nobody comes. */
-function makeRoom(tx: Tx, nowMs: number): void {
+/**
+ * Those who wait are bounded: the oldest go when they have waited for a day. Anybody can ask without a
+ * token, so those may not take all places, and give theirs up to who has one.
+ */
+function makeRoom(tx: Tx, nowMs: number, uninvited: boolean): void {
   const waiting = Array.from(tx.all("node")).filter(
     ({ spec }) => spec?.membership === NodeSpec_Membership.PENDING,
   );
-  if (waiting.length < PENDING_MAX) return;
-  const stale = waiting.filter(
-    ({ meta }) => (msOfTimestamp(meta?.createdAt) ?? nowMs) + PENDING_MS <= nowMs,
-  );
+  const rivals = uninvited ? waiting.filter((node) => node.uninvited) : waiting;
+  if (rivals.length < (uninvited ? UNINVITED_MAX : PENDING_MAX)) return;
+  const sinceMs = ({ meta }: Node) => msOfTimestamp(meta?.createdAt) ?? nowMs;
+  const stale = rivals.filter((node) => sinceMs(node) + PENDING_MS <= nowMs);
   for (const { id } of stale) tx.delete("node", id);
-  if (stale.length === 0) {
+  if (stale.length > 0) return;
+  const [oldest] = waiting
+    .filter((node) => node.uninvited)
+    .toSorted((a, b) => sinceMs(a) - sinceMs(b));
+  if (uninvited || oldest === undefined) {
     throw new EngineError(
       "resource-exhausted",
-      `${waiting.length} nodes wait to be accepted into the cluster already: accept or reject some of them`,
+      `${rivals.length} nodes wait to be accepted into the cluster already: accept or reject some of them`,
     );
   }
+  tx.delete("node", oldest.id);
 }
 
 async function renew(
