@@ -11,7 +11,7 @@ import { swarmPaths } from "#daemon/swarm-node/paths.ts";
 import { fingerprintOf, readCertificate } from "#platform/x509/certificate.ts";
 import type { Node } from "#wire/gen/swarmkit/objects_pb.js";
 import { ClusterSpecSchema, NodeSpec_Membership } from "#wire/gen/swarmkit/specs_pb.js";
-import { NodeRole } from "#wire/gen/swarmkit/types_pb.js";
+import { AnnotationsSchema, NodeRole } from "#wire/gen/swarmkit/types_pb.js";
 import { stolenFrom } from "./credentials.ts";
 import { clusterOf, nodesOf, TestCluster, type TestNode } from "./fixtures.ts";
 
@@ -190,7 +190,7 @@ test("a named token labels its nodes, and is used up and expires with the reason
   const pretend = async () => {
     const own = must((await nodesOf(manager)).get(ownId), "node");
     const labels = { vault: "yes", "identity.vault": "yes", "node.identity.vault": "yes" };
-    const annotations = { ...must(own.spec?.annotations, "name"), labels };
+    const annotations = create(AnnotationsSchema, { labels });
     const nodeVersion = must(own.meta?.version, "version");
     const wanted = { ...must(own.spec, "spec"), annotations };
     await manager.swarm.control().updateNode({ nodeId: ownId, nodeVersion, spec: wanted });

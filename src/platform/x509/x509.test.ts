@@ -212,7 +212,7 @@ test("damaged requests are refused, and do nothing worse", async () => {
     ),
     { numRuns: 300 },
   );
-});
+}, 30_000);
 
 test("damaged certificates are refused, and do nothing worse", () => {
   const der = parsePem(leaf)[0]?.der ?? Buffer.alloc(0);
@@ -247,7 +247,7 @@ test("damaged certificates are refused, and do nothing worse", () => {
       refused(() => requestedKeyOf(formatPem("CERTIFICATE REQUEST", bytes)));
     }),
   );
-});
+}, 30_000);
 
 /** Trees of ASN.1 whose lengths may lie, down to depths that no certificate has. */
 function asn1(): fc.Arbitrary<Buffer> {
@@ -324,4 +324,4 @@ test("ASN.1 that is no certificate and no request is refused, however it is buil
     }),
     { numRuns: Number(process.env["SKEP_TEST_RUNS"] ?? 300) },
   );
-});
+}, 30_000);
