@@ -28,13 +28,13 @@ function viewOf(task: Task): ReadView {
   return store.view();
 }
 
-function waiting(memoryBytes: bigint): Task {
+function waiting(memoryBytes: bigint, constraints: string[] = []): Task {
   return create(TaskSchema, {
     id: "t",
     serviceId: "s",
     slot: 1n,
     serviceAnnotations: { name: "web" },
-    spec: { resources: { reservations: { memoryBytes } } },
+    spec: { resources: { reservations: { memoryBytes } }, placement: { constraints } },
     status: { state: TaskState.PENDING },
     desiredState: TaskState.RUNNING,
   });
@@ -68,6 +68,17 @@ describe("explainTask", () => {
     ]);
     expect(explanation?.nearest).toBe("host-a: it lacks 1024 MiB of memory");
     expect(explanation?.name).toBe("web.1.t");
+  });
+
+  it("takes a node where something may come free for nearer than one that the service forbids", () => {
+    const bound = waiting(2n * GIB, ["node.hostname==host-b"]);
+    expect(explainTask(viewOf(bound), "t", 1_000)?.nearest).toBe(
+      "host-b: it lacks 1024 MiB of memory",
+    );
+    const drained = waiting(0n, ["node.id==c"]);
+    expect(explainTask(viewOf(drained), "t", 1_000)?.nearest).toBe(
+      "host-c: it is drained, paused or not ready: skep node inspect",
+    );
   });
 
   it("knows when a node would take it", () => {

@@ -101,10 +101,16 @@ export function nodeInfo(view: ReadView, node: Node): NodeInfo {
   return info;
 }
 
+/** What the service forbids, or the node never has, is farther than anything that may come free. */
+function distanceOf({ refusedBy }: NodeVerdict): number {
+  const far = refusedBy.filter((name) => ["constraints", "platform", "plugins"].includes(name));
+  return refusedBy.length + 10 * far.length;
+}
+
 function nearestOf(nodes: readonly NodeVerdict[]): string {
   const [best] = nodes
     .filter(({ lacks }) => lacks.length > 0)
-    .sort((a, b) => a.lacks.length - b.lacks.length || (a.hostname < b.hostname ? -1 : 1));
+    .sort((a, b) => distanceOf(a) - distanceOf(b) || (a.hostname < b.hostname ? -1 : 1));
   if (best === undefined || nodes.some(({ lacks }) => lacks.length === 0)) return "";
   return `${best.hostname}: ${best.lacks.join("; ")}`;
 }

@@ -297,6 +297,23 @@ describe("updates", () => {
     expect(swarm.running("web").map(imageOf)).toEqual(Array(5).fill("app:1"));
   });
 
+  it("that failed half way, were told to go on and failed again lead back to what ran before", () => {
+    for (const again of ["app:bad", "app:worse"]) {
+      const swarm = lab();
+      swarm.addService("web", app(4, 1));
+      swarm.settle();
+      swarm.fate = (task) => (imageOf(task) === "app:1" ? "run" : "fail");
+      swarm.editService("web", (spec) => withImage(spec, "app:bad"));
+      swarm.pass(30_000);
+      swarm.editService("web", (spec) => withImage(spec, again));
+      swarm.pass(30_000);
+      expect(swarm.view.get("service", "web")?.updateStatus?.state).toBe(UpdateState.PAUSED);
+      swarm.rollBack("web");
+      swarm.pass(60_000);
+      expect(swarm.running("web").map(imageOf)).toEqual(Array(4).fill("app:1"));
+    }
+  });
+
   it("roll back by themselves when told to", () => {
     const swarm = lab();
     const update = { parallelism: 1n, failureAction: FailureAction.ROLLBACK };

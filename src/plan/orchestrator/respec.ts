@@ -49,6 +49,11 @@ export function isPaused({ updateStatus }: Service): boolean {
   return state === UpdateState.PAUSED || state === UpdateState.ROLLBACK_PAUSED;
 }
 
+/** Its update was stopped because the new version did not do well. */
+function hasFailed({ updateStatus }: Service): boolean {
+  return updateStatus?.state === UpdateState.PAUSED;
+}
+
 /** The service with a new spec. */
 export function respecified(
   service: Service,
@@ -65,8 +70,9 @@ export function respecified(
     return { ...service, spec, previousSpec: kept };
   }
   const changed = !sameTasks(service.spec, spec);
-  // What was only on trial, or never started, is nothing to go back to.
-  const back = (isTrial(service) || isHeldBack(service)) && previousSpec !== undefined;
+  // What was only on trial, never started, or failed half way is nothing to go back to.
+  const isUnproven = isTrial(service) || isHeldBack(service) || hasFailed(service);
+  const back = isUnproven && previousSpec !== undefined;
   return {
     ...service,
     previousSpec: back ? previousSpec : service.spec,
