@@ -1,6 +1,7 @@
 /** What updates do about slots that are empty, or whose new task fails. */
 
 import { describe, expect, it } from "vitest";
+import { ROLLOUT_LABELS } from "#model/service-labels.ts";
 import { isActive } from "#model/task.ts";
 import type { ServiceSpec } from "#wire/gen/swarmkit/specs_pb.js";
 import {
@@ -10,7 +11,7 @@ import {
   TaskState,
   UpdateStatus_UpdateState as UpdateState,
 } from "#wire/gen/swarmkit/types_pb.js";
-import { replicated, withImage } from "./testing/specs.ts";
+import { replicated, withImage, withLabels } from "./testing/specs.ts";
 import { imageOf, SwarmLab } from "./testing/swarm-lab.ts";
 
 function lab(): SwarmLab {
@@ -93,6 +94,38 @@ describe("updates", () => {
       swarm.pass(600_000);
       expect(swarm.running("web").map(imageOf)).toEqual(Array(4).fill("app:bad"));
     }
+  });
+
+  /** A service goes back from a version that fails, by this strategy. */
+  function goneBack(strategy: string, maxAttempts: bigint): SwarmLab {
+    const swarm = lab();
+    const { ROLLBACK: failureAction } = FailureAction;
+    const restart = { condition: Condition.ANY, maxAttempts };
+    const update = { parallelism: 1n, failureAction };
+    const spec = replicated("web", 2, { task: { restart }, service: { update } });
+    swarm.addService("web", withLabels(spec, { [ROLLOUT_LABELS.strategy]: strategy }));
+    swarm.settle();
+    swarm.fate = (task) => (imageOf(task) === "app:bad" ? "fail" : "run");
+    swarm.editService("web", (before) => withImage(before, "app:bad"));
+    swarm.pass(300);
+    return swarm;
+  }
+  const STRATEGIES = ["canary", "blue-green", "rolling"];
+
+  it.each(STRATEGIES)("that went back by %s leave the task that failed, to be read", (strategy) => {
+    const swarm = goneBack(strategy, 0n);
+    swarm.pass(60_000);
+    const failed = swarm.tasks("web").filter((task) => task.status?.state === TaskState.FAILED);
+    expect(failed.map(imageOf), swarm.table("web")).toContain("app:bad");
+  });
+
+  it.each(STRATEGIES)("that went back by %s count no attempt of the version before", (strategy) => {
+    const swarm = goneBack(strategy, 1n);
+    swarm.pass(60_000);
+    const ran = new Set(swarm.running("web").map(({ id }) => id));
+    swarm.fate = (task) => (ran.has(task.id) ? "fail" : "run");
+    swarm.pass(60_000);
+    expect(swarm.running("web").map(imageOf)).toEqual(["app:1", "app:1"]);
   });
 
   it("do not try again what its restart policy forbids", () => {

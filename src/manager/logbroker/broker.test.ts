@@ -15,7 +15,7 @@ import {
   type SubscriptionMessage,
 } from "#wire/gen/swarmkit/logbroker_pb.js";
 import { NodeSchema, TaskSchema } from "#wire/gen/swarmkit/objects_pb.js";
-import { TaskState } from "#wire/gen/swarmkit/types_pb.js";
+import { NodeStatus_State, NodeStatusSchema, TaskState } from "#wire/gen/swarmkit/types_pb.js";
 import { createLocalState, type LocalState } from "../raft/local-state.ts";
 import { createLogBroker, type LogBrokerServer } from "./broker.ts";
 
@@ -149,6 +149,26 @@ test("a node lost in the middle is named, and what it sent is kept", async () =>
   expect(text((await next).value as SubscribeLogsMessage)).toBe("x");
   await expect(stream.next()).rejects.toThrow("connection lost");
   away.abort();
+});
+
+test("a node that is found to be down is waited for no longer, though its connection stands", async () => {
+  const node = create(NodeSchema, { id: "n1", status: { state: NodeStatus_State.READY } });
+  await state.update("api", (tx) => tx.create("node", node));
+  await task("t1", "n1");
+  const stands = listen("n1");
+  const told = stands.next();
+  const stream = subscribe({ taskIds: ["t1"] });
+  const next = stream.next();
+  await told;
+  const dropped = stands.next();
+  await state.update("dispatcher", (tx) => {
+    const old = tx.get("node", "n1");
+    if (old === undefined) throw new Error("no node");
+    const status = create(NodeStatusSchema, { state: NodeStatus_State.DOWN });
+    tx.update("node", { ...old, status });
+  });
+  await expect(dropped).rejects.toThrow("node n1 is down");
+  await expect(next).rejects.toThrow("node n1 disconnected unexpectedly");
 });
 
 test("following takes in tasks that are placed later, and stops when the client goes", async () => {

@@ -10,8 +10,10 @@ import { EngineError, messageOf } from "#base/error.ts";
 import { newId } from "#base/ids.ts";
 import type { Clock, Log, Random } from "#base/ports.ts";
 import { logNotice } from "#model/log-notice.ts";
+import { isDown } from "#model/node.ts";
 import { AsyncQueue, sleep } from "#platform/async.ts";
 import type { RpcContext, RpcHandlers } from "#platform/grpc/server.ts";
+import type { Change } from "#store/types.ts";
 import {
   type LogBroker,
   type Logs,
@@ -83,6 +85,9 @@ class BrokerReign implements Reign {
       const batches = this.#options.state.watch({ signal: this.#signal });
       try {
         for await (const { changes } of batches) {
+          for (const change of changes) {
+            if (change.kind === "node") this.#nodeChanged(change);
+          }
           if (this.#subscriptions.size === 0) continue;
           for (const change of changes) {
             if (change.kind !== "task") continue;
@@ -215,6 +220,12 @@ class BrokerReign implements Reign {
       throw new EngineError("not-found", "unknown subscription ID");
     }
     return subscription;
+  }
+
+  /** A host without power leaves a connection on which nothing comes any more. */
+  #nodeChanged({ action, object }: Extract<Change, { kind: "node" }>): void {
+    if (action !== "delete" && !isDown(object)) return;
+    this.#nodes.get(object.id)?.end(new EngineError("unavailable", `node ${object.id} is down`));
   }
 
   #tell(subscription: Subscription, nodeId: string): void {

@@ -38,7 +38,7 @@ function isOccupied(slot: Slot): boolean {
 
 function scale(desk: Desk, service: Service): void {
   const replicas = replicasOf(service.spec);
-  const { occupied, slots } = desk.entry;
+  const { occupied } = desk.entry;
   if (occupied.size > replicas) {
     for (const slot of surplus(desk, replicas)) {
       if (!desk.context.hasRoom()) return;
@@ -52,10 +52,8 @@ function scale(desk: Desk, service: Service): void {
     if (!desk.context.hasRoom()) return;
     const key = String(number);
     if (occupied.has(key)) continue;
-    // Another task still stopping under this number is no obstacle: names carry the task's id.
-    for (const task of slots.get(key)?.tasks.values() ?? []) {
-      desk.want("orchestrator", task, TaskState.REMOVE);
-    }
+    // Another task still stopping under this number is no obstacle: names carry the task's id. What has
+    // ended here stays to be read: why a canary failed, say.
     const place = { number: BigInt(number), nodeId: "" };
     desk.spawn("orchestrator", specForNewSlot(desk, service), place, TaskState.RUNNING);
     occupied.add(key);

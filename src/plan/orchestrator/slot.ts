@@ -77,9 +77,11 @@ export function mayRestart(slot: Slot, task: Task, isJob = false): boolean {
   if (rules.condition === Condition.NONE) return false;
   if (completed && (isJob || rules.condition === Condition.ON_FAILURE)) return false;
   if (rules.maxAttempts === 0) return true;
-  const same = historyOf(slot).filter((other) => sameVersion(other, task));
-  // Of the tasks that are kept, all but the first are restarts; the reaper keeps enough of them.
-  const restarts = same.slice(1);
+  const history = historyOf(slot);
+  const upTo = history.slice(0, history.indexOf(task) + 1);
+  const other = upTo.findLastIndex((one) => !sameVersion(one, task));
+  // Since the version was given to the slot all but the first are restarts; the reaper keeps enough.
+  const restarts = upTo.slice(other + 2);
   if (rules.windowMs === 0) return restarts.length < rules.maxAttempts;
   const since = statusMs(task) - rules.windowMs;
   return restarts.filter((other) => createdMs(other) > since).length < rules.maxAttempts;
