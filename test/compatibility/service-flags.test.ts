@@ -64,6 +64,8 @@ beforeAll(async () => {
   for (const name of ["flags-net", "flags-net-2"]) {
     await docker("network", "create", "-d", "overlay", name);
   }
+  // To be waited for: of no tasks, all run.
+  await docker("service", "create", "-d", "--name=flags-first", "--replicas=0", IMAGE);
   all = createAll(file("flags.env", "FROM_FILE=yes\n"), engine.host.folder);
 });
 

@@ -236,7 +236,7 @@ const OURS: Readonly<Record<string, readonly [label: string, value: string, chan
   "progress-deadline": ["skep.update.deadline", "5m", "6m"],
   "image-watch": ["skep.image.watch", "1h", "2h"],
   "image-versions": ["skep.image.versions", "1.x", "2.x"],
-  "start-after": ["skep.start-after", "db=healthy", "db=completed"],
+  "start-after": ["skep.start-after", "flags-first=healthy", "flags-first=completed"],
 };
 
 function rollout(which: 1 | 2): readonly FlagRow[] {
