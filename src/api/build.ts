@@ -102,7 +102,7 @@ function readBuild(request: ApiRequest, signal: AbortSignal): BuildRequest {
     cgroupParent: text("cgroupparent"),
     shmSizeBytes: integer(query, "shmsize"),
     ulimits: readUlimits(text("ulimits")),
-    securityOptions: jsonList(text("securityopt"), "security options"),
+    securityOptions: query.getAll("securityopt").filter((option) => option !== ""),
     quiet: request.flag("q"),
     auths: registryConfig(request),
     signal,
@@ -148,13 +148,6 @@ function jsonStrings(text: string, what: string): Readonly<Record<string, string
     throw new EngineError("invalid-argument", `error reading ${what}: not an object`);
   }
   return Object.fromEntries(strings);
-}
-
-function jsonList(text: string, what: string): readonly string[] {
-  const value = parsed(text, what);
-  if (value === null) return [];
-  if (Array.isArray(value) && value.every((item) => typeof item === "string")) return value;
-  throw new EngineError("invalid-argument", `error reading ${what}: not a list`);
 }
 
 /** Clients send them one by one, or several in one value. */

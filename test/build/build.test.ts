@@ -5,6 +5,7 @@ import { join } from "node:path";
 import { gzipSync } from "node:zlib";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { send } from "../compatibility/call.ts";
+import { DOCKERS } from "../engine/engine-process.ts";
 import { makeTar } from "../images/fixtures.ts";
 import { BASE, BuildHost } from "./build-host.ts";
 
@@ -68,6 +69,19 @@ test("a build has its arguments, labels, tags and its id, and runs; the next one
   expect(cached.stdout).not.toContain("noise\n");
   const fresh = await host.docker(["build", "--no-cache", ...args, context]);
   expect(fresh.stdout).toContain("noise\n");
+});
+
+test("limits, and a Dockerfile from stdin beside a folder, as both docker clients send them", async () => {
+  const context = host.context({ file: "data\n" });
+  const limits = "-m 64m --cpu-period 100000 --cpu-quota 50000 -c 512 --shm-size 32m";
+  const flags = [...limits.split(" "), "--ulimit", "nofile=77:77", "--security-opt"];
+  const input = `FROM ${BASE}\nCOPY file /\nRUN cat /file; ulimit -n; busybox df -k /dev/shm`;
+  for (const docker of DOCKERS) {
+    const words = ["build", "--no-cache", ...flags, "seccomp=unconfined", "-f", "-", context];
+    const built = await host.run(docker, words, { input });
+    expect(built, docker).toMatchObject({ code: 0 });
+    expect(built.stdout, docker).toMatch(/data\n77\n[^]*shm +32768 /);
+  }
 });
 
 test("what was built here is a base, by name, by id and to copy from; a new one is noticed", async () => {

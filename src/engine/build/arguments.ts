@@ -80,7 +80,8 @@ function resourceArguments(request: BuildRequest): readonly string[] {
     ...given("--cpuset-cpus", request.cpusetCpus),
     ...given("--cpuset-mems", request.cpusetMems),
     ...given("--cgroup-parent", request.cgroupParent),
-    ...(request.shmSizeBytes > 0 ? ["--shm-size", `${request.shmSizeBytes}b`] : []),
+    // Without a unit: it goes to the kernel as it is.
+    ...number("--shm-size", Math.max(0, request.shmSizeBytes)),
     ...request.ulimits.flatMap(({ name, soft, hard }) => ["--ulimit", `${name}=${soft}:${hard}`]),
   ];
 }

@@ -61,6 +61,22 @@ async function unpack(archive: Readable, folder: string): Promise<void> {
   );
 }
 
+const TAR_BLOCK_BYTES = 512;
+
+/**
+ * Docker's command line ends an archive that it has put a Dockerfile into (`-f -`) in the middle of the
+ * last entry's block, which Go's reader lets pass. Whether the client was cut off says HTTP.
+ */
+async function* wholeBlocks(archive: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Array> {
+  let size = 0;
+  for await (const chunk of archive) {
+    size += chunk.length;
+    yield chunk;
+  }
+  const rest = size % TAR_BLOCK_BYTES;
+  if (rest > 0) yield new Uint8Array(TAR_BLOCK_BYTES - rest);
+}
+
 const DECOMPRESSORS: Readonly<Record<string, readonly [string, ...string[]]>> = {
   gzip: ["gzip", "-dc"],
   bzip2: ["bzip2", "-dc"],
@@ -72,7 +88,7 @@ const DECOMPRESSORS: Readonly<Record<string, readonly [string, ...string[]]>> = 
 async function decompressed(source: Readable): Promise<Readable> {
   const { head, body } = await peek(source, HEAD_BYTES);
   const [program, ...args] = DECOMPRESSORS[compressionOf(head)] ?? [];
-  if (program === undefined) return Readable.from(body, { objectMode: false });
+  if (program === undefined) return Readable.from(wholeBlocks(body), { objectMode: false });
   const child = spawn(program, args, { stdio: ["pipe", "pipe", "ignore"] });
   child.on("error", (error) => {
     const reason = `cannot unpack a context of ${program}: ${messageOf(error)}`;
