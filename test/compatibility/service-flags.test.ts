@@ -64,8 +64,6 @@ beforeAll(async () => {
   for (const name of ["flags-net", "flags-net-2"]) {
     await docker("network", "create", "-d", "overlay", name);
   }
-  // To be waited for: of no tasks, all run.
-  await docker("service", "create", "-d", "--name=flags-first", "--replicas=0", IMAGE);
   all = createAll(file("flags.env", "FROM_FILE=yes\n"), engine.host.folder);
 });
 
@@ -240,6 +238,9 @@ describe.each(PROGRAMS.map((program) => [program.at(-1) ?? "", program] as const
     });
 
     test("together: created, changed, lessened, rolled back, removed", async () => {
+      // To be waited for: of no tasks, all run.
+      const none = ["--detach", "--no-resolve-image", "--name=flags-first", "--replicas=0"];
+      await succeed(program, ["service", "create", ...none, IMAGE]);
       expect(await created(all)).toEqual([]);
       const first = await containerOf("all", []);
       expect(await inContainer(known(all.rows, create), first)).toEqual([]);
@@ -259,7 +260,7 @@ describe.each(PROGRAMS.map((program) => [program.at(-1) ?? "", program] as const
       await containerOf("all", [first, second, third]);
       await succeed(program, ["service", "rollback", "--detach", "--quiet", "all"]);
       expect(await specOf("all")).toEqual(after);
-      await removed("all");
+      await removed("all", "flags-first");
     });
 
     test("alone: what does not go together", async () => {
