@@ -1,7 +1,7 @@
 /** `cp`, `diff`, `export`, `commit`: a container's files. */
 
 import { lstat, stat } from "node:fs/promises";
-import { basename, dirname, join } from "node:path";
+import { basename, dirname, join, resolve } from "node:path";
 import { type Readable, Transform } from "node:stream";
 import { pipeline } from "node:stream/promises";
 import { EngineError, isErrorCode } from "#base/error.ts";
@@ -146,7 +146,7 @@ async function copyIn(
     return 0;
   }
   const own = await (flags.bool("follow-link") ? stat : lstat)(source).catch((error: unknown) => {
-    throw new EngineError("not-found", `lstat ${source}: no such file or directory`, {
+    throw new EngineError("not-found", `lstat ${resolve(source)}: no such file or directory`, {
       cause: error,
     });
   });

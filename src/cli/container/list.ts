@@ -71,9 +71,6 @@ function rowOf(container: ContainerSummary, full: boolean): Row {
   };
 }
 
-/** Formats with the size in them: docker asks for it where it is shown, which takes the engine longer. */
-const ALL_FIELDS = /^(json|\{\{\s*json \.\s*\}\})$/;
-
 const MOUNT_CHARACTERS = 15;
 
 function shownSize({ SizeRw = 0, SizeRootFs = 0 }: ContainerSummary): string {
@@ -91,7 +88,7 @@ async function list({ client, env, flags, stderr, stdout }: CommandContext): Pro
   const containers = await client.get<readonly ContainerSummary[]>("/containers/json", {
     all: flags.bool("all"),
     limit: last,
-    size: flags.bool("size") || /\.Size\b/.test(format) || ALL_FIELDS.test(format),
+    size: flags.bool("size") || /\.Size\b/.test(format),
     filters: filtersQuery(flags.list("filter")),
   });
   const full = flags.bool("no-trunc");
