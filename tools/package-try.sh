@@ -57,6 +57,8 @@ kill $engine
 wait $engine && echo "the engine ended cleanly"
 
 apt-get remove -y -qq skep >/remove.log 2>&1
+# The shell remembers where it found a program.
+hash -r
 command -v skep && { echo "the package is still there: it proves nothing" >&2; exit 1; }
 mv /skep-single /usr/local/bin/skep
 nsenter --net=/run/netns-of-try skep engine >/engine.log 2>&1 &

@@ -1,6 +1,6 @@
 /** The command line: global flags, running a command, help, errors and exit codes as docker's. */
 
-import { EngineError, messageOf } from "#base/error.ts";
+import { EngineError, isErrorCode, messageOf } from "#base/error.ts";
 import type { Command } from "./command.ts";
 import { type Found, findCommand, GLOBAL_FLAGS, NOUNS, pathsOf, SHORTCUTS } from "./nouns.ts";
 import { type FlagSpec, type FlagValues, flagUsages, parseFlags } from "./pflag.ts";
@@ -95,7 +95,7 @@ function failed(
   error: unknown,
 ): number {
   const verb = path[0] === "container" ? path[1] : undefined;
-  const ours = !message.startsWith(FROM_ENGINE);
+  const ours = !message.startsWith(FROM_ENGINE) && !isErrorCode(error, "unavailable");
   const making = verb === "run" || (verb === "create" && ours);
   if (error instanceof EngineError && making && !PLAIN.has(error.code)) {
     process.stderr.write(`skep: ${message}\n\n${seeHelp(words)}`);

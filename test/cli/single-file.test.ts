@@ -46,6 +46,15 @@ test("the command line runs from inside and unpacks nothing", () => {
   expect(existsSync(join(folder, "cache"))).toBe(false);
 });
 
+test("files of variables are a container's, and none of Node's", () => {
+  const file = join(folder, "variables");
+  writeFileSync(file, "NODE_OPTIONS=--nosuch\nDOCKER_HOST=unix:///nowhere/taken\n");
+  const create = (path: string) =>
+    run("-H", "unix:///nowhere/s", "create", "--env-file", path, "x").stderr;
+  expect(create(file)).toContain("Cannot connect to the engine at unix:///nowhere/s");
+  expect(create(join(folder, "nosuch"))).toContain("nosuch: no such file or directory");
+});
+
 test("the engine is unpacked once, for its user alone, and again where somebody changed it", () => {
   const version = { status: 0, stdout: expect.stringMatching(/^skep version .*build/), stderr: "" };
   expect(run("engine", "--version")).toEqual(version);

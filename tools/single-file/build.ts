@@ -4,7 +4,7 @@
  * Run: node --import tsx tools/single-file/build.ts OUTPUT
  */
 
-import { execFileSync } from "node:child_process";
+import { execFileSync, spawnSync } from "node:child_process";
 import { createHash } from "node:crypto";
 import {
   chmodSync,
@@ -65,6 +65,26 @@ function blobOf(folder: string): Buffer {
   return readFileSync(config.output);
 }
 
+/**
+ * Node looks for this flag among all words, also those of ours behind a command's name, and would read
+ * a container's variables into its own environment. `--` ends its search, but nothing puts one there.
+ */
+const ENV_FILE = "--env-file";
+
+/** Gives the flag a name that nobody types, wherever the program holds it. */
+function forgetFlag(program: Buffer, flag: string): void {
+  const untypable = `${flag.slice(0, -1)}\u0001`;
+  for (let at = program.indexOf(flag); at >= 0; at = program.indexOf(flag, at + 1)) {
+    // In the bundles it is ours.
+    if (program.at(at - 1) === 0) program.write(untypable, at, "latin1");
+  }
+}
+
+function proveForgotten(program: string, flag: string): void {
+  const { status } = spawnSync(program, ["create", flag, "/nowhere/variables", "--help"]);
+  if (status !== 0) throw new Error(`Node still takes ${flag} for its own`);
+}
+
 function build(output: string): void {
   const folder = mkdtempSync(join(tmpdir(), "skep-single-"));
   try {
@@ -72,9 +92,11 @@ function build(output: string): void {
     const fuse = program.indexOf(`${FUSE}:0`);
     if (fuse < 0) throw new Error(`${process.execPath} cannot become a single executable`);
     program.write("1", fuse + FUSE.length + 1, "latin1");
+    forgetFlag(program, ENV_FILE);
     rmSync(output, { force: true });
     writeFileSync(output, program);
     chmodSync(output, 0o755);
+    proveForgotten(output, ENV_FILE);
   } finally {
     rmSync(folder, { recursive: true, force: true });
   }
