@@ -39,7 +39,7 @@ ip netns add "$netns"
 ip -n "$netns" link set lo up
 cat >"$folder/try.sh" <<'INNER'
 set -eu
-export DEBIAN_FRONTEND=noninteractive LC_ALL=C PATH=/usr/sbin:/usr/bin:/sbin:/bin
+export DEBIAN_FRONTEND=noninteractive LC_ALL=C PATH=/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 apt-get update -qq
 apt-get install -y -qq --no-install-recommends /skep.deb >/install.log 2>&1 || { tail -20 /install.log; exit 1; }
 echo "installed: $(dpkg-query -W skep)"
