@@ -332,14 +332,19 @@ export async function readAll(stream: Readable): Promise<string> {
 
 /** The JSON objects of a streamed body, one after another. */
 export async function* jsonLines<T>(stream: Readable): AsyncGenerator<T> {
+  for await (const line of textLines(stream)) yield JSON.parse(line) as T;
+}
+
+/** The lines of a streamed body that are not empty. */
+export async function* textLines(stream: Readable): AsyncGenerator<string> {
   let rest = "";
   for await (const chunk of stream) {
     rest += String(chunk);
     for (let end = rest.indexOf("\n"); end >= 0; end = rest.indexOf("\n")) {
       const line = rest.slice(0, end).trim();
       rest = rest.slice(end + 1);
-      if (line !== "") yield JSON.parse(line) as T;
+      if (line !== "") yield line;
     }
   }
-  if (rest.trim() !== "") yield JSON.parse(rest) as T;
+  if (rest.trim() !== "") yield rest;
 }

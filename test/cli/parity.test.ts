@@ -95,7 +95,8 @@ plugin set nosuch a=b
 context ls
 version --format {{.Server.Version}}
 info -f '{{.Swarm.LocalNodeState}} {{.ClientInfo.Context}}'
-events --since 100s --until 0s --filter type=container
+events --since 600s --until 0s --filter type=container
+events --since 600s --until 0s --filter type=container --format json
 container prune --nosuch
 ps --filter
 images a b

@@ -10,7 +10,7 @@ import {
   filtersQuery,
 } from "../command.ts";
 import { timeQuery } from "../container/logs.ts";
-import { jsonLines } from "../http.ts";
+import { textLines } from "../http.ts";
 import { inspectAll } from "../inspect.ts";
 import { compileTemplate } from "../output/go-template.ts";
 import { DIAL_COMMANDS } from "./dial.ts";
@@ -31,19 +31,31 @@ async function events({ client, flags, stdout }: CommandContext): Promise<number
   const format = flags.string("format");
   const template =
     format === undefined ? undefined : compileTemplate(format === "json" ? "{{json .}}" : format);
-  for await (const event of jsonLines<EngineEvent>(body)) {
-    if (template !== undefined) stdout.write(`${template(event)}\n`);
-    else {
-      const attributes = Object.entries(event.Actor.Attributes)
-        .map(([key, value]) => `${key}=${value}`)
-        .sort();
-      const time = new Date(event.time * 1000).toISOString();
-      stdout.write(
-        `${time} ${event.Type} ${event.Action} ${event.Actor.ID} (${attributes.join(", ")})\n`,
-      );
+  for await (const line of textLines(body)) {
+    const event = JSON.parse(line) as EngineEvent;
+    // Numbers of JavaScript's have not digits enough for it.
+    const nanos = /"timeNano":(\d+)/.exec(line)?.[1] ?? "0";
+    const { Attributes } = event.Actor;
+    const sorted = Object.fromEntries(Object.entries(Attributes).sort(([a], [b]) => byText(a, b)));
+    if (template !== undefined) {
+      const shown = template({ ...event, Actor: { ...event.Actor, Attributes: sorted } });
+      stdout.write(`${shown.replace(/(?<="timeNano":)\d+/, nanos)}\n`);
+      continue;
     }
+    const attributes = Object.entries(sorted).map(([key, value]) => `${key}=${value}`);
+    const second = new Date(event.time * 1000).toISOString().slice(0, "2006-01-02T15:04:05".length);
+    const time = `${second}.${nanos.slice(-NANO_DIGITS).padStart(NANO_DIGITS, "0")}Z`;
+    stdout.write(
+      `${time} ${event.Type} ${event.Action} ${event.Actor.ID} (${attributes.join(", ")})\n`,
+    );
   }
   return 0;
+}
+
+const NANO_DIGITS = 9;
+
+function byText(a: string, b: string): number {
+  return a < b ? -1 : 1;
 }
 
 const ANY_OBJECT = [
