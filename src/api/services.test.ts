@@ -247,6 +247,18 @@ describe("a version on trial", () => {
     expect((await api.call("POST", path, Spec)).message).toMatch(/does not have a previous spec/);
   });
 
+  test("does not come back with a second rollback, to all slots and untried", async () => {
+    await onTrial();
+    const rollBack = async () => {
+      const { Spec, Version } = await shown("web");
+      const path = `/services/web/update?version=${Version.Index}&rollback=previous`;
+      return api.call("POST", path, Spec);
+    };
+    expect((await rollBack()).status).toBe(200);
+    expect((await shown("web")).Spec.TaskTemplate.ContainerSpec?.Image).toBe("nginx:1");
+    expect((await rollBack()).message).toMatch(/does not have a previous spec/);
+  });
+
   test("may be given up before any planner has seen it", async () => {
     await onTrial();
     expect((await api.call("POST", "/services/web/abort")).status).toBe(200);

@@ -7,8 +7,9 @@
 import { create, equals } from "@bufbuild/protobuf";
 import { isErrorCode } from "#base/error.ts";
 import { isIngress } from "#model/network.ts";
+import { isTrial } from "#model/rollout.ts";
 import { timestampOf } from "#model/time.ts";
-import { respecified, returned } from "#plan/orchestrator/respec.ts";
+import { isRollback, respecified, returned } from "#plan/orchestrator/respec.ts";
 import { conditionsFor } from "#plan/start-order/conditions.ts";
 import type { ReadView, Tx } from "#store/types.ts";
 import {
@@ -263,7 +264,9 @@ function rolledBack(service: Service, tasks: readonly Task[], nowMs: number): Se
     throw precondition(`service ${service.id} does not have a previous spec`);
   }
   const message = "manually requested rollback";
-  return returned(service, tasks, nowMs, { message, forgetsNext: false });
+  // A second rollback redoes; what was only on trial would come back without one, to all slots.
+  const forgetsNext = isTrial(service) && !isRollback(service);
+  return returned(service, tasks, nowMs, { message, forgetsNext });
 }
 
 /** The object's meta as the caller saw it; the store refuses it when it is not the newest. */
