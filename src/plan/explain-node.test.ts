@@ -73,7 +73,10 @@ test("a node that takes nothing says so; its own tasks say what they wait for", 
   const told = explained("a", [mine, { nodeId: "b", status: { state: TaskState.PREPARING } }]);
   expect(told?.takesNone).toBe("");
   expect(told?.waiting).toEqual([
-    expect.objectContaining({ taskId: "t0", reasons: ["it waits for its node", "pulling"] }),
+    expect.objectContaining({
+      taskId: "t0",
+      reasons: ["its node prepares it: image, networks, volumes", "pulling"],
+    }),
   ]);
 });
 

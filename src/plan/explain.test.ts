@@ -4,7 +4,7 @@ import { createStore } from "#store/store.ts";
 import type { ReadView } from "#store/types.ts";
 import { NodeSchema, type Task, TaskSchema } from "#wire/gen/swarmkit/objects_pb.js";
 import { NodeSpec_Availability as Availability } from "#wire/gen/swarmkit/specs_pb.js";
-import { NodeStatus_State, TaskState } from "#wire/gen/swarmkit/types_pb.js";
+import { NodeStatus_State, TaskState, TaskStatusSchema } from "#wire/gen/swarmkit/types_pb.js";
 import { explainTask } from "./explain.ts";
 
 const GIB = 1n << 30n;
@@ -84,6 +84,17 @@ describe("explainTask", () => {
   it("knows when a node would take it", () => {
     const explanation = explainTask(viewOf(waiting(GIB)), "t", 1_000);
     expect(explanation?.summary).toBe("it is about to be given a node");
+  });
+
+  it.each([
+    [TaskState.ASSIGNED, "it waits for its node to take it"],
+    [TaskState.PREPARING, "its node prepares it: image, networks, volumes"],
+    [TaskState.STARTING, "it was started, and has yet to be healthy if it has a health check"],
+    [TaskState.RUNNING, "it is as it shall be"],
+  ])("tells what a node is at with a task: %s", (state, summary) => {
+    const status = create(TaskStatusSchema, { state });
+    const task = { ...waiting(0n), nodeId: "a", status };
+    expect(explainTask(viewOf(task), "t", 1_000)?.summary).toBe(summary);
   });
 
   it("knows no task that is not there", () => {

@@ -141,7 +141,10 @@ function summaryOf(
   if (task.desiredState === TaskState.READY && state >= TaskState.READY) {
     return waitSummary(view, task, nowMs);
   }
-  return state < task.desiredState ? "it waits for its node" : "it is as it shall be";
+  if (state >= task.desiredState) return "it is as it shall be";
+  if (state === TaskState.ASSIGNED) return "it waits for its node to take it";
+  if (state < TaskState.STARTING) return "its node prepares it: image, networks, volumes";
+  return "it was started, and has yet to be healthy if it has a health check";
 }
 
 function waitSummary(view: ReadView, task: Task, nowMs: number): string {
