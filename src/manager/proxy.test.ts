@@ -221,3 +221,19 @@ test("what the leader has surely not done is done by the next one", async () => 
   expect(first.seen.length).toBeGreaterThan(1);
   expect(second.seen.length).toBe(2);
 });
+
+test("a manager that was demoted, and does not know it yet, sends its callers elsewhere", async () => {
+  const refusal = (nodeId: string) =>
+    new EngineError(
+      "permission-denied",
+      `Permission denied: node ${nodeId} is no longer a manager`,
+    );
+  first.failure = refusal("m2");
+  const stopped = { code: "unavailable", message: expect.stringContaining("another manager") };
+  await expect(callAt(second).heartbeat({})).rejects.toMatchObject(stopped);
+  const messages = callAt(second).session({})[Symbol.asyncIterator]();
+  await expect(messages.next()).rejects.toMatchObject(stopped);
+  // What others are is told as it is.
+  first.failure = refusal("m3");
+  await expect(callAt(second).heartbeat({})).rejects.toMatchObject({ code: "permission-denied" });
+});

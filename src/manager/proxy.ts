@@ -17,6 +17,7 @@ import {
   type ClusterIdentity,
   forwardedMetadata,
   originOf,
+  refusedAsManager,
   wasRedirected,
 } from "./authz/caller.ts";
 import { RULES } from "./authz/rules.ts";
@@ -103,7 +104,9 @@ function forward(
             remote(request, { ...context, signal }, leader),
           );
         } catch (error) {
-          if (!mayBeMadeAgain(method, error) || clock.monotonicMs() >= end) throw error;
+          if (!mayBeMadeAgain(method, error) || clock.monotonicMs() >= end) {
+            throw asCallersSee(error, options.self());
+          }
           await sleep(clock, ELECTION_POLL_MS, context.signal);
         }
       }
@@ -128,7 +131,7 @@ function forward(
       } catch (error) {
         // What a bidirectional call has sent is gone with the refusal.
         const again = method.methodKind === "server_streaming" && !began;
-        if (!again || !refusedToForward(error)) throw error;
+        if (!again || !refusedToForward(error)) throw asCallersSee(error, options.self());
         await election.anotherThan(leader, error, context.signal);
       }
     }
@@ -234,6 +237,12 @@ function refusedToForward(error: unknown): boolean {
   return (
     isErrorCode(error, "resource-exhausted") && (error as Error).message.startsWith(SECOND_HOP)
   );
+}
+
+/** A manager that has been demoted, and has not heard of it yet, is of no use; its callers are. */
+function asCallersSee(error: unknown, { nodeId }: PeerIdentity): unknown {
+  if (!refusedAsManager(error, nodeId)) return error;
+  return new EngineError("unavailable", "this node manages the swarm no more: ask another manager");
 }
 
 /** Whether nobody has begun with the call, or it does not matter. */

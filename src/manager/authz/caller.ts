@@ -4,7 +4,7 @@
  * so that managers of both kinds can serve one cluster.
  */
 
-import { EngineError } from "#base/error.ts";
+import { EngineError, isErrorCode, messageOf } from "#base/error.ts";
 import { MANAGER_OU } from "#pki/profile.ts";
 import type { PeerIdentity, RpcContext } from "#platform/grpc/server.ts";
 import { NodeRole } from "#wire/gen/swarmkit/types_pb.js";
@@ -107,8 +107,20 @@ export function assertKnown(peer: PeerIdentity, cluster: ClusterIdentity): void 
 export function assertStillManager(peer: PeerIdentity, cluster: ClusterIdentity): void {
   assertKnown(peer, cluster);
   if (cluster.role(peer.nodeId) !== NodeRole.MANAGER) {
-    throw denied(`node ${peer.nodeId} is no longer a manager`);
+    throw denied(formerManager(peer.nodeId));
   }
+}
+
+function formerManager(nodeId: string): string {
+  return `node ${nodeId} is no longer a manager`;
+}
+
+/** Whether the leader refused the manager that sent a call on, and not whoever had asked that one. */
+export function refusedAsManager(error: unknown, nodeId: string): boolean {
+  return (
+    isErrorCode(error, "permission-denied") &&
+    messageOf(error) === `Permission denied: ${formerManager(nodeId)}`
+  );
 }
 
 /**

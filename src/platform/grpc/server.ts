@@ -50,6 +50,9 @@ const GREETING_TIMEOUT_MS = 20_000;
 /** So long a stranger may be silent; one that waits to be let in asks every few seconds. */
 const STRANGERS_SILENCE_MS = 60_000;
 
+/** How long calls may be on their way to a server that has said that it ends, milliseconds. */
+const UNREAD_MS = 100;
+
 /** The identity that a verified client certificate carries. */
 export interface PeerIdentity {
   /** Node id (subject CN). */
@@ -175,6 +178,11 @@ export function createRpcServer(
     );
     connections.add(connection);
   };
+  let ended: Promise<unknown> | undefined;
+  const stopListening = () => {
+    ended ??= Promise.all([local, remote].map((server) => closed(server)));
+    return ended;
+  };
   return {
     add: (service, handlers) => {
       for (const method of methodsOf(service, handlers)) methods.set(method.path, method);
@@ -233,17 +241,19 @@ export function createRpcServer(
         if (peer?.nodeId === nodeId && (role ?? peer.role) === peer.role) socket.destroy();
       }
     },
-    drain: (timeoutMs) => {
+    drain: async (timeoutMs) => {
       calls.isDraining = true;
-      return calls.unanswered.none(timeoutMs);
+      stopListening();
+      for (const connection of connections) connection.announceEnd();
+      // What was sent before that was read is refused; a connection that is closed on it says nothing.
+      await new Promise((resolve) => setTimeout(resolve, Math.min(UNREAD_MS, timeoutMs)));
+      await calls.unanswered.none(timeoutMs);
     },
     close: async () => {
-      const ended = [local, remote].map((server) => closed(server));
-      local = undefined;
-      remote = undefined;
+      const ended = stopListening();
       for (const connection of connections) connection.close("the server has ended");
       for (const socket of sockets) socket.destroy();
-      await Promise.all(ended);
+      await ended;
     },
   };
 }

@@ -186,6 +186,12 @@ export class Connection {
     return true;
   }
 
+  /** Asks the other side to open no more streams here; of servers. Those that are open go on. */
+  announceEnd(): void {
+    if (this.#isClosed) return;
+    this.#output.write(goawayFrame(this.#lastStream, CODE.NO_ERROR));
+  }
+
   /** Ends the connection and all its streams. */
   close(reason: string, code: number = CODE.NO_ERROR): void {
     if (this.#isClosed) return;
