@@ -122,6 +122,8 @@ class SessionKeeper implements Agent {
   /** How often `refresh` was called, now and when the node was last described. */
   #refreshes = 0;
   #refreshesSeen = 0;
+  /** What was last told, besides that there was no manager. */
+  #tablesSource: Exclude<TablesSource, "lost"> = "following";
   #describeNow: Deferred<void> = deferred();
 
   constructor(options: AgentOptions, worker: Worker, reporter: Reporter) {
@@ -250,8 +252,16 @@ class SessionKeeper implements Agent {
     if (executor.applyTables === undefined) return undefined;
     return {
       apply: async (message: TablesMessage) => executor.applyTables?.(message),
-      onSource: (source: TablesSource) => executor.tablesSource?.(source),
+      onSource: (source: TablesSource) => this.#onTablesSource(source),
     };
+  }
+
+  /** What this node can do depends on it: the managers are told when it changes. */
+  #onTablesSource(source: TablesSource): void {
+    this.#options.executor.tablesSource?.(source);
+    if (source === "lost" || source === this.#tablesSource) return;
+    this.#tablesSource = source;
+    this.refresh();
   }
 
   async #describe(): Promise<NodeDescription> {

@@ -13,6 +13,22 @@ fails when the page is not what it would write; \`SKEP_REWRITE=1\` lets it write
 
 *works* = the same as dockerd 20.10, or as Docker 28 where the two differ; what that is, is told.
 *differs* = otherwise than both, and how. *refused* = not offered, and the words of the refusal.
+
+## One swarm with Docker Engines
+
+Shown with dockerd 20.10 by \`test/identity/docker-engine.test.ts\` and \`test/identity/docker-swarm.test.ts\`.
+
+| | a Docker Engine as worker here | this engine as worker there |
+|---|---|---|
+| joins with \`swarm join\`, leaves | works | works |
+| tasks, their states | works | works |
+| secrets, configs | works | works |
+| \`service logs\` on a manager | works | works |
+| \`node update --availability drain\` | works | works |
+| renews its certificate in time | works | works |
+| follows \`swarm ca --rotate\` | works | works, an operator's own root too |
+| overlay networks, the routing mesh | not placed there: \`no suitable node (networks of the swarm do not reach 1 node)\` | not placed here: \`no suitable node (missing plugin on 1 node)\` |
+| as a manager | no: managers are of one kind | no: managers are of one kind |
 `;
 
 export function endpointTable(findings: ReadonlyMap<string, Finding>): string {

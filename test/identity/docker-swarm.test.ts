@@ -61,6 +61,21 @@ describe.skipIf(!HAS_DOCKERD)("in a Docker Engine's swarm", () => {
     await expect
       .poll(() => manager.docker("service", "logs", "web"), PATIENT)
       .toMatch("hiddenshown");
+    // Its networks do not reach here, nor its mesh: its scheduler knows, and places nothing that needs them.
+    const plugins = () =>
+      manager.docker("node", "inspect", nodeId, "--format", "{{.Description.Engine.Plugins}}");
+    await expect.poll(plugins, PATIENT).not.toContain("overlay");
+    await manager.docker("network", "create", "-d", "overlay", "net");
+    const here = [`--constraint=node.id==${nodeId}`, "--no-resolve-image", "-d", DEMO];
+    await manager.docker("service", "create", "--name=on-net", "--network=net", ...here);
+    await manager.docker("service", "create", "--name=published", "--publish=80:80", ...here);
+    for (const name of ["on-net", "published"]) {
+      const format = ["--no-trunc", "--format", "{{.CurrentState}} {{.Error}}"];
+      await expect
+        .poll(() => manager.docker("service", "ps", name, ...format), PATIENT)
+        .toMatch(/^Pending.*missing plugin on 1 node/);
+      await manager.docker("service", "rm", name);
+    }
     // Ends when every node has shown a certificate of the new root.
     await manager.docker("swarm", "ca", "--rotate", "-q");
     expect(await states()).toMatch(/^Running/);

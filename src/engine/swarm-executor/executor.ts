@@ -81,6 +81,8 @@ const NO_DEPENDENCIES: Dependencies = {
 class SwarmExecutor implements Executor, TaskWithdrawer, IdentityKeeper {
   readonly #options: SwarmExecutorOptions;
   readonly #networks: TaskNetworks;
+  /** Whether the managers keep network tables, as far as is known. */
+  #hasTables = true;
   /** Tasks that have a controller: whatever a manager says, they are not leftovers. */
   readonly #live = new Map<string, Controller | ContainerTaskController>();
   #ports: ControllerPorts | undefined;
@@ -97,7 +99,10 @@ class SwarmExecutor implements Executor, TaskWithdrawer, IdentityKeeper {
     const { tables } = options;
     if (tables === undefined) return;
     this.applyTables = (message) => tables.apply(message);
-    this.tablesSource = (source) => tables.source(source);
+    this.tablesSource = (source) => {
+      if (source !== "lost") this.#hasTables = source === "following";
+      tables.source(source);
+    };
   }
 
   async open(): Promise<void> {
@@ -146,7 +151,7 @@ class SwarmExecutor implements Executor, TaskWithdrawer, IdentityKeeper {
       engine: {
         engineVersion: facts.engineVersion,
         labels: { ...facts.engineLabels },
-        plugins: [...facts.plugins].sort((a, b) =>
+        plugins: this.#pluginsOf(facts).sort((a, b) =>
           `${a.type}/${a.name}` < `${b.type}/${b.name}` ? -1 : 1,
         ),
       },
@@ -158,6 +163,12 @@ class SwarmExecutor implements Executor, TaskWithdrawer, IdentityKeeper {
       addresses: [...addresses],
     });
     return this.#description;
+  }
+
+  /** Managers that keep no tables (Docker Engines) place nothing here that could not reach its network. */
+  #pluginsOf({ plugins }: HostFacts): HostFacts["plugins"][number][] {
+    if (this.#hasTables) return [...plugins];
+    return plugins.filter(({ type, name }) => type !== "Network" || name !== "overlay");
   }
 
   async configure(node: Parameters<Executor["configure"]>[0]): Promise<void> {
