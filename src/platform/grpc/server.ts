@@ -243,7 +243,7 @@ export function createRpcServer(
     },
     drain: async (timeoutMs) => {
       calls.isDraining = true;
-      stopListening();
+      void stopListening();
       for (const connection of connections) connection.announceEnd();
       // What was sent before that was read is refused; a connection that is closed on it says nothing.
       await new Promise((resolve) => setTimeout(resolve, Math.min(UNREAD_MS, timeoutMs)));
