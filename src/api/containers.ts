@@ -35,10 +35,8 @@ function queryRoutes(containers: ContainerEngine): Routes {
         filters: request.filters(),
         size: request.flag("size"),
       });
-      response.json(
-        200,
-        request.atLeast(48) ? summaries : summaries.map((summary) => withoutPriority(summary)),
-      );
+      const inVersion = request.atLeast(46) ? summaries : summaries.map(withoutAnnotations);
+      response.json(200, request.atLeast(48) ? inVersion : inVersion.map(withoutPriority));
     }),
     route("GET", "/containers/{id}/json", async (request, response) => {
       const shown = await containers.inspect(idOf(request), { size: request.flag("size") });
@@ -49,6 +47,12 @@ function queryRoutes(containers: ContainerEngine): Routes {
       response.json(200, await containers.top(idOf(request), request.query.get("ps_args") ?? ""));
     }),
   ];
+}
+
+/** A list tells them since 1.46. */
+function withoutAnnotations(summary: ContainerSummary): ContainerSummary {
+  const { Annotations: _, ...rest } = summary.HostConfig;
+  return { ...summary, HostConfig: rest };
 }
 
 /** Which network's router a container uses could not be chosen before 1.48. */

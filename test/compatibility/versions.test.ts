@@ -75,6 +75,17 @@ describe("fields come and go with the version", () => {
     expect(await versionsWith(path, field("Cmd"))).toEqual(ALL);
   });
 
+  test("a list tells annotations since 1.46", async () => {
+    const HostConfig = { Annotations: { a: "b" } };
+    await ask("POST", "1.51", "/containers/create?name=noted", { Image: IMAGE, HostConfig });
+    const found = await versionsWith("/containers/json?all=1", (list) => {
+      const [row] = list as unknown as [Json];
+      return (row["HostConfig"] as Json)["Annotations"];
+    });
+    expect(found).toEqual(ALL.slice(2));
+    await ask("DELETE", "1.51", "/containers/noted");
+  });
+
   test("an endpoint's priority is told since 1.48, an image's containers since 1.51", async () => {
     const { Id } = await ask("POST", "1.51", "/containers/create?name=fields", { Image: IMAGE });
     const endpoint = (shown: Json) =>

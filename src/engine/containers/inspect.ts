@@ -258,6 +258,7 @@ export function toSummary(
   size: SizeFields,
 ): ContainerSummary {
   const { record, state } = container;
+  const annotations = record.hostConfig.Annotations;
   return {
     Id: record.id,
     Names: [`/${record.name}`],
@@ -271,7 +272,10 @@ export function toSummary(
     Labels: record.config.Labels ?? {},
     State: state.phase,
     Status: describeStatus(state, container.health, nowMs),
-    HostConfig: { NetworkMode: record.hostConfig.NetworkMode ?? "bridge" },
+    HostConfig: {
+      NetworkMode: record.hostConfig.NetworkMode ?? "bridge",
+      ...(annotations ? { Annotations: annotations } : {}),
+    },
     NetworkSettings: { Networks: withoutRequests(endpointsOf(container, lookup)) },
     Mounts: mountPoints(container, lookup),
   };

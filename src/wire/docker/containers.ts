@@ -312,7 +312,8 @@ export interface ContainerSummary {
   readonly State: string;
   /** "Up 5 minutes", "Exited (0) 3 seconds ago". */
   readonly Status: string;
-  readonly HostConfig: { readonly NetworkMode: string };
+  /** Annotations: API 1.46. */
+  readonly HostConfig: { readonly NetworkMode: string; readonly Annotations?: StringMap };
   readonly NetworkSettings: { readonly Networks: Readonly<Record<string, EndpointSettings>> };
   readonly Mounts: readonly MountPoint[];
 }
