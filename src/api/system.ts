@@ -136,7 +136,7 @@ function swarmHeader(cluster: ClusterPort): string {
   return state === "active" ? `active/${controlAvailable ? "manager" : "worker"}` : state;
 }
 
-function versionOf(facts: HostFacts) {
+export function versionOf(facts: HostFacts) {
   const details = {
     ApiVersion: API_VERSION,
     Arch: facts.goArch,
@@ -170,7 +170,7 @@ function versionOf(facts: HostFacts) {
 const USAGE_TYPES = ["container", "image", "volume", "build-cache"];
 
 /** Only what the client asks for: counting is what takes the time. */
-async function diskUsage(services: SystemServices, request: ApiRequest) {
+export async function diskUsage(services: SystemServices, request: ApiRequest) {
   const asked = request.query.getAll("type");
   const unknown = asked.find((type) => !USAGE_TYPES.includes(type));
   if (unknown !== undefined) {
