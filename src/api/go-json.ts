@@ -4,8 +4,9 @@
  * users chose (labels, options, sysctls…) are left alone.
  */
 
-import { EngineError, messageOf } from "#base/error.ts";
+import { EngineError } from "#base/error.ts";
 import { FIELD_NAMES, MAP_FIELDS } from "./go-json-names.ts";
+import { AFTER_JSON, goSyntaxProblem } from "./go-json-syntax.ts";
 import { asGoValue, checkGoType } from "./go-json-types.ts";
 
 const CANONICAL: ReadonlyMap<string, string> = new Map(
@@ -22,7 +23,11 @@ export function parseGoJson(text: string): unknown {
   try {
     value = JSON.parse(text);
   } catch (error) {
-    throw new EngineError("invalid-argument", `invalid JSON: ${messageOf(error)}`);
+    const problem = goSyntaxProblem(text);
+    const trailing = problem === AFTER_JSON;
+    throw new EngineError("invalid-argument", trailing ? problem : `invalid JSON: ${problem}`, {
+      cause: error,
+    });
   }
   if (value === null) return undefined;
   return canonicalize(value, false, 0);
