@@ -69,6 +69,14 @@ describe("secrets", () => {
     expect(await refusalOf(createSecret(fixture(), request))).toBe(`invalid-argument: ${message}`);
   });
 
+  test("of a driver are refused: there is none", async () => {
+    const spec = { annotations: { name: "x" }, driver: { name: "vault" } };
+    const request = create(CreateSecretRequestSchema, { spec });
+    expect(await refusalOf(createSecret(fixture(), request))).toBe(
+      'unknown: plugin "vault" not found',
+    );
+  });
+
   test("take a name once, change only labels, and stay while used", async () => {
     const context = fixture();
     const { secret: made } = await createSecret(context, secret("pw"));

@@ -5,7 +5,7 @@
 
 import { timingSafeEqual } from "node:crypto";
 import { create } from "@bufbuild/protobuf";
-import { isErrorCode } from "#base/error.ts";
+import { EngineError, isErrorCode } from "#base/error.ts";
 import { SECRET_MAX_BYTES } from "#base/limits.ts";
 import type { ReadView, Tx } from "#store/types.ts";
 import {
@@ -146,7 +146,8 @@ export function checkSecretSpec(spec: SecretSpec | undefined): asserts spec is S
   checkFileName(spec.annotations);
   if (spec.driver !== undefined) {
     if (spec.driver.name === "") throw invalid("secret driver must have a name");
-    return;
+    // No driver is asked by this engine: the secret would never have a value.
+    throw new EngineError("unknown", `plugin "${spec.driver.name}" not found`);
   }
   if (spec.data.length === 0 || spec.data.length >= SECRET_MAX_BYTES) {
     throw invalid(`secret data must be larger than 0 and less than ${SECRET_MAX_BYTES} bytes`);
