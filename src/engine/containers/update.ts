@@ -5,6 +5,7 @@ import type { ContainerUpdateBody, HostConfig } from "#wire/docker/containers.ts
 import type { Container } from "./container.ts";
 import { type ContainerContext, publishEvent } from "./context.ts";
 import { checkHostConfig, checkName } from "./create-request.ts";
+import { checkLimits, type HostLimits } from "./limits.ts";
 import { sandboxOf } from "./networks.ts";
 import { planResources } from "./spec-resources.ts";
 import { isAlive } from "./state.ts";
@@ -88,6 +89,7 @@ export async function updateContainer(
     const changed = Object.fromEntries(
       LIMITS.filter((name) => body[name]).map((name) => [name, body[name]]),
     );
+    checkChange(container, body, context.host);
     const policy = body.RestartPolicy?.Name ? { RestartPolicy: body.RestartPolicy } : {};
     const hostConfig: HostConfig = { ...container.record.hostConfig, ...changed, ...policy };
     const warnings = checkHostConfig(hostConfig, context.host);
@@ -101,4 +103,35 @@ export async function updateContainer(
     publishEvent(context, container, "update");
     return warnings;
   });
+}
+
+/** What the new values are by themselves, and then beside those that stand, as docker has it. */
+function checkChange(container: Container, body: ContainerUpdateBody, host: HostLimits): void {
+  checkLimits(
+    { NanoCpus: body.NanoCpus ?? 0, CpuPeriod: body.CpuPeriod ?? 0, CpuQuota: body.CpuQuota ?? 0 },
+    host,
+  );
+  const { hostConfig } = container.record;
+  const refusal = conflictOf(hostConfig, body);
+  if (refusal === undefined) return;
+  throw new EngineError("conflict", `Cannot update container ${container.id}: ${refusal}`);
+}
+
+function conflictOf(stands: HostConfig, body: ContainerUpdateBody): string | undefined {
+  const is = (value: number | undefined) => (value ?? 0) > 0;
+  const set = (what: string, by: string) =>
+    `Conflicting options: ${what} cannot be updated as ${by} has already been set`;
+  if (is(body.NanoCpus) && is(stands.CpuPeriod)) return set("Nano CPUs", "CPU Period");
+  if (is(body.NanoCpus) && is(stands.CpuQuota)) return set("Nano CPUs", "CPU Quota");
+  if (is(body.CpuPeriod) && is(stands.NanoCpus)) return set("CPU Period", "NanoCPUs");
+  if (is(body.CpuQuota) && is(stands.NanoCpus)) return set("CPU Quota", "NanoCPUs");
+  const swap = stands.MemorySwap ?? 0;
+  if (swap > 0 && (body.Memory ?? 0) > swap && !body.MemorySwap) {
+    return "Memory limit should be smaller than already set memoryswap limit, update the memoryswap at the same time";
+  }
+  const policy = body.RestartPolicy?.Name ?? "";
+  if (stands.AutoRemove === true && policy !== "" && policy !== "no") {
+    return "Restart policy cannot be updated because AutoRemove is enabled for the container";
+  }
+  return undefined;
 }
