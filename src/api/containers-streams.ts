@@ -190,7 +190,10 @@ export function parseUnixTime(text: string | null): bigint {
   if (text === null || text === "" || text === "0") return 0n;
   const match = /^(\d{1,12})(?:\.(\d{1,9})\d*)?$/.exec(text);
   if (match === null) {
-    throw new EngineError("invalid-argument", `invalid value for a time: "${text}"`);
+    throw new EngineError(
+      "invalid-argument",
+      `strconv.ParseInt: parsing "${text}": invalid syntax`,
+    );
   }
   return BigInt(match[1] ?? "0") * 1_000_000_000n + BigInt((match[2] ?? "").padEnd(9, "0"));
 }

@@ -191,16 +191,17 @@ export function integer(request: ApiRequest, name: string): number | undefined {
   const text = request.query.get(name);
   if (text === null || text === "") return undefined;
   if (!/^-?\d{1,15}$/.test(text)) {
-    throw new EngineError("invalid-argument", `invalid value for ${name}: '${text}'`);
+    throw new EngineError("invalid-argument", `strconv.Atoi: parsing "${text}": invalid syntax`);
   }
   return Number(text);
 }
 
 export function terminalSize(request: ApiRequest): { height: number; width: number } {
-  const height = integer(request, "h");
-  const width = integer(request, "w");
-  if (height === undefined || width === undefined) {
-    throw new EngineError("invalid-argument", "both h (height) and w (width) must be given");
-  }
-  return { height, width };
+  const number = (name: "h" | "w", what: string) => {
+    const text = request.query.get(name) ?? "";
+    if (/^\d{1,9}$/.test(text)) return Number(text);
+    const message = `invalid resize ${what} "${text}": invalid syntax`;
+    throw new EngineError("invalid-argument", message);
+  };
+  return { height: number("h", "height"), width: number("w", "width") };
 }

@@ -33,8 +33,8 @@ async function streamEvents(
   request: ApiRequest,
   response: ApiResponse,
 ): Promise<void> {
-  const since = parseSeconds(request.query.get("since"), "since");
-  const until = parseSeconds(request.query.get("until"), "until");
+  const since = parseSeconds(request.query.get("since"));
+  const until = parseSeconds(request.query.get("until"));
   if (since !== undefined && until !== undefined && until < since) {
     throw new EngineError(
       "invalid-argument",
@@ -123,10 +123,10 @@ async function changesAfter(
   return changes;
 }
 
-function parseSeconds(text: string | null, name: string): number | undefined {
+function parseSeconds(text: string | null): number | undefined {
   if (text === null || text === "") return undefined;
   if (/^\d{1,12}(\.\d+)?$/.test(text)) return Number(text);
-  throw new EngineError("invalid-argument", `invalid value for "${name}": ${text}`);
+  throw new EngineError("invalid-argument", `strconv.ParseInt: parsing "${text}": invalid syntax`);
 }
 
 function parseVersion(text: string | null): bigint | undefined {

@@ -179,8 +179,8 @@ async function refuseTaken(ports: NetworkPorts, name: string): Promise<void> {
   throw new EngineError("already-exists", `network with name ${name} already exists`);
 }
 
-function belongsToSwarm({ Driver, Scope, Ingress }: NetworkCreateBody): boolean {
-  return Driver === "overlay" || Scope === "swarm" || Ingress === true;
+function belongsToSwarm({ Driver, Scope }: NetworkCreateBody): boolean {
+  return Driver === "overlay" || Scope === "swarm";
 }
 
 function requireManager(ports: NetworkPorts): void {

@@ -30,7 +30,7 @@ describe("networks that users make", () => {
     expect(host.run(blue.sandbox, "ping", "-c1", "-W1", OUTSIDE_ADDRESS)).toContain("1 received");
     expect((await store.inspect(id.slice(0, 8))).Name).toBe("blue");
     await expect(store.remove("blue")).rejects.toThrow(
-      `error while removing network: network blue id ${id} has active endpoints`,
+      `error while removing network: network blue has active endpoints`,
     );
     await expect(store.create({ Name: "blue" })).rejects.toThrow(
       "network with name blue already exists",
@@ -144,7 +144,7 @@ describe("networks that users make", () => {
   });
 
   test.each([
-    [{ Name: "" }, "network name cannot be empty"],
+    [{ Name: "" }, "invalid name: name is empty"],
     [{ Name: "host" }, "operation is not permitted on predefined host network"],
     [{ Name: "a b" }, /invalid network name/],
     [{ Name: "x", Driver: "weave" }, 'plugin "weave" not found'],

@@ -146,9 +146,9 @@ const DIFFERENT: readonly (readonly [readonly string[], string, string])[] = [
   [
     [...CREATE, "--subnet", "10.1.0.0/33", "x"],
     "Invalid subnet 10.1.0.0/33 : invalid CIDR address: 10.1.0.0/33",
-    "invalid subnet 10.1.0.0/33: invalid CIDR block",
+    "invalid network config:\ninvalid subnet 10.1.0.0/33: invalid CIDR block notation",
   ],
-  [[...CREATE, ""], "network with name  already exists", "network name cannot be empty"],
+  [[...CREATE, ""], "network with name  already exists", "invalid name: name is empty"],
   // As Docker says it since 25, before anything is made.
   [
     [...RUN, "--network", "tiny", "--ip", "10.51.0.9", ...END],
@@ -164,7 +164,7 @@ const DIFFERENT: readonly (readonly [readonly string[], string, string])[] = [
   [
     ["network", "rm", "tiny"],
     "error while removing network: network tiny id ID has active endpoints\nexit status 1",
-    'error while removing network: network tiny id ID has active endpoints (name:"one" id:"ID")\nexit status 1',
+    'error while removing network: network tiny has active endpoints (name:"one" id:"ID")\nexit status 1',
   ],
   [
     [...RUN, "-p", "127.0.0.1:8080:80", ...END],

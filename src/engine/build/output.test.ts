@@ -32,6 +32,8 @@ test("a command that failed is named, and its exit code is the build's", () => {
     code: 7,
   });
   const list = 'Error: building at STEP "RUN ["a","b c"]": while running runtime: exit status 2';
+  const target = 'Error: The target "x" was not found in the provided Dockerfile';
+  expect(failureOf([target], 125).message).toBe('target stage "x" could not be found');
   expect(failureOf([list], 125).message).toBe("The command 'a b c' returned a non-zero code: 2");
 });
 

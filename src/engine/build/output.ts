@@ -43,6 +43,8 @@ export interface BuildFailure {
 const FAILED_STEP =
   /(?:error )?building at STEP "(.*)": (?:error )?while running runtime: exit status (\d+)$/s;
 
+const NO_TARGET = /^The target "(.*)" was not found in the provided Dockerfile$/;
+
 /** The reason of a failed build from the end of what was written to standard error. */
 export function failureOf(lines: readonly string[], exitCode: number | null): BuildFailure {
   const last = lines.findLast((line) => /^(?:Error: |error )/.test(line));
@@ -52,6 +54,10 @@ export function failureOf(lines: readonly string[], exitCode: number | null): Bu
     return { message: said === undefined ? ended : `${ended}: ${said}`, code: 1 };
   }
   const text = last.replace(/^Error: /, "");
+  const target = NO_TARGET.exec(text)?.[1];
+  if (target !== undefined) {
+    return { message: `target stage "${target}" could not be found`, code: 1 };
+  }
   const step = FAILED_STEP.exec(text);
   if (step === null) return { message: text, code: 1 };
   const code = Number(step[2]);

@@ -66,7 +66,7 @@ export function toInspect(
     ProcessLabel: "",
     AppArmorProfile: "",
     ExecIDs: container.execIds.size === 0 ? null : [...container.execIds],
-    HostConfig: toHostConfig(record.hostConfig),
+    HostConfig: toHostConfig(record.hostConfig, record.name),
     GraphDriver: { Name: record.snapshotter, Data: null },
     ...size,
     Mounts: mountPoints(container, lookup),
@@ -76,15 +76,22 @@ export function toInspect(
 }
 
 /** All that Go writes, also where nothing was said. */
-function toHostConfig(hostConfig: HostConfig): HostConfig {
-  const { MemorySwappiness: swappiness, PidsLimit: pids } = hostConfig;
+function toHostConfig(hostConfig: HostConfig, name: string): HostConfig {
+  const { MemorySwappiness: swappiness, PidsLimit: pids, Links: links } = hostConfig;
   return {
     ...UNSAID,
     ...hostConfig,
+    Links: links?.length ? links.map((link) => asShown(link, name)) : null,
     // These two mean "as the host has it", which is not a number.
     MemorySwappiness: (swappiness ?? -1) < 0 ? null : (swappiness ?? null),
     PidsLimit: pids || null,
   };
+}
+
+/** "db:alias" of the container "web" is shown as "/db:/web/alias". */
+function asShown(link: string, name: string): string {
+  const [target = "", alias = target] = link.split(":");
+  return `/${target}:/${name}/${alias}`;
 }
 
 const UNSAID: HostConfig = {

@@ -6,7 +6,7 @@ import { parseNs } from "../logs/timestamps.ts";
 import type { Filters } from "../ports.ts";
 import type { Container } from "./container.ts";
 import { parsePort } from "./port-bindings.ts";
-import { PHASES } from "./record.ts";
+import type { Phase } from "./record.ts";
 
 const KEYS = [
   "ancestor",
@@ -40,18 +40,26 @@ export function checkListFilters(filters: Filters): void {
   }
 }
 
+/** In the order in which docker tells them. */
+const STATES: readonly string[] = [
+  "created",
+  "running",
+  "paused",
+  "restarting",
+  "removing",
+  "exited",
+  "dead",
+] satisfies readonly Phase[];
+const HEALTHS: readonly string[] = ["none", "starting", "healthy", "unhealthy"];
+
 function checkValue(key: string, value: string): void {
-  const refuse = (allowed: string) =>
+  const refuse = (what: string, allowed: readonly string[]) =>
     new EngineError(
       "invalid-argument",
-      `invalid filter '${key}=${value}': must be one of ${allowed}`,
+      `invalid filter '${key}=${value}': invalid value for ${what} (${value}): must be one of ${allowed.join(", ")}`,
     );
-  if (key === "status" && !(PHASES as readonly string[]).includes(value)) {
-    throw refuse(PHASES.join(", "));
-  }
-  if (key === "health" && !["none", "starting", "healthy", "unhealthy"].includes(value)) {
-    throw refuse("none, starting, healthy, unhealthy");
-  }
+  if (key === "status" && !STATES.includes(value)) throw refuse("state", STATES);
+  if (key === "health" && !HEALTHS.includes(value)) throw refuse("health", HEALTHS);
   if (key === "exited" && !/^-?\d+$/.test(value)) {
     throw new EngineError("invalid-argument", `invalid filter 'exited=${value}'`);
   }

@@ -62,7 +62,7 @@ export function planMounts({ config, hostConfig, inherited }: MountInputs): Moun
   };
   for (const bind of hostConfig.Binds ?? []) add(parseBind(bind, hostConfig.VolumeDriver ?? ""));
   for (const [path, options] of Object.entries(hostConfig.Tmpfs ?? {})) {
-    const destination = checkDestination(path, path);
+    const destination = checkDestination(path, path, "tmpfs");
     add({
       ...BASE,
       type: "tmpfs",
@@ -73,7 +73,7 @@ export function planMounts({ config, hostConfig, inherited }: MountInputs): Moun
   }
   for (const request of hostConfig.Mounts ?? []) add(fromRequest(request));
   for (const path of Object.keys(config.Volumes ?? {})) {
-    const destination = checkDestination(path, path);
+    const destination = checkDestination(path, path, "volume");
     if (mounts.has(destination)) continue;
     mounts.set(destination, {
       ...BASE,
@@ -94,17 +94,17 @@ export function parseBind(text: string, driver: string): MountSpec {
   if (parts.length > 3 || parts.some((part) => part === "")) throw refuse();
   const [first = "", second, third = ""] = parts;
   if (second === undefined) {
-    const destination = checkDestination(first, text);
+    const destination = checkDestination(first, text, "volume");
     return { ...BASE, type: "volume", source: "", destination, driver, anonymous: true };
   }
-  const destination = checkDestination(second, text);
+  const isPath = first.startsWith("/");
+  const destination = checkDestination(second, text, isPath ? "bind" : "volume");
   const modes = third === "" ? [] : third.split(",");
   const propagations = modes.filter((mode) => PROPAGATIONS.includes(mode));
   const contradicts = modes.includes("ro") && modes.includes("rw");
   if (modes.some((mode) => !MODES.has(mode)) || propagations.length > 1 || contradicts) {
     throw invalid(`invalid mode: ${third}`);
   }
-  const isPath = first.startsWith("/");
   if (!isPath && !VOLUME_NAME.test(first)) {
     throw invalid(
       `create ${first}: "${first}" includes invalid characters for a local volume name, only "[a-zA-Z0-9][a-zA-Z0-9_.-]" are allowed. If you intended to pass a host directory, use absolute path`,
@@ -128,7 +128,7 @@ function fromRequest(request: MountRequest): MountSpec {
   const { Type: type, Source: source = "" } = request;
   const refuse = (why: string) => invalid(`invalid mount config for type "${type}": ${why}`);
   if (!request.Target) throw refuse("field Target must not be empty");
-  const destination = checkDestination(request.Target, request.Target);
+  const destination = checkDestination(request.Target, request.Target, type);
   const common = { ...BASE, destination, readOnly: request.ReadOnly ?? false };
   switch (type) {
     case "bind": {
@@ -203,10 +203,10 @@ function checkSubpath(path: string, refuse: (why: string) => EngineError): strin
   return path;
 }
 
-function checkDestination(path: string, specification: string): string {
+function checkDestination(path: string, specification: string, kind: MountRequest["Type"]): string {
   if (!path.startsWith("/")) {
     throw invalid(
-      `invalid volume specification: '${specification}': invalid mount path: '${path}' mount path must be absolute`,
+      `invalid volume specification: '${specification}': invalid mount config for type "${kind}": invalid mount path: '${path}' mount path must be absolute`,
     );
   }
   const clean = cleanPath(path);

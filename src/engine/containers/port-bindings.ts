@@ -13,7 +13,8 @@ export function parsePort(text: string): {
   const port = Number(match?.[1] ?? Number.NaN);
   const protocol = (match?.[2] ?? "tcp").toLowerCase();
   if (!(port >= 0 && port <= 65535)) {
-    throw new EngineError("invalid-argument", `invalid port specification: "${text}"`);
+    const specification = text.split("/")[0] ?? "";
+    throw new EngineError("invalid-argument", `invalid port specification: "${specification}"`);
   }
   if (protocol !== "tcp" && protocol !== "udp" && protocol !== "sctp") {
     throw new EngineError("invalid-argument", `invalid protocol: ${protocol}`);

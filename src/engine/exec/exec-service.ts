@@ -100,7 +100,7 @@ export function requireRunning(container: Container): void {
   if (phase === "paused") {
     throw new EngineError(
       "conflict",
-      `container ${container.id} is paused, unpause the container before exec`,
+      `Container ${container.id} is paused, unpause the container before exec`,
     );
   }
   if (!isAlive(phase)) {

@@ -22,10 +22,10 @@ import { posix } from "node:path";
 import type { Readable } from "node:stream";
 import { pipeline } from "node:stream/promises";
 import { extract as createExtract, type Extract, type Header } from "tar-stream";
-import { EngineError, messageOf } from "#base/error.ts";
+import { EngineError } from "#base/error.ts";
 import { makeNode, SystemError, writeXattr } from "#platform/libc.ts";
 import { fdPath, O_PATH, openInRoot } from "#platform/rooted.ts";
-import { CAPABILITY_XATTR, capabilityOf, keepCapabilities } from "./pax.ts";
+import { CAPABILITY_XATTR, capabilityOf, keepCapabilities, tarProblem } from "./pax.ts";
 
 export interface ExtractRequest {
   /** Descriptor of the container's root. */
@@ -63,7 +63,10 @@ export async function extractTree(archive: Readable, request: ExtractRequest): P
     extract.destroy();
     if (error instanceof EngineError) throw error;
     if (error instanceof SystemError) throw new EngineError("internal", error.message);
-    throw new EngineError("invalid-argument", `Error processing tar file: ${messageOf(error)}`);
+    throw new EngineError(
+      "invalid-argument",
+      `Error processing tar file(exit status 1): ${tarProblem(error)}`,
+    );
   }
   for (const { path, mtime } of times.toReversed()) {
     await inFolderOf(request, path, (folder, name) =>

@@ -5,6 +5,7 @@
  */
 
 import type { Extract, Header, Pack } from "tar-stream";
+import { messageOf } from "#base/error.ts";
 import { invariant } from "#base/invariant.ts";
 
 export const CAPABILITY_XATTR = "security.capability";
@@ -123,4 +124,10 @@ function paxRecord(key: string, value: Uint8Array): Uint8Array {
   let digits = 1;
   while (String(rest.length + digits).length > digits) digits += 1;
   return Buffer.concat([Buffer.from(String(rest.length + digits)), rest]);
+}
+
+/** What is wrong with an archive, as docker says it where it is not whole. */
+export function tarProblem(error: unknown): string {
+  const text = messageOf(error);
+  return text === "Unexpected end of data" ? "unexpected EOF" : text;
 }

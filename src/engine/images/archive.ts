@@ -7,10 +7,11 @@
 import { posix } from "node:path";
 import { pipeline, type Readable } from "node:stream";
 import { extract, type Header } from "tar-stream";
-import { EngineError, messageOf } from "#base/error.ts";
+import { EngineError } from "#base/error.ts";
 import { newHexId } from "#base/ids.ts";
 import type { Lease } from "#platform/containerd/leases.ts";
 import { type Descriptor, isDigest, MANIFEST_MAX_BYTES } from "#wire/oci.ts";
+import { tarProblem } from "../files/pax.ts";
 import { layerTypeOf, plainArchive, sniff } from "./compression.ts";
 import type { ImageContext } from "./context.ts";
 import { sha256Digest } from "./stored-image.ts";
@@ -54,7 +55,7 @@ export async function readArchive(
       entry.resume();
     }
   } catch (error) {
-    throw error instanceof EngineError ? error : malformed(messageOf(error));
+    throw error instanceof EngineError ? error : malformed(tarProblem(error));
   } finally {
     tar.destroy();
     archive.destroy();

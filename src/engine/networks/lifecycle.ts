@@ -146,7 +146,7 @@ export async function removeNetwork(state: NetworkState, network: LocalNetwork):
   if (network.endpoints.size > 0) {
     throw new EngineError(
       "forbidden",
-      `error while removing network: network ${record.name} id ${record.id} has active endpoints (${users(state, network)})`,
+      `error while removing network: network ${record.name} has active endpoints (${users(state, network)})`,
     );
   }
   const user = [...state.networks.values()].find(

@@ -112,7 +112,7 @@ function driverOf({ Driver, Ingress }: NetworkCreateBody, { plugins }: SpecConte
     throw new EngineError("not-found", `plugin "${driver}" not found`);
   }
   if (Ingress === true) {
-    throw new EngineError("forbidden", "an ingress network must be a swarm network");
+    throw new EngineError("forbidden", "Ingress network can only be global scope network");
   }
   return driver;
 }
@@ -200,10 +200,10 @@ function withConfig(
 
 function checkName(name: string): void {
   if (name === undefined || name === "") {
-    throw new EngineError("invalid-argument", "network name cannot be empty");
+    throw new EngineError("invalid-argument", "invalid name: name is empty");
   }
   if (PREDEFINED.includes(name)) {
-    throw new EngineError("forbidden", `operation is not permitted on predefined ${name} network`);
+    throw new EngineError("forbidden", `operation is not permitted on predefined ${name} network `);
   }
   if (!NAME.test(name)) {
     throw new EngineError(
@@ -278,7 +278,10 @@ function cutIpv4(
 function chosenPool(pool: IpamPool, taken: readonly Prefix[], route = true): IpamRecord {
   const parsed = parsePrefix(pool.Subnet ?? "");
   if (parsed === undefined) {
-    throw new EngineError("invalid-argument", `invalid subnet ${pool.Subnet}: invalid CIDR block`);
+    throw new EngineError(
+      "invalid-argument",
+      `invalid network config:\ninvalid subnet ${pool.Subnet}: invalid CIDR block notation`,
+    );
   }
   const subnet = networkOf(parsed);
   if (taken.some((other) => overlaps(subnet, other))) {
