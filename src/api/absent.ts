@@ -40,7 +40,10 @@ function noPlugin(method: Route["method"], path: string): Route {
     method,
     path,
     handler: (request) => {
-      const name = request.params["name"] ?? "";
+      const given = request.params["name"] ?? "";
+      // Only for this one a tag is thought of, as in Docker.
+      const isReference = path.endsWith("/upgrade") && !given.includes(":");
+      const name = isReference ? `${given}:latest` : given;
       throw new EngineError("not-found", `plugin "${name}" not found`);
     },
   };
