@@ -172,10 +172,19 @@ export function summaryFor(request: ApiRequest, row: ImageSummary): ImageSummary
   return request.atLeast(44) ? withNames : { ...withNames, VirtualSize: row.Size };
 }
 
+/**
+ * docker-compose 1 speaks the newest version that it is offered, and fails with "KeyError:
+ * 'ContainerConfig'" when it makes a container anew, because Docker has left the field out since 1.45.
+ */
+function needsContainerConfig(request: ApiRequest): boolean {
+  return /^docker-compose\/1\./.test(request.header("User-Agent") ?? "");
+}
+
 function inspectFor(request: ApiRequest, shown: ImageInspect): ImageInspect {
   const { VirtualSize, Container, ContainerConfig, ...rest } = shown;
-  if (request.atLeast(50)) return { ...rest, Config: imageConfig(rest.Config) };
-  if (request.atLeast(45)) return rest;
+  const mustHave = needsContainerConfig(request) && ContainerConfig ? { ContainerConfig } : {};
+  if (request.atLeast(50)) return { ...rest, ...mustHave, Config: imageConfig(rest.Config) };
+  if (request.atLeast(45)) return { ...rest, ...mustHave };
   const withContainer = {
     ...rest,
     Container: Container ?? "",
