@@ -141,6 +141,11 @@ function lifecycleRoutes(containers: ContainerEngine): Routes {
       });
       response.empty(204);
     }),
+    // The name of a link, "web/db"; nothing is called so here.
+    route("DELETE", "/containers/{id}/{alias}", (request) => {
+      const alias = request.params["alias"] ?? "";
+      throw new EngineError("not-found", `No such container: ${idOf(request)}/${alias}`);
+    }),
   ];
 }
 
