@@ -10,10 +10,14 @@ export interface Accepted {
   /** `newer`: Docker 28 answers as we do. `ours`: we differ from every Docker. */
   readonly kind: "newer" | "ours";
   readonly why: string;
+  /** Of one request: its path. */
+  readonly path?: RegExp;
+  /** The page has what the two say, in a table of its own. */
+  readonly isRefusal?: boolean;
 }
 
-function newer(pattern: RegExp, why: string): Accepted {
-  return { pattern, kind: "newer", why };
+function newer(pattern: RegExp, why: string, path?: RegExp): Accepted {
+  return { pattern, kind: "newer", why, ...(path === undefined ? {} : { path }) };
 }
 
 function ours(pattern: RegExp, why: string): Accepted {
@@ -74,29 +78,54 @@ const CONTENT: readonly Accepted[] = [
   ),
   ours(/Mounts\[\d\]\.Source: "DATA/, "lists tell where anonymous volumes lie, too"),
   newer(/\/wait .*Error: missing/, "no error is left out"),
+  newer(/ type: "application\/vnd\.docker\.raw-stream", not ""/, "logs have a content type"),
+  newer(/\/attach (type|: )/, "what is not there is a refusal, not a stream"),
 ];
 
-const REFUSALS: readonly Accepted[] = [
+/** Words that are Docker 28's, looked up in its source. What comes first of both lists counts. */
+const NEWER_REFUSALS: readonly Accepted[] = [
+  newer(/"no such image: nosuch:latest"/, "the whole reference is told"),
+  newer(/repository name \(library\/bad\) must be lowercase/, "the name is told"),
+  newer(/^POST \/images\/\{name\}\/tag status: 400, not 500/, "the client's mistake"),
+  newer(/"invalid json: (got eof|unexpected eof)/, "what is no JSON is told as such"),
+  newer(/"invalid restart policy: unknown policy/, "the policies are told"),
+  newer(/(message|State\.Error): "failed to create task for container: /, "the task, too, is told"),
+  newer(/^POST .*\/kill message: "cannot kill container: one: invalid signal/, "which container"),
+  newer(/^GET \/containers\/json message: "invalid filter/, "what is wrong with a filter is told"),
+  newer(/^POST \/exec\/\{id\}\/resize message: "invalid resize height/, "which number is told"),
+  newer(/\/archive status: 400, not 500/, "the client's mistake", /path=\/data\/seed/),
+  newer(/\/wait (status: 400|message: extra|StatusCode: missing)/, "a bad condition is refused"),
+  newer(/^DELETE \/containers\/.* message: "cannot remove container/, "its state is told"),
+  newer(/^POST \/networks\/create message: "invalid (name|network config)/, "the mistake is told"),
+  newer(/^POST \/networks\/create status: 400, not (409|500)/, "the client's mistake"),
+  newer(/^DELETE \/networks\/.* message: .*\(name:/, "the containers are told"),
+  newer(/^POST \/build\/cancel status: 400, not 500/, "the client's mistake"),
+  newer(/status: 400, not 500/, "the client's mistake", /name=(nobody|wrong1)$|filters=bad/),
+];
+
+/** A status that is not Docker's is one of RFC 9110's for what happened; Docker has 500 for all. */
+const OWN_REFUSALS: readonly Accepted[] = [
   ours(
     /^(POST \/auth|POST \/images\/create|GET \/images\/search|GET \/distribution\/\{name\}\/json) status: 503, not 500/,
     "a registry out of reach is a 503",
   ),
-  newer(/status: 400, not 500/, "a client's mistake is a 400, not a 500"),
-  newer(/status: 403, not 500/, "what is not allowed is a 403, not a 500"),
-  newer(/status: 404, not 500/, "what is not there is a 404, not a 500"),
-  newer(/status: 409, not 500/, "what the state does not allow is a 409, not a 500"),
-  newer(/\/wait (status: 400|message: extra|StatusCode: missing)/, "a bad condition is refused"),
-  newer(/ type: "application\/vnd\.docker\.raw-stream", not ""/, "logs have a content type"),
+  ours(/^GET \/images\/search message: "get /, "what came of the request is told"),
+  ours(/status: 400, not 500/, "a client's mistake is a 400"),
+  ours(/\/disconnect status: 403, not 500/, "what is not allowed is a 403"),
+  ours(/\/unpause status: 409, not 500/, "what the state does not allow is a 409"),
+  ours(/ go struct field (hostname|name) of type string"/, "fields are told without Go's types"),
+  ours(/"checkpoints are not supported/, "checkpoints are not served"),
+  ours(/: "invalid image archive: /, "what an archive lacks is told"),
   ours(/\/attach\/ws (type|: )/, "a refusal is JSON before the upgrade, too"),
-  newer(/\/attach (type|: )/, "what is not there is a refusal, not a stream"),
   ours(
     /^POST \/exec\/\{id\}\/start (status|type|: )/,
     "an exec that has run is refused with 409 instead of within a stream",
   ),
+  ours(/\/push (status: 404|: )/, "what is not there is told before anything is sent"),
   ours(/^GET \/events (status: 400|: )/, "a filter that does not exist is refused"),
-  ours(/\/push (status: 404|message)/, "an image that is not there is told before credentials"),
-  ours(/\/networks\/create status: 400, not 409/, "an empty name is refused as such"),
-  newer(/ (message|State\.Error|error|errorDetail\.message): /, "newer or clearer words"),
 ];
 
-export const ACCEPTED: readonly Accepted[] = [...CONTENT, ...REFUSALS];
+export const ACCEPTED: readonly Accepted[] = [
+  ...CONTENT,
+  ...[...NEWER_REFUSALS, ...OWN_REFUSALS].map((row) => ({ ...row, isRefusal: true })),
+];

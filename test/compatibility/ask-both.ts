@@ -2,7 +2,7 @@
 
 import { ACCEPTED, type Accepted } from "./accepted.ts";
 import { type Answer, send } from "./call.ts";
-import { differences } from "./compare.ts";
+import { differences, type Names, normalText } from "./compare.ts";
 import type { Pair, Side } from "./engines.ts";
 import type { Request } from "./requests.ts";
 
@@ -12,8 +12,17 @@ export interface Finding {
   /** Our own words where we answer 501. */
   refusal: string | undefined;
   readonly explained: Set<Accepted>;
+  /** Refusals that say something else, or with another status. */
+  readonly told: Told[];
   /** "PATH: difference", which no row explains. */
   readonly unexplained: string[];
+}
+
+/** What the two say to one request, each with its status. */
+export interface Told {
+  readonly kind: Accepted["kind"];
+  readonly ours: string;
+  readonly theirs: string;
 }
 
 /** dockerd speaks no newer one. */
@@ -29,6 +38,7 @@ export async function askBoth(
       requests: 0,
       refusal: undefined,
       explained: new Set(),
+      told: [],
       unexplained: [],
     };
     findings.set(request.endpoint, finding);
@@ -38,13 +48,37 @@ export async function askBoth(
     if (request.alone === true) continue;
     const theirs = await askOne(pair.theirs, request);
     const names = { ours: pair.ours.names(), theirs: pair.theirs.names() };
+    const rows = new Set<Accepted>();
     for (const difference of differences(request.endpoint, ours, theirs, names)) {
-      const row = ACCEPTED.find(({ pattern }) => pattern.test(`${request.endpoint} ${difference}`));
+      const row = ACCEPTED.find(
+        ({ pattern, path }) =>
+          pattern.test(`${request.endpoint} ${difference}`) && path?.test(request.path) !== false,
+      );
       if (row === undefined) finding.unexplained.push(`${request.path}: ${difference}`);
-      else finding.explained.add(row);
+      else rows.add(row);
+    }
+    for (const row of rows) finding.explained.add(row);
+    const words = [...rows].filter(({ isRefusal }) => isRefusal);
+    if (words.length > 0) {
+      finding.told.push({
+        kind: words.some(({ kind }) => kind === "ours") ? "ours" : "newer",
+        ours: refusalOf(ours, names.ours),
+        theirs: refusalOf(theirs, names.theirs),
+      });
     }
   }
   return findings;
+}
+
+/** The status and the words, from wherever in an answer they are. */
+function refusalOf(answer: Answer, names: Names): string {
+  // One frame of a multiplexed stream has eight bytes before its text.
+  const { body } = answer;
+  const isFrame = body.length > 8 && body.readUIntBE(1, 3) === 0;
+  const text = normalText((isFrame ? body.subarray(8) : body).toString(), names).trim();
+  const found = /"(?:message|error|Error)":"((?:[^"\\]|\\.)*)"/.exec(text)?.[1];
+  const words = found === undefined ? text : (JSON.parse(`"${found}"`) as string);
+  return `${answer.status} ${words.replaceAll(/\s+/g, " ").trim()}`;
 }
 
 async function askOne({ engine, saved }: Side, request: Request): Promise<Answer> {

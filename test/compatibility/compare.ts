@@ -73,12 +73,14 @@ const MESSAGES = new Set(["message", "error", "Error"]);
 function normal(endpoint: string, key: string, value: Json, names: Names): Json {
   if (typeof value === "string") {
     const text = normalText(value, names);
-    if (endpoint.endsWith("/top")) return text.replace(/^[\d:]+$/, "NUMBER");
-    return MESSAGES.has(key) ? text.toLowerCase() : text;
+    if (MESSAGES.has(key)) return text.toLowerCase();
+    return endpoint.endsWith("/top") ? text.replace(/^[\d:]+$/, "NUMBER") : text;
   }
   if (typeof value === "number") return normalNumber(endpoint, key, value);
   if (value === null || typeof value !== "object") return value;
   if (Array.isArray(value)) {
+    // Empty until the container's first access to a disk, which may be in memory already.
+    if (endpoint.endsWith("/stats") && key.endsWith("_recursive")) return "ACCESSES";
     return ordered(value.map((item: Json) => normal(endpoint, "", item, names)));
   }
   return Object.fromEntries(
@@ -113,6 +115,7 @@ export function normalText(text: string, names: Names): string {
   for (const [from, to] of names) result = result.replaceAll(from, to);
   return result
     .replaceAll(/-----BEGIN [^-]+-----[^-]+-----END [^-]+-----/g, "PEM")
+    .replaceAll(/SWMKEY-1-[0-9A-Za-z+/]{43}/g, "UNLOCKKEY")
     .replaceAll(/SWMTKN-1-[0-9a-z]{50}-[0-9a-z]{25}/g, "TOKEN")
     .replaceAll(/\bMFkwEwYH[0-9A-Za-z+/=]+/g, "PUBLICKEY")
     .replaceAll(/\b[0-9a-f]{64}\b/g, "HEX64")
@@ -120,6 +123,7 @@ export function normalText(text: string, names: Names): string {
     .replaceAll(/\b\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)/g, (time) =>
       time.startsWith("0001-") ? time : "TIME",
     )
+    .replaceAll(/docker-import-\d+/g, "docker-import-N")
     .replaceAll(/\bUp (Less than a second|\d+ seconds?)/g, "Up A MOMENT")
     .replaceAll(/\b(Less than a second|\d+ seconds?) ago/g, "A MOMENT ago")
     .replaceAll(/\b[0-9a-f]{12}\b/g, "HEX12");

@@ -37,6 +37,17 @@ function of(
   return { endpoint, path, ...more };
 }
 
+/** A command that is waited for. */
+function inContainer(name: string, script: string): readonly Request[] {
+  return [
+    of("POST /containers/{id}/exec", name, {
+      body: { Cmd: ["sh", "-c", script], AttachStdout: true },
+      save: ["exec", '"Id":"(\\w+)"'],
+    }),
+    of("POST /exec/{id}/start", "{{exec}}", { body: { Detach: false }, hijack: "" }),
+  ];
+}
+
 function filters(value: unknown): string {
   return `filters=${encodeURIComponent(JSON.stringify(value))}`;
 }
@@ -102,8 +113,9 @@ const IMAGES: readonly Request[] = [
   }),
   of("GET /images/{name}/json", "imported:1"),
   of("DELETE /images/{name}", "imported:1"),
-  of("POST /images/{name}/push", "nosuch"),
-  ask("GET /images/search", "/images/search?term="),
+  of("POST /images/{name}/push", "nosuch", { headers: { "X-Registry-Auth": "e30=" } }),
+  ask("GET /images/search", "/images/search?term=x&limit=101"),
+  ask("GET /images/search", "/images/search?term=127.0.0.1:1/x"),
   ask("POST /images/prune", "/images/prune"),
   ask("POST /images/prune", `/images/prune?${filters({ nosuch: ["1"] })}`),
   of("GET /distribution/{name}/json", "127.0.0.1:1/x"),
@@ -269,7 +281,12 @@ const CONTAINERS: readonly Request[] = [
   ask("POST /containers/{id}/restart", "/containers/nosuch/restart?t=0"),
   ask("POST /containers/{id}/stop", "/containers/one/stop?t=x"),
   of("DELETE /containers/{id}", "one"),
-  ask("POST /containers/{id}/stop", "/containers/one/stop?t=0"),
+  // It ends by TERM for sure: there is a process that takes it, and no KILL is on its heels.
+  ...inContainer(
+    "one",
+    "until cat /proc/[0-9]*/cmdline | busybox grep -q '100[0]'; do sleep 0.1; done",
+  ),
+  ask("POST /containers/{id}/stop", "/containers/one/stop?t=60"),
   ask("POST /containers/{id}/stop", "/containers/one/stop?t=0"),
   of("GET /containers/{id}/json", "one"),
   ask("DELETE /containers/{id}", "/containers/one?v=1&force=1"),
@@ -463,10 +480,10 @@ const REST: readonly Request[] = [
   ask("POST /build/prune", "/build/prune"),
   ask("GET /plugins", "/plugins"),
   of("GET /plugins/{name}/json", "nosuch"),
-  of("POST /plugins/{name}/enable", "nosuch"),
+  ask("POST /plugins/{name}/enable", "/plugins/nosuch/enable?timeout=1"),
   of("POST /plugins/{name}/disable", "nosuch"),
   of("DELETE /plugins/{name}", "nosuch"),
-  of("POST /plugins/{name}/upgrade", "nosuch"),
+  ask("POST /plugins/{name}/upgrade", "/plugins/nosuch/upgrade?remote=x:1", { body: [] }),
   of("POST /plugins/{name}/push", "nosuch"),
   of("POST /plugins/{name}/set", "nosuch", { body: [] }),
 ];

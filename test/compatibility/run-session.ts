@@ -4,6 +4,9 @@ import { execFile } from "node:child_process";
 import { existsSync, mkdirSync, readdirSync, rmSync, writeFileSync } from "node:fs";
 import { hostname } from "node:os";
 import { join } from "node:path";
+import { rootValidity } from "#pki/profile.ts";
+import { realRandom } from "#platform/real-ports.ts";
+import { createRoot } from "#platform/x509/issue.ts";
 import { PLAIN_ENV } from "../../bench/lib/host.ts";
 import { makeTar } from "../images/fixtures.ts";
 import { type Names, normalText } from "./compare.ts";
@@ -38,7 +41,12 @@ export async function runSession(
         .replaceAll("HOSTNAME", hostname())
         .replaceAll("BLOCK", blockDevice()),
     );
-    const finished = await run([...program, ...words], side.engine.socket, folder, input?.[1]);
+    const finished = await run(
+      [...program, ...words],
+      side.engine.socket,
+      folder,
+      input?.[1]?.replaceAll("\\n", "\n"),
+    );
     outcomes.push({
       line,
       code: finished.code,
@@ -62,7 +70,38 @@ async function prepareFolder(folder: string): Promise<void> {
   writeFileSync(join(folder, "env"), "FROM_FILE=1\n");
   writeFileSync(join(folder, "labels"), "one=1\ntwo=\n");
   writeFileSync(join(folder, "root.tar"), await makeTar([{ name: "file", content: "x\n" }]));
+  const { cert, key } = await createRoot(rootValidity(Date.now()), realRandom);
+  writeFileSync(join(folder, "ca.pem"), cert);
+  writeFileSync(join(folder, "ca.key"), key);
+  writeFileSync(join(folder, "stack.yml"), STACK);
+  mkdirSync(join(folder, "context"));
+  writeFileSync(join(folder, "context/file"), "sent\n");
+  writeFileSync(join(folder, "context/Dockerfile"), STAGES);
+  writeFileSync(join(folder, "context/limits"), LIMITED);
 }
+
+const STAGES = `FROM app:1 AS first
+ARG GIVEN=no
+ENV TOLD=$GIVEN
+WORKDIR /sub
+COPY file .
+FROM first AS second
+CMD ["sh", "-c", "cat file; echo $TOLD"]
+FROM scratch AS third
+`;
+
+const LIMITED = `FROM app:1
+RUN [ "$(ulimit -n)" = 100 ]
+`;
+
+/** On no node, so that what runs is no matter of this session. */
+const STACK = `version: "3.8"
+services:
+  a:
+    image: app:1
+    command: ["sleep", "1000"]
+    deploy: { replicas: 0, labels: { x: "y" } }
+`;
 
 function run(
   [program = "", ...args]: readonly string[],
@@ -76,6 +115,8 @@ function run(
     DOCKER_CONFIG: folder,
     // What dockerd 20.10 speaks: with more, a newer command line would say more to us than to it.
     DOCKER_API_VERSION: "1.41",
+    // dockerd's classic builder, which is the one that we have.
+    DOCKER_BUILDKIT: "0",
   };
   return new Promise((resolve) => {
     const options = { env, timeout: TIMEOUT_MS, maxBuffer: OUTPUT_MAX_BYTES };

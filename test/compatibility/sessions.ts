@@ -22,27 +22,35 @@ const PROGRAMS = ["/usr/bin/docker", "/usr/local/bin/docker"].filter((path) => e
 interface AcceptedLine {
   readonly line: RegExp;
   readonly why: string;
+  /** What the page shows, where the output has no order of its own. */
+  readonly shown?: readonly [ours: string, theirs: string];
 }
 
+const AS_28 = "as Docker 28 says it";
+const BUILD_CACHE = "layers of builds are in the build cache, not kept as nameless images";
+
 const ACCEPTED_LINES: readonly AcceptedLine[] = [
-  { line: /^image (inspect|save) nosuch/, why: "newer words" },
+  { line: /^image (inspect|save) nosuch/, why: AS_28 },
   { line: /^image push .*nosuch/, why: "what is not there is told before anything is sent" },
   {
     line: /^pull .*app:1$/,
     why: "the layers of a pushed image are fetched when it is pulled again",
+    shown: ["lines for each layer", "none"],
   },
-  { line: /^run --rm app:1 \/(nosuch|etc\/passwd)/, why: "newer words" },
+  { line: /^(rmi built|image prune -f$|builder prune -f -a$)/, why: BUILD_CACHE },
+  { line: /^image build -q --target nosuch/, why: AS_28 },
+  { line: /^run --rm (app:1 \/(nosuch|etc\/passwd)|--cpu-rt-period)/, why: AS_28 },
   { line: /^exec sleeper nosuch/, why: "a program that is not there is 127, as with Docker 28" },
-  { line: /^exec sleeper true/, why: "a paused container is told by its id" },
+  { line: /^exec sleeper true/, why: AS_28 },
   { line: /^diff /, why: "what the engine itself put into the container is not shown" },
-  { line: /^container update --cpu-period/, why: "two mistakes are told in another order" },
-  { line: /^kill --signal BAD/, why: "newer words" },
+  { line: /^kill --signal BAD/, why: AS_28 },
   {
     line: /^(run --name bad --gpus|rm bad)/,
     why: "devices that are not there are refused at creation",
   },
-  { line: /^network create --subnet bad/, why: "newer words" },
-  { line: /^network rm back/, why: "newer words" },
+  { line: /^network create --subnet bad/, why: AS_28 },
+  { line: /^network rm back/, why: AS_28 },
+  { line: /^node inspect --pretty/, why: "log drivers and the version are this engine's" },
 ];
 
 export interface CommandFinding {
@@ -51,15 +59,28 @@ export interface CommandFinding {
   readonly flags: Set<string>;
 }
 
+/** What 20.10's command line logs, or not, when it gives up its own wait before it ends. */
+const RACE = "error waiting for container: context canceled";
+
+interface ToldLine {
+  readonly line: string;
+  readonly ours: string;
+  readonly theirs: string;
+  readonly why: string;
+}
+
 export interface SessionFindings {
   readonly commands: Commands;
   readonly byCommand: ReadonlyMap<string, CommandFinding>;
+  /** Accepted differences, with what is printed on one engine only. */
+  readonly told: readonly ToldLine[];
   readonly unexplained: readonly string[];
   readonly unused: readonly string[];
 }
 
 export async function runSessions(pair: Pair): Promise<SessionFindings> {
   const byCommand = new Map<string, CommandFinding>();
+  const told = new Map<string, ToldLine>();
   const unexplained: string[] = [];
   const used = new Set<AcceptedLine>();
   const commands = new Map<string, CommandFlags>();
@@ -88,11 +109,37 @@ export async function runSessions(pair: Pair): Promise<SessionFindings> {
       else {
         used.add(row);
         finding.why.add(row.why);
+        // As the older command line, which comes first, shows it.
+        const before = told.get(line);
+        if (before === undefined) told.set(line, toldOf(outcome, theirs?.[index], row));
       }
     }
   }
   const unused = ACCEPTED_LINES.filter((row) => !used.has(row)).map(({ line }) => line.source);
-  return { commands, byCommand, unexplained, unused };
+  return { commands, byCommand, told: [...told.values()], unexplained, unused };
+}
+
+/** Of each engine's output, the lines that the other's has not. */
+function toldOf(ours: Outcome, theirs: Outcome | undefined, row: AcceptedLine): ToldLine {
+  const { line } = ours;
+  const { why, shown } = row;
+  if (shown !== undefined) return { line, ours: shown[0], theirs: shown[1], why };
+  const linesOf = (outcome: Outcome | undefined) =>
+    `${outcome?.stdout ?? ""}\n${outcome?.stderr ?? ""}`
+      .split("\n")
+      .map((text) => text.replace(/^Error response from daemon: /, ""))
+      .filter((text) => text !== "" && !text.includes(RACE));
+  const alone = (one: Outcome | undefined, other: Outcome | undefined) => {
+    const others = new Set(linesOf(other).map((text) => text.toLowerCase()));
+    return [...new Set(linesOf(one))].filter((text) => !others.has(text.toLowerCase()));
+  };
+  const [left, right] = [alone(ours, theirs), alone(theirs, ours)];
+  const said = (outcome: Outcome | undefined, texts: readonly string[]) => {
+    const code = ours.code === theirs?.code ? [] : [`exit code ${outcome?.code}`];
+    const none = left.length + right.length + code.length === 0;
+    return [...code, ...(none ? [`${linesOf(outcome).length} lines`] : texts)].join(" / ");
+  };
+  return { line, ours: said(ours, left), theirs: said(theirs, right), why };
 }
 
 function differenceOf(ours: Outcome, theirs: Outcome | undefined): string | undefined {
@@ -109,11 +156,9 @@ function differenceOf(ours: Outcome, theirs: Outcome | undefined): string | unde
 
 /** Newer engines begin their messages with small letters; two messages come in either order. */
 function words(text: string): string {
-  // What 20.10's command line logs, or not, when it gives up its own wait before it ends.
-  const race = "error waiting for container: context canceled";
   const lines = text.toLowerCase().split("\n");
   return lines
-    .filter((line) => !line.includes(race))
+    .filter((line) => !line.includes(RACE))
     .sort()
     .join("\n");
 }
