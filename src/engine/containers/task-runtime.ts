@@ -7,7 +7,7 @@
 import { readdir } from "node:fs/promises";
 import { create, fromBinary, toBinary } from "@bufbuild/protobuf";
 import { type Any, AnySchema, type Timestamp } from "@bufbuild/protobuf/wkt";
-import { EngineError, isErrorCode } from "#base/error.ts";
+import { EngineError, isErrorCode, messageOf } from "#base/error.ts";
 import type { Clock } from "#base/ports.ts";
 import type { Containerd } from "#platform/containerd/client.ts";
 import { endShim, findShims, type Shim } from "#platform/containerd/shims.ts";
@@ -217,7 +217,12 @@ export class TaskRuntime {
 
   async signal(id: string, signal: number, target: { execId?: string; all?: boolean } = {}) {
     const { execId = "", all = false } = target;
-    await this.#containerd.tasks.kill({ containerId: id, execId, signal, all });
+    try {
+      await this.#containerd.tasks.kill({ containerId: id, execId, signal, all });
+    } catch (error) {
+      if (!isShimGone(error)) throw error;
+      throw new EngineError("not-found", `task ${id} has ended`, { cause: error });
+    }
   }
 
   /** Lets go of an ended task; resolves to how it ended, or undefined when there was none. */
@@ -284,6 +289,11 @@ export class TaskRuntime {
     const { metrics } = await this.#containerd.tasks.metrics({ filters: [`id==${id}`] }, options);
     return metrics[0]?.data;
   }
+}
+
+/** containerd has no code for it: the process' shim ended while it was asked. */
+function isShimGone(error: unknown): boolean {
+  return isErrorCode(error, "unknown") && /^ttrpc: closed/.test(messageOf(error));
 }
 
 function taskId({ id, containerId }: Process): string {
