@@ -71,7 +71,9 @@ function sideOf(engine: Engine, dataFolder: string): Side {
         [folder, "ROOT"],
         [cgroup, "GROUP"],
         [basename(folder), "HOST"],
-        ...[...saved].map(([name, value]) => [value, `{{${name}}}`] as const),
+        ...[...saved]
+          .filter(([, value]) => value !== "")
+          .map(([name, value]) => [value, `{{${name}}}`] as const),
       ]),
   };
 }

@@ -51,7 +51,7 @@ image inspect -f '{{.Config.Labels}} {{.Config.Env}} {{.Config.Cmd}} {{.Config.W
 run --rm built:1
 builder build -q --network none --add-host a:1.2.3.4 --memory 64m --memory-swap -1 --cpu-shares 512 --cpu-period 50000 --cpu-quota 25000 --cpuset-cpus 0 --cpuset-mems 0 --ulimit nofile=100:200 --shm-size 2m -f DIR/context/limits DIR/context
 image build --squash DIR/context
-image build -q --target nosuch DIR/context
+image build -q --target nosuch --cgroup-parent /x DIR/context
 image build DIR/nosuch
 rmi built:1 built:2
 image prune -f
