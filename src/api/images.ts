@@ -177,7 +177,7 @@ export function summaryFor(request: ApiRequest, row: ImageSummary): ImageSummary
  * 'ContainerConfig'" when it makes a container anew, because Docker has left the field out since 1.45.
  */
 function needsContainerConfig(request: ApiRequest): boolean {
-  return /^docker-compose\/1\./.test(request.header("User-Agent") ?? "");
+  return (request.header("User-Agent") ?? "").startsWith("docker-compose/1.");
 }
 
 function inspectFor(request: ApiRequest, shown: ImageInspect): ImageInspect {

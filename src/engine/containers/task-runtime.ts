@@ -293,7 +293,7 @@ export class TaskRuntime {
 
 /** containerd has no code for it: the process' shim ended while it was asked. */
 function isShimGone(error: unknown): boolean {
-  return isErrorCode(error, "unknown") && /^ttrpc: closed/.test(messageOf(error));
+  return isErrorCode(error, "unknown") && messageOf(error).startsWith("ttrpc: closed");
 }
 
 function taskId({ id, containerId }: Process): string {
