@@ -4,7 +4,7 @@
  * default heartbeat of 5 s, not measurements.
  */
 
-import { afterAll, beforeAll, expect, test } from "vitest";
+import { afterAll, beforeAll, expect, onTestFinished, test } from "vitest";
 import { startOf } from "./host-state.ts";
 import { IMAGE, Lab, type Task, until } from "./lab.ts";
 
@@ -58,7 +58,9 @@ async function busyFollower(): Promise<string> {
 }
 
 test("a service of five replicas converges and spreads", async () => {
-  await lab.docker("h2", "service", "create", "--name=web", `--replicas=${REPLICAS}`, IMAGE);
+  const speaks = ["sh", "-c", "echo born; exec serve"];
+  const service = ["--name=web", `--replicas=${REPLICAS}`, IMAGE, ...speaks];
+  await lab.docker("h2", "service", "create", ...service);
   const counts = new Map<string, number>();
   for (const { NodeID = "" } of await settled("h3", REPLICAS)) {
     counts.set(NodeID, (counts.get(NodeID) ?? 0) + 1);
@@ -69,9 +71,19 @@ test("a service of five replicas converges and spreads", async () => {
 test("a host loses its power: its replicas run elsewhere within 20 s; it comes back", async () => {
   const dead = await busyFollower();
   const witness = HOSTS.find((host) => host !== dead) ?? "";
+  const logs = lab.follow(witness, "service", "logs", "-f", "web");
+  onTestFinished(() => logs.stop());
+  const births = () => logs.said().match(/^web\.\d\.\w+@h\d .*born$/gm) ?? [];
+  await until("all have spoken", async () => births().length >= REPLICAS);
   await lab.command("kill", dead);
   await settled(witness, REPLICAS, dead);
   expect(await lab.docker(witness, "service", "ls", "--format={{.Replicas}}")).toBe("5/5");
+  const warning = new RegExp(`@${dead} .*warning: node ${dead} \\(\\w+\\) does not answer`);
+  await until("who follows the logs is told", async () => warning.test(logs.said()));
+  // Its connection stands for minutes; who asks for logs does not wait for it.
+  const partial = await lab.run(witness, "docker", ["service", "logs", "web"]);
+  expect(partial.stderr).toMatch(/incomplete log stream.*: node \w+ /);
+  expect(partial.stdout).toMatch(/ born$/m);
 
   await lab.command("start", dead);
   await allReady(witness);
@@ -79,6 +91,12 @@ test("a host loses its power: its replicas run elsewhere within 20 s; it comes b
     const containers = await lab.docker(dead, "ps", "-q");
     return containers === "" && (await lab.running(witness, "web")).length === REPLICAS;
   });
+  // Who follows the logs hears of those that moved, and nothing twice.
+  const heard = (task: Task) => births().some((line) => line.includes(task.ID.slice(0, 12)));
+  await until("every task was heard of", async () =>
+    (await lab.running(witness, "web")).every(heard),
+  );
+  expect(new Set(births()).size).toBe(births().length);
 });
 
 test("the leader loses its power: the next write is accepted within 3 s", async () => {

@@ -3,7 +3,7 @@
  * commands and the docker command lines. `down` leaves nothing, also when a test failed.
  */
 
-import { execFile, execFileSync } from "node:child_process";
+import { execFile, execFileSync, spawn } from "node:child_process";
 import {
   existsSync,
   mkdtempSync,
@@ -86,6 +86,12 @@ export interface Answer {
   readonly text: string;
 }
 
+export interface Following {
+  /** What it has printed so far, both streams. */
+  said(): string;
+  stop(): Promise<void>;
+}
+
 export class Lab {
   readonly name: string;
   readonly folder = mkdtempSync(join(tmpdir(), "skep-lab-test-"));
@@ -166,6 +172,24 @@ export class Lab {
   /** A program against a host's engine, however it ends. */
   run(host: string, program: string, args: readonly string[]): Promise<Finished> {
     return run(program, args, { DOCKER_HOST: `unix://${this.socket(host)}` });
+  }
+
+  /** A docker command that goes on until it is stopped. */
+  follow(host: string, ...args: readonly string[]): Following {
+    const env = { ...process.env, DOCKER_HOST: `unix://${this.socket(host)}` };
+    const child = spawn(DOCKERS.at(-1) ?? "docker", args, { env });
+    let said = "";
+    for (const stream of [child.stdout, child.stderr]) {
+      stream.on("data", (chunk) => (said += String(chunk)));
+    }
+    const ended = new Promise<void>((resolve) => child.once("close", () => resolve()));
+    return {
+      said: () => said,
+      stop: () => {
+        child.kill();
+        return ended;
+      },
+    };
   }
 
   skep(host: string, ...args: readonly string[]): Promise<Finished> {

@@ -209,6 +209,39 @@ describe("updates", () => {
   });
 });
 
+test("a version is given up once, and who waits for an update hears how it ended", async () => {
+  const skep = (...args: readonly string[]) => lab.skep("h1", "service", ...args);
+  const labels = ["strategy=canary", "promotion=manual", "analysis=100ms"];
+  const rules = labels.map((label) => `--label=skep.update.${label}`);
+  const pace = ["--restart-delay=100ms", "--rollback-monitor=100ms"];
+  const create = ["service", "create", "-d", "--name=tried", "--replicas=2", ...rules, ...pace];
+  await docker(...create, IMAGE);
+  await runningTasks("tried", 2);
+  await docker("service", "update", "-d", "--env-add=VERSION=2", "tried");
+  await until("it waits to be promoted", async () => {
+    const { stdout } = await skep("explain", "tried");
+    return stdout.includes("a canary is on trial: update waits for promotion: 1 of 2");
+  });
+  expect((await skep("abort", "-d", "tried")).code).toBe(0);
+  const again = await skep("abort", "-d", "tried");
+  expect([again.code, again.stderr]).toEqual([
+    1,
+    expect.stringMatching(/is going back to the version before already|has no update to abort/),
+  ]);
+  await until("it is given up", async () => {
+    const { UpdateStatus } = await lab.service("h1", "tried");
+    return UpdateStatus?.State === "rollback_completed";
+  });
+  const { stderr } = await lab.run("h1", "docker", ["service", "rollback", "tried"]);
+  expect(stderr).toContain("does not have a previous spec");
+  const bad = await skep("update", "--args=false", "--update-monitor=1s", "tried");
+  expect([bad.code, bad.stderr]).toEqual([
+    1,
+    expect.stringMatching(/^service update failed: .*: task: non-zero exit \(1\)\n$/),
+  ]);
+  await docker("service", "rm", "tried");
+});
+
 test("logs of a service come from all its tasks, with where they are from", async () => {
   const words = ["sh", "-c", "echo hello from $(hostname); exec serve"];
   await docker(
