@@ -1,19 +1,13 @@
-/** Other people's clients against our socket: docker-compose 1.29 and dockerode. */
+/** Other people's clients against our socket: dockerode and testcontainers. */
 
-import { execFile } from "node:child_process";
-import { existsSync, mkdirSync, writeFileSync } from "node:fs";
-import { join } from "node:path";
 import { PassThrough } from "node:stream";
 import { text } from "node:stream/consumers";
 import Dockerode from "dockerode";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { PLAIN_ENV } from "../../bench/lib/host.ts";
 import { SkepEngine } from "../../bench/lib/skep.ts";
 import { send } from "./call.ts";
 import { imageArchive } from "./engines.ts";
 import { IMAGE } from "./requests.ts";
-
-const COMPOSE = "/usr/bin/docker-compose";
 
 let engine: SkepEngine;
 
@@ -25,85 +19,6 @@ beforeAll(async () => {
 });
 
 afterAll(() => engine?.host.destroy());
-
-const PROJECT = `version: "3.8"
-services:
-  db:
-    image: ${IMAGE}
-    init: true
-    command: ["sh", "-c", "echo db up; exec sleep 1000"]
-    volumes: ["data:/data"]
-    healthcheck: { test: ["CMD", "true"], interval: 1s }
-  web:
-    image: ${IMAGE}
-    init: true
-    command: ["sh", "-c", "echo page > /page; echo web up; exec httpd -f -p 80 -h /"]
-    environment: { MODE: test }
-    depends_on: [db]
-    networks: { default: { aliases: [site] } }
-volumes: { data: {} }
-`;
-
-describe.skipIf(!existsSync(COMPOSE))("docker-compose", () => {
-  const compose = (...args: string[]) => {
-    const cwd = join(engine.host.folder, "proj");
-    mkdirSync(cwd, { recursive: true });
-    writeFileSync(join(cwd, "docker-compose.yml"), PROJECT);
-    const env = { ...PLAIN_ENV, DOCKER_HOST: `unix://${engine.socket}`, HOME: cwd };
-    return new Promise<string>((resolve, reject) => {
-      const child = execFile(
-        COMPOSE,
-        ["--ansi", "never", ...args],
-        { cwd, env },
-        (error, out, err) => {
-          if (error === null) resolve(out);
-          else reject(new Error(`${args.join(" ")}: ${out}${err}`));
-        },
-      );
-      child.stdin?.end();
-    });
-  };
-  const ids = async () => (await compose("ps", "-q")).split("\n").filter((id) => id !== "").length;
-
-  test("up, ps, logs, exec, run, scale, restart, stop, start, pause, kill, rm, down", async () => {
-    await compose("up", "-d");
-    expect(await compose("ps")).toMatch(/proj_db_1 .* Up[^]*proj_web_1 .* Up/);
-    expect((await compose("logs", "--no-color")).split("\n").map((line) => line.trim())).toEqual(
-      expect.arrayContaining([expect.stringMatching(/db up$/), expect.stringMatching(/web up$/)]),
-    );
-    expect(await compose("exec", "-T", "web", "sh", "-c", "echo $MODE")).toBe("test\n");
-    const page = await compose(
-      "run",
-      "--rm",
-      "-T",
-      "web",
-      "wget",
-      "-q",
-      "-O",
-      "-",
-      "http://site/page",
-    );
-    expect(page).toContain("page\n");
-    await compose("up", "-d", "--scale", "web=2");
-    expect(await ids()).toBe(3);
-    await compose("restart", "-t", "0", "web");
-    await compose("pause", "web");
-    await compose("unpause", "web");
-    expect(await compose("top", "web")).toContain("httpd -f -p 80");
-    await compose("stop", "-t", "0");
-    await compose("start");
-    // Nothing has changed: nothing is made anew.
-    const before = await compose("ps", "-q", "db");
-    await compose("up", "-d", "--scale", "web=2");
-    expect(await compose("ps", "-q", "db")).toBe(before);
-    await compose("kill");
-    await compose("rm", "-f");
-    await compose("down", "-v");
-    expect(await ids()).toBe(0);
-    const volumes = await send(engine.socket, { method: "GET", path: "/volumes" });
-    expect(JSON.parse(volumes.body.toString())).toMatchObject({ Volumes: [] });
-  });
-});
 
 describe("dockerode", () => {
   test("create, attach, start, exec, logs, stats, wait, events, remove", async () => {
@@ -160,5 +75,60 @@ describe("dockerode", () => {
     expect(said).toContain('"exec_die"');
     (events as unknown as { destroy(): void }).destroy();
     await expect(container.inspect()).rejects.toMatchObject({ statusCode: 404 });
+  });
+});
+
+describe("testcontainers", () => {
+  // It clears up itself here; its own helper for that, Ryuk, is an image from the net.
+  const settings = () => ({
+    DOCKER_HOST: `unix://${engine.socket}`,
+    TESTCONTAINERS_RYUK_DISABLED: "true",
+    TESTCONTAINERS_HOST_OVERRIDE: "127.0.0.1",
+  });
+
+  afterAll(() => {
+    for (const name of Object.keys(settings())) delete process.env[name];
+  });
+
+  test("a container on a network, its files, a command, its log, its port, its end", async () => {
+    Object.assign(process.env, settings());
+    const { GenericContainer, Network, Wait } = await import("testcontainers");
+    const network = await new Network().start();
+    const server = await new GenericContainer(IMAGE)
+      .withCommand(["sh", "-c", "echo page up; exec httpd -f -p 80 -h /www"])
+      .withCopyContentToContainer([{ content: "page\n", target: "/www/page" }])
+      .withEnvironment({ MODE: "test" })
+      .withLabels({ a: "b" })
+      .withNetwork(network)
+      .withNetworkAliases("site")
+      .withExposedPorts(80)
+      .withHealthCheck({ test: ["CMD", "true"], interval: 1000 })
+      .withWaitStrategy(Wait.forAll([Wait.forLogMessage("page up"), Wait.forHealthCheck()]))
+      .start();
+    try {
+      expect(server.getMappedPort(80)).toBeGreaterThan(1024);
+      expect(await server.exec(["sh", "-c", "echo $MODE; exit 3"])).toMatchObject({
+        output: "test\n",
+        exitCode: 3,
+      });
+      const asker = await new GenericContainer(IMAGE)
+        .withCommand(["wget", "-q", "-O", "-", "http://site/page"])
+        .withNetwork(network)
+        .withWaitStrategy(Wait.forOneShotStartup())
+        .start();
+      expect(await text(await asker.logs())).toBe("page\n");
+      await asker.stop();
+      await server.copyContentToContainer([{ content: "later\n", target: "/www/later" }]);
+      expect((await server.exec(["cat", "/www/later"])).output).toBe("later\n");
+      await server.restart({ timeout: 0 });
+      expect((await server.exec(["cat", "/www/later"])).output).toBe("later\n");
+      const archive = await server.copyArchiveFromContainer("/www");
+      expect(await text(archive)).toContain("later\n");
+    } finally {
+      await server.stop({ timeout: 0 });
+      await network.stop();
+    }
+    const left = await send(engine.socket, { method: "GET", path: "/containers/json?all=1" });
+    expect(JSON.parse(left.body.toString())).toEqual([]);
   });
 });
