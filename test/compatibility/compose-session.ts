@@ -188,7 +188,8 @@ async function eventsOf(side: Side, cwd: string): Promise<readonly string[]> {
   } finally {
     child.kill();
   }
-  const known = actions.filter((action) => !/:(exec_|health_status)/.test(action));
+  // A kill is told before or after the end that it brings about.
+  const known = actions.filter((action) => !/:(exec_|health_status|kill)/.test(action));
   return known.slice(known.indexOf("db:die"), known.indexOf("db:restart") + 1);
 }
 
