@@ -109,6 +109,7 @@ describe("after a restart", () => {
   test("what a crash left half written is passed over", async () => {
     writeFileSync(join(host.folder, "data", "torn.json.new"), "{");
     writeFileSync(join(host.folder, "data", "bad.json"), "{");
+    writeFileSync(join(host.folder, "run", "bad.json"), '{"version":1,"containerId":"bad"}');
     await reopen();
     expect((await store.list(new Map())).map(({ Name }) => Name).sort()).toEqual([
       "bridge",

@@ -6,7 +6,7 @@
 
 import { readFile, rename, rm } from "node:fs/promises";
 import { create } from "@bufbuild/protobuf";
-import { EngineError } from "#base/error.ts";
+import { EngineError, messageOf } from "#base/error.ts";
 import { must } from "#base/invariant.ts";
 import type { Clock } from "#base/ports.ts";
 import { roleOfUnit, type Validity } from "#pki/profile.ts";
@@ -235,7 +235,7 @@ export async function loadIdentity(
   }
   const candidates = [key, nextKey].filter((text) => text !== undefined);
   for (const text of candidates) {
-    const parsed = tryParse(text, unlockKey);
+    const parsed = tryParse(text, unlockKey, paths.nodeKey);
     if (parsed === "locked") return { kind: "locked" };
     if (!keyFits(nodeCert, readPrivateKey(parsed.privateKey))) continue;
     // A crash came between writing the certificate and moving its key into place.
@@ -251,12 +251,18 @@ export async function loadIdentity(
   );
 }
 
-function tryParse(text: string, unlockKey: Uint8Array | undefined): NodeKey | "locked" {
+function tryParse(
+  text: string,
+  unlockKey: Uint8Array | undefined,
+  path: string,
+): NodeKey | "locked" {
   try {
     return parseNodeKey(text, unlockKey);
   } catch (error) {
     if (isLocked(text)) return "locked";
-    throw error;
+    throw new EngineError("data-loss", `${path} cannot be read: ${messageOf(error)}`, {
+      cause: error,
+    });
   }
 }
 

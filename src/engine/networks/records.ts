@@ -142,11 +142,17 @@ export interface HeldEndpoint {
 export class RecordFolder<T extends { readonly version: 1 }> {
   readonly #folder: string;
   readonly #durable: boolean;
+  readonly #isWhole: (record: T, id: string) => boolean;
   readonly #damaged = new Set<string>();
 
-  constructor(folder: string, options: { durable: boolean }) {
+  /** `isWhole`: whether it is the record of that id, with all that is read of it without asking. */
+  constructor(
+    folder: string,
+    options: { durable: boolean; isWhole: (record: T, id: string) => boolean },
+  ) {
     this.#folder = folder;
     this.#durable = options.durable;
+    this.#isWhole = options.isWhole;
   }
 
   /** Ids of the records that could not be read: what is theirs in the kernel is to be left alone. */
@@ -165,10 +171,13 @@ export class RecordFolder<T extends { readonly version: 1 }> {
         await rm(path, { force: true, recursive: true });
         continue;
       }
+      const id = name.slice(0, -".json".length);
       try {
-        records.push(parse(await readFile(path, "utf8")) as T);
+        const record = parse(await readFile(path, "utf8")) as T;
+        if (!this.#isWhole(record, id)) throw new EngineError("data-loss", "it is not whole");
+        records.push(record);
       } catch (error) {
-        this.#damaged.add(name.slice(0, -".json".length));
+        this.#damaged.add(id);
         log.error(
           "an unreadable record is passed over, what is its is left alone: put the file back, or remove it, and start the engine again",
           { path, reason: messageOf(error) },

@@ -101,9 +101,20 @@ export async function openNetworkStore(options: NetworkOptions): Promise<Network
     networks: new Map(),
     hosted: new Map(),
     attachments: new Map(),
-    networkFiles: new RecordFolder(join(options.dataFolder), { durable: true }),
-    attachmentFiles: new RecordFolder(join(options.runFolder), { durable: false }),
-    heldFiles: new RecordFolder(`${options.dataFolder}-held`, { durable: true }),
+    networkFiles: new RecordFolder(join(options.dataFolder), {
+      durable: true,
+      isWhole: ({ id, name, driver, ipam }, file) =>
+        id === file && Boolean(name) && Boolean(driver) && Array.isArray(ipam),
+    }),
+    attachmentFiles: new RecordFolder(join(options.runFolder), {
+      durable: false,
+      isWhole: ({ containerId, endpoints, ports }, file) =>
+        containerId === file && Array.isArray(endpoints) && Array.isArray(ports),
+    }),
+    heldFiles: new RecordFolder(`${options.dataFolder}-held`, {
+      durable: true,
+      isWhole: ({ endpoint }, file) => endpoint?.endpointId === file,
+    }),
     ports: new HostPorts(),
     wiring: new Wiring(options.table, log),
     nft: openNft(),
