@@ -96,8 +96,12 @@ async function openGeneration(
   }
 }
 
-/** Complete lines from `position.offset` to the end of what is there; advances the offset. */
+/**
+ * Complete lines from `position.offset` to the end of what is there; advances the offset. A file that
+ * somebody has cut short by hand is read from its new beginning.
+ */
 async function* linesFrom(file: FileHandle, position: { offset: number }): AsyncGenerator<Lines> {
+  if (position.offset > 0 && (await file.stat()).size < position.offset) position.offset = 0;
   let rest: Buffer = Buffer.alloc(0);
   let readAt = position.offset;
   for (;;) {

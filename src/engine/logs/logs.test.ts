@@ -1,4 +1,4 @@
-import { appendFile, mkdtemp, readdir, rm, symlink } from "node:fs/promises";
+import { appendFile, mkdtemp, readdir, rm, symlink, truncate } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import fc from "fast-check";
@@ -362,4 +362,21 @@ test("journal: a field a line, and its length before what has line feeds", () =>
   }
   const two = Buffer.from(encodeJournal({}, { ...line, text: "a\nb" }));
   expect(two.subarray(0, 20).toString("latin1")).toBe("MESSAGE\n\x03\0\0\0\0\0\0\0a\nb\n");
+});
+
+test("a follower goes on after the file was cut short by hand", async () => {
+  const log = makeLog();
+  log.beginRun();
+  const lines = readLog(log, { ...ALL, follow: true });
+  const next = async () => Buffer.from((await lines.next()).value?.line ?? "").toString();
+  await log.write("stdout", Buffer.from("one line that is long\n"));
+  expect(await next()).toBe("one line that is long\n");
+  await log.flush();
+  await truncate(log.path, 0);
+  await log.write("stdout", Buffer.from("two\n"));
+  expect(await next()).toBe("two\n");
+  await log.write("stdout", Buffer.from("three\n"));
+  await log.endRun();
+  expect(await next()).toBe("three\n");
+  expect((await lines.next()).done).toBe(true);
 });
