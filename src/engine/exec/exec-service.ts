@@ -39,6 +39,8 @@ export interface Exec {
 
 /** An ended exec can be inspected this long. */
 const KEPT_MS = 5 * 60_000;
+/** How many new ones it takes until the forgotten are looked for. */
+const SWEEP_EVERY = 256;
 const NOT_RUNNABLE = 126;
 const NOT_FOUND = 127;
 const DRAIN_TIMEOUT_MS = 2_000;
@@ -66,11 +68,24 @@ export interface Attached {
 
 export function createExecService(context: ContainerContext): ExecService {
   const execs = new Map<string, Exec>();
+  let created = 0;
+  /** Those that nobody has started wait for as long as their container is there. */
+  const sweep = () => {
+    for (const { id, phase, container } of execs.values()) {
+      if (phase === "created" && context.registry.get(container.id) !== container) execs.delete(id);
+    }
+  };
   return {
     create: (reference, body) => {
       const exec = createExec(context, reference, body);
       execs.set(exec.id, exec);
       exec.container.execIds.add(exec.id);
+      // Also one that could not be started.
+      void exec.ended.promise.then(() =>
+        context.clock.setTimer(KEPT_MS, () => execs.delete(exec.id)),
+      );
+      created += 1;
+      if (created % SWEEP_EVERY === 0) sweep();
       return exec;
     },
     find: (id) => {
@@ -79,13 +94,7 @@ export function createExecService(context: ContainerContext): ExecService {
       return exec;
     },
     requireStartable,
-    start: async (exec, client, size) => {
-      const attached = await startExec(context, exec, client, size);
-      void exec.ended.promise.then(() =>
-        context.clock.setTimer(KEPT_MS, () => execs.delete(exec.id)),
-      );
-      return attached;
-    },
+    start: (exec, client, size) => startExec(context, exec, client, size),
     resize: async (exec, { width, height }) => {
       await exec.started.promise;
       if (exec.phase !== "running") return;
