@@ -150,11 +150,12 @@ export async function withdrawPorts(
  * forgotten when the way changes. Best effort; without the tool they end by their timeout.
  */
 async function forgetFlows(ports: readonly PublishedPort[]): Promise<void> {
-  const udp = ports.filter(
-    ({ protocol, containerIp }) => protocol === "udp" && !containerIp.includes(":"),
+  const flows = ports.flatMap(({ protocol, containerIp, hostPort }) =>
+    protocol === "udp" ? [`${containerIp.includes(":") ? "ipv6" : "ipv4"} ${hostPort}`] : [],
   );
-  for (const hostPort of new Set(udp.map((port) => port.hostPort))) {
-    const args = ["-D", "-p", "udp", "--orig-port-dst", String(hostPort)];
+  for (const flow of new Set(flows)) {
+    const [family = "", hostPort = ""] = flow.split(" ");
+    const args = ["-D", "-f", family, "-p", "udp", "--orig-port-dst", hostPort];
     await runCommand("conntrack", args).catch(() => undefined);
   }
 }
