@@ -3,6 +3,7 @@
  * expected is what dockerd does on the same machine.
  */
 
+import { execFileSync } from "node:child_process";
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
@@ -194,6 +195,23 @@ test("what the kernel cannot do is discarded with a warning", async () => {
   const { code, stderr } = await run("--blkio-weight 300", "true");
   expect(code).toBe(0);
   expect(stderr).toContain(V1 && !known ? "Weight discarded." : "");
+});
+
+test("what shall be read-only with what is mounted below it is so", async () => {
+  const below = join(harness.folder, "given/below");
+  mkdirSync(below);
+  execFileSync("mount", ["-t", "tmpfs", "below", below]);
+  try {
+    const write = async (flags: string) => (await run(flags, "echo > /x/below/y")).stderr;
+    const mount = "--mount type=bind,src=HERE/given,dst=/x,ro";
+    expect(await write(mount)).toBe("");
+    if (DOCKER === "/usr/bin/docker") return;
+    const forced = `${mount},bind-propagation=rprivate,bind-recursive=readonly`;
+    expect(await write(forced)).toMatch(/Read-only/);
+    expect(await write(`${mount},bind-recursive=writable`)).toBe("");
+  } finally {
+    execFileSync("umount", [below]);
+  }
 });
 
 test("a bind cannot share mounts with the host where the host keeps them private", async () => {

@@ -27,6 +27,7 @@ import { planMounts } from "./mounts.ts";
 import { generateName } from "./names.ts";
 import { planEndpoints } from "./networks.ts";
 import { planPorts } from "./port-bindings.ts";
+import { requireReadOnlyBelow } from "./read-only-below.ts";
 import {
   type ContainerRecord,
   INITIAL_STATE,
@@ -241,6 +242,7 @@ async function prepareMounts(
   const planned = planMounts({ config, hostConfig, inherited }).map((mount) =>
     mount.anonymous ? { ...mount, source: newHexId(context.random) } : mount,
   );
+  requireReadOnlyBelow(planned, context.host);
   const anonymous = planned.filter((mount) => mount.anonymous).map(({ source }) => source);
   if (anonymous.length > 0) {
     undo.push(() => context.store.remove(id));

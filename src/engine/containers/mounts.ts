@@ -146,6 +146,7 @@ function fromRequest(request: MountRequest): MountSpec {
         source: cleanPath(source),
         propagation,
         nonRecursive: request.BindOptions?.NonRecursive ?? false,
+        ...readOnlyReach(request, refuse),
         createSource: request.BindOptions?.CreateMountpoint ?? false,
       };
     }
@@ -194,6 +195,26 @@ function fromRequest(request: MountRequest): MountSpec {
       throw refuse("mount type is not served by this engine");
   }
   throw refuse("mount type unknown");
+}
+
+function readOnlyReach(
+  { ReadOnly: readOnly = false, BindOptions: options }: MountRequest,
+  refuse: (why: string) => EngineError,
+): Pick<MountSpec, "readOnlyReach"> {
+  const { ReadOnlyNonRecursive: top = false, ReadOnlyForceRecursive: below = false } =
+    options ?? {};
+  if (!top && !below) return {};
+  if (!readOnly) {
+    const field = top ? "ReadOnlyNonRecursive" : "ReadOnlyForceRecursive";
+    throw refuse(`field ${field} needs ReadOnly`);
+  }
+  if (top && below) {
+    throw refuse("fields ReadOnlyNonRecursive and ReadOnlyForceRecursive exclude each other");
+  }
+  if (below && options?.NonRecursive) {
+    throw refuse("fields NonRecursive and ReadOnlyForceRecursive exclude each other");
+  }
+  return { readOnlyReach: top ? "top" : "below" };
 }
 
 function checkSubpath(path: string, refuse: (why: string) => EngineError): string {

@@ -16,6 +16,7 @@ import { resolveDevices } from "./devices.ts";
 import { renderHosts, renderResolvConf } from "./host-files.ts";
 import type { OciSpec } from "./oci-spec.ts";
 import { requirePropagation } from "./propagation.ts";
+import { canReadOnlyBelow } from "./read-only-below.ts";
 import type { ContainerRecord, MountSpec } from "./record.ts";
 import { layersOf, readRootfsText } from "./rootfs-view.ts";
 import { chooseSeccomp } from "./seccomp.ts";
@@ -77,6 +78,7 @@ export async function prepareSpec(
       context.host,
     ),
     apparmor,
+    readOnlyBelow: canReadOnlyBelow(context.host),
   });
 }
 

@@ -29,6 +29,8 @@ export interface MountSpec {
   /** "rprivate", "rslave"…; "" = the default of the type. */
   readonly propagation: string;
   readonly nonRecursive: boolean;
+  /** How far a read-only mount reaches; absent = not to what is mounted below. */
+  readonly readOnlyReach?: "top" | "below";
   /** What the image has at the destination is not copied into a fresh volume. */
   readonly noCopy: boolean;
   /** A folder inside the volume or image. */

@@ -26,6 +26,8 @@ export interface SpecMountInput {
   readonly initPath: string | undefined;
   readonly hostNetwork: boolean;
   readonly writableCgroups: boolean;
+  /** The kernel makes what is mounted below a mount read-only, too. */
+  readonly readOnlyBelow: boolean;
 }
 
 export const INIT_DESTINATION = "/sbin/docker-init";
@@ -64,9 +66,18 @@ export function planSpecMounts(input: SpecMountInput): OciMount[] {
     input.initPath === undefined
       ? []
       : [{ ...file(INIT_DESTINATION, input.initPath), options: ["bind", "ro"] }];
-  return [...system, ...files, ...init]
-    .filter(({ destination }) => !taken.has(destination))
-    .concat(mounts.map(userMount));
+  const ours = (list: readonly OciMount[]) =>
+    list.filter(({ destination }) => !taken.has(destination));
+  // A user's mount over /etc must not hide the files that the engine puts there.
+  const ordered = [
+    ...ours([...files, ...init]),
+    ...mounts.map((mount) => userMount(mount, input)),
+  ].sort((a, b) => depthOf(a) - depthOf(b));
+  return [...ours(system), ...ordered];
+}
+
+function depthOf({ destination }: OciMount): number {
+  return destination.split("/").length;
 }
 
 function ipcMounts({ hostConfig, shmPath }: SpecMountInput): OciMount[] {
@@ -86,7 +97,10 @@ function ipcMounts({ hostConfig, shmPath }: SpecMountInput): OciMount[] {
   return [mqueue, fs("/dev/shm", "tmpfs", "shm", ["nosuid", "noexec", "nodev", "mode=1777", size])];
 }
 
-function userMount({ spec, hostPath }: ResolvedMount): OciMount {
+function userMount(
+  { spec, hostPath }: ResolvedMount,
+  { readOnlyBelow }: Pick<SpecMountInput, "readOnlyBelow">,
+): OciMount {
   if (spec.type === "tmpfs") {
     const options = ["noexec", "nosuid", "nodev", ...(spec.readOnly ? ["ro"] : [])];
     // A user's "exec" takes the default "noexec" away; the last of two contradicting ones counts.
@@ -94,7 +108,8 @@ function userMount({ spec, hostPath }: ResolvedMount): OciMount {
   }
   const propagation = spec.propagation || "rprivate";
   const bind = spec.nonRecursive ? "bind" : "rbind";
-  const access = spec.readOnly ? "ro" : "rw";
+  const below = readOnlyBelow && spec.readOnlyReach === "below";
+  const access = spec.readOnly ? (below ? "rro" : "ro") : "rw";
   return fs(spec.destination, "bind", hostPath, [bind, access, propagation]);
 }
 

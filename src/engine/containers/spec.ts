@@ -58,6 +58,8 @@ export interface SpecInput {
   readonly seccomp: OciSeccomp | undefined;
   /** Name of a profile that the kernel has; undefined = unconfined. */
   readonly apparmor: string | undefined;
+  /** See `SpecMountInput`. */
+  readonly readOnlyBelow: boolean;
 }
 
 const DEFAULT_PATH = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";

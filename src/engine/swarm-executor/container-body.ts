@@ -219,6 +219,8 @@ function mountRequest(mount: Mount): MountRequest {
             Propagation: PROPAGATIONS[bind.propagation],
             NonRecursive: bind.nonrecursive,
             CreateMountpoint: bind.createmountpoint,
+            ReadOnlyNonRecursive: bind.readonlynonrecursive,
+            ReadOnlyForceRecursive: bind.readonlyforcerecursive,
           },
         }),
     ...(volume === undefined
