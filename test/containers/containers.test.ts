@@ -255,6 +255,27 @@ test("--rm: removed with its anonymous volumes, and whoever waits for that is to
   });
 });
 
+test("--rm: a restart is not the end; the next stop is", async () => {
+  const id = await make(["sleep", "1000"], {}, { AutoRemove: true });
+  await containers.start(id);
+  await containers.restart(id, { timeoutSeconds: 0 });
+  expect((await containers.inspect(id)).State.Running).toBe(true);
+  const removed = containers.wait(id, "removed");
+  await containers.stop(id, { timeoutSeconds: 0 });
+  await removed;
+  await expect(containers.inspect(id)).rejects.toMatchObject({ code: "not-found" });
+});
+
+test("a volume over /etc does not hide the files that the engine puts there", async () => {
+  const script = ["cat /etc/hostname", "cat /etc/hosts", "cat /etc/resolv.conf", "echo > /etc/x"];
+  const { code, text } = await run(
+    ["sh", "-c", script.join(" && ")],
+    { Hostname: "web" },
+    { Binds: ["etc:/etc"] },
+  );
+  expect({ code, text }).toMatchObject({ code: 0, text: expect.stringMatching(/^web\n127/) });
+});
+
 test("restart policy: on-failure counts to its end; a stop ends always", async () => {
   const failing = await make(
     ["sh", "-c", "echo again; exit 1"],

@@ -40,6 +40,8 @@ export class Container {
   startedMonotonicMs = 0;
   /** A stop, kill or remove is under way: the coming end is wanted. */
   endWanted = false;
+  /** A restart is under way: its end is not the one that --rm waits for. */
+  restarts = false;
   /**
    * Until when a start by an earlier engine may be under way in containerd, on the monotonic clock;
    * 0 for a container that this engine has made.

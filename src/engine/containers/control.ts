@@ -129,9 +129,14 @@ export async function restartContainer(
   options: StopOptions,
 ): Promise<void> {
   if (container.state.phase !== "created") {
-    await stopContainer(context, container, options).catch((error: unknown) => {
+    container.restarts = true;
+    try {
+      await stopContainer(context, container, options);
+    } catch (error) {
       if (!isErrorCode(error, "not-modified")) throw error;
-    });
+    } finally {
+      container.restarts = false;
+    }
   }
   await startContainer(context, container);
   publishEvent(context, container, "restart");

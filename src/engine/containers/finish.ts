@@ -74,7 +74,7 @@ async function afterEnd(
   delayMs: number | undefined,
 ): Promise<void> {
   if (delayMs !== undefined) planStart(context, container, delayMs);
-  else if (container.record.hostConfig.AutoRemove && !context.closing) {
+  else if (container.record.hostConfig.AutoRemove && !container.restarts && !context.closing) {
     await removeLocked(context, container, { volumes: true }).catch((error: unknown) =>
       context.log.error("an ended container cannot be removed", {
         container: container.id,
