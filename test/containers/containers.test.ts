@@ -276,6 +276,40 @@ test("a volume over /etc does not hide the files that the engine puts there", as
   expect({ code, text }).toMatchObject({ code: 0, text: expect.stringMatching(/^web\n127/) });
 });
 
+test("an anonymous volume goes with the last container that has it", async () => {
+  const first = await make(["true"], { Volumes: { "/data": {} } });
+  const name = (await containers.inspect(first)).Mounts[0]?.Name ?? "";
+  const second = await make(["true"], {}, { VolumesFrom: [first] });
+  await containers.remove(first, { volumes: true });
+  expect((await host.volumes.inspect(name)).Name).toBe(name);
+  await containers.remove(second, { volumes: true });
+  await expect(host.volumes.inspect(name)).rejects.toMatchObject({ code: "not-found" });
+});
+
+test("an exec has the limits of its container", async () => {
+  const Ulimits = [{ Name: "core", Soft: 100, Hard: 200 }];
+  const id = await make(["sleep", "100"], {}, { Ulimits });
+  await containers.start(id);
+  const exec = containers.execs.create(id, {
+    Cmd: ["busybox", "grep", "-q", "core file size *100 *200", "/proc/self/limits"],
+  });
+  await containers.execs.start(exec, undefined);
+  expect(await exec.ended.promise).toBe(0);
+});
+
+test("who joins a container's network has its names, and none of his own", async () => {
+  const other = await make(["sleep", "100"], { Hostname: "shared" });
+  await containers.start(other);
+  const joined = { NetworkMode: `container:${other}` };
+  expect((await run(["cat", "/proc/sys/kernel/hostname"], {}, joined)).text).toBe("shared\n");
+  await expect(make(["true"], {}, { ...joined, Dns: ["9.9.9.9"] })).rejects.toThrow(
+    "conflicting options: dns and the network mode",
+  );
+  await expect(make(["true"], { ExposedPorts: { "80/tcp": {} } }, joined)).rejects.toThrow(
+    "conflicting options: port exposing and the container type network mode",
+  );
+});
+
 test("restart policy: on-failure counts to its end; a stop ends always", async () => {
   const failing = await make(
     ["sh", "-c", "echo again; exit 1"],

@@ -141,6 +141,21 @@ describe.each([...DOCKERS, "skep"])("%s", (program) => {
     expect(await field("ctr", ".NetworkSettings.Networks.one.NetworkID")).toBe(one);
     await ok("start", "ctr");
     expect(await field("ctr", networks)).toBe("one");
+    await ok("network", "disconnect", "one", "ctr");
+    await ok("network", "rm", "one");
+    await ok("restart", "-t", "0", "ctr");
+    expect(await field("ctr", networks)).toBe("");
+  });
+
+  test("a link on the default bridge brings variables, in execs, too", async () => {
+    const database = ["--name", "db", "-e", "PW=x", "--expose", "5432"];
+    await ok("run", "-d", ...database, IMAGE, "sleep", "1000");
+    const address = await field("db", ".NetworkSettings.Networks.bridge.IPAddress");
+    await ok("run", "-d", "--name", "app", "--link", "db:my-db", IMAGE, "sleep", "1000");
+    const lines = (await ok("exec", "app", "env")).split("\n");
+    expect(lines).toContain(`MY_DB_PORT_5432_TCP=tcp://${address}:5432`);
+    expect(lines).toContain("MY_DB_ENV_PW=x");
+    expect(await ok("exec", "app", "cat", "/proc/1/environ")).toContain("MY_DB_NAME=/app/my-db");
   });
 
   test("events tell who came and went", async () => {

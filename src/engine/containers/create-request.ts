@@ -122,11 +122,22 @@ export function checkRestartPolicy(hostConfig: HostConfig): void {
   }
 }
 
-function checkModes(hostConfig: HostConfig): void {
-  const mode = hostConfig.NetworkMode ?? "";
-  if (mode.startsWith("container:") && Object.keys(hostConfig.PortBindings ?? {}).length > 0) {
+/** What belongs to the network of the container that is joined. */
+function checkSharedNetwork(hostConfig: HostConfig): void {
+  if ((hostConfig.Dns ?? []).length > 0) {
+    throw invalid("conflicting options: dns and the network mode");
+  }
+  if ((hostConfig.ExtraHosts ?? []).length > 0) {
+    throw invalid("conflicting options: custom host-to-IP mapping and the network mode");
+  }
+  if (Object.keys(hostConfig.PortBindings ?? {}).length > 0 || hostConfig.PublishAllPorts) {
     throw invalid("conflicting options: port publishing and the container type network mode");
   }
+}
+
+function checkModes(hostConfig: HostConfig): void {
+  const mode = hostConfig.NetworkMode ?? "";
+  if (mode.startsWith("container:")) checkSharedNetwork(hostConfig);
   if ((hostConfig.Links ?? []).length > 0) {
     if (mode === "host")
       throw invalid(

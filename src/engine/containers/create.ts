@@ -186,6 +186,17 @@ function logSubject(
   };
 }
 
+/** Of a container that joins another's network: names and ports are that one's. */
+function requireNothingOwn(config: ContainerConfig): void {
+  const refuse = (what: string) =>
+    new EngineError("invalid-argument", `conflicting options: ${what}`);
+  if (config.Hostname) throw refuse("hostname and the network mode");
+  if (config.MacAddress) throw refuse("mac-address and the network mode");
+  if (Object.keys(config.ExposedPorts ?? {}).length > 0) {
+    throw refuse("port exposing and the container type network mode");
+  }
+}
+
 function completeConfig(
   config: ContainerConfig,
   image: RunnableImage,
@@ -195,9 +206,12 @@ function completeConfig(
 ): ContainerConfig {
   const merged = mergeImageConfig(config, image.config);
   const sharesName = hostConfig.NetworkMode === "host" || hostConfig.UTSMode === "host";
-  const joins = (hostConfig.NetworkMode ?? "").startsWith("container:");
-  if (joins && config.Hostname) {
-    throw new EngineError("invalid-argument", "conflicting options: hostname and the network mode");
+  const mode = hostConfig.NetworkMode ?? "";
+  if (mode.startsWith("container:")) {
+    const other = context.registry.find(mode.slice("container:".length)).record.config;
+    const { Hostname = "", Domainname = "" } = other;
+    requireNothingOwn(config);
+    return { ...merged, Hostname, Domainname };
   }
   const hostname = config.Hostname || (sharesName ? context.host.hostname : shortId(id));
   return { ...merged, Hostname: hostname };
@@ -239,18 +253,24 @@ async function prepareMounts(
   });
   const mounts: MountSpec[] = [];
   const imageChains = new Map<MountSpec, string>();
-  const planned = planMounts({ config, hostConfig, inherited }).map((mount) =>
-    mount.anonymous ? { ...mount, source: newHexId(context.random) } : mount,
-  );
+  const fresh = new Set<string>();
+  const planned = planMounts({ config, hostConfig, inherited }).map((mount) => {
+    if (!mount.anonymous || mount.source !== "") return mount;
+    const source = newHexId(context.random);
+    fresh.add(source);
+    return { ...mount, source };
+  });
   requireReadOnlyBelow(planned, context.host);
-  const anonymous = planned.filter((mount) => mount.anonymous).map(({ source }) => source);
-  if (anonymous.length > 0) {
+  if (fresh.size > 0) {
     undo.push(() => context.store.remove(id));
-    await context.store.announceVolumes(id, anonymous);
+    await context.store.announceVolumes(id, [...fresh]);
   }
   for (const mount of planned) {
     if (mount.type === "bind" && !mount.createSource) await requireSource(mount.source);
     if (mount.type === "volume") {
+      if (fresh.has(mount.source)) {
+        undo.push(() => context.volumes.remove(mount.source, { force: true }));
+      }
       mounts.push(await ensureVolume(context, id, mount, hostConfig, undo));
     } else if (mount.type === "image") {
       const image = await context.images.resolve(mount.source);
@@ -305,7 +325,6 @@ async function ensureVolume(
     ...(options?.Labels ? { labels: options.Labels } : {}),
     ...(options?.DriverConfig?.Options ? { driverOpts: options.DriverConfig.Options } : {}),
   });
-  if (mount.anonymous) undo.push(() => context.volumes.remove(volume.Name, { force: true }));
   await context.volumes.hold(volume.Name, id);
   undo.push(() => context.volumes.release(volume.Name, id));
   return { ...mount, source: volume.Name, driver: volume.Driver };

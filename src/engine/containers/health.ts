@@ -1,5 +1,6 @@
 /** Runs a container's health probes, one after another, from its start to its end. */
 
+import { formatDuration, MILLISECOND } from "#base/duration.ts";
 import { messageOf } from "#base/error.ts";
 import { sleep } from "#platform/async.ts";
 import { createExec, startExec } from "../exec/exec-service.ts";
@@ -25,6 +26,10 @@ export function startHealthChecks(context: ContainerContext, container: Containe
   container.health = STARTING;
   container.stopHealthChecks = () => {
     container.stopHealthChecks = undefined;
+    // What docker says of a container that is not asked any more.
+    if (container.health !== undefined) {
+      container.health = { ...container.health, Status: "unhealthy" };
+    }
     stop.abort(new Error("the container has ended"));
   };
   void probeLoop(context, container, plan, stop.signal).catch((error: unknown) => {
@@ -97,7 +102,10 @@ async function probe(
     stop.abort();
     if (exitCode !== undefined) return done(exitCode);
     await context.runtime.signal(container.id, SIGKILL, { execId: exec.id }).catch(() => undefined);
-    return done(-1, `Health check exceeded timeout (${plan.timeoutMs / 1000}s)`);
+    return done(
+      -1,
+      `Health check exceeded timeout (${formatDuration(plan.timeoutMs * MILLISECOND)})`,
+    );
   } catch (error) {
     return done(-1, messageOf(error));
   }

@@ -45,11 +45,12 @@ export interface MountInputs {
 /** All mounts, parents before what is mounted below them. An anonymous volume has no source yet. */
 export function planMounts({ config, hostConfig, inherited }: MountInputs): MountSpec[] {
   const mounts = new Map<string, MountSpec>();
-  // Later sources win over what another container lends; among themselves they must not clash.
+  // An anonymous volume stays one: it goes with the last container that has it. Later sources win over
+  // what another container lends; among themselves they must not clash.
   for (const { mounts: lent, mode } of inherited) {
     for (const mount of lent) {
       const readOnly = mount.readOnly || mode.split(",").includes("ro");
-      mounts.set(mount.destination, { ...mount, readOnly, anonymous: false });
+      mounts.set(mount.destination, { ...mount, readOnly });
     }
   }
   const own = new Set<string>();
@@ -117,7 +118,8 @@ export function parseBind(text: string, driver: string): MountSpec {
     destination,
     readOnly: modes.includes("ro"),
     driver: isPath ? "" : driver,
-    mode: third,
+    // What docker shows of a volume that says nothing else.
+    mode: third === "" && !isPath && ["", "local"].includes(driver) ? "z" : third,
     propagation: propagations[0] ?? "",
     noCopy: modes.includes("nocopy"),
     createSource: isPath,

@@ -53,17 +53,14 @@ export function sandboxOf(record: ContainerRecord, pid: number): NetworkSandbox 
   };
 }
 
-/** Wires a process that was just made. A container that has lost all its networks gets its first again. */
+/** Wires a process that was just made. A container that was taken off all its networks stays so. */
 export async function attachNetworks(
   context: ContainerContext,
   container: Container,
   pid: number,
 ): Promise<NetworkState> {
   const { record } = container;
-  const endpoints =
-    Object.keys(record.endpoints).length > 0
-      ? record.endpoints
-      : planEndpoints(record.hostConfig, record.config, {});
+  const { endpoints } = record;
   if (Object.keys(endpoints).length === 0) return NO_NETWORK;
   const ports = planPorts(record.config, record.hostConfig);
   requireLinked(context, endpoints);

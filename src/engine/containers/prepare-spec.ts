@@ -14,6 +14,7 @@ import type { Container } from "./container.ts";
 import type { ContainerContext } from "./context.ts";
 import { resolveDevices } from "./devices.ts";
 import { renderHosts, renderResolvConf } from "./host-files.ts";
+import { linkedEnv } from "./link-env.ts";
 import type { OciSpec } from "./oci-spec.ts";
 import { requirePropagation } from "./propagation.ts";
 import { canReadOnlyBelow } from "./read-only-below.ts";
@@ -62,6 +63,7 @@ export async function prepareSpec(
     record,
     hostname: config.Hostname ?? "",
     user,
+    linkedEnv: linkedEnv(context, record),
     mounts,
     files,
     shmPath,

@@ -66,8 +66,13 @@ export function planSpecMounts(input: SpecMountInput): OciMount[] {
     input.initPath === undefined
       ? []
       : [{ ...file(INIT_DESTINATION, input.initPath), options: ["bind", "ro"] }];
+  // Who brings a /dev of his own has brought all that is below it.
+  const ownDevices = taken.has("/dev");
   const ours = (list: readonly OciMount[]) =>
-    list.filter(({ destination }) => !taken.has(destination));
+    list.filter(
+      ({ destination }) =>
+        !taken.has(destination) && !(ownDevices && destination.startsWith("/dev/")),
+    );
   // A user's mount over /etc must not hide the files that the engine puts there.
   const ordered = [
     ...ours([...files, ...init]),

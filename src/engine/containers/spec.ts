@@ -40,6 +40,8 @@ export interface SpecInput {
   readonly record: ContainerRecord;
   readonly hostname: string;
   readonly user: ProcessUser;
+  /** Variables that the container's own and its image's win over. */
+  readonly linkedEnv: readonly string[];
   readonly mounts: readonly ResolvedMount[];
   readonly files: MountFiles;
   readonly shmPath: string | undefined;
@@ -115,7 +117,7 @@ function buildProcess(input: SpecInput): OciProcess {
     ...(config.Tty && height > 0 && width > 0 ? { consoleSize: { height, width } } : {}),
     user: input.user,
     args: input.initPath === undefined ? command : [INIT_DESTINATION, "--", ...command],
-    env: buildEnv(config.Env ?? [], input.hostname, config.Tty ?? false),
+    env: buildEnv([...input.linkedEnv, ...(config.Env ?? [])], input.hostname, config.Tty ?? false),
     cwd: config.WorkingDir || "/",
     capabilities: capabilitiesFor(input.user, capabilityRequest(hostConfig, input.available)),
     ...(ulimits.length === 0 ? {} : { rlimits: planRlimits(ulimits) }),

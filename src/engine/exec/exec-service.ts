@@ -11,15 +11,18 @@ import { type Deferred, deferred, sleep } from "#platform/async.ts";
 import { withFullDisk } from "#platform/replace-file.ts";
 import { parseDetachKeys } from "#wire/detach-keys.ts";
 import type { ExecCreateBody, ExecInspect } from "#wire/docker/exec.ts";
+import { chooseApparmor } from "../containers/apparmor.ts";
 import { type ClientStreams, openSession, type SessionEnd } from "../containers/attach.ts";
 import type { Container } from "../containers/container.ts";
 import { type ContainerContext, publishEvent } from "../containers/context.ts";
+import { linkedEnv } from "../containers/link-env.ts";
 import type { OciProcess } from "../containers/oci-spec.ts";
 import { OutputHub } from "../containers/output-hub.ts";
 import { readUserTables } from "../containers/prepare-spec.ts";
 import { ProcessIo } from "../containers/process-io.ts";
 import { parseSecurityOptions } from "../containers/security-options.ts";
 import { buildEnv, capabilitiesFor } from "../containers/spec.ts";
+import { planRlimits } from "../containers/spec-resources.ts";
 import { describeStartError } from "../containers/start-error.ts";
 import { isAlive } from "../containers/state.ts";
 import { resolveUser } from "../containers/user.ts";
@@ -230,8 +233,14 @@ async function buildProcess(
     container.record.snapshotter,
     container.id,
   );
-  const tables = await readUserTables(context, container.rootfs);
+  const security = parseSecurityOptions(hostConfig.SecurityOpt);
+  const privileged = hostConfig.Privileged ?? false;
+  const [tables, apparmor] = await Promise.all([
+    readUserTables(context, container.rootfs),
+    chooseApparmor(security.apparmor, privileged, context.host),
+  ]);
   const user = resolveUser(body.User || config.User || "", hostConfig.GroupAdd ?? [], tables);
+  const ulimits = hostConfig.Ulimits ?? [];
   const terminal = body.Tty ?? false;
   const [height = 0, width = 0] = body.ConsoleSize ?? [];
   const console = size ?? (height > 0 && width > 0 ? { width, height } : undefined);
@@ -240,17 +249,23 @@ async function buildProcess(
     ...(terminal && console !== undefined ? { consoleSize: console } : {}),
     user,
     args: body.Cmd ?? [],
-    env: buildEnv([...(config.Env ?? []), ...(body.Env ?? [])], config.Hostname ?? "", terminal),
+    env: buildEnv(
+      [...linkedEnv(context, container.record), ...(config.Env ?? []), ...(body.Env ?? [])],
+      config.Hostname ?? "",
+      terminal,
+    ),
     cwd: body.WorkingDir || config.WorkingDir || "/",
     capabilities: capabilitiesFor(user, {
-      privileged: (body.Privileged ?? false) || (hostConfig.Privileged ?? false),
+      privileged: (body.Privileged ?? false) || privileged,
       add: hostConfig.CapAdd ?? [],
       drop: hostConfig.CapDrop ?? [],
       available: context.host.capabilities,
     }),
-    noNewPrivileges:
-      parseSecurityOptions(hostConfig.SecurityOpt).noNewPrivileges ??
-      context.defaults.noNewPrivileges,
+    noNewPrivileges: security.noNewPrivileges ?? context.defaults.noNewPrivileges,
+    // The runtime gives an exec what it is told here, not what the first process has.
+    ...(ulimits.length === 0 ? {} : { rlimits: planRlimits(ulimits) }),
+    ...(apparmor === undefined ? {} : { apparmorProfile: apparmor }),
+    ...(hostConfig.OomScoreAdj ? { oomScoreAdj: hostConfig.OomScoreAdj } : {}),
   };
 }
 
