@@ -240,8 +240,8 @@ describe.each([...DOCKERS, "skep"])("%s", (program) => {
       /No public port '1234(\/tcp)?' published for web/,
     );
     for (const port of [8080, 8081]) {
-      const page = host.get(host.outside, `http://${HOST_ADDRESS}:${port}${PAGE}`);
-      expect(page, String(port)).toContain("caller");
+      const page = () => host.get(host.outside, `http://${HOST_ADDRESS}:${port}${PAGE}`);
+      await expect.poll(page, { message: String(port), timeout: 30_000 }).toContain("caller");
     }
     const loopback = /127\.0\.0\.1:(\d+)/.exec(ports.join("\n"))?.[1];
     expect(host.get(undefined, `http://127.0.0.1:${loopback}${PAGE}`)).toContain("caller");
@@ -253,7 +253,8 @@ describe.each([...DOCKERS, "skep"])("%s", (program) => {
     expect(await field("late", ".State.Status")).toBe("created");
     await ok("rm", "-f", "web");
     await ok("start", "late");
-    expect(host.get(host.outside, `http://${HOST_ADDRESS}:8080${PAGE}`)).toContain("caller");
+    const again = () => host.get(host.outside, `http://${HOST_ADDRESS}:8080${PAGE}`);
+    await expect.poll(again, { timeout: 30_000 }).toContain("caller");
   });
 
   test("ports follow the network that leads out", async () => {
