@@ -197,7 +197,7 @@ const CONTAINERS: readonly Request[] = [
   of("GET /exec/{id}/json", "nosuch"),
   of("POST /containers/{id}/exec", "one", {
     body: {
-      Cmd: ["sh", "-c", "cat; echo e >&2"],
+      Cmd: ["sh", "-c", "cat >&2"],
       AttachStdin: true,
       AttachStdout: true,
       AttachStderr: true,
