@@ -503,7 +503,7 @@ function routesOf(
       volumes,
       buildCache: () => builder.cache(),
       cluster,
-      warnings: () => host.connections.warnings(),
+      warnings: () => [...host.connections.warnings(), ...networks.warnings()],
       clusterInfo: () => readClusterSummary(cluster),
       login: (auth) => images.login(auth),
     }),

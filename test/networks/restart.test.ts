@@ -97,6 +97,42 @@ describe("after a restart", () => {
     await expect.poll(page, { timeout: 10_000 }).toBe("first");
   });
 
+  test.each([
+    ["iptables", ["iptables", "-P", "FORWARD", "DROP"]],
+    [
+      "nft",
+      [
+        "nft",
+        "add table inet fw; add chain inet fw f { type filter hook forward priority 0; policy drop; }",
+      ],
+    ],
+  ])(
+    "a firewall (%s) that drops what is forwarded is told of, and how to mend it",
+    async (_, words) => {
+      const { sandbox } = await running("first", [publish(80, 8093)]);
+      await host.serve(sandbox, 80, "first");
+      expect(store.warnings()).toEqual([]);
+      host.run(undefined, ...words);
+      try {
+        expect(host.get(host.outside, `http://${HOST_ADDRESS}:8093/`)).toBeUndefined();
+        await store.audit();
+        const [warning = ""] = store.warnings();
+        expect(warning).toMatch(/another firewall drops .* \((ip filter FORWARD|inet fw f)\): /);
+        for (const command of warning.split("): ").at(-1)?.split("; ") ?? []) {
+          host.run(undefined, "sh", "-c", command);
+        }
+        const page = () => host.get(host.outside, `http://${HOST_ADDRESS}:8093/`);
+        await expect.poll(page, { timeout: 10_000 }).toBe("first");
+      } finally {
+        host.run(undefined, "iptables", "-P", "FORWARD", "ACCEPT");
+        host.run(undefined, "iptables", "-F", "FORWARD");
+        host.run(undefined, "sh", "-c", "nft delete table inet fw || true");
+      }
+      await store.audit();
+      expect(store.warnings()).toEqual([]);
+    },
+  );
+
   test("a flushed table is written anew by the next change", async () => {
     const first = await running("first", [publish(80, 8093)]);
     await host.serve(first.sandbox, 80, "first");

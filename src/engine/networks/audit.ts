@@ -1,7 +1,8 @@
 /**
  * Watches over the engine's nftables table: a firewall that is reloaded flushes everybody's rules,
  * and published ports would lead nowhere until the next change. The generation of the namespace's
- * nftables tells cheaply that somebody changed something; then the table's parts are counted.
+ * nftables tells cheaply that somebody changed something; then the table's parts are counted, and others'
+ * chains are looked through for what cuts containers off.
  */
 
 import { isErrorCode, messageOf } from "#base/error.ts";
@@ -9,6 +10,7 @@ import type { Timer } from "#base/ports.ts";
 import { sleep } from "#platform/async.ts";
 import type { NftObject } from "#platform/net/nft.ts";
 import { NftGeneration } from "#platform/net/nft-generation.ts";
+import { forwardDrops, remedyFor } from "./forward-drops.ts";
 import { countParts, type PartCounts } from "./ruleset.ts";
 import { type NetworkState, renderWhole, writeTable } from "./state.ts";
 
@@ -19,6 +21,7 @@ export class RulesAudit {
   readonly #state: NetworkState;
   readonly #generation = new NftGeneration();
   #seen: number | undefined;
+  #dropping: readonly string[] = [];
   #timer: Timer | undefined;
   #closed = false;
 
@@ -32,6 +35,7 @@ export class RulesAudit {
     const generation = this.#generation.read();
     if (generation === this.#seen) return [];
     const { options, log } = this.#state;
+    await this.#lookAtOthers();
     if ((await this.#differences()).length === 0) {
       this.#seen = generation;
       return [];
@@ -46,6 +50,36 @@ export class RulesAudit {
     });
     await writeTable(this.#state);
     return differences;
+  }
+
+  /** Warnings for the operator of this host. */
+  warnings(): readonly string[] {
+    if (this.#dropping.length === 0) return [];
+    return [
+      `WARNING: another firewall drops what containers send and receive (${this.#dropping.join(", ")}): ${this.#remedy()}`,
+    ];
+  }
+
+  async #lookAtOthers(): Promise<void> {
+    let dropping: readonly string[];
+    try {
+      dropping = await forwardDrops(this.#state.nft);
+    } catch (error) {
+      // Our own table is looked after whether or not others' can be read.
+      this.#state.log.debug("other firewalls could not be looked at", { reason: messageOf(error) });
+      return;
+    }
+    const known = this.#dropping.join();
+    this.#dropping = dropping;
+    if (dropping.length === 0 || dropping.join() === known) return;
+    this.#state.log.warn(
+      "another program's firewall drops what it does not know where packets are forwarded: containers reach nothing, and their published ports do not answer, until it lets them pass",
+      { chains: dropping, remedy: this.#remedy() },
+    );
+  }
+
+  #remedy(): string {
+    return remedyFor(this.#dropping, [this.#state.options.bridge.name, "br-+"]);
   }
 
   async #differences(): Promise<readonly string[]> {

@@ -88,6 +88,8 @@ export interface NetworkStore extends NetworkService {
   drivers(): Promise<readonly string[]>;
   /** Looks at the nftables table now, as happens every few seconds; what was wrong and is repaired. */
   audit(): Promise<readonly string[]>;
+  /** What keeps containers off the net, for `docker info`. */
+  warnings(): readonly string[];
   /** Lets go of ports and handles; what is in the kernel stays for running containers. */
   close(): void;
 }
@@ -317,6 +319,10 @@ class LocalNetworks implements NetworkStore {
 
   async audit(): Promise<readonly string[]> {
     return await this.#audit.check();
+  }
+
+  warnings(): readonly string[] {
+    return this.#audit.warnings();
   }
 
   close(): void {

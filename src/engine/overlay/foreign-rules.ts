@@ -10,6 +10,7 @@ import type { Log } from "#base/ports.ts";
 import { readSysctl, setSysctl } from "#platform/net/ip.ts";
 import { type Nft, openNft } from "#platform/net/nft.ts";
 import { NftGeneration } from "#platform/net/nft-generation.ts";
+import { forwardDrops } from "../networks/forward-drops.ts";
 
 const BRIDGED = ["net/bridge/bridge-nf-call-iptables", "net/bridge/bridge-nf-call-ip6tables"];
 
@@ -33,7 +34,7 @@ export class ForeignRules {
   async look(): Promise<void> {
     const generation = this.#generation.read();
     if (generation === this.#seen) return;
-    const dropping = await this.#find();
+    const dropping = await forwardDrops(this.#nft);
     this.#seen = generation;
     const known = this.#dropping.join();
     this.#dropping = dropping;
@@ -48,13 +49,6 @@ export class ForeignRules {
           'for dockerd: iptables -I DOCKER-USER -i "ov-+" -j ACCEPT; iptables -I DOCKER-USER -o "ov-+" -j ACCEPT; the same with ip6tables',
       },
     );
-  }
-
-  async #find(): Promise<readonly string[]> {
-    return (await this.#nft.list("list chains")).flatMap(({ chain }) => {
-      if (chain?.["hook"] !== "forward" || chain["policy"] !== "drop") return [];
-      return [`${String(chain["family"])} ${String(chain["table"])} ${String(chain["name"])}`];
-    });
   }
 
   /** What stays on a bridge is no business of rules for routed packets. */
