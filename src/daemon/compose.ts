@@ -157,6 +157,7 @@ export async function composeEngine(context: EngineContext): Promise<ComposedEng
     reload: (next) => {
       live.config = next;
       host.images.reconfigure(next.registry);
+      swarm.describeAgain();
       host.events.publish({
         Type: "daemon",
         Action: "reload",

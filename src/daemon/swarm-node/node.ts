@@ -170,6 +170,11 @@ export class SwarmNode {
     return this.#channels.to(remote.addr);
   }
 
+  /** What this node tells of itself has changed: the managers hear of it at once. */
+  describeAgain(): void {
+    this.#agent?.refresh();
+  }
+
   /** A manager is at that address, somebody says. */
   reconnect(address: string): void {
     this.#told = address;

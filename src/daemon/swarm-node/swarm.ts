@@ -102,6 +102,8 @@ export interface Swarm extends ClusterPort {
   roots(): string;
   /** The manager of this node, while there is one. */
   manager(): Manager | undefined;
+  /** The managers hear at once of what has changed in the description of this node. */
+  describeAgain(): void;
   close(): Promise<void>;
 }
 
@@ -380,6 +382,10 @@ class NodeSwarm implements Swarm {
   onChange(listener: () => void): () => void {
     this.#listeners.add(listener);
     return () => this.#listeners.delete(listener);
+  }
+
+  describeAgain(): void {
+    this.#runner?.node?.describeAgain();
   }
 
   async close(): Promise<void> {
