@@ -24,6 +24,7 @@ import {
 } from "#wire/gen/swarmkit/types_pb.js";
 import { global, replicated, withImage, withReplicas } from "./testing/specs.ts";
 import { type Fate, imageOf, SwarmLab } from "./testing/swarm-lab.ts";
+import { letHappen, type TimeStep } from "./testing/time-steps.ts";
 
 const NODES = ["n1", "n2", "n3", "n4"];
 const PARALLELISM = 2;
@@ -49,8 +50,7 @@ type Step =
   | { readonly kind: "image"; readonly service: number; readonly image: string }
   | { readonly kind: "fate"; readonly fate: Fate }
   | { readonly kind: "crash"; readonly pick: number }
-  | { readonly kind: "pass"; readonly ms: number }
-  | { readonly kind: "leader" | "lost" | "turn" | "report" };
+  | TimeStep;
 
 const SERVICES = ["web", "api"];
 
@@ -144,16 +144,11 @@ function apply(swarm: SwarmLab, one: Step, crashed: Set<string>): void {
       return;
     }
     case "pass":
-      return swarm.pass(one.ms);
     case "leader":
-      return swarm.newLeader();
     case "lost":
-      return swarm.loseTurn();
     case "turn":
-      swarm.turn();
-      return;
     case "report":
-      swarm.report();
+      letHappen(swarm, one);
   }
 }
 

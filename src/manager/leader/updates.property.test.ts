@@ -20,15 +20,16 @@ import {
 } from "#wire/gen/swarmkit/types_pb.js";
 import { replicated, withImage, withLabels, withReplicas } from "./testing/specs.ts";
 import { type Fate, imageOf, SwarmLab } from "./testing/swarm-lab.ts";
+import { letHappen, type TimeStep } from "./testing/time-steps.ts";
 
 const RUNS = Number(process.env["PLAN_RUNS"] ?? 60);
 const NODES = 4;
 
 type Step =
   | { readonly kind: "image"; readonly image: string }
-  | { readonly kind: "pass"; readonly ms: number }
   | { readonly kind: "strategy"; readonly strategy: string }
-  | { readonly kind: "leader" | "lost" | "turn" | "report" | "back" };
+  | { readonly kind: "back" }
+  | TimeStep;
 
 const pass = fc.record({
   kind: fc.constant("pass" as const),
@@ -55,20 +56,15 @@ function apply(swarm: SwarmLab, step: Step): void {
       return swarm.editService("web", (spec) => withImage(spec, step.image));
     case "strategy":
       return swarm.editService("web", (spec) => withLabels(spec, rules(step.strategy)));
-    case "pass":
-      return swarm.pass(step.ms);
-    case "leader":
-      return swarm.newLeader();
-    case "lost":
-      return swarm.loseTurn();
-    case "turn":
-      swarm.turn();
-      return;
-    case "report":
-      swarm.report();
-      return;
     case "back":
       if (swarm.view.get("service", "web")?.previousSpec !== undefined) swarm.rollBack("web");
+      return;
+    case "pass":
+    case "leader":
+    case "lost":
+    case "turn":
+    case "report":
+      letHappen(swarm, step);
   }
 }
 
