@@ -33,7 +33,7 @@ import { RaftMemberStatus_Reachability as Reachability } from "#wire/gen/swarmki
 import type { ManagerMetrics } from "../metrics/manager-metrics.ts";
 import type { ManagerStart } from "./node.ts";
 import { swarmPaths } from "./paths.ts";
-import type { ManagerAddresses } from "./swarm.ts";
+import type { ManagerAddresses } from "./start-addresses.ts";
 
 export interface ComposeOptions {
   readonly dataRoot: string;

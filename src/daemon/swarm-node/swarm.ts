@@ -27,19 +27,7 @@ import { Logs } from "#wire/gen/swarmkit/logbroker_pb.js";
 import { ResourceAllocator } from "#wire/gen/swarmkit/resource_pb.js";
 import { NodeRole, RaftMemberStatus_Reachability } from "#wire/gen/swarmkit/types_pb.js";
 import { Watch } from "#wire/gen/swarmkit/watch_pb.js";
-import {
-  checkAddressPool,
-  DEFAULT_PORT,
-  dataPathPort,
-  formatHostPort,
-  type HostAddresses,
-  isUnspecified,
-  localAddress,
-  resolveAdvertiseAddr,
-  resolveDataPathAddr,
-  resolveListenAddr,
-  splitHostPort,
-} from "./addresses.ts";
+import { checkAddressPool, dataPathPort, type HostAddresses } from "./addresses.ts";
 import { aloneWarnings } from "./alone-warnings.ts";
 import { openBackup, sealBackup } from "./backup.ts";
 import {
@@ -51,7 +39,6 @@ import {
   refusal,
   waitingRefusal,
 } from "./errors.ts";
-import { addressTowards } from "./host-addresses.ts";
 import { LockedKeyError } from "./key-file.ts";
 import { KnownManagers } from "./managers.ts";
 import { movedState } from "./moved-state.ts";
@@ -59,6 +46,14 @@ import { checkSpec, newSwarm, swarmOfBackup } from "./new-swarm.ts";
 import { type ManagerStart, type Origin, SwarmNode } from "./node.ts";
 import { clearSwarm, type SwarmPaths, swarmPaths } from "./paths.ts";
 import { NodeRunner } from "./runner.ts";
+import {
+  initState,
+  joinState,
+  type ManagerAddresses,
+  managerAddresses,
+  nodeAddress,
+  remoteManager,
+} from "./start-addresses.ts";
 import { loadStartState, type StartState, saveStartState } from "./start-state.ts";
 
 /** What `join` waits for before it says that it goes on in the background. */
@@ -78,14 +73,6 @@ export interface SwarmOptions {
   readonly clock: Clock;
   readonly random: Random;
   readonly log: Log;
-}
-
-/** Where a manager of this node listens and how others reach it. */
-export interface ManagerAddresses {
-  readonly listenHost: string;
-  readonly listenPort: number;
-  /** "host:port". */
-  readonly advertise: string;
 }
 
 /** The port, with what the composition root needs besides. */
@@ -159,7 +146,7 @@ class NodeSwarm implements Swarm {
     return {
       state: runner?.state ?? (damage === "" ? "inactive" : "error"),
       nodeId: node?.identity?.nodeId ?? "",
-      nodeAddr: runner === undefined ? "" : nodeAddr(runner.start),
+      nodeAddr: runner === undefined ? "" : nodeAddress(runner.start),
       controlAvailable: runner?.state === "active" && node?.manager !== undefined,
       error:
         node?.waiting === undefined
@@ -183,7 +170,7 @@ class NodeSwarm implements Swarm {
   dataPathAddr(): string {
     const start = this.#runner?.start;
     if (start === undefined) return "";
-    return start.dataPathAddr === "" ? nodeAddr(start) : start.dataPathAddr;
+    return start.dataPathAddr === "" ? nodeAddress(start) : start.dataPathAddr;
   }
 
   swarmId(): string {
@@ -201,7 +188,7 @@ class NodeSwarm implements Swarm {
       if (running !== undefined && running.node?.manager === undefined) throw refusal("worker");
       if (running === undefined) this.#requireOutside();
       checkSpec(request.spec);
-      const start = this.#initState(request);
+      const start = initState(request, this.#options.hostAddresses());
       checkAddressPool(request.defaultAddrPool, request.subnetSize);
       if (running !== undefined) await running.stop();
       const origin: Origin =
@@ -233,7 +220,8 @@ class NodeSwarm implements Swarm {
       const { random, log } = this.#options;
       const opened = await openBackup(backup, key.value);
       const swarm = swarmOfBackup(opened, request.availability, random);
-      const start = this.#initState({ ...request, dataPathPort: swarm.vxlanPort });
+      const asked = { ...request, dataPathPort: swarm.vxlanPort };
+      const start = initState(asked, this.#options.hostAddresses());
       log.info("restoring a swarm", { cluster: swarm.clusterId, backupOf: opened.createdAt });
       await clearSwarm(this.#paths);
       const runner = this.#run(start, { kind: "new", swarm });
@@ -247,17 +235,13 @@ class NodeSwarm implements Swarm {
   reconnect(address: string): void {
     const runner = this.#runner;
     if (runner === undefined) throw refusal("noSwarm");
-    const target = splitHostPort(address);
-    if (target === undefined || target.host === "") {
-      throw badRequest(`invalid remoteAddr ${JSON.stringify(address)}: invalid address`);
-    }
-    runner.reconnect(formatHostPort({ host: target.host, port: target.port ?? DEFAULT_PORT }));
+    runner.reconnect(remoteManager(address));
   }
 
   async join(request: JoinRequest): Promise<void> {
     return this.#exclusively(async () => {
       this.#requireOutside();
-      const start = await this.#joinState(request);
+      const start = await joinState(request, this.#options.hostAddresses());
       await clearSwarm(this.#paths);
       await saveStartState(this.#paths, start);
       const runner = this.#run(start, {
@@ -496,49 +480,6 @@ class NodeSwarm implements Swarm {
     return { kind: "new", swarm };
   }
 
-  #initState(
-    request: Omit<RestoreRequest, "backup" | "key"> & { dataPathPort: number },
-  ): StartState {
-    const machine = this.#options.hostAddresses();
-    const listen = resolveListenAddr(request.listenAddr, machine);
-    const advertise = resolveAdvertiseAddr(request.advertiseAddr, listen.port, machine);
-    return {
-      localAddr: localAddress(listen.host, advertise.host, machine),
-      remoteAddr: "",
-      listenAddr: formatHostPort(listen),
-      advertiseAddr: formatHostPort(advertise),
-      dataPathAddr: resolveDataPathAddr(request.dataPathAddr, machine),
-      dataPathPort: dataPathPort(request.dataPathPort),
-    };
-  }
-
-  async #joinState(request: JoinRequest): Promise<StartState> {
-    const machine = this.#options.hostAddresses();
-    const [remote] = request.remoteAddrs;
-    if (remote === undefined || remote === "") {
-      throw badRequest("at least 1 RemoteAddr is required to join");
-    }
-    const target = splitHostPort(remote);
-    if (target === undefined || target.host === "") {
-      throw badRequest(`invalid remoteAddr ${JSON.stringify(remote)}: invalid address`);
-    }
-    const remoteAddr = formatHostPort({ host: target.host, port: target.port ?? DEFAULT_PORT });
-    const listen = resolveListenAddr(request.listenAddr, machine);
-    const local = isUnspecified(listen.host) ? await addressTowards(remoteAddr) : listen.host;
-    const advertise =
-      request.advertiseAddr === ""
-        ? ""
-        : formatHostPort(resolveAdvertiseAddr(request.advertiseAddr, listen.port, machine));
-    return {
-      localAddr: local,
-      remoteAddr,
-      listenAddr: formatHostPort(listen),
-      advertiseAddr: advertise,
-      dataPathAddr: resolveDataPathAddr(request.dataPathAddr, machine),
-      dataPathPort: 0,
-    };
-  }
-
   async #managerCounts(): Promise<ManagerCounts | undefined> {
     try {
       const { nodes } = await this.control().listNodes({}, { timeoutMs: STATS_TIMEOUT_MS });
@@ -561,22 +502,4 @@ class NodeSwarm implements Swarm {
   #notify(): void {
     for (const listener of this.#listeners) listener();
   }
-}
-
-function nodeAddr(start: StartState): string {
-  const advertised = splitHostPort(start.advertiseAddr)?.host ?? "";
-  return advertised === "" ? start.localAddr : advertised;
-}
-
-function managerAddresses(start: StartState): ManagerAddresses {
-  const listen = splitHostPort(start.listenAddr);
-  const listenPort = listen?.port ?? DEFAULT_PORT;
-  return {
-    listenHost: listen?.host ?? "0.0.0.0",
-    listenPort,
-    advertise:
-      start.advertiseAddr === ""
-        ? formatHostPort({ host: start.localAddr, port: listenPort })
-        : start.advertiseAddr,
-  };
 }
