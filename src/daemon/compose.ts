@@ -6,41 +6,22 @@
 
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
-import { absentRoutes } from "#api/absent.ts";
-import { buildRoutes } from "#api/build.ts";
-import { commitRoutes } from "#api/commit.ts";
-import { containerRoutes } from "#api/containers.ts";
-import { distributionRoutes } from "#api/distribution.ts";
-import { eventRoutes } from "#api/events.ts";
-import { execRoutes } from "#api/exec.ts";
-import { imageRoutes } from "#api/images.ts";
-import { networkRoutes } from "#api/networks.ts";
-import { nodeRoutes } from "#api/nodes.ts";
-import { configRoutes, secretRoutes } from "#api/payloads.ts";
 import { decodeAuth } from "#api/registry-auth.ts";
 import type { Routes } from "#api/route.ts";
-import { serviceDeployRoutes } from "#api/service-deploy.ts";
-import { serviceRoutes } from "#api/services.ts";
-import { stackRoutes } from "#api/stacks.ts";
-import { readClusterSummary, swarmRoutes } from "#api/swarm.ts";
-import { swarmNetworks } from "#api/swarm-networks.ts";
-import { type HostFacts, systemRoutes } from "#api/system.ts";
-import { taskRoutes } from "#api/tasks.ts";
-import { volumeRoutes } from "#api/volumes.ts";
 import { EngineError, messageOf } from "#base/error.ts";
 import { must } from "#base/invariant.ts";
 import type { Clock, Log, Random } from "#base/ports.ts";
 import { VERSION } from "#cli/version.ts";
-import { type Builder, openBuilder } from "#engine/build/builder.ts";
+import { openBuilder } from "#engine/build/builder.ts";
 import { parseSeccompProfile } from "#engine/containers/seccomp-profile.ts";
-import { type ContainerEngine, openContainerEngine } from "#engine/containers/service.ts";
+import { openContainerEngine } from "#engine/containers/service.ts";
 import { type ContainerDns, createContainerDns } from "#engine/dns/resolver.ts";
 import { type CountingEventBus, createEventBus } from "#engine/events/event-bus.ts";
-import { type ImageStore, openImageStore } from "#engine/images/store.ts";
+import { openImageStore } from "#engine/images/store.ts";
 import { ConnectionTable } from "#engine/networks/connection-table.ts";
 import { GlobalNetworkDrivers } from "#engine/networks/global-drivers.ts";
 import { GlobalIpam } from "#engine/networks/global-ipam.ts";
-import { type NetworkStore, openNetworkStore } from "#engine/networks/service.ts";
+import { openNetworkStore } from "#engine/networks/service.ts";
 import { SwarmAttachments } from "#engine/overlay/attachments.ts";
 import { Overlay } from "#engine/overlay/overlay.ts";
 import { OverlayTasks } from "#engine/overlay/task-networks.ts";
@@ -51,7 +32,7 @@ import { nodePlugins, readHostFacts as readNodeFacts } from "#engine/swarm-execu
 import { readHostRoutes, readOwnAddresses } from "#engine/swarm-executor/host-routes.ts";
 import { NodeTables } from "#engine/swarm-executor/node-tables.ts";
 import { forOperators, type TaskWithdrawer } from "#engine/swarm-executor/operator-stops.ts";
-import { type HostVolumes, openVolumes } from "#engine/volumes/volumes.ts";
+import { openVolumes } from "#engine/volumes/volumes.ts";
 import { type Containerd, connectContainerd } from "#platform/containerd/client.ts";
 import type { ContainerdServer } from "#platform/containerd/server.ts";
 import type { DaemonConfig } from "./config.ts";
@@ -59,6 +40,7 @@ import { parseGenericResources } from "./generic-resources.ts";
 import { changingFacts, readHostFacts } from "./host-facts.ts";
 import { Metrics } from "./metrics/metrics.ts";
 import { reloadAttributes } from "./reload.ts";
+import { type ApiHost, engineRoutes } from "./routes.ts";
 import { composeManager } from "./swarm-node/compose.ts";
 import { tellSwarmEvents } from "./swarm-node/events.ts";
 import { readHostAddresses } from "./swarm-node/host-addresses.ts";
@@ -87,17 +69,11 @@ export interface ComposedEngine {
   close(): Promise<void>;
 }
 
-interface Host {
+interface Host extends ApiHost {
   readonly events: CountingEventBus;
-  readonly images: ImageStore;
-  readonly volumes: HostVolumes;
-  readonly networks: NetworkStore;
   readonly plugins: PluginRegistry;
   readonly dns: ContainerDns;
-  readonly containers: ContainerEngine;
   readonly overlay: Overlay;
-  readonly connections: ConnectionTable;
-  readonly builder: Builder;
 }
 
 export async function composeEngine(context: EngineContext): Promise<ComposedEngine> {
@@ -148,12 +124,12 @@ export async function composeEngine(context: EngineContext): Promise<ComposedEng
   // Not before: a container may be on a network of the swarm.
   host.containers.startByPolicy();
   return {
-    routes: routesOf(
-      context,
-      currentFacts,
-      { ...host, containers: forOperators(host.containers, tasks) },
-      swarm,
-    ),
+    routes: engineRoutes({
+      host: { ...host, containers: forOperators(host.containers, tasks) },
+      facts: currentFacts,
+      cluster: swarm,
+      random,
+    }),
     reload: (next) => {
       live.config = next;
       host.images.reconfigure(next.registry);
@@ -479,64 +455,4 @@ function ulimit(text: string): { Name: string; Soft: number; Hard: number } {
 function labelPair(label: string): readonly [string, string] {
   const equals = label.indexOf("=");
   return [label.slice(0, equals), label.slice(equals + 1)];
-}
-
-function routesOf(
-  context: EngineContext,
-  facts: () => HostFacts,
-  host: Host,
-  cluster: Swarm,
-): Routes {
-  const { containers, images, networks, volumes, events, builder } = host;
-  const nameOf = async (input: string) => {
-    const all = await networks.list(new Map());
-    const ours = all.filter(({ Scope }) => Scope === "local");
-    return ours.find(({ Name, Id }) => Name === input || Id === input)?.Name;
-  };
-  return [
-    ...systemRoutes({
-      get facts() {
-        return facts();
-      },
-      containers,
-      images,
-      networks,
-      volumes,
-      buildCache: () => builder.cache(),
-      cluster,
-      warnings: () => [...host.connections.warnings(), ...networks.warnings()],
-      clusterInfo: () => readClusterSummary(cluster),
-      login: (auth) => images.login(auth),
-    }),
-    ...containerRoutes(containers),
-    ...commitRoutes(containers, images),
-    ...absentRoutes(),
-    ...buildRoutes(builder),
-    ...execRoutes(containers),
-    ...eventRoutes(events, cluster),
-    ...imageRoutes(images),
-    ...distributionRoutes(images),
-    ...volumeRoutes(volumes),
-    ...networkRoutes({
-      networks,
-      containers,
-      swarm: swarmNetworks(cluster),
-      isManager: () => cluster.info().controlAvailable,
-    }),
-    ...swarmRoutes(cluster),
-    ...nodeRoutes(cluster),
-    ...serviceDeployRoutes(cluster),
-    ...stackRoutes(cluster, { networks: { nameOf } }),
-    ...serviceRoutes(cluster, {
-      random: context.random,
-      networks: { nameOf },
-      resolveImage: async (image, auth) => {
-        const { Descriptor, Platforms } = await images.distribution(image, decodeAuth(auth));
-        return { digest: Descriptor.digest, platforms: Platforms };
-      },
-    }),
-    ...taskRoutes(cluster),
-    ...secretRoutes(cluster),
-    ...configRoutes(cluster),
-  ];
 }
