@@ -46,7 +46,7 @@ export async function bundleManager(): Promise<string> {
 /** What the engine's launcher tells Node. */
 function engineFlags(): readonly string[] {
   const [, line = ""] = readFileSync(join(root, "bin/skep"), "utf8").split("\n");
-  return line.split(" ").filter((word) => word.startsWith("--"));
+  return line.split(" ").filter((word) => /^--\w/.test(word));
 }
 
 export interface ManagerOptions {
