@@ -1,6 +1,7 @@
 /**
  * One manager in a process of its own, told what to do by its parent over the process channel. It
- * ends as the engine does: at once, with exit code 1, when its disk failed or an invariant broke.
+ * ends as the engine does: at once, with exit code 1, when its disk failed (and is not only full) or an
+ * invariant broke.
  *
  * Arguments: name, data root, "host:port" under which the others reach it.
  */

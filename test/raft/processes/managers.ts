@@ -68,7 +68,7 @@ export class ManagerProcess {
   readonly logFile: string;
   readonly #options: ManagerOptions;
   #child: ChildProcess | undefined;
-  #exited: Promise<number | undefined> = Promise.resolve(undefined);
+  #exited: Promise<void> = Promise.resolve();
   #orders = 0;
   readonly #waiting = new Map<number, (answer: Answer) => void>();
 
@@ -86,11 +86,6 @@ export class ManagerProcess {
 
   get controlSocket(): string {
     return controlSocketOf(this.dataRoot);
-  }
-
-  /** Resolves with the exit code, undefined after a signal, when the process of now has ended. */
-  get exited(): Promise<number | undefined> {
-    return this.#exited;
   }
 
   get pid(): number | undefined {
@@ -123,11 +118,11 @@ export class ManagerProcess {
     await log.close();
     this.#child = child;
     this.#exited = new Promise((resolve) => {
-      child.once("exit", (code) => {
+      child.once("exit", () => {
         if (this.#child === child) this.#child = undefined;
         for (const [id, tell] of this.#waiting) tell({ id, error: `${name} has ended` });
         this.#waiting.clear();
-        resolve(code ?? undefined);
+        resolve();
       });
     });
     child.on("message", (answer: Answer) => {
