@@ -47,6 +47,8 @@ import type { ClusterState } from "./state.ts";
 
 /** How long the calls of an ending manager may take to get their answers. */
 const DRAIN_MS = 1_000;
+const UNANSWERED =
+  "this node stopped managing the swarm before there was an answer: ask another manager what became of the request";
 
 /** The raft node, once it has its place in the group. */
 export interface StartedRaft {
@@ -248,7 +250,7 @@ class RunningManager implements Manager {
       new EngineError("unavailable", "this node stops managing the swarm: ask another manager"),
     );
     await Promise.all([this.#unanswered.none(DRAIN_MS), this.#server.drain(DRAIN_MS)]);
-    this.#closing.abort();
+    this.#closing.abort(new EngineError("unavailable", UNANSWERED));
     for (const stop of this.#stops) stop();
     await this.#raft.close();
     await this.#server.close();

@@ -76,6 +76,19 @@ test("without a majority there is no leader, and docker's sentence says so", asy
   );
 });
 
+test("what an ending manager can answer no more, it refuses, and says where to ask", async () => {
+  const [first, second, third] = await threeManagers();
+  await second.stop();
+  await third.stop();
+  await expect.poll(() => leaderOf(first), { timeout: 10_000 }).toBe("");
+  const waits = expect(first.swarm.control().listNodes({})).rejects.toMatchObject({
+    code: "unavailable",
+    message: expect.stringContaining("before there was an answer: ask another manager"),
+  });
+  await first.stop();
+  await waits;
+});
+
 test("a follower is demoted to a worker and promoted again, all at run time", async () => {
   const [first, second, third] = await threeManagers();
   const nodeId = third.swarm.localNodeId();
