@@ -17,6 +17,7 @@ import { EngineError, isErrorCode, messageOf } from "#base/error.ts";
 import { InvariantError } from "#base/invariant.ts";
 import type { Log } from "#base/ports.ts";
 import { Strangers } from "#platform/strangers.ts";
+import { ANY_KEY_SUITES, HANDSHAKE_TIMEOUT_MS } from "#platform/tls-suites.ts";
 import { toHttpError } from "./errors-to-http.ts";
 import type { Routes } from "./route.ts";
 import { createApiRequest } from "./server-request.ts";
@@ -226,20 +227,7 @@ function refuse(
   if (!request.readableEnded) request.resume();
 }
 
-/** TLS 1.3, and of 1.2 what has forward secrecy and no padding. */
-const CIPHERS = [
-  "TLS_AES_256_GCM_SHA384",
-  "TLS_CHACHA20_POLY1305_SHA256",
-  "TLS_AES_128_GCM_SHA256",
-  "ECDHE-ECDSA-AES256-GCM-SHA384",
-  "ECDHE-RSA-AES256-GCM-SHA384",
-  "ECDHE-ECDSA-CHACHA20-POLY1305",
-  "ECDHE-RSA-CHACHA20-POLY1305",
-  "ECDHE-ECDSA-AES128-GCM-SHA256",
-  "ECDHE-RSA-AES128-GCM-SHA256",
-].join(":");
-/** A connection that has not shaken hands by then is closed, milliseconds; and so many may be at it. */
-const HANDSHAKE_TIMEOUT_MS = 10_000;
+/** So many may be shaking hands. */
 const NEWCOMERS_MAX = 512;
 
 function secureServer(tls: ServerTls): Server {
@@ -248,7 +236,7 @@ function secureServer(tls: ServerTls): Server {
     cert: tls.cert,
     key: tls.key,
     minVersion: "TLSv1.2",
-    ciphers: CIPHERS,
+    ciphers: ANY_KEY_SUITES,
     handshakeTimeout: HANDSHAKE_TIMEOUT_MS,
     rejectUnauthorized: tls.ca !== undefined,
     ...verify,

@@ -25,6 +25,7 @@ import { Connection, KEEPALIVE_MS } from "../http2/connection.ts";
 import type { Stream, StreamEvents } from "../http2/stream.ts";
 import { InFlight } from "../in-flight.ts";
 import { Strangers } from "../strangers.ts";
+import { HANDSHAKE_TIMEOUT_MS } from "../tls-suites.ts";
 import { encodeText, field, isGrpc } from "./fields.ts";
 import { type AnyHandler, type BoundMethod, type Caller, ServerCall } from "./server-call.ts";
 import { statusOf } from "./status.ts";
@@ -44,8 +45,7 @@ const STRANGERS_MESSAGE_MAX_BYTES = 16 * 1024;
 const NEWCOMERS_MAX = 2_048;
 /** And of strangers; each can make the server hold some 300 kB. */
 const STRANGERS_MAX = 512;
-/** A connection that has not shaken hands, or has not begun to speak, by then is closed, milliseconds. */
-const HANDSHAKE_TIMEOUT_MS = 10_000;
+/** A connection that has not begun to speak by then is closed, milliseconds. */
 const GREETING_TIMEOUT_MS = 20_000;
 /** So long a stranger may be silent; one that waits to be let in asks every few seconds. */
 const STRANGERS_SILENCE_MS = 60_000;

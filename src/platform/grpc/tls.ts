@@ -3,22 +3,13 @@
 import type { X509Certificate } from "node:crypto";
 import type { PeerCertificate, TLSSocket } from "node:tls";
 import { EngineError } from "#base/error.ts";
+import { ECDSA_SUITES } from "../tls-suites.ts";
 import { TAKEN_FOR_SELF_SIGNED, verifyCrossSigned } from "../x509/cross-signed.ts";
 import type { PeerIdentity, TlsMaterial } from "./server.ts";
 
-/** TLS 1.3, and of 1.2 (which Docker Engines speak) what has forward secrecy and no padding. */
-const CIPHERS = [
-  "TLS_AES_256_GCM_SHA384",
-  "TLS_CHACHA20_POLY1305_SHA256",
-  "TLS_AES_128_GCM_SHA256",
-  "ECDHE-ECDSA-AES256-GCM-SHA384",
-  "ECDHE-ECDSA-CHACHA20-POLY1305",
-  "ECDHE-ECDSA-AES128-GCM-SHA256",
-].join(":");
-
 export function tlsOptions(tls: TlsMaterial) {
   const { cert, key, ca } = tls;
-  return { cert, key, ca, minVersion: "TLSv1.2" as const, ciphers: CIPHERS };
+  return { cert, key, ca, minVersion: "TLSv1.2" as const, ciphers: ECDSA_SUITES };
 }
 
 /** Timers hold at most 2^31 ms. */
