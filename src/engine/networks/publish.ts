@@ -150,12 +150,12 @@ export async function withdrawPorts(
  * forgotten when the way changes. Best effort; without the tool they end by their timeout.
  */
 async function forgetFlows(ports: readonly PublishedPort[]): Promise<void> {
-  const flows = ports.flatMap(({ protocol, containerIp, hostPort }) =>
-    protocol === "udp" ? [`${containerIp.includes(":") ? "ipv6" : "ipv4"} ${hostPort}`] : [],
-  );
-  for (const flow of new Set(flows)) {
-    const [family = "", hostPort = ""] = flow.split(" ");
-    const args = ["-D", "-f", family, "-p", "udp", "--orig-port-dst", hostPort];
-    await runCommand("conntrack", args).catch(() => undefined);
+  const udp = ports.filter(({ protocol }) => protocol === "udp");
+  for (const family of ["ipv4", "ipv6"]) {
+    const ofFamily = udp.filter((port) => port.containerIp.includes(":") === (family === "ipv6"));
+    for (const hostPort of new Set(ofFamily.map((port) => String(port.hostPort)))) {
+      const args = ["-D", "-f", family, "-p", "udp", "--orig-port-dst", hostPort];
+      await runCommand("conntrack", args).catch(() => undefined);
+    }
   }
 }
