@@ -5,6 +5,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from "vitest";
 import type { ContainerEngine } from "#engine/containers/service.ts";
+import { parseNs } from "#engine/logs/timestamps.ts";
 import type { LogOptions } from "#engine/ports.ts";
 import type { ContainerCreateBody, HostConfig } from "#wire/docker/containers.ts";
 import type { Host } from "./engine-host.ts";
@@ -82,6 +83,16 @@ test("a container starts again, and its file system is still its own", async () 
   expect(await finish(id)).toBe(0);
   expect(await finish(id)).toBe(0);
   expect(await output(id)).toBe("/new\n");
+});
+
+test("what a start lets out at once is of the time since the start", async () => {
+  for (const round of [1, 2, 3, 4, 5]) {
+    const { id } = await run(["echo", `round ${round}`]);
+    const { StartedAt, FinishedAt } = (await containers.inspect(id)).State;
+    const since = parseNs(StartedAt) ?? 0n;
+    expect(parseNs(FinishedAt)).toBeGreaterThan(since);
+    expect(await output(id, { since })).toBe(`round ${round}\n`);
+  }
 });
 
 test("a program that is not there: 127, docker's words, and the state remembers", async () => {

@@ -41,8 +41,9 @@ export async function startRun(context: ContainerContext, container: Container):
     await releaseSubpaths(context, container.record);
     const network = await attachNetworks(context, container, pid);
     watchTask(context, container);
-    await runtime.start(id);
+    // Not after it: clients ask for the log since the start, and what is written at once is part of it.
     const at = formatNs(context.nowNs());
+    await runtime.start(id);
     container.state = nextState(container.state, { kind: "started", pid, at, network });
     container.startedMonotonicMs = context.clock.monotonicMs();
   } catch (error) {
