@@ -7,6 +7,7 @@
 import { EngineError, isErrorCode } from "#base/error.ts";
 import type { ContainerEngine } from "#engine/containers/service.ts";
 import type { NetworkStore } from "#engine/networks/service.ts";
+import type { Filters } from "#engine/ports.ts";
 import type { NetworkCreateBody, NetworkInspect } from "#wire/docker/networks.ts";
 import {
   connectFromJson,
@@ -35,8 +36,7 @@ function queryRoutes(ports: NetworkPorts): Routes {
       method: "GET",
       path: "/networks",
       handler: async (request, response) => {
-        const swarm = await swarmList(ports);
-        const found = await ports.networks.list(request.filters(), swarm);
+        const found = await allNetworks(ports, request.filters());
         // Older clients look for the containers of all networks at once.
         const shown = request.atLeast(28)
           ? found.map((network) => ({ ...network, Containers: {} }))
@@ -135,9 +135,13 @@ function idOf(request: ApiRequest): string {
   return request.params["id"] ?? "";
 }
 
-/** Empty as well when the managers do not answer: what runs here must be seen all the same. */
-async function swarmList({ swarm }: NetworkPorts): Promise<readonly NetworkInspect[]> {
-  return await swarm.list().catch(() => []);
+/** When the managers do not answer, what runs here is seen all the same. */
+async function allNetworks(
+  { networks, swarm }: NetworkPorts,
+  filters: Filters = new Map(),
+): Promise<readonly NetworkInspect[]> {
+  const ofSwarm = await swarm.list().catch(() => undefined);
+  return await networks.list(filters, ofSwarm);
 }
 
 /** By whole id, else by name, else by the beginning of an id; several of a kind are refused. */
@@ -148,11 +152,9 @@ async function findNetwork(
 ): Promise<NetworkInspect> {
   const inScope = ({ Scope }: NetworkInspect) => scope === "" || Scope === scope;
   const local = (await ports.networks.list(new Map())).filter(inScope);
-  const exact = local.find(({ Id }) => Id === term);
+  const exact = local.find(({ Id, Scope }) => Id === term && Scope !== "swarm");
   if (exact !== undefined) return exact;
-  const ids = new Set(local.map(({ Id }) => Id));
-  const others = (await swarmList(ports)).filter(({ Id }) => !ids.has(Id)).filter(inScope);
-  const all = [...local, ...others];
+  const all = (await allNetworks(ports)).filter(inScope);
   const byId = all.find(({ Id }) => Id === term);
   if (byId !== undefined) return byId;
   const named = all.filter(({ Name }) => Name === term);
@@ -172,10 +174,9 @@ function ambiguous(term: string, count: number, by: string): EngineError {
 }
 
 async function refuseTaken(ports: NetworkPorts, name: string): Promise<void> {
-  const others = await swarmList(ports);
-  const mine = await ports.networks.list(new Map(), others);
+  const known = await allNetworks(ports);
   const predefined = ["bridge", "host", "none"].includes(name);
-  if (predefined || !mine.some(({ Name }) => Name === name)) return;
+  if (predefined || !known.some(({ Name }) => Name === name)) return;
   throw new EngineError("already-exists", `network with name ${name} already exists`);
 }
 
@@ -197,7 +198,7 @@ async function prune({ networks, containers, swarm }: NetworkPorts, request: Api
   const named = all.flatMap(({ NetworkSettings }) => Object.keys(NetworkSettings.Networks));
   return await networks.prune(request.filters(), {
     keep: new Set(named),
-    others: await swarm.list().catch(() => []),
+    others: (await swarm.list().catch(() => undefined)) ?? [],
     remove: async ({ Id, Ingress }) => {
       if (Ingress) return false;
       try {

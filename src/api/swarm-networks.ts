@@ -22,8 +22,8 @@ import { CALL, present, rpc } from "./swarm-rpc.ts";
 const PREDEFINED_NAMES: readonly string[] = ["bridge", "host", "none", "default"];
 
 export interface SwarmNetworks {
-  /** All but the swarm's stand-ins for each node's own networks; empty where there is no manager. */
-  list(): Promise<readonly NetworkInspect[]>;
+  /** All but the swarm's stand-ins for each node's own networks; undefined on a node that is no manager. */
+  list(): Promise<readonly NetworkInspect[] | undefined>;
   /** By id, name or id prefix; undefined when there is none, or no manager to ask. */
   inspect(input: string, verbose: boolean): Promise<NetworkInspect | undefined>;
   /** Takes the body of `POST /networks/create`. Throws what `ClusterPort.control` throws. */
@@ -35,7 +35,7 @@ export interface SwarmNetworks {
 export function swarmNetworks(cluster: ClusterPort): SwarmNetworks {
   return {
     list: async () => {
-      if (!cluster.info().controlAvailable) return [];
+      if (!cluster.info().controlAvailable) return undefined;
       const { networks } = await rpc(cluster.control().listNetworks({}, CALL));
       return networks.filter((network) => !isPredefined(network)).map(networkToJson);
     },

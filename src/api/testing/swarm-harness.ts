@@ -135,7 +135,8 @@ export async function swarmHarness(): Promise<Harness> {
       {
         method: "GET",
         path: "/networks",
-        handler: async (_, response) => response.json(200, await swarmNetworks(port).list()),
+        handler: async (_, response) =>
+          response.json(200, (await swarmNetworks(port).list()) ?? []),
       },
       {
         method: "GET",

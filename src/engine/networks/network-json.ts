@@ -97,6 +97,22 @@ export function endpointSettings(endpoint: EndpointRecord): EndpointSettings {
   };
 }
 
+/**
+ * This host's networks and those of the swarm as one list. What the managers have removed may be here
+ * for a moment longer, while its containers end: it is no network any more, and whoever were shown it
+ * would build on it (`docker stack deploy` after `stack rm`). Undefined: they did not answer.
+ */
+export function withSwarm(
+  here: readonly NetworkInspect[],
+  ofSwarm: readonly NetworkInspect[] | undefined,
+): readonly NetworkInspect[] {
+  if (ofSwarm === undefined) return here;
+  const known = new Set(ofSwarm.map(({ Id }) => Id));
+  const ours = here.filter(({ Id, Scope }) => Scope !== "swarm" || known.has(Id));
+  const shown = new Set(ours.map(({ Id }) => Id));
+  return [...ours, ...ofSwarm.filter(({ Id }) => !shown.has(Id))];
+}
+
 const LIST_FILTERS = ["dangling", "driver", "id", "label", "name", "scope", "type"];
 
 export function filterNetworks(

@@ -33,7 +33,13 @@ import { DEFAULT_POOLS, formatPrefix } from "./ipam.ts";
 import type { NetworkLender } from "./lend.ts";
 import { createNetwork, removeIfItGoes, removeNetwork } from "./lifecycle.ts";
 import { type HostedNetwork, LocalNetwork } from "./network.ts";
-import { containerOf, filterNetworks, inspectLocal, pruneFilter } from "./network-json.ts";
+import {
+  containerOf,
+  filterNetworks,
+  inspectLocal,
+  pruneFilter,
+  withSwarm,
+} from "./network-json.ts";
 import { PREDEFINED } from "./network-spec.ts";
 import { HostPorts } from "./port-hold.ts";
 import { type AttachmentRecord, RecordFolder } from "./records.ts";
@@ -65,8 +71,8 @@ export interface PruneMore {
 }
 
 export interface NetworkStore extends NetworkService {
-  /** `more` are networks that somebody else keeps; filters apply to them, too. */
-  list(filters: Filters, more?: readonly NetworkInspect[]): Promise<readonly NetworkInspect[]>;
+  /** `ofSwarm` is all that the managers know, undefined where there are none to ask. */
+  list(filters: Filters, ofSwarm?: readonly NetworkInspect[]): Promise<readonly NetworkInspect[]>;
   prune(filters: Filters, more?: PruneMore): Promise<NetworksPruneReport>;
   /** Whether `create` has refused because the driver is a plug-in for networks of the whole swarm. */
   isForSwarm(error: unknown): boolean;
@@ -155,18 +161,16 @@ class LocalNetworks implements NetworkStore {
 
   async list(
     filters: Filters,
-    more: readonly NetworkInspect[] = [],
+    ofSwarm?: readonly NetworkInspect[],
   ): Promise<readonly NetworkInspect[]> {
     const { networks, attachments, hosted } = this.#state;
-    const ours = [
+    const here = [
       ...[...networks.values()]
         .filter(({ record }) => record.swarm !== true)
         .map((network) => inspectLocal(network, attachments)),
       ...[...hosted.values()].map((network) => this.#inspectHosted(network)),
     ];
-    const shown = new Set(ours.map(({ Id }) => Id));
-    const others = more.filter(({ Id }) => !shown.has(Id));
-    return filterNetworks([...ours, ...others], filters);
+    return filterNetworks(withSwarm(here, ofSwarm), filters);
   }
 
   idOf(name: string): string | undefined {
