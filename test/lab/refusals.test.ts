@@ -47,6 +47,10 @@ interface Container {
   readonly Labels: Readonly<Record<string, string>>;
 }
 
+function containersOf(host: string): Promise<readonly Container[]> {
+  return lab.get<readonly Container[]>(host, "/containers/json?all=true");
+}
+
 /** All that bad input could have changed, without what changes by itself. */
 async function everything(): Promise<string> {
   const parts: unknown[] = [];
@@ -61,7 +65,7 @@ async function everything(): Promise<string> {
     );
   }
   for (const host of ["h1", "h3"]) {
-    const containers = await lab.get<readonly Container[]>(host, "/containers/json?all=true");
+    const containers = await containersOf(host);
     // Those of ended tasks go by themselves.
     const lasting = containers.filter(({ State, Labels }) => State === "running" || !Labels[TASK]);
     parts.push(lasting.map(({ Id }) => Id).toSorted());
@@ -71,7 +75,11 @@ async function everything(): Promise<string> {
 
 /** Runs what must be refused, and compares the world before and after. */
 async function changesNothing(action: () => Promise<void>): Promise<void> {
-  await until("the service runs", async () => (await lab.running("h1", "web")).length === 1);
+  await until("the service runs, and no task of another", async () => {
+    const all = (await Promise.all([containersOf("h1"), containersOf("h2")])).flat();
+    const running = all.filter(({ State, Labels }) => State === "running" && Labels[TASK]);
+    return (await lab.running("h1", "web")).length === 1 && running.length === 1;
+  });
   const before = await everything();
   await action();
   expect(await everything()).toBe(before);
