@@ -77,6 +77,15 @@ function withOlderAliases(shown: ContainerInspect): ContainerInspect {
   return { ...shown, NetworkSettings: { ...shown.NetworkSettings, Networks } };
 }
 
+/** An older client may have meant it; so it is not passed over like other fields of later versions. */
+function refuseForcedReadOnly({ HostConfig: host }: ContainerCreateBody): void {
+  if (!host?.Mounts?.some(({ BindOptions }) => BindOptions?.ReadOnlyForceRecursive)) return;
+  throw new EngineError(
+    "invalid-argument",
+    "BindOptions.ReadOnlyForceRecursive needs API v1.44 or newer",
+  );
+}
+
 /** Until 1.48 the command line said it. */
 function driverWarnings({ HostConfig: host }: ContainerCreateBody): readonly string[] {
   const { VolumeDriver: driver, Mounts: mounts } = host ?? {};
@@ -96,11 +105,12 @@ function lifecycleRoutes(containers: ContainerEngine): Routes {
           "invalid JSON: got EOF while reading request body",
         );
       }
+      const writableBelow = !request.atLeast(44);
+      if (writableBelow) refuseForcedReadOnly(body);
       const { id, warnings } = await containers.create(
         request.query.get("name") ?? undefined,
         body,
-        undefined,
-        request.query.get("platform") ?? "",
+        { platform: request.query.get("platform") ?? "", writableBelow },
       );
       const more = request.atLeast(48) ? driverWarnings(body) : [];
       response.json(201, { Id: id, Warnings: [...warnings, ...more] });

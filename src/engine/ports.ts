@@ -9,7 +9,6 @@ import type {
   ContainerCreateBody,
   ContainerInspect,
   ContainerSummary,
-  NetworkingConfig,
 } from "#wire/docker/containers.ts";
 import type { EngineEvent, EventFilters } from "#wire/docker/events.ts";
 import type { AuthConfig, ImageConfig, ImageInspect, ImageSummary } from "#wire/docker/images.ts";
@@ -110,13 +109,18 @@ export interface WaitResult {
   readonly error?: string;
 }
 
+export interface CreateOptions {
+  /** "linux/arm64": the image must be for it. */
+  readonly platform?: string;
+  /** Read-only binds leave writable what is mounted below them, as they did before API 1.44. */
+  readonly writableBelow?: boolean;
+}
+
 export interface ContainerService {
   create(
     name: string | undefined,
     body: ContainerCreateBody,
-    networking?: NetworkingConfig,
-    /** "linux/arm64": the image must be for it. */
-    platform?: string,
+    options?: CreateOptions,
   ): Promise<{ id: string; warnings: readonly string[] }>;
   start(reference: string): Promise<void>;
   /** `timeoutSeconds` undefined = the container's own; -1 = wait for ever. */

@@ -8,10 +8,13 @@ import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { removeCgroup } from "#cli/lab/power.ts";
+import { SKEP } from "../../bench/lib/skep.ts";
 import type { Host } from "./engine-host.ts";
 import { DOCKERS, docker, type Harness, IMAGE, makeHarness } from "./harness.ts";
 
 const DOCKER = DOCKERS.filter((path) => existsSync(path)).at(-1) ?? "docker";
+/** Debian's, of API 1.41. */
+const OLDEST = "/usr/bin/docker";
 const V1 = existsSync("/sys/fs/cgroup/memory/memory.limit_in_bytes");
 
 let harness: Harness;
@@ -197,18 +200,24 @@ test("what the kernel cannot do is discarded with a warning", async () => {
   expect(stderr).toContain(V1 && !known ? "Weight discarded." : "");
 });
 
-test("what shall be read-only with what is mounted below it is so", async () => {
+test("what is mounted below a read-only bind is read-only, too, for clients since API 1.44", async () => {
   const below = join(harness.folder, "given/below");
   mkdirSync(below);
   execFileSync("mount", ["-t", "tmpfs", "below", below]);
   try {
-    const write = async (flags: string) => (await run(flags, "echo > /x/below/y")).stderr;
+    const write = async (program: string, flags: string) => {
+      const words = ["run", "--rm", "--network=none", ...here(flags).split(" "), IMAGE];
+      return (await docker(program, harness.socket, [...words, "sh", "-c", "echo >/x/below/y"]))
+        .stderr;
+    };
     const mount = "--mount type=bind,src=HERE/given,dst=/x,ro";
-    expect(await write(mount)).toBe("");
-    if (DOCKER === "/usr/bin/docker") return;
     const forced = `${mount},bind-propagation=rprivate,bind-recursive=readonly`;
-    expect(await write(forced)).toMatch(/Read-only/);
-    expect(await write(`${mount},bind-recursive=writable`)).toBe("");
+    expect(await write(SKEP, mount)).toMatch(/Read-only/);
+    expect(await write(SKEP, "-v HERE/given:/x:ro")).toMatch(/Read-only/);
+    expect(await write(SKEP, `${mount},bind-recursive=writable`)).toBe("");
+    expect(await write(SKEP, forced)).toMatch(/Read-only/);
+    expect(await write(OLDEST, mount)).toBe("");
+    expect(await write(OLDEST, "-v HERE/given:/x:ro")).toBe("");
   } finally {
     execFileSync("umount", [below]);
   }

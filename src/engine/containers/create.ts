@@ -13,7 +13,7 @@ import { openForwarder } from "../logs/forwarder.ts";
 import { JsonFileLog } from "../logs/json-file.ts";
 import { type LogSubject, parseLogConfig } from "../logs/log-options.ts";
 import { formatNs } from "../logs/timestamps.ts";
-import type { RunnableImage } from "../ports.ts";
+import type { CreateOptions, RunnableImage } from "../ports.ts";
 import { apparmorWarnings } from "./apparmor.ts";
 import { capabilityRequest, planCapabilities } from "./capabilities.ts";
 import { Container } from "./container.ts";
@@ -49,7 +49,7 @@ export async function createContainer(
   context: ContainerContext,
   name: string | undefined,
   body: ContainerCreateBody,
-  platform = "",
+  { platform = "", writableBelow = false }: CreateOptions = {},
 ): Promise<CreateResult> {
   const { HostConfig: hostBody, NetworkingConfig: networking, ...config } = body;
   checkConfig(config);
@@ -81,7 +81,8 @@ export async function createContainer(
     planPorts(merged, hostConfig);
     const endpoints = await context.networks.resolve(requested);
     await resolveDevices(hostConfig);
-    const { mounts, imageChains } = await prepareMounts(context, id, merged, hostConfig, undo);
+    const plan = planOwnMounts(context, merged, hostConfig, writableBelow);
+    const { mounts, imageChains } = await prepareMounts(context, id, plan, hostConfig, undo);
     const [path, ...args] = [...(merged.Entrypoint ?? []), ...(merged.Cmd ?? [])];
     if (path === undefined || path === "") {
       throw new EngineError("invalid-argument", "No command specified");
@@ -240,27 +241,36 @@ function resolveSharedNetwork({ registry }: ContainerContext, hostConfig: HostCo
   return { ...hostConfig, NetworkMode: `${prefix}${id}` };
 }
 
-async function prepareMounts(
+function planOwnMounts(
   context: ContainerContext,
-  id: string,
   config: ContainerConfig,
   hostConfig: HostConfig,
-  undo: (() => Promise<void>)[],
-): Promise<{ readonly mounts: MountSpec[]; readonly imageChains: ImageChains }> {
+  writableBelow: boolean,
+): MountSpec[] {
   const inherited = (hostConfig.VolumesFrom ?? []).map((text) => {
     const [reference = "", mode = ""] = text.split(":", 2);
     return { mounts: context.registry.find(reference).record.mounts, mode };
   });
+  return planMounts({ config, hostConfig, inherited, writableBelow });
+}
+
+async function prepareMounts(
+  context: ContainerContext,
+  id: string,
+  plan: readonly MountSpec[],
+  hostConfig: HostConfig,
+  undo: (() => Promise<void>)[],
+): Promise<{ readonly mounts: MountSpec[]; readonly imageChains: ImageChains }> {
   const mounts: MountSpec[] = [];
   const imageChains = new Map<MountSpec, string>();
   const fresh = new Set<string>();
-  const planned = planMounts({ config, hostConfig, inherited }).map((mount) => {
+  const planned = plan.map((mount) => {
     if (!mount.anonymous || mount.source !== "") return mount;
     const source = newHexId(context.random);
     fresh.add(source);
     return { ...mount, source };
   });
-  requireReadOnlyBelow(planned, context.host);
+  await requireReadOnlyBelow(planned, context.host);
   if (fresh.size > 0) {
     undo.push(() => context.store.remove(id));
     await context.store.announceVolumes(id, [...fresh]);

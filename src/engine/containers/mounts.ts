@@ -40,10 +40,17 @@ export interface MountInputs {
   readonly hostConfig: HostConfig;
   /** Mounts of the containers in `VolumesFrom`, with the mode asked for, in order. */
   readonly inherited: readonly { readonly mounts: readonly MountSpec[]; readonly mode: string }[];
+  /** Read-only binds that say nothing else leave writable what is mounted below them. */
+  readonly writableBelow: boolean;
 }
 
 /** All mounts, parents before what is mounted below them. An anonymous volume has no source yet. */
-export function planMounts({ config, hostConfig, inherited }: MountInputs): MountSpec[] {
+export function planMounts({
+  config,
+  hostConfig,
+  inherited,
+  writableBelow,
+}: MountInputs): MountSpec[] {
   const mounts = new Map<string, MountSpec>();
   // An anonymous volume stays one: it goes with the last container that has it. Later sources win over
   // what another container lends; among themselves they must not clash.
@@ -86,7 +93,15 @@ export function planMounts({ config, hostConfig, inherited }: MountInputs): Moun
     });
   }
   const depth = (mount: MountSpec) => mount.destination.split("/").length;
-  return [...mounts.values()].sort((a, b) => depth(a) - depth(b));
+  return [...mounts.values()]
+    .map((mount) => withReach(mount, writableBelow))
+    .sort((a, b) => depth(a) - depth(b));
+}
+
+/** What the mount itself does not say of its reach, the client's API version does. */
+function withReach(mount: MountSpec, writableBelow: boolean): MountSpec {
+  if (!mount.readOnly || mount.type === "tmpfs" || mount.readOnlyReach !== undefined) return mount;
+  return { ...mount, readOnlyReach: writableBelow && mount.type === "bind" ? "top" : "possible" };
 }
 
 export function parseBind(text: string, driver: string): MountSpec {

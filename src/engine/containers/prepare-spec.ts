@@ -17,7 +17,7 @@ import { renderHosts, renderResolvConf } from "./host-files.ts";
 import { linkedEnv } from "./link-env.ts";
 import type { OciSpec } from "./oci-spec.ts";
 import { requirePropagation } from "./propagation.ts";
-import { canReadOnlyBelow } from "./read-only-below.ts";
+import { readsOnlyBelow } from "./read-only-below.ts";
 import type { ContainerRecord, MountSpec } from "./record.ts";
 import { layersOf, readRootfsText } from "./rootfs-view.ts";
 import { chooseSeccomp } from "./seccomp.ts";
@@ -44,13 +44,14 @@ export async function prepareSpec(
   const { hostConfig, config } = record;
   const security = parseSecurityOptions(hostConfig.SecurityOpt);
   const privileged = hostConfig.Privileged ?? false;
-  const [user, mounts, files, devices, shmPath, apparmor] = await Promise.all([
+  const [user, mounts, files, devices, shmPath, apparmor, readOnlyBelow] = await Promise.all([
     findUser(context, record, rootfs),
     Promise.all(record.mounts.map((mount) => resolveMount(context, record, mount))),
     boundFiles(context, container),
     resolveDevices(hostConfig),
     shareShm(context, record),
     chooseApparmor(security.apparmor, privileged, context.host),
+    readsOnlyBelow(record.mounts, context.host),
   ]);
   const capabilities = planCapabilities(capabilityRequest(hostConfig, context.host.capabilities));
   const join = (mode: string | undefined, type: string) =>
@@ -80,7 +81,7 @@ export async function prepareSpec(
       context.host,
     ),
     apparmor,
-    readOnlyBelow: canReadOnlyBelow(context.host),
+    readOnlyBelow,
   });
 }
 

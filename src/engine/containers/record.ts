@@ -29,8 +29,11 @@ export interface MountSpec {
   /** "rprivate", "rslave"…; "" = the default of the type. */
   readonly propagation: string;
   readonly nonRecursive: boolean;
-  /** How far a read-only mount reaches; absent = not to what is mounted below. */
-  readonly readOnlyReach?: "top" | "below";
+  /**
+   * How far a read-only mount reaches: "below" to all that is mounted below it, or not at all;
+   * "possible" as far as kernel and runc can. Absent = "top".
+   */
+  readonly readOnlyReach?: "top" | "below" | "possible";
   /** What the image has at the destination is not copied into a fresh volume. */
   readonly noCopy: boolean;
   /** A folder inside the volume or image. */

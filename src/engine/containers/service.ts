@@ -184,13 +184,7 @@ function createEngine(context: ContainerContext, stopAudit: () => void): Contain
   return {
     execs: createExecService(context),
     files: createFileService(context),
-    create: (name, body, networking, platform) =>
-      createContainer(
-        context,
-        name,
-        networking === undefined ? body : { ...body, NetworkingConfig: networking },
-        platform,
-      ),
+    create: (name, body, create) => createContainer(context, name, body, create),
     start: (reference) => act(() => startContainer(context, find(reference))),
     stop: (reference, stop) => act(() => stopContainer(context, find(reference), stop)),
     kill: (reference, signal) => act(() => killContainer(context, find(reference), signal)),

@@ -26,7 +26,7 @@ export interface SpecMountInput {
   readonly initPath: string | undefined;
   readonly hostNetwork: boolean;
   readonly writableCgroups: boolean;
-  /** The kernel makes what is mounted below a mount read-only, too. */
+  /** Kernel and runc make what is mounted below a mount read-only, too. */
   readonly readOnlyBelow: boolean;
 }
 
@@ -113,7 +113,7 @@ function userMount(
   }
   const propagation = spec.propagation || "rprivate";
   const bind = spec.nonRecursive ? "bind" : "rbind";
-  const below = readOnlyBelow && spec.readOnlyReach === "below";
+  const below = readOnlyBelow && (spec.readOnlyReach ?? "top") !== "top";
   const access = spec.readOnly ? (below ? "rro" : "ro") : "rw";
   return fs(spec.destination, "bind", hostPath, [bind, access, propagation]);
 }
