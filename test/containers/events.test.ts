@@ -66,3 +66,33 @@ test("a run with a volume, a stop, a rename, a prune", async () => {
     "invalid filter 'bogus'",
   );
 });
+
+test("a signal is told of before the end that it brings", async () => {
+  const since = Math.floor(Date.now() / 1000) - 1;
+  const names = ["k1", "k2"];
+  for (const name of names) {
+    await cli(
+      "run",
+      "-d",
+      "--rm",
+      `--name=${name}`,
+      "--network=none",
+      "-l",
+      "s",
+      IMAGE,
+      "sleep",
+      "99",
+    );
+  }
+  for (const name of names) await cli("kill", name);
+  await cli("run", "-d", "--name=frozen", "--network=none", "-l", "s", IMAGE, "sleep", "99");
+  await cli("pause", "frozen");
+  expect(await cli("kill", "frozen")).toMatchObject({ code: 0, stderr: "" });
+  await cli("rm", "frozen");
+  const kinds = ["kill", "die", "pause"].map((kind) => `event=${kind}`);
+  expect(await eventsSince(since, "label=s", ...kinds)).toEqual(
+    [...names.flatMap(() => ["kill", "die"]), "pause", "kill", "die"].map(
+      (action) => `container ${action}`,
+    ),
+  );
+});

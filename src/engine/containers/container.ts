@@ -48,6 +48,8 @@ export class Container {
    */
   inheritedUntilMs = 0;
   readonly execIds = new Set<string>();
+  /** Signals on their way, until their event is published; none rejects. */
+  readonly signals = new Set<Promise<unknown>>();
   readonly #exits = new Set<(notice: ExitNotice) => void>();
   readonly #removed = deferred<number>();
   #started: Deferred<void> = deferred();

@@ -248,33 +248,46 @@ async function markStopped(context: ContainerContext, container: Container): Pro
   await context.store.keepState(container.id, container.state, context.log);
 }
 
-/** As `sendSignal`, with the event that every signal of ours is. */
+/** Sends a signal, and tells of it before the end that it brings is told of. */
 async function tellSignal(
   context: ContainerContext,
   container: Container,
   signal: number,
 ): Promise<void> {
-  await sendSignal(context, container, signal);
-  publishEvent(context, container, "kill", { signal: String(signal) });
+  const told = sendSignal(context, container, signal).then(() =>
+    publishEvent(context, container, "kill", { signal: String(signal) }),
+  );
+  const settled = told.catch(() => undefined);
+  container.signals.add(settled);
+  await told.finally(() => container.signals.delete(settled));
+  // A frozen process would not see it.
+  const ends = signal === SIGKILL || signal === SIGTERM || container.endWanted;
+  if (container.state.phase === "paused" && ends) await thaw(context, container);
 }
 
 async function sendSignal(
-  context: ContainerContext,
-  container: Container,
+  { runtime }: ContainerContext,
+  { id }: Container,
   signal: number,
 ): Promise<void> {
-  const { id } = container;
   try {
-    await context.runtime.signal(id, signal);
-    // A frozen process would not see it.
-    const ends = signal === SIGKILL || signal === SIGTERM || container.endWanted;
-    if (container.state.phase === "paused" && ends) await unpauseContainer(context, container);
+    await runtime.signal(id, signal);
   } catch (error) {
     // It ended by itself meanwhile, which is what most signals are for.
     if (isErrorCode(error, "not-found", "failed-precondition", "conflict")) return;
     if (error instanceof EngineError && /already finished|not running/.test(error.message)) return;
     throw error;
   }
+}
+
+/** Where runc thaws what it kills, there is nothing left to do; else the end that fails to come is told. */
+async function thaw(context: ContainerContext, container: Container): Promise<void> {
+  await unpauseContainer(context, container).catch((error: unknown) =>
+    context.log.debug("a container that was told to end is not unpaused", {
+      container: container.id,
+      reason: messageOf(error),
+    }),
+  );
 }
 
 function nextExit(container: Container): Promise<ExitNotice> {

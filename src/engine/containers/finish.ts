@@ -20,6 +20,8 @@ import type { TaskExit } from "./task-runtime.ts";
 
 /** Output that a process outside the container (a joined pid namespace) holds open is not awaited. */
 const DRAIN_TIMEOUT_MS = 2_000;
+/** Nor is the answer to a signal, when the end is there already. */
+const SIGNAL_TIMEOUT_MS = 2_000;
 
 export async function finishRun(
   context: ContainerContext,
@@ -32,6 +34,7 @@ export async function finishRun(
   container.watch = undefined;
   container.stopHealthChecks?.();
   await drainOutput(context, container);
+  await atMost(context, Promise.all(container.signals), SIGNAL_TIMEOUT_MS);
   const killed = exit.exitCode === 128 + SIGKILL;
   const oomKilled = killed && (await countOomKills(context, container)) > 0;
   const ranForMs = context.clock.monotonicMs() - container.startedMonotonicMs;
@@ -128,11 +131,19 @@ async function restartNow(context: ContainerContext, container: Container): Prom
 }
 
 async function drainOutput(context: ContainerContext, container: Container): Promise<void> {
-  const stop = new AbortController();
-  const timeout = sleep(context.clock, DRAIN_TIMEOUT_MS, stop.signal).catch(() => undefined);
-  await Promise.race([container.io?.ended, timeout]);
-  stop.abort();
+  await atMost(context, container.io?.ended, DRAIN_TIMEOUT_MS);
   await container.log?.endRun();
+}
+
+async function atMost(
+  { clock }: ContainerContext,
+  event: Promise<unknown> | undefined,
+  timeoutMs: number,
+): Promise<void> {
+  const stop = new AbortController();
+  const timeout = sleep(clock, timeoutMs, stop.signal).catch(() => undefined);
+  await Promise.race([event, timeout]);
+  stop.abort();
 }
 
 /** How many processes of the container the kernel killed for memory; the cgroup still stands. */
