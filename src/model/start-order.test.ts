@@ -23,11 +23,20 @@ describe("the label of what a service waits for", () => {
     expect(readStartRules(undefined)).toEqual({ ok: true, value: [] });
   });
 
-  it.each(["db", "db=started", "=healthy", "db=healthy=now", "d b=healthy", "web=healthy"])(
-    "is refused: %s",
-    (value) => {
-      const rules = read(value);
-      expect(rules.ok ? "" : rules.error).toContain(START_LABEL);
-    },
-  );
+  it.each([
+    "db",
+    "db=started",
+    "=healthy",
+    "db=healthy=now",
+    "d b=healthy",
+    "web=healthy",
+    "db=constructor",
+  ])("is refused: %s", (value) => {
+    const rules = read(value);
+    expect(rules.ok ? "" : rules.error).toContain(START_LABEL);
+  });
+
+  it("takes no longer to be refused when it is long", { timeout: 5_000 }, () => {
+    expect(read(`${"a".repeat(60)}!=healthy`).ok).toBe(false);
+  });
 });

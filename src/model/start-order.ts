@@ -21,12 +21,13 @@ export interface StartRule {
   readonly kind: Kind;
 }
 
-const KINDS: Readonly<Record<string, Kind>> = {
-  healthy: Kind.HEALTHY,
-  completed: Kind.COMPLETED,
-};
+const KINDS: ReadonlyMap<string, Kind> = new Map([
+  ["healthy", Kind.HEALTHY],
+  ["completed", Kind.COMPLETED],
+]);
 const RULES_MAX = 100;
-const NAME = /^[a-zA-Z0-9](?:[-_]*[A-Za-z0-9]+)*$/;
+/** Each text matches in one way only: what does not match must not be tried in exponentially many. */
+const NAME = /^[a-zA-Z0-9](?:[-_]*[A-Za-z0-9])*$/;
 
 /** The conditions that the label of a spec states; the error names the label. */
 export function readStartRules(spec: ServiceSpec | undefined): Result<readonly StartRule[]> {
@@ -35,7 +36,7 @@ export function readStartRules(spec: ServiceSpec | undefined): Result<readonly S
   for (const part of text.split(",").map((word) => word.trim())) {
     if (part === "") continue;
     const [service = "", condition = "", ...more] = part.split("=");
-    const kind = KINDS[condition];
+    const kind = KINDS.get(condition);
     if (kind === undefined || more.length > 0 || !NAME.test(service)) {
       return err(
         `label ${START_LABEL} must be a list of SERVICE=healthy and SERVICE=completed: ${JSON.stringify(part)} is neither`,
