@@ -58,10 +58,13 @@ export function isHeldBack({ startAfter }: Service): boolean {
   return startAfter.length > 0;
 }
 
-/** The task is of a version that is not to be started yet. */
+/**
+ * The task is of a version that is not to be started yet. So is one that was changed (or scaled) while
+ * it waited: its tasks are there, and waiting for the same.
+ */
 export function isTaskHeldBack(service: Service | undefined, task: Task): boolean {
   if (service === undefined || !isHeldBack(service)) return false;
-  return versionOf(task) === (service.specVersion?.index ?? 0n);
+  return versionOf(task) >= service.heldFrom;
 }
 
 /** "waits for db to be healthy and migrate to be complete". */

@@ -176,6 +176,20 @@ describe("update", () => {
     });
   });
 
+  test("rolls back from what still waits, and never forward to it", async () => {
+    const context = fixture();
+    const first = await aService(context);
+    const annotations = { name: "web", labels: { "skep.start-after": "db=healthy" } };
+    const task = { ...first.spec?.task, forceUpdate: 1n };
+    const second = await updated(context, first, serviceSpec({ annotations, task } as never));
+    expect(second.startAfter).toHaveLength(1);
+    const third = await updated(context, second, serviceSpec(), true);
+    expect([third.spec, third.startAfter]).toEqual([first.spec, []]);
+    expect(await refusalOf(updateService(context, updating(third, serviceSpec(), true)))).toContain(
+      "does not have a previous spec",
+    );
+  });
+
   test("cannot roll back what was never updated", async () => {
     const context = fixture();
     const service = await aService(context);

@@ -8,9 +8,10 @@ import { create, equals } from "@bufbuild/protobuf";
 import { isErrorCode } from "#base/error.ts";
 import { isIngress } from "#model/network.ts";
 import { isTrial } from "#model/rollout.ts";
+import { isHeldBack } from "#model/start-order.ts";
 import { timestampOf } from "#model/time.ts";
 import { isRollback, respecified, returned } from "#plan/orchestrator/respec.ts";
-import { conditionsFor } from "#plan/start-order/conditions.ts";
+import { startingInOrder } from "#plan/start-order/conditions.ts";
 import type { ReadView, Tx } from "#store/types.ts";
 import {
   type CreateServiceRequest,
@@ -94,7 +95,7 @@ export function addService(tx: Tx, service: Service, spec: ServiceSpec): void {
   checkPortConflicts(tx, spec, "");
   checkIngressThere(tx, spec);
   checkReferencesExist(tx, spec);
-  insert(tx, { ...service, startAfter: conditionsFor(tx, undefined, service) });
+  insert(tx, startingInOrder(tx, undefined, service));
 }
 
 export async function getService(
@@ -254,18 +255,14 @@ function restarted(service: Service, nowMs: number): Service {
   return { ...service, jobStatus: { ...status, jobIteration, lastExecution } };
 }
 
-/** What its label says it waits for, before a new version is started. */
-function startingInOrder(view: ReadView, before: Service, after: Service): Service {
-  return { ...after, startAfter: conditionsFor(view, before, after) };
-}
-
 function rolledBack(service: Service, tasks: readonly Task[], nowMs: number): Service {
   if (service.previousSpec === undefined) {
     throw precondition(`service ${service.id} does not have a previous spec`);
   }
   const message = "manually requested rollback";
-  // A second rollback redoes; what was only on trial would come back without one, to all slots.
-  const forgetsNext = isTrial(service) && !isRollback(service);
+  // A second rollback redoes; what was only on trial would come back without one, to all slots, and
+  // what was not started yet without its wait.
+  const forgetsNext = (isTrial(service) || isHeldBack(service)) && !isRollback(service);
   return returned(service, tasks, nowMs, { message, forgetsNext });
 }
 

@@ -73,6 +73,25 @@ describe("a service that is made", () => {
     expect(swarm.running("web")).toHaveLength(3);
   });
 
+  it("waits also as it was first asked for, when it is changed before it has started", () => {
+    const swarm = newSwarm();
+    swarm.addService("web", after(replicated("web", 2), "db=healthy"));
+    swarm.addService("top", after(global("top"), "db=healthy"));
+    swarm.pass(5_000);
+    swarm.editService("web", (spec) => withReplicas(spec, 3));
+    swarm.pass(5_000);
+    for (const id of ["web", "top"]) swarm.editService(id, (spec) => withImage(spec, "app:2"));
+    swarm.pass(60_000);
+    expect(swarm.view.get("service", "web")?.previousSpec).toBeUndefined();
+    for (const task of [...swarm.tasks("web"), ...swarm.tasks("top")]) {
+      expect(isWanted(task) && stateOf(task) > TaskState.PENDING, swarm.table()).toBe(false);
+    }
+    swarm.addService("db", replicated("db", 1));
+    swarm.pass(60_000);
+    expect(images(swarm, "web")).toEqual(["app:2", "app:2", "app:2"]);
+    expect(images(swarm, "top")).toEqual(["app:2", "app:2", "app:2"]);
+  });
+
   it("waits for jobs, for tasks that end well, and for global services", () => {
     const swarm = newSwarm();
     const once = { task: { restart: { condition: Condition.NONE } } };
@@ -237,8 +256,14 @@ describe("whatever happens", () => {
         swarm.addService("job", job("job", 2, 2));
         swarm.addService("web", after(replicated("web", 2), "db=healthy,job=completed"));
         swarm.addService("top", after(global("top"), "web=healthy"));
+        const mayStart = { web: false, top: false };
         swarm.onCommit = (view) => {
-          for (const id of ["web", "top"]) {
+          for (const id of ["web", "top"] as const) {
+            mayStart[id] ||= view.get("service", id)?.startAfter.length === 0;
+            const early = mayStart[id] ? [] : [...view.find("task", "service", id)];
+            for (const task of early.filter(isWanted)) {
+              expect(stateOf(task), swarm.table()).toBeLessThanOrEqual(TaskState.PENDING);
+            }
             const service = view.get("service", id);
             for (const task of view.find("task", "service", id)) {
               if (!isWanted(task) || !isTaskHeldBack(service, task)) continue;

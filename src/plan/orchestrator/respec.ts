@@ -71,8 +71,8 @@ export function respecified(
   }
   const changed = !sameTasks(service.spec, spec);
   // What was only on trial, never started, or failed half way is nothing to go back to.
-  const isUnproven = isTrial(service) || isHeldBack(service) || hasFailed(service);
-  const back = isUnproven && previousSpec !== undefined;
+  const isUnproven = isTrial(service) || hasFailed(service);
+  const back = isHeldBack(service) || (isUnproven && previousSpec !== undefined);
   return {
     ...service,
     previousSpec: back ? previousSpec : service.spec,

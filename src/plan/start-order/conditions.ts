@@ -21,11 +21,23 @@ import { isTaskDirty } from "../orchestrator/dirtiness.ts";
 import { mayHaveTask } from "../orchestrator/global.ts";
 import { isPaused, isUpdating, sameTasks } from "../orchestrator/respec.ts";
 
+/** A service that is made or was changed, with what it has to wait for. */
+export function startingInOrder(
+  view: ReadView,
+  before: Service | undefined,
+  after: Service,
+): Service {
+  const startAfter = conditionsFor(view, before, after);
+  const version = after.specVersion?.index ?? 0n;
+  const waited = before !== undefined && isHeldBack(before);
+  return { ...after, startAfter, heldFrom: waited ? before.heldFrom : version };
+}
+
 /**
  * What a service that is made or was changed has to wait for. Nothing where its tasks stay as they are
  * (it was scaled or relabelled), unless they were waiting before.
  */
-export function conditionsFor(
+function conditionsFor(
   view: ReadView,
   before: Service | undefined,
   after: Service,

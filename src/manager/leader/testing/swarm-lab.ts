@@ -10,7 +10,7 @@ import { timestampOf } from "#model/time.ts";
 import { respecified, returned } from "#plan/orchestrator/respec.ts";
 import type { Planner } from "#plan/planner.ts";
 import { createPlanners } from "#plan/planners.ts";
-import { conditionsFor } from "#plan/start-order/conditions.ts";
+import { startingInOrder } from "#plan/start-order/conditions.ts";
 import { WakeQueue } from "#plan/wake-queue.ts";
 import { createStore } from "#store/store.ts";
 import type { Change, ChangeBatch, ReadView, Tx } from "#store/types.ts";
@@ -260,7 +260,7 @@ export class SwarmLab {
       };
       const service = create(ServiceSchema, { id });
       const made = { ...service, spec, specVersion };
-      tx.create("service", { ...made, startAfter: conditionsFor(tx, undefined, made) });
+      tx.create("service", startingInOrder(tx, undefined, made));
     });
   }
 
@@ -275,7 +275,7 @@ export class SwarmLab {
       const tasks = tx.find("task", "service", id);
       const spec = change(must(service.spec));
       const next = respecified(service, spec, specVersion, tasks, this.nowMs);
-      tx.update("service", { ...next, startAfter: conditionsFor(tx, service, next) });
+      tx.update("service", startingInOrder(tx, service, next));
     });
   }
 
