@@ -5,8 +5,9 @@ import { once } from "node:events";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
 import type { ServiceSpec } from "#wire/docker/services.ts";
-import type { Image } from "./lab.ts";
+import { type Image, until } from "./lab.ts";
 import type { LoadProgress, LoadResult } from "./load-client.ts";
+import { ask } from "./requests.ts";
 
 export type { LoadResult } from "./load-client.ts";
 
@@ -51,8 +52,12 @@ export interface Traffic extends LoadProgress {
   stop(): Promise<LoadResult>;
 }
 
-/** `rate` connections a second over the addresses in turn, from this machine. */
+/**
+ * `rate` connections a second over the addresses in turn, from this machine. It begins when each of
+ * them answers: a task runs before the last host has heard where.
+ */
 export async function startTraffic(rate: number, addresses: readonly string[]): Promise<Traffic> {
+  for (const address of addresses) await until(`${address} answers`, () => ask(address));
   const program = join(import.meta.dirname, "load-client.ts");
   const words = ["--import", "tsx", program, String(rate), ...addresses];
   const child = spawn(process.execPath, words, { stdio: ["pipe", "pipe", "inherit"] });
