@@ -69,7 +69,10 @@ export interface ClusterState {
    */
   batchAfter(index: number): ChangeBatch | "unavailable" | undefined;
   isLeader(): boolean;
+  /** Who was elected, as far as known here; it does not lead before it says so itself. */
   leader(): LeaderInfo | undefined;
+  /** Whether enough voters were heard in that time for an election to end well. */
+  hearsMajority(withinMs: number): boolean;
   /**
    * Calls `lead` each time this manager becomes leader and has applied all entries of earlier
    * terms; the signal is aborted when it stops leading. Rejections of `lead` make it step down.

@@ -73,6 +73,7 @@ export function createLocalState(options: LocalStateOptions): LocalState {
     batchAfter: (index) => store.batchAfter(index),
     isLeader: () => leadership.leads,
     leader: () => (leadership.leads ? { nodeId, addr } : undefined),
+    hearsMajority: () => leadership.leads,
     onLeadership: (lead) => leadership.register(lead),
     setLeader: (leads) => (leads ? leadership.begin() : leadership.end()),
     failure: () => failure,

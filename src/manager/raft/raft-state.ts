@@ -7,6 +7,7 @@ import { create } from "@bufbuild/protobuf";
 import { EngineError } from "#base/error.ts";
 import { PROPOSALS_IN_FLIGHT_MAX, STORE_TRANSACTION_MAX_BYTES } from "#base/limits.ts";
 import type { Clock, Random } from "#base/ports.ts";
+import type { NodeId } from "#raft/index.ts";
 import type { Store } from "#store/store.ts";
 import type { Change, Tx } from "#store/types.ts";
 import { encodeIntoRoom } from "#wire/encode.ts";
@@ -55,8 +56,21 @@ export function createRaftState(options: RaftStateOptions): ClusterState {
       const member = members.get(driver()?.leadId ?? 0);
       return member === undefined ? undefined : { nodeId: member.nodeId, addr: member.addr };
     },
+    hearsMajority: (withinMs) => hearsMajority(options, withinMs),
     onLeadership: (lead) => leadership.register(lead),
   };
+}
+
+function hearsMajority(options: RaftStateOptions, withinMs: number): boolean {
+  const driver = options.driver();
+  if (driver === undefined) return false;
+  const { voters, votersOutgoing } = options.members.confState;
+  const { id: self } = driver.status();
+  const since = options.clock.monotonicMs() - withinMs;
+  const isHeard = (id: NodeId) => id === self || (driver.lastHeardMs(id) ?? since) > since;
+  return [voters, votersOutgoing].every(
+    (group) => group.length === 0 || group.filter(isHeard).length > group.length / 2,
+  );
 }
 
 function createUpdate(options: RaftStateOptions, clock: SwarmClock): ClusterState["update"] {
