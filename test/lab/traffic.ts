@@ -2,12 +2,12 @@
 
 import { spawn } from "node:child_process";
 import { once } from "node:events";
+import { connect } from "node:net";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
 import type { ServiceSpec } from "#wire/docker/services.ts";
 import { type Image, until } from "./lab.ts";
 import type { LoadProgress, LoadResult } from "./load-client.ts";
-import { ask } from "./requests.ts";
 
 export type { LoadResult } from "./load-client.ts";
 
@@ -18,6 +18,7 @@ export const PROBE: Image = {
 };
 
 const SECOND_NS = 1e9;
+const ANSWER_TIMEOUT_MS = 5_000;
 
 /**
  * A task takes part when it answers itself; without this, when its process runs. Looked at often only
@@ -57,7 +58,7 @@ export interface Traffic extends LoadProgress {
  * them answers: a task runs before the last host has heard where.
  */
 export async function startTraffic(rate: number, addresses: readonly string[]): Promise<Traffic> {
-  for (const address of addresses) await until(`${address} answers`, () => ask(address));
+  for (const address of addresses) await until(`${address} answers`, () => answers(address));
   const program = join(import.meta.dirname, "load-client.ts");
   const words = ["--import", "tsx", program, String(rate), ...addresses];
   const child = spawn(process.execPath, words, { stdio: ["pipe", "pipe", "inherit"] });
@@ -85,4 +86,20 @@ export async function startTraffic(rate: number, addresses: readonly string[]): 
       return JSON.parse(last) as LoadResult;
     },
   };
+}
+
+/** Whether the probe answers there, in a line as the load asks for it. */
+function answers(address: string): Promise<boolean> {
+  const at = address.lastIndexOf(":");
+  const host = address.slice(0, at).replace(/[[\]]/g, "");
+  return new Promise((resolve) => {
+    const socket = connect({ host, port: Number(address.slice(at + 1)) });
+    let answer = "";
+    socket.setTimeout(ANSWER_TIMEOUT_MS, () => socket.destroy());
+    socket.on("connect", () => socket.write("hello\n"));
+    socket.on("data", (data) => (answer += String(data)));
+    socket.on("error", () => undefined);
+    socket.on("end", () => socket.end());
+    socket.on("close", () => resolve(answer.endsWith("\n")));
+  });
 }
