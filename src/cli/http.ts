@@ -248,8 +248,17 @@ function send(
       else void failed(response).then(reject, reject);
     });
     request.on("error", (error) => reject(connectionError(target.address, error)));
-    if (options.raw !== undefined) options.raw.pipe(request);
-    else request.end(json);
+    const { raw } = options;
+    if (raw === undefined) {
+      request.end(json);
+      return;
+    }
+    raw.pipe(request);
+    // What cannot be read to its end would leave the engine waiting for the rest, and us for its answer.
+    raw.once("error", (error) => {
+      reject(EngineError.from(error));
+      request.destroy();
+    });
   });
 }
 

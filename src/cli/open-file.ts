@@ -22,6 +22,11 @@ const WORDS: Readonly<Record<string, string>> = {
 };
 
 export async function openForRead(path: string): Promise<Readable> {
+  // A folder can be opened; only reading it fails.
+  const found = await stat(path).catch(() => undefined);
+  if (found?.isDirectory() === true) {
+    throw fileError("read", path, Object.assign(new Error(), { code: "EISDIR" }));
+  }
   const stream = createReadStream(path);
   await opened(stream, path);
   return stream;

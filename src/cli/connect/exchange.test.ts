@@ -109,5 +109,6 @@ describe("an exchange", () => {
     const signal = AbortSignal.timeout(1);
     answer = () => undefined;
     await expect(exchange(connect(path), "x", signal)).rejects.toThrow("given up");
+    await expect(exchange(connect(path), "x", signal)).rejects.toThrow("given up");
   });
 });

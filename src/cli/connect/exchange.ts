@@ -42,8 +42,10 @@ export function exchange(socket: Duplex, request: string, signal?: AbortSignal):
     socket.on("end", () => read(true));
     socket.on("error", fail);
     socket.on("close", () => reject(new Error("the connection was closed")));
-    signal?.addEventListener("abort", () => fail(new Error("given up")), { once: true });
-    socket.write(request);
+    const giveUp = () => fail(new Error("given up"));
+    signal?.addEventListener("abort", giveUp, { once: true });
+    if (signal?.aborted === true) giveUp();
+    else socket.write(request);
   });
 }
 
