@@ -32,15 +32,12 @@ async function logs(context: CommandContext): Promise<number> {
   const label = labels(context, source.tasks);
   // Lines are written in their order, also those whose names are still asked for.
   let written: Promise<unknown> = Promise.resolve();
-  const rest = { stdout: "", stderr: "" };
   const write = (stream: "stdout" | "stderr", data: Buffer) => {
-    const lines = (rest[stream] + data.toString()).split("\n");
-    rest[stream] = lines.pop() ?? "";
+    // A frame is what one task has printed, a line or the part of one that it has got to.
+    const [, line = "", end = ""] = /^(.*?)(\n?)$/s.exec(data.toString()) ?? [];
     const out = stream === "stderr" ? stderr : stdout;
-    for (const line of lines) {
-      const shown = shownLine(line, flags.bool("timestamps"), flags.bool("details"), label);
-      written = written.then(async () => out.write(`${await shown}\n`));
-    }
+    const shown = shownLine(line, flags.bool("timestamps"), flags.bool("details"), label);
+    written = written.then(async () => out.write(`${await shown}${end}`));
   };
   await copyLogs(body, false, { write });
   await written;
