@@ -1,6 +1,6 @@
 /** `stats`: what containers use, drawn anew as it changes, or once. */
 
-import { messageOf } from "#base/error.ts";
+import { EngineError, messageOf } from "#base/error.ts";
 import type { ContainerStats } from "#wire/docker/containers.ts";
 import type { EngineEvent } from "#wire/docker/events.ts";
 import { type Command, type CommandContext, NO_TRUNC_FLAG } from "../command.ts";
@@ -155,22 +155,28 @@ async function follow(context: CommandContext): Promise<number> {
   const { args, stdout } = context;
   const watched = new Watched(context);
   const given = args.length > 0;
-  const stopEvents = given ? () => undefined : await followStarts(context, watched);
+  const events = given ? undefined : await followStarts(context, watched);
   try {
     await Promise.all((await namesToShow(context)).map((name) => watched.add(name)));
     for (;;) {
       if (given && watched.size === 0) return 0;
+      if (events?.ended === true) throw new EngineError("unavailable", "the engine went away");
       const lines = shown(context, watched.rows).replaceAll("\n", `${CLEAR_LINE}\n`);
       stdout.write(`${HOME}${lines}${CLEAR_BELOW}`);
       await new Promise((resolve) => setTimeout(resolve, REDRAW_MS));
     }
   } finally {
-    stopEvents();
+    events?.stop();
   }
 }
 
+interface FollowedEvents {
+  readonly ended: boolean;
+  stop(): void;
+}
+
 /** Without names, containers come and go. */
-async function followStarts(context: CommandContext, watched: Watched): Promise<() => void> {
+async function followStarts(context: CommandContext, watched: Watched): Promise<FollowedEvents> {
   const all = context.flags.bool("all");
   const filters = JSON.stringify({
     type: { container: true },
@@ -179,15 +185,20 @@ async function followStarts(context: CommandContext, watched: Watched): Promise<
   const body = await context.client.stream("GET", "/events", { query: { filters } });
   const coming = all ? "create" : "start";
   const going = all ? "destroy" : "die";
-  void (async () => {
+  const followed = { ended: false, stop: () => void body.destroy() };
+  const follow = async () => {
     for await (const { Action, Actor } of jsonLines<EngineEvent>(body)) {
       const name = Actor.ID.slice(0, 12);
       // One that has gone again by now is none to tell of.
       if (Action === coming) void watched.add(name).catch(() => undefined);
       else if (Action === going) watched.remove(name);
     }
-  })().catch(() => undefined);
-  return () => body.destroy();
+  };
+  const end = () => {
+    followed.ended = true;
+  };
+  follow().then(end, end);
+  return followed;
 }
 
 export const STATS: Command = {
