@@ -41,16 +41,22 @@ export function createLogSubscriptions(
   const open = new Map<string, AbortController>();
   const broker = channel.client(LogBroker);
 
-  const serve = async (message: SubscriptionMessage, signal: AbortSignal): Promise<void> => {
+  const serve = async (message: SubscriptionMessage, over: AbortController): Promise<void> => {
+    const { signal } = over;
     const batches = new Channel<readonly LogMessage[]>(CHANNEL_MAX);
     const stop = () => batches.end();
     signal.addEventListener("abort", stop, { once: true });
     const gathering = gather(worker, message, batches, signal);
     try {
       await broker.publishLogs(requests(message.id, batches), { signal });
+    } catch (error) {
+      if (signal.aborted) return;
+      log.warn("publishing logs failed", { subscription: message.id, reason: messageOf(error) });
     } finally {
       signal.removeEventListener("abort", stop);
       batches.end();
+      // Whatever still reads for this subscription has nobody to read for.
+      over.abort();
       await gathering;
     }
   };
@@ -64,24 +70,14 @@ export function createLogSubscriptions(
         return;
       }
       if (known !== undefined) return;
-      const abort = new AbortController();
-      open.set(message.id, abort);
-      serve(message, abort.signal)
-        .catch((error: unknown) => {
-          if (abort.signal.aborted) return;
-          log.warn("publishing logs failed", {
-            subscription: message.id,
-            reason: messageOf(error),
-          });
-        })
-        .finally(() => {
-          // Whatever still reads for this subscription has nobody to read for.
-          abort.abort();
-          if (open.get(message.id) === abort) open.delete(message.id);
-        });
+      const over = new AbortController();
+      open.set(message.id, over);
+      void serve(message, over).finally(() => {
+        if (open.get(message.id) === over) open.delete(message.id);
+      });
     },
     close: () => {
-      for (const abort of open.values()) abort.abort();
+      for (const over of open.values()) over.abort();
       open.clear();
     },
   };
