@@ -263,6 +263,38 @@ test("a node that is soon back is not spoken of; one that never answered is aske
   expect(text((await first).value as SubscribeLogsMessage)).toBe("a5");
 });
 
+test("a node is spoken of once, however many of its tasks change meanwhile", async () => {
+  for (const id of ["t1", "t2"]) await task(id, "n1");
+  const stream = subscribe({ serviceIds: ["svc"] }, true);
+  const first = stream.next();
+  await clock.advance(4_000);
+  for (const id of ["t1", "t2"]) await task(id, "n1", TaskState.SHUTDOWN);
+  await clock.advance(1_000);
+  const notices = [text((await first).value as SubscribeLogsMessage)];
+  const more = stream.next().then(({ value }) => notices.push(text(value as SubscribeLogsMessage)));
+  await clock.advance(60_000);
+  expect(notices).toEqual([expect.stringContaining("node n1 does not answer")]);
+  const { id } = (await listen("n1").next()).value as SubscriptionMessage;
+  send(id, [[5n, "a5"]]);
+  await more;
+  expect(notices[1]).toBe("a5");
+});
+
+test("a node that fails to deliver, and is there, is asked again", async () => {
+  await task("t1", "n1");
+  const node = listen("n1");
+  const told = node.next();
+  const stream = subscribe({ serviceIds: ["svc"] }, true);
+  const next = stream.next();
+  const { id } = (await told).value as SubscriptionMessage;
+  await expect(publish("n1", id, ["a"], { from: "n2" })).rejects.toThrow("invalid NodeID");
+  const again = node.next();
+  await clock.advance(5_000);
+  expect((await again).value).toMatchObject({ id });
+  send(id, [[5n, "a5"]]);
+  expect(text((await next).value as SubscribeLogsMessage)).toBe("a5");
+});
+
 test("a client that does not read holds its nodes back", async () => {
   await task("t1", "n1");
   const node = listen("n1");

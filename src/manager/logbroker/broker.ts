@@ -238,13 +238,22 @@ class BrokerReign implements Reign {
     if (isLost) void this.#noteSilence(subscription, nodeId);
   }
 
-  /** Tells who follows that lines are missing, unless the node is soon back. Never rejects. */
+  /**
+   * Tells who follows that lines are missing, unless the node is soon back. One that was there all the
+   * time, and failed to deliver, is asked again. Never rejects.
+   */
   async #noteSilence(subscription: Subscription, nodeId: string): Promise<void> {
     const { clock, state } = this.#options;
+    const since = subscription.lostSince(nodeId);
     await sleep(clock, SILENT_MS, this.#signal).catch(() => undefined);
     const isOpen = this.#subscriptions.get(subscription.id) === subscription;
-    if (!isOpen || subscription.expects(nodeId) || this.#signal.aborted) return;
+    // Back, or back and lost anew.
+    if (!isOpen || subscription.lostSince(nodeId) !== since || this.#signal.aborted) return;
     const view = state.view();
+    if (this.#nodes.has(nodeId)) {
+      if (subscription.nodeConnected(nodeId, view)) this.#tell(subscription, nodeId);
+      return;
+    }
     const task = subscription.taskOn(nodeId, view);
     if (task === undefined) return;
     const hostname = view.get("node", nodeId)?.description?.hostname ?? "";

@@ -103,8 +103,8 @@ export class Subscription {
   }
 
   /**
-   * The node has delivered all, or will not deliver more for the given reason. True if it was lost
-   * while it is followed: it may come back, and is then asked again.
+   * The node has delivered all, or will not deliver more for the given reason. True if it is lost from
+   * now on, while it is followed: it may come back, and is then asked again.
    */
   nodeDone(nodeId: string, nowMs: number, problem?: string): boolean {
     if (!this.#open.delete(nodeId)) return false;
@@ -114,9 +114,16 @@ export class Subscription {
       return false;
     }
     this.#asked.delete(nodeId);
-    if (!this.#lost.has(nodeId)) this.#lost.set(nodeId, nowMs);
     for (const [taskId, ns] of this.#passedOn.get(nodeId) ?? []) this.#floors.set(taskId, ns);
+    // It may be lost and be asked for many of its tasks.
+    if (this.#lost.has(nodeId)) return false;
+    this.#lost.set(nodeId, nowMs);
     return true;
+  }
+
+  /** Since when the node is lost, ms; undefined while it is there. */
+  lostSince(nodeId: string): number | undefined {
+    return this.#lost.get(nodeId);
   }
 
   /** What to ask the node for: all that was asked for, or what came after it was lost. */
