@@ -145,9 +145,10 @@ function printed(text: string): number {
 async function help(words: readonly string[]): Promise<number> {
   const found = await findCommand(words);
   if (found !== undefined) return printed(commandHelp(found.command, found.words));
-  const noun = NOUNS[words[0] ?? ""];
+  const [first = ""] = words;
+  const noun = Object.hasOwn(NOUNS, first) ? NOUNS[first] : undefined;
   if (noun === undefined) return unknownCommand(words);
-  return printed(nounHelp(words[0] ?? "", noun.summary, await noun.load()));
+  return printed(nounHelp(first, noun.summary, await noun.load()));
 }
 
 async function unknownCommand(words: readonly string[]): Promise<number> {

@@ -35,18 +35,18 @@ export interface RolloutRules {
   readonly deadlineMs: number;
 }
 
-const STRATEGIES: Readonly<Record<string, Strategy>> = {
-  "": Strategy.ROLLING,
-  rolling: Strategy.ROLLING,
-  canary: Strategy.CANARY,
-  "blue-green": Strategy.BLUE_GREEN,
-};
+const STRATEGIES: ReadonlyMap<string, Strategy> = new Map([
+  ["", Strategy.ROLLING],
+  ["rolling", Strategy.ROLLING],
+  ["canary", Strategy.CANARY],
+  ["blue-green", Strategy.BLUE_GREEN],
+]);
 
 /** The rules that the labels of a spec state; the error names the label. */
 export function readRolloutRules(spec: ServiceSpec | undefined): Result<RolloutRules> {
   const labels = spec?.annotations?.labels ?? {};
   const text = (label: string) => labels[label] ?? "";
-  const strategy = STRATEGIES[text(ROLLOUT_LABELS.strategy)];
+  const strategy = STRATEGIES.get(text(ROLLOUT_LABELS.strategy));
   if (strategy === undefined) return bad(ROLLOUT_LABELS.strategy, "rolling, canary or blue-green");
   const canary = amountOf(text(ROLLOUT_LABELS.canary));
   if (canary === undefined) return bad(ROLLOUT_LABELS.canary, "a number of tasks or 1% to 100%");

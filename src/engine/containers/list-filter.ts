@@ -138,13 +138,14 @@ export function matchesLabels(
 ): boolean {
   return values.every((value) => {
     const cut = value.indexOf("=");
-    if (cut < 0) return value in labels;
+    if (cut < 0) return Object.hasOwn(labels, value);
     return labels[value.slice(0, cut)] === value.slice(cut + 1);
   });
 }
 
 function onNetwork({ record, state }: Container, value: string): boolean {
-  if (record.hostConfig.NetworkMode === value || value in record.endpoints) return true;
+  if (record.hostConfig.NetworkMode === value || Object.hasOwn(record.endpoints, value))
+    return true;
   return state.network.networks.some(
     ({ networkName, endpoint }) =>
       networkName === value || (value.length >= 12 && endpoint.NetworkID?.startsWith(value)),

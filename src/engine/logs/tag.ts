@@ -26,7 +26,8 @@ const FIELDS: Readonly<Record<string, (subject: TagSubject) => string>> = {
 /** `template` "" = the container's short id. Refuses fields that there are not. */
 export function renderTag(template: string, subject: TagSubject): string {
   return (template || "{{.ID}}").replace(/\{\{\s*([^}]*?)\s*\}\}/g, (_, expression: string) => {
-    const field = FIELDS[/^\.(\w+)$/.exec(expression)?.[1] ?? ""];
+    const name = /^\.(\w+)$/.exec(expression)?.[1] ?? "";
+    const field = Object.hasOwn(FIELDS, name) ? FIELDS[name] : undefined;
     if (field === undefined) {
       throw new EngineError(
         "invalid-argument",

@@ -23,7 +23,7 @@ const FILTERS: Readonly<Record<string, (volume: VolumeFacts, value: string) => b
 /** One value of each key must match; a key that is not known is refused. */
 export function readVolumeFilters(filters: Filters): (volume: VolumeFacts) => boolean {
   const tests = [...filters].map(([key, values]) => {
-    const test = FILTERS[key];
+    const test = Object.hasOwn(FILTERS, key) ? FILTERS[key] : undefined;
     if (test === undefined) throw new EngineError("invalid-argument", `invalid filter '${key}'`);
     return (volume: VolumeFacts) => values.some((value) => test(volume, value));
   });
@@ -32,5 +32,5 @@ export function readVolumeFilters(filters: Filters): (volume: VolumeFacts) => bo
 
 function hasLabel({ labels }: VolumeFacts, wanted: string): boolean {
   const [key = "", value] = wanted.split("=", 2);
-  return key in labels && (value === undefined || labels[key] === value);
+  return Object.hasOwn(labels, key) && (value === undefined || labels[key] === value);
 }

@@ -33,6 +33,13 @@ const REFUSED: readonly (readonly [Spec, string])[] = [
     { annotations: { name: "web", labels: { "skep.mesh.addresses.80": "eth0" } } },
     'label skep.mesh.addresses.80: "eth0" is neither an address nor a CIDR',
   ],
+  ...["fast", "constructor"].map(
+    (strategy) =>
+      [
+        { annotations: { name: "web", labels: { "skep.update.strategy": strategy } } },
+        "label skep.update.strategy must be rolling, canary or blue-green",
+      ] as const,
+  ),
   [{ task: {} }, "TaskSpec: missing runtime"],
   [container({ image: "" }), "ContainerSpec: image reference must be provided"],
   [container({ image: "Nginx" }), 'ContainerSpec: "Nginx" is not a valid repository/tag'],
