@@ -80,11 +80,9 @@ async function watchImages(options: ImageWatchOptions, signal: AbortSignal): Pro
       known.asking = true;
       void slots.run(() => ask(options, service, rules.value as ImageRules, known, signal));
     }
-    for (const id of watched.keys()) {
-      if (seen.has(id)) continue;
-      watched.delete(id);
-      troubles.delete(id);
-    }
+    for (const id of watched.keys()) if (!seen.has(id)) watched.delete(id);
+    // An answer may have come after the service was left alone.
+    for (const id of troubles.keys()) if (!seen.has(id)) troubles.delete(id);
     await sleep(clock, LOOK_MS, signal).catch(() => undefined);
   }
 }
