@@ -22,7 +22,8 @@ import { withListChanges, withLists } from "./list-flags.ts";
 import { LOGS } from "./logs.ts";
 import { waitConverged } from "./progress.ts";
 import { listTasks } from "./ps.ts";
-import { CREATE_FLAGS, createSpec, UPDATE_FLAGS, updateSpec } from "./spec-flags.ts";
+import { createSpec, updateSpec } from "./spec.ts";
+import { CREATE_FLAGS, UPDATE_FLAGS } from "./spec-flags.ts";
 
 async function create(context: CommandContext): Promise<number> {
   const { args, client, flags, stdout, stderr } = context;

@@ -3,7 +3,8 @@ import type { CommandContext } from "../command.ts";
 import { parseFlags } from "../pflag.ts";
 import type { ServiceSpecJson } from "../swarm/types.ts";
 import { withListChanges, withLists } from "./list-flags.ts";
-import { CREATE_FLAGS, createSpec, UPDATE_FLAGS, updateSpec } from "./spec-flags.ts";
+import { createSpec, updateSpec } from "./spec.ts";
+import { CREATE_FLAGS, UPDATE_FLAGS } from "./spec-flags.ts";
 
 /** A command line whose engine gives every object the id "id-NAME". */
 function context(specs: typeof CREATE_FLAGS, argv: readonly string[]): CommandContext {
