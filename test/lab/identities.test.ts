@@ -3,13 +3,14 @@
  * a steady load through their mesh, while roots and tokens are rotated, managers are demoted, promoted and
  * restarted, workers are restarted, and a sixth host comes and goes. No request of the workload fails, and
  * none to the API of a manager that is there. One round of all that; `SKEP_TEST_MINUTES=30` goes on.
+ * Then a root is exchanged whose leaders are killed on the way.
  */
 
 import { readFile } from "node:fs/promises";
 import { request } from "node:http";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { swarmPaths } from "#daemon/swarm-node/paths.ts";
-import { readCertificate } from "#platform/x509/certificate.ts";
+import { normalizePem, readCertificate, verifyChain } from "#platform/x509/certificate.ts";
 import { clusterOf, shortenCertificates, TestCluster } from "../identity/fixtures.ts";
 import { Lab, SKEP, until } from "./lab.ts";
 import { PROBE, probeService, startTraffic, type Traffic } from "./traffic.ts";
@@ -258,6 +259,32 @@ async function restartWorker(host: string): Promise<void> {
   count("worker restarts");
 }
 
+interface Root {
+  readonly RootRotationInProgress: boolean;
+  /** The root that is trusted, and who signs: the next one while a rotation goes on. */
+  readonly TLSInfo: { readonly TrustRoot: string; readonly CertIssuerPublicKey: string };
+}
+
+const rootAt = (host: string) => lab.get<Root>(host, "/swarm");
+
+/** Kills the engine of the leader (-9) and starts it again when another leads. */
+async function loseLeader(lost: string): Promise<void> {
+  away.add(lost);
+  await lab.command("stop-engine", lost);
+  await until("another leads", async () => (await lab.leader(any())) !== lost);
+  await lab.command("start", lost);
+  await until(`${lost} manages again`, () => isManager(lost));
+  away.delete(lost);
+}
+
+/** Whether the node on the host believes in the root, and can prove itself by it. */
+async function trusts(host: string, root: string): Promise<boolean> {
+  const { rootCert, nodeCert } = swarmPaths(lab.dataRoot(host));
+  if (normalizePem(await readFile(rootCert, "utf8")) !== normalizePem(root)) return false;
+  verifyChain(await readFile(nodeCert, "utf8"), root, Date.now());
+  return true;
+}
+
 test(
   "no request fails while identities change all the time",
   async () => {
@@ -290,3 +317,34 @@ test(
   },
   (MINUTES + 5) * 60_000,
 );
+
+test("a root is exchanged though its leaders are killed on the way", async () => {
+  const old = (await rootAt(any())).TLSInfo.TrustRoot;
+  const first = await lab.leader(any());
+  // Without its certificate the exchange does not end.
+  await lab.command("stop-engine", "h5");
+  await operate(any(), "swarm", "ca", "--rotate", "-d", "-q");
+  const begun = await rootAt(any());
+  expect(begun).toMatchObject({ RootRotationInProgress: true, TLSInfo: { TrustRoot: old } });
+  const renewed = until("h4 has its certificate of the new root", async () => {
+    const { Description } = await lab.node(any(), "h4");
+    return Description.TLSInfo.CertIssuerPublicKey === begun.TLSInfo.CertIssuerPublicKey;
+  });
+  await Promise.all([loseLeader(first), renewed]);
+  // It has its certificate, and does not hear of the end from the leader that made it.
+  await lab.command("stop-engine", "h4");
+  await lab.command("start", "h5");
+  const second = await lab.leader(any());
+  await until("the new root is the swarm's", async () => {
+    return !(await rootAt(any())).RootRotationInProgress;
+  });
+  await Promise.all([loseLeader(second), lab.command("start", "h4")]);
+  const root = (await rootAt(any())).TLSInfo.TrustRoot;
+  expect(root).not.toBe(old);
+  for (const host of HOSTS) await until(`${host} trusts the new root`, () => trusts(host, root));
+  await until("all are ready", async () => {
+    const nodes = await lab.nodes(any());
+    return nodes.length === HOSTS.length && nodes.every(({ Status }) => Status.State === "ready");
+  });
+  expect(load.failures).toEqual([]);
+}, 300_000);

@@ -76,7 +76,10 @@ export interface Node {
   readonly ID: string;
   readonly Version: { readonly Index: number };
   readonly Spec: { readonly Role: string; readonly Availability: string };
-  readonly Description: { readonly Hostname: string };
+  readonly Description: {
+    readonly Hostname: string;
+    readonly TLSInfo: { readonly CertIssuerPublicKey?: string };
+  };
   readonly Status: { readonly State: string; readonly Addr: string };
   readonly ManagerStatus?: { readonly Leader?: boolean; readonly Reachability: string };
 }
