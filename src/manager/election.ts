@@ -11,6 +11,7 @@ import type { Clock, Timer } from "#base/ports.ts";
 import { sleep } from "#platform/async.ts";
 import type { RpcChannel } from "#platform/grpc/client.ts";
 import type { PeerIdentity, RpcContext } from "#platform/grpc/server.ts";
+import { UnsentError } from "#platform/grpc/status.ts";
 import { Health } from "#wire/gen/swarmkit/health_pb.js";
 import { wasRedirected } from "./authz/caller.ts";
 import { refusedToForward, refuseToForward } from "./second-hop.ts";
@@ -163,7 +164,11 @@ export class Search {
   /** After a failure that left the call undone: resolves when it may be made again. */
   async again(error: unknown, leader: LeaderInfo | "self"): Promise<void> {
     if (this.#isLate()) {
-      if (leader === "self" || !refusedToForward(error)) throw error;
+      if (leader === "self") throw error;
+      if (error instanceof UnsentError) {
+        throw new EngineError("unavailable", whatIsMissing(leader, false), { cause: error });
+      }
+      if (!refusedToForward(error)) throw error;
       const text = `the swarm is between two leaders: the manager at ${leader.addr} does not lead, or not yet; nothing was changed: try again`;
       throw new EngineError("unavailable", text, { cause: error });
     }

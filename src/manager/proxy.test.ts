@@ -3,6 +3,7 @@ import { afterEach, beforeEach, expect, test } from "vitest";
 import { EngineError } from "#base/error.ts";
 import type { RpcChannel } from "#platform/grpc/client.ts";
 import type { PeerIdentity, RpcContext } from "#platform/grpc/server.ts";
+import { UnsentError } from "#platform/grpc/status.ts";
 import { InFlight } from "#platform/in-flight.ts";
 import { ManualClock, turn } from "#platform/testing/manual-clock.ts";
 import {
@@ -243,11 +244,14 @@ test("an election that takes long is waited for as long as a majority is heard",
 });
 
 test("a leader that cannot be reached in time is named", async () => {
-  first.reachable = false;
-  await expect(within(6, callAt(second).heartbeat({}))).rejects.toMatchObject({
+  const named = {
     code: "unavailable",
     message: expect.stringContaining("does not reach the leader of the swarm at m1"),
-  });
+  };
+  first.failure = new UnsentError("unavailable", "the connection was closed");
+  await expect(within(6, callAt(second).heartbeat({}))).rejects.toMatchObject(named);
+  first.reachable = false;
+  await expect(within(6, callAt(second).heartbeat({}))).rejects.toMatchObject(named);
 });
 
 test("an election is waited for; a lost majority is not waited for twice", async () => {

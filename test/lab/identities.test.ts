@@ -30,7 +30,8 @@ const ASK_TIMEOUT_MS = 20_000;
  * What a swarm that found no leader in time may say: with nothing but this on the machine that does not
  * happen, and the whole proof is run so.
  */
-const LEADERLESS = /does not have a leader|more than one redirect|may or may not have|is not known/;
+const LEADERLESS =
+  /does not (have a leader|lead yet|reach the leader)|have not elected a leader|between two leaders|may or may not have|is not known/;
 const STRICT = MINUTES > 0;
 /** How an engine that is not there, or a node that does not manage at this moment, may refuse. */
 const GONE = /^(ECONNREFUSED|ENOENT|503)/;
