@@ -1,6 +1,7 @@
 /** File capabilities go through archives: bytes that are no text, under names of any length. */
 
-import { mkdir, mkdtemp, rm, writeFile } from "node:fs/promises";
+import { execFileSync } from "node:child_process";
+import { mkdir, mkdtemp, readdir, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { Readable } from "node:stream";
@@ -54,4 +55,23 @@ test("what is packed with a capability is unpacked with it", async () => {
     expect(Buffer.from(got(name) ?? []).toString("hex")).toBe(value.toString("hex"));
   }
   expect(got("z-plain")).toBeUndefined();
+});
+
+test("names of any bytes and contents of any size come back as they were", async () => {
+  const names = ["plain", "ü", "\xff\xfe", "a\nb", "n".repeat(255)];
+  const inFrom = (name: string) => Buffer.from(`${folder}/from/${name}`, "latin1");
+  const sizes = [0, 1, 512, 32 * 1024, 32 * 1024 + 1, 300_000];
+  for (const name of names) await writeFile(inFrom(name), name, "latin1");
+  for (const size of sizes) await writeFile(inFrom(`s${size}`), Buffer.alloc(size, "x"));
+  await using(openRoot(join(folder, "from")), async (from) => {
+    const chunks: Uint8Array[] = [];
+    for await (const chunk of packTree({ folder: from, name: ".", as: "" })) chunks.push(chunk);
+    execFileSync("tar", ["-x", "-C", join(folder, "to")], { input: Buffer.concat(chunks) });
+  });
+  const found = await readdir(join(folder, "to"), { encoding: "latin1" });
+  expect(found.toSorted()).toEqual([...names, ...sizes.map((size) => `s${size}`)].toSorted());
+  for (const name of found) {
+    const to = Buffer.from(`${folder}/to/${name}`, "latin1");
+    expect((await readFile(to)).equals(await readFile(inFrom(name)))).toBe(true);
+  }
 });

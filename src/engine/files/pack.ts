@@ -2,21 +2,29 @@
  * A file tree as a tar stream, read one name at a time below descriptors: no symlink is followed, so
  * that a container that changes its tree meanwhile cannot lead us elsewhere. Owners, modes, times
  * (to the second), hard links, devices and file capabilities are kept; sockets are left out.
+ *
+ * Many small files are what costs: a few names are looked at together, ahead of their turn, each with
+ * one promise, and what they give is gathered into large chunks. Nothing waits for a disk in the event
+ * loop: a folder may lie on a file system that does not answer.
  */
 
-import { constants, type Stats } from "node:fs";
-import { type FileHandle, lstat, open, readdir, readlink } from "node:fs/promises";
-import { type Header, type Pack, pack } from "tar-stream";
-import { type Deferred, deferred } from "#platform/async.ts";
+import { close, constants, lstat as lstatCall, open as openCall, read, type Stats } from "node:fs";
+import { type FileHandle, open, readdir, readlink } from "node:fs/promises";
 import { readXattr } from "#platform/libc.ts";
 import { fdPath } from "#platform/rooted.ts";
-import { CAPABILITY_XATTR, withCapability, writeCapabilities } from "./pax.ts";
+import { CAPABILITY_KEY, CAPABILITY_XATTR } from "./pax.ts";
+import { BLOCK_BYTES, paddingOf, type TarHeader, tarHeader } from "./tar-header.ts";
 
 const CHUNK_BYTES = 256 * 1024;
+/** Names of a folder that are looked at together; small files are read with them. */
+const AHEAD = 64;
+const SMALL_BYTES = 32 * 1024;
 /** Beyond this many, further names of a file are stored as files of their own. */
 const HARD_LINKS_MAX = 200_000;
-/** The largest id that a plain tar header holds. */
-const ID_MAX = 0o7777777;
+const END_BYTES = 2 * BLOCK_BYTES;
+
+const FILE_FLAGS = constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK;
+const FOLDER_FLAGS = constants.O_RDONLY | constants.O_DIRECTORY | constants.O_NOFOLLOW;
 
 export interface PackRequest {
   /** Descriptor of the folder that holds what is packed. */
@@ -27,129 +35,108 @@ export interface PackRequest {
   readonly as: string;
 }
 
-type EntryHeader = Partial<Header> & Pick<Header, "name">;
-
 /** The archive, made as it is read; an error in the middle ends the iteration with it. */
-export async function* packTree(request: PackRequest): AsyncGenerator<Uint8Array> {
-  const out = pack();
-  writeCapabilities(out);
-  const packer = new TreePacker(out);
-  packer.run(request).catch((error: unknown) => out.destroy(error as Error));
-  try {
-    for await (const chunk of out as AsyncIterable<Uint8Array>) {
-      packer.taken(chunk.length);
-      yield chunk;
-    }
-  } finally {
-    out.destroy();
-    packer.taken(Number.POSITIVE_INFINITY);
-  }
+export async function* packTree({ folder, name, as }: PackRequest): AsyncGenerator<Uint8Array> {
+  const packer = new TreePacker();
+  yield* packer.add(folder, [bytesOf(name)], () => bytesOf(as));
+  packer.gathered.zeros(END_BYTES);
+  yield packer.gathered.take();
 }
 
-/** How far the archive is made ahead of its reader. */
-const AHEAD_MAX_BYTES = 1024 * 1024;
-const HEADER_BYTES = 512;
+/** A name as it was found: a character per byte. */
+function bytesOf(text: string): string {
+  return Buffer.from(text).toString("latin1");
+}
+
+/** What a name was when it was looked at. */
+interface Looked {
+  readonly path: Buffer;
+  readonly status: Stats;
+  /** Of a small file with this one name: as many bytes as `status` says. */
+  readonly content?: Buffer;
+}
 
 class TreePacker {
-  readonly #out: Pack;
+  readonly gathered = new Gathered();
   readonly #links = new Map<string, string>();
-  #ahead = 0;
-  #room: Deferred<void> | undefined;
 
-  constructor(out: Pack) {
-    this.#out = out;
+  /** Names in a folder; `as` says what each is called in the archive. */
+  async *add(
+    folder: number,
+    names: readonly string[],
+    as: (name: string) => string,
+  ): AsyncGenerator<Uint8Array> {
+    for (let at = 0; at < names.length; at += AHEAD) {
+      const some = names.slice(at, at + AHEAD);
+      // All of them, because the folder's descriptor is closed when one fails.
+      const looked = await Promise.allSettled(some.map((name) => look(folder, name)));
+      for (const [index, result] of looked.entries()) {
+        if (result.status === "rejected") throw result.reason;
+        const found = result.value;
+        if (found === undefined) continue;
+        const called = as(some[index] ?? "");
+        if (found.status.isDirectory()) yield* this.#addFolder(found, called);
+        else yield* this.#addOther(found, called);
+        if (this.gathered.isFull) yield this.gathered.take();
+      }
+    }
   }
 
-  async run({ folder, name, as }: PackRequest): Promise<void> {
-    await this.add(folder, name, as);
-    this.#out.finalize();
+  async *#addFolder({ path, status }: Looked, as: string): AsyncGenerator<Uint8Array> {
+    const opened = await open(path, FOLDER_FLAGS).catch(ifGone);
+    if (opened === undefined) return;
+    try {
+      const header = as === "" ? undefined : headerOf(status, `${as.replace(/\/$/, "")}/`);
+      if (header !== undefined) this.gathered.put(tarHeader(header));
+      const below = as === "" || as === "/" ? as : `${as}/`;
+      // A name of bytes that are no text is a name, too.
+      const names = await readdir(fdPath(opened.fd), { encoding: "latin1" });
+      yield* this.add(opened.fd, names.toSorted(), (name) => `${below}${name}`);
+    } finally {
+      await opened.close();
+    }
   }
 
-  /** The reader has taken this much. */
-  taken(bytes: number): void {
-    this.#ahead -= bytes;
-    if (this.#ahead < AHEAD_MAX_BYTES) this.#room?.resolve();
-  }
-
-  /** The library takes headers without end; so we count ourselves. */
-  async #given(bytes: number): Promise<void> {
-    this.#ahead += bytes;
-    if (this.#ahead < AHEAD_MAX_BYTES) return;
-    this.#room = deferred();
-    await this.#room.promise;
-  }
-
-  async add(folder: number, name: string, as: string): Promise<void> {
-    if (this.#out.destroyed) return;
-    const path = fdPath(folder, name);
-    const status = await lstat(path).catch(ifGone);
-    if (status === undefined) return;
-    if (status.isDirectory()) return this.#addFolder(path, status, as);
+  async *#addOther(found: Looked, as: string): AsyncGenerator<Uint8Array> {
+    const { path, status, content } = found;
     const header = headerOf(status, as);
     if (header === undefined) return;
     const first = this.#firstName(status, as);
     if (first !== undefined) {
-      await this.#entry({ ...header, type: "link", linkname: first, size: 0 });
-    } else if (status.isFile()) await this.#addFile(path, header);
-    else if (status.isSymbolicLink()) {
-      await this.#entry({ ...header, linkname: await readlink(path) });
-    } else await this.#entry(header);
+      this.gathered.put(tarHeader({ ...header, type: "link", linkname: first, size: 0 }));
+    } else if (content !== undefined) {
+      this.gathered.put(tarHeader(withCapability(header, path)));
+      this.gathered.put(content);
+      this.gathered.zeros(paddingOf(content.length));
+    } else if (status.isFile()) {
+      yield* this.#addLarge(path, header);
+    } else if (status.isSymbolicLink()) {
+      const linkname = await readlink(path, { encoding: "latin1" }).catch(ifGone);
+      if (linkname !== undefined) this.gathered.put(tarHeader({ ...header, linkname }));
+    } else this.gathered.put(tarHeader(header));
   }
 
-  async #addFolder(path: string, status: Stats, as: string): Promise<void> {
-    const flags = constants.O_RDONLY | constants.O_DIRECTORY | constants.O_NOFOLLOW;
-    const opened = await open(path, flags).catch(ifGone);
-    if (opened === undefined) return;
+  async *#addLarge(path: Buffer, header: TarHeader): AsyncGenerator<Uint8Array> {
+    const file = await open(path, FILE_FLAGS).catch(ifGone);
+    if (file === undefined) return;
     try {
-      const header = headerOf(status, as === "" ? "" : `${as.replace(/\/$/, "")}/`);
-      if (header !== undefined && as !== "") await this.#entry(header);
-      const below = as === "" || as === "/" ? as : `${as}/`;
-      for (const name of (await readdir(fdPath(opened.fd))).toSorted()) {
-        await this.add(opened.fd, name, `${below}${name}`);
+      const { size } = await file.stat();
+      this.gathered.put(tarHeader(withCapability({ ...header, size }, path)));
+      yield this.gathered.take();
+      for (let left = size; left > 0; ) {
+        const chunk = await readChunk(file, Math.min(CHUNK_BYTES, left));
+        left -= chunk.length;
+        yield chunk;
       }
+      this.gathered.zeros(paddingOf(size));
     } finally {
-      await opened.close();
+      await file.close();
     }
-  }
-
-  async #addFile(path: string, header: EntryHeader): Promise<void> {
-    const flags = constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK;
-    const opened = await open(path, flags).catch(ifGone);
-    if (opened === undefined) return;
-    try {
-      const { size } = await opened.stat();
-      const capability = readXattr(path, CAPABILITY_XATTR);
-      const own = capability === undefined ? header : withCapability(header, capability);
-      await this.#copy(opened, { ...own, size });
-    } finally {
-      await opened.close();
-    }
-  }
-
-  /** Exactly `size` bytes, as the header says, also of a file that changes meanwhile. */
-  async #copy(file: FileHandle, header: EntryHeader & { size: number }): Promise<void> {
-    const entry = this.#out.entry(header);
-    let left = header.size;
-    while (left > 0 && !this.#out.destroyed) {
-      const buffer = Buffer.alloc(Math.min(CHUNK_BYTES, left));
-      const { bytesRead } = await file.read(buffer, 0, buffer.length, null);
-      const chunk = bytesRead === 0 ? buffer : buffer.subarray(0, bytesRead);
-      left -= chunk.length;
-      entry.write(chunk);
-      await this.#given(chunk.length);
-    }
-    entry.end(null);
-  }
-
-  async #entry(header: EntryHeader): Promise<void> {
-    if (this.#out.destroyed) return;
-    this.#out.entry(header, "");
-    await this.#given(HEADER_BYTES);
   }
 
   /** The name under which the same file is in the archive already. */
   #firstName(status: Stats, as: string): string | undefined {
-    if (!status.isFile() || status.nlink < 2) return undefined;
+    if (!hasMoreNames(status)) return undefined;
     const key = `${status.dev}:${status.ino}`;
     const first = this.#links.get(key);
     if (first === undefined && this.#links.size < HARD_LINKS_MAX) this.#links.set(key, as);
@@ -157,34 +144,111 @@ class TreePacker {
   }
 }
 
-/** A name that vanished between listing and looking is not in the archive. */
+/** Blocks on their way into chunks. */
+class Gathered {
+  #chunk = Buffer.allocUnsafeSlow(CHUNK_BYTES);
+  #used = 0;
+
+  /** There may be no room for one more small file with its headers. */
+  get isFull(): boolean {
+    return this.#used > CHUNK_BYTES - 2 * SMALL_BYTES;
+  }
+
+  put(bytes: Uint8Array): void {
+    this.#room(bytes.length);
+    this.#chunk.set(bytes, this.#used);
+    this.#used += bytes.length;
+  }
+
+  zeros(count: number): void {
+    this.#room(count);
+    this.#chunk.fill(0, this.#used, this.#used + count);
+    this.#used += count;
+  }
+
+  take(): Uint8Array {
+    const chunk = this.#chunk.subarray(0, this.#used);
+    this.#chunk = Buffer.allocUnsafeSlow(CHUNK_BYTES);
+    this.#used = 0;
+    return chunk;
+  }
+
+  /** Folders in folders are headers without end: so it grows where a chunk does not hold them. */
+  #room(count: number): void {
+    if (this.#used + count <= this.#chunk.length) return;
+    const larger = Buffer.allocUnsafeSlow(2 * this.#chunk.length + count);
+    larger.set(this.#chunk.subarray(0, this.#used));
+    this.#chunk = larger;
+  }
+}
+
+/** Some bytes of a file; zeros for what is not there any more, so that there are as many as was said. */
+async function readChunk(file: FileHandle, most: number): Promise<Uint8Array> {
+  const buffer = Buffer.allocUnsafeSlow(most);
+  const { bytesRead } = await file.read(buffer, 0, most, null);
+  return bytesRead === 0 ? buffer.fill(0) : buffer.subarray(0, bytesRead);
+}
+
+/** Undefined for a name that vanished between listing and looking. */
+function look(folder: number, name: string): Promise<Looked | undefined> {
+  const path = Buffer.from(fdPath(folder, name), "latin1");
+  return new Promise((resolve, reject) => {
+    const refuse = (error: NodeJS.ErrnoException) =>
+      isGone(error) ? resolve(undefined) : reject(error);
+    lstatCall(path, (error, status) => {
+      if (error !== null) return refuse(error);
+      const isSmall = status.isFile() && status.size <= SMALL_BYTES && !hasMoreNames(status);
+      if (!isSmall) return resolve({ path, status });
+      const content = Buffer.alloc(status.size);
+      if (status.size === 0) return resolve({ path, status, content });
+      openCall(path, FILE_FLAGS, (failure, descriptor) => {
+        if (failure !== null) return refuse(failure);
+        read(descriptor, content, 0, content.length, 0, (unread) =>
+          close(descriptor, () =>
+            unread === null ? resolve({ path, status, content }) : reject(unread),
+          ),
+        );
+      });
+    });
+  });
+}
+
+function hasMoreNames(status: Stats): boolean {
+  return status.isFile() && status.nlink > 1;
+}
+
+function isGone({ code }: NodeJS.ErrnoException): boolean {
+  return code === "ENOENT" || code === "ELOOP" || code === "ENOTDIR";
+}
+
 function ifGone(error: NodeJS.ErrnoException): undefined {
-  if (error.code === "ENOENT" || error.code === "ELOOP" || error.code === "ENOTDIR") return;
-  throw error;
+  if (!isGone(error)) throw error;
+}
+
+function withCapability(header: TarHeader, path: Buffer): TarHeader {
+  const capability = readXattr(path.toString(), CAPABILITY_XATTR);
+  return capability === undefined ? header : { ...header, pax: { [CAPABILITY_KEY]: capability } };
 }
 
 /** Undefined for what tar cannot hold. */
-function headerOf(status: Stats, name: string): EntryHeader | undefined {
+function headerOf(status: Stats, name: string): TarHeader | undefined {
   const type = typeOf(status);
   if (type === undefined) return undefined;
-  const pax: Record<string, string> = {};
-  if (status.uid > ID_MAX) pax["uid"] = String(status.uid);
-  if (status.gid > ID_MAX) pax["gid"] = String(status.gid);
-  const special = status.isCharacterDevice() || status.isBlockDevice();
+  const { uid, gid } = status;
+  const special = type === "character-device" || type === "block-device";
   return {
     name,
     type,
     mode: status.mode & 0o7777,
-    uid: Math.min(status.uid, ID_MAX),
-    gid: Math.min(status.gid, ID_MAX),
-    mtime: new Date(Math.floor(status.mtimeMs / 1000) * 1000),
-    size: 0,
+    uid,
+    gid,
+    mtime: Math.floor(status.mtimeMs / 1000),
+    size: type === "file" ? status.size : 0,
     ...(special ? deviceOf(status) : {}),
-    ...(Object.keys(pax).length > 0 ? { pax } : {}),
   };
 }
 
-function typeOf(status: Stats): Header["type"] | undefined {
+function typeOf(status: Stats): TarHeader["type"] | undefined {
   if (status.isFile()) return "file";
   if (status.isDirectory()) return "directory";
   if (status.isSymbolicLink()) return "symlink";
@@ -194,7 +258,7 @@ function typeOf(status: Stats): Header["type"] | undefined {
 }
 
 /** Linux' encoding of a device number, as in makedev(3). */
-export function deviceOf({ rdev }: Stats): { devmajor: number; devminor: number } {
+function deviceOf({ rdev }: Stats): { devmajor: number; devminor: number } {
   const big = BigInt(rdev);
   return {
     devmajor: Number(((big >> 8n) & 0xfffn) | ((big >> 32n) & ~0xfffn)),
