@@ -101,6 +101,7 @@ export class MachineDisk {
         this.#tasks.delete(taskId);
         this.#statuses.delete(taskId);
       },
+      reseal: async () => {},
       close: async () => {},
     };
   }

@@ -22,6 +22,7 @@ import type { Executor, TablesSource } from "./executor.ts";
 import { createLogSubscriptions } from "./log-subscriptions.ts";
 import { createReporter, type Reporter } from "./reporter.ts";
 import { runSession } from "./session.ts";
+import type { TaskKeys } from "./task-file.ts";
 import { openTaskStore, type TaskStore } from "./task-store.ts";
 import { createWorker, type Worker } from "./worker.ts";
 
@@ -53,6 +54,8 @@ export interface AgentOptions {
   readonly log: Log;
   /** `<data root>/swarm`; the agent writes below `worker/tasks`. */
   readonly dataDir: string;
+  /** What seals the files of the tasks; by default they lie open. */
+  readonly taskKeys?: TaskKeys;
   /** Where tasks are kept instead of files in `dataDir`. */
   readonly store?: TaskStore;
   /** What the node's certificate says, as the cluster's root rotation needs to know it. */
@@ -77,6 +80,8 @@ export interface Agent {
   statuses(): ReadonlyMap<string, TaskStatus>;
   /** Looks at the node description now, e.g. after the certificate was renewed. */
   refresh(): void;
+  /** Resolves when nothing of the tasks is on disk under another key than the current one. */
+  reseal(): Promise<void>;
   /** Removes all tasks of this node, then resolves; no assignment is taken any more. */
   leave(signal?: AbortSignal): Promise<void>;
   /** Ends session and loops; containers go on. */
@@ -89,8 +94,9 @@ const DESCRIBE_PERIOD_MS = 20_000;
 const PREPARE_LIMIT = 8;
 
 export async function startAgent(options: AgentOptions): Promise<Agent> {
-  const store =
-    options.store ?? (await openTaskStore(join(options.dataDir, "worker", "tasks"), options.log));
+  const { dataDir, taskKeys: keys, random, log } = options;
+  const directory = join(dataDir, "worker", "tasks");
+  const store = options.store ?? (await openTaskStore({ directory, keys, random, log }));
   const reporter = createReporter(options.log);
   const worker = createWorker({
     executor: options.executor,
@@ -101,7 +107,7 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
     onStatus: (taskId, status) => reporter.report(taskId, status),
   });
   await worker.start();
-  const agent = new SessionKeeper(options, worker, reporter);
+  const agent = new SessionKeeper(options, worker, reporter, store);
   agent.start();
   return agent;
 }
@@ -110,6 +116,7 @@ class SessionKeeper implements Agent {
   readonly #options: AgentOptions;
   readonly #worker: Worker;
   readonly #reporter: Reporter;
+  readonly #store: TaskStore;
   readonly #closing = new AbortController();
   readonly #ready = deferred();
   readonly #dismissed = deferred<EngineError>();
@@ -126,10 +133,11 @@ class SessionKeeper implements Agent {
   #tablesSource: Exclude<TablesSource, "lost"> = "following";
   #describeNow: Deferred<void> = deferred();
 
-  constructor(options: AgentOptions, worker: Worker, reporter: Reporter) {
+  constructor(options: AgentOptions, worker: Worker, reporter: Reporter, store: TaskStore) {
     this.#options = options;
     this.#worker = worker;
     this.#reporter = reporter;
+    this.#store = store;
   }
 
   get ready(): Promise<void> {
@@ -153,6 +161,10 @@ class SessionKeeper implements Agent {
     const earlier = this.#describeNow;
     this.#describeNow = deferred();
     earlier.resolve();
+  }
+
+  reseal(): Promise<void> {
+    return this.#store.reseal();
   }
 
   async leave(signal?: AbortSignal): Promise<void> {

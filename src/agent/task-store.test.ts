@@ -5,8 +5,10 @@ import { create } from "@bufbuild/protobuf";
 import fc from "fast-check";
 import { afterEach, beforeEach, expect, test } from "vitest";
 import { silentLog } from "#platform/log.ts";
+import { realRandom } from "#platform/real-ports.ts";
 import { type Task, TaskSchema } from "#wire/gen/swarmkit/objects_pb.js";
 import { TaskState, type TaskStatus, TaskStatusSchema } from "#wire/gen/swarmkit/types_pb.js";
+import type { TaskKeys } from "./task-file.ts";
 import { openTaskStore } from "./task-store.ts";
 
 let directory: string;
@@ -15,17 +17,19 @@ beforeEach(async () => {
 });
 afterEach(() => rm(directory, { recursive: true, force: true }));
 
+const opened = (keys?: TaskKeys) =>
+  openTaskStore({ directory, keys, random: realRandom, log: silentLog });
 const task = (id: string): Task =>
   create(TaskSchema, { id, serviceId: "s", status: { state: TaskState.ASSIGNED } });
 const status = (state: TaskState): TaskStatus => create(TaskStatusSchema, { state });
 
 async function reload(): Promise<Map<string, TaskState | undefined>> {
-  const tasks = await (await openTaskStore(directory, silentLog)).load();
+  const tasks = await (await opened()).load();
   return new Map(tasks.map(({ id, status }) => [id, status?.state]));
 }
 
 test("tasks come back with their newest status", async () => {
-  const store = await openTaskStore(directory, silentLog);
+  const store = await opened();
   await store.putTask(task("a"));
   await store.putTask(task("b"));
   await store.putStatus("a", status(TaskState.PREPARING));
@@ -39,18 +43,18 @@ test("tasks come back with their newest status", async () => {
 });
 
 test("a status that is shorter than the one before, or longer than a page, is whole", async () => {
-  const store = await openTaskStore(directory, silentLog);
+  const store = await opened();
   await store.putTask(task("a"));
   for (const length of [0, 3000, 1, 5000, 2]) {
     const err = "x".repeat(length);
     await store.putStatus("a", { ...status(TaskState.RUNNING), err });
-    const [loaded] = await (await openTaskStore(directory, silentLog)).load();
+    const [loaded] = await (await opened()).load();
     expect(loaded?.status?.err).toBe(err);
   }
 });
 
 test("many writes at once leave the last one, and no temporary files", async () => {
-  const store = await openTaskStore(directory, silentLog);
+  const store = await opened();
   const states = [TaskState.ACCEPTED, TaskState.PREPARING, TaskState.READY, TaskState.RUNNING];
   await Promise.all(
     Array.from({ length: 20 }, (_, n) => `t${n}`).flatMap((id) => [
@@ -66,7 +70,7 @@ test("many writes at once leave the last one, and no temporary files", async () 
 });
 
 test("a deleted task stays deleted, whatever is written about it later", async () => {
-  const store = await openTaskStore(directory, silentLog);
+  const store = await opened();
   const written = store.putTask(task("a"));
   const late = store.putStatus("a", status(TaskState.RUNNING));
   await store.delete("a");
@@ -76,7 +80,7 @@ test("a deleted task stays deleted, whatever is written about it later", async (
 });
 
 test("a torn status falls back to the assignment; a torn assignment is dropped", async () => {
-  const store = await openTaskStore(directory, silentLog);
+  const store = await opened();
   for (const id of ["a", "b"]) {
     await store.putTask(task(id));
     await store.putStatus(id, status(TaskState.RUNNING));
@@ -88,7 +92,7 @@ test("a torn status falls back to the assignment; a torn assignment is dropped",
 });
 
 test("no byte may be flipped unnoticed", async () => {
-  const store = await openTaskStore(directory, silentLog);
+  const store = await opened();
   await store.putTask(task("a"));
   const path = join(directory, "a.task");
   const good = await readFile(path);
@@ -108,6 +112,6 @@ test("no byte may be flipped unnoticed", async () => {
 });
 
 test("an id that is not one cannot name a file", async () => {
-  const store = await openTaskStore(directory, silentLog);
+  const store = await opened();
   await expect(store.putTask(task("../../etc/passwd"))).rejects.toThrow("invalid task id");
 });

@@ -115,6 +115,7 @@ export async function composeEngine(context: EngineContext): Promise<ComposedEng
           context.log.child({ part: "metrics" }),
         );
   await swarm.start();
+  await keepKeys(swarm, host.overlay);
   const stopEvents = tellSwarmEvents(
     swarm,
     host.events,
@@ -155,6 +156,16 @@ export async function composeEngine(context: EngineContext): Promise<ComposedEng
       own?.close();
     },
   };
+}
+
+/** On a locked manager nothing may lie on the disk that opens its traffic. */
+async function keepKeys(swarm: Swarm, overlay: Overlay): Promise<void> {
+  const keep = async () => {
+    const isLocked = swarm.isLocked();
+    if (isLocked !== undefined) await overlay.keepKeyOnDisk(!isLocked);
+  };
+  swarm.onChange(() => void keep());
+  await keep();
 }
 
 /** The configuration as it is now, for those who ask anew each time. */

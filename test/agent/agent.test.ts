@@ -56,6 +56,7 @@ function wrap(inner: Agent): Agent {
     dismissed: inner.dismissed,
     statuses: () => inner.statuses(),
     refresh: () => inner.refresh(),
+    reseal: () => inner.reseal(),
     leave: (signal) => inner.leave(signal),
     close: () => inner.close(),
   };

@@ -63,6 +63,7 @@ async function open(): Promise<void> {
     log,
   });
   overlay = new Overlay({ networks, wireguard, clock, log });
+  await wireguard?.keepKeyOnDisk(true);
   publicKey = wireguard?.encryption.publicKey;
   overlay.adopt(running);
   overlay.setNode(nodeId);

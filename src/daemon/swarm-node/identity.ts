@@ -4,8 +4,10 @@
  * the key that fits it, also after a crash in the middle of a renewal.
  */
 
+import { hkdfSync } from "node:crypto";
 import { readFile, rename, rm } from "node:fs/promises";
 import { create } from "@bufbuild/protobuf";
+import type { TaskKeys } from "#agent/task-file.ts";
 import { EngineError, messageOf } from "#base/error.ts";
 import { must } from "#base/invariant.ts";
 import type { Clock } from "#base/ports.ts";
@@ -44,7 +46,8 @@ export class NodeIdentity {
   readonly #listeners = new Set<() => void>();
   /** One change of the files after another: each begins with what the one before it has left. */
   readonly #lock = new KeyedLock();
-  #raftKeys: readonly [DataKey, ...DataKey[]];
+  #raftKeys: KeyList;
+  #taskKeys: KeyList;
   #credentials: Credentials;
   #unlockKey: Uint8Array | undefined;
   #peer: PeerIdentity;
@@ -57,6 +60,7 @@ export class NodeIdentity {
     this.#credentials = credentials;
     this.#unlockKey = unlockKey;
     this.#raftKeys = raftKeysOf(credentials.key);
+    this.#taskKeys = taskKeysOf(this.#raftKeys);
     const facts = checked(credentials);
     this.#peer = facts.peer;
     this.#role = facts.role;
@@ -127,6 +131,20 @@ export class NodeIdentity {
     find: (id) => this.#raftKeys.find((key) => key.id === id),
   };
 
+  /**
+   * What seals the files of this node's tasks: keys that follow from those of the raft log, and change
+   * with them. Where the key file is open, those files are, too.
+   */
+  readonly taskKeys: TaskKeys = {
+    current: () => (this.isLocked ? this.#taskKeys[0] : undefined),
+    find: (id) => this.#taskKeys.find((key) => key.id === id),
+  };
+
+  /** Whether the key file opens only with the unlock key. */
+  get isLocked(): boolean {
+    return this.#unlockKey !== undefined;
+  }
+
   /** Whether the raft log is to be sealed anew: what is written is, what was written may not be. */
   get rotatesRaftKey(): boolean {
     return this.#credentials.key.nextRaftKey !== undefined;
@@ -166,7 +184,7 @@ export class NodeIdentity {
     });
   }
 
-  /** Nothing is sealed with the old key of the raft log any more: it may be forgotten. */
+  /** Nothing is sealed any more with the old key of the raft log, or what follows from it: it may be forgotten. */
   finishRaftKey(): Promise<void> {
     return this.#exclusively(async () => {
       const { nextRaftKey, rotateAgain, ...key } = this.#credentials.key;
@@ -196,6 +214,7 @@ export class NodeIdentity {
     this.#unlockKey = unlockKey;
     this.#credentials = { ...this.#credentials, key };
     this.#raftKeys = raftKeysOf(key);
+    this.#taskKeys = taskKeysOf(this.#raftKeys);
   }
 
   async #replace(credentials: Credentials): Promise<void> {
@@ -267,8 +286,16 @@ function tryParse(
 }
 
 /** The one for everything new comes first. */
-function raftKeysOf({ raftKey, nextRaftKey }: NodeKey): readonly [DataKey, ...DataKey[]] {
+type KeyList = readonly [DataKey, ...DataKey[]];
+
+function raftKeysOf({ raftKey, nextRaftKey }: NodeKey): KeyList {
   return nextRaftKey === undefined ? [dataKey(raftKey)] : [dataKey(nextRaftKey), dataKey(raftKey)];
+}
+
+function taskKeysOf([current, ...earlier]: KeyList): KeyList {
+  const derive = ({ key }: DataKey) =>
+    dataKey(new Uint8Array(hkdfSync("sha256", key, "", "skep task files", key.length)));
+  return [derive(current), ...earlier.map(derive)];
 }
 
 function sameKey(a: Uint8Array | undefined, b: Uint8Array | undefined): boolean {

@@ -2,30 +2,33 @@
  * The key file of a manager is locked exactly when, and with the key that, the cluster says. With
  * every change of the lock the raft log gets another key, because the old one lay on the disk, or was
  * known to whoever knew the old unlock key: first the new one is put beside it, then the log is
- * written under the new one, and when nothing is left of the old one it is forgotten. A crash at any
- * point leaves a key for all that is on the disk, and the rest is done at the next start.
+ * written under the new one, and with it the files of this node's tasks; when nothing is left of the old
+ * one it is forgotten. A crash at any point leaves a key for all that is on the disk, and the rest is
+ * done at the next start.
  */
 
 import { messageOf } from "#base/error.ts";
 import type { Clock, Log } from "#base/ports.ts";
 import type { Manager } from "#manager/manager.ts";
 import { sleep } from "#platform/async.ts";
-import type { NodeIdentity } from "./identity.ts";
+import type { LockChange, NodeIdentity } from "./identity.ts";
 
 const RETRY_MS = 5_000;
 
 export interface Locking {
   readonly identity: NodeIdentity;
   readonly manager: Pick<Manager, "lock" | "reseal">;
-  /** The file was open until now: whoever read it has the node's private key. */
-  readonly locked: () => void;
+  /** Writes the files of the node's tasks as the lock wants them now. */
+  readonly resealTasks: () => Promise<void>;
+  /** The lock is another one. "locked": the file was open, and whoever read it has the node's private key. */
+  readonly onChange: (change: Exclude<LockChange, "none">) => void;
   readonly clock: Clock;
   readonly log: Log;
 }
 
 /** Goes on until the signal. */
 export async function followLock(locking: Locking, signal: AbortSignal): Promise<void> {
-  const { identity, manager, locked, log } = locking;
+  const { identity, manager, onChange, log } = locking;
   let rotating: Promise<void> | undefined;
   const rotate = () => {
     // One that runs goes on until no key is left to be exchanged.
@@ -44,7 +47,7 @@ export async function followLock(locking: Locking, signal: AbortSignal): Promise
           ? "this manager is not locked any more"
           : "this manager is locked with a new key",
       );
-      if (change === "locked") locked();
+      onChange(change);
       rotate();
     }
   } catch (error) {
@@ -54,12 +57,13 @@ export async function followLock(locking: Locking, signal: AbortSignal): Promise
 }
 
 async function rotateRaftKey(
-  { identity, manager, clock, log }: Locking,
+  { identity, manager, resealTasks, clock, log }: Locking,
   signal: AbortSignal,
 ): Promise<void> {
   while (identity.rotatesRaftKey && !signal.aborted) {
     try {
       await manager.reseal();
+      await resealTasks();
       await identity.finishRaftKey();
       log.info("the raft log has a new key");
     } catch (error) {

@@ -32,7 +32,7 @@ import {
   saveJoinAttempt,
 } from "./join-request.ts";
 import { LockedKeyError } from "./key-file.ts";
-import { followLock } from "./locking.ts";
+import { followLock, type Locking } from "./locking.ts";
 import { KnownManagers } from "./managers.ts";
 import type { NewSwarm } from "./new-swarm.ts";
 import { createNewSwarm } from "./new-swarm.ts";
@@ -199,9 +199,13 @@ export class SwarmNode {
       this.#channels = new SharedChannels(() => identity.tls(), clock);
       const renew = (attempt: AbortSignal) => this.#renew(identity, attempt);
       this.#renewer = new Renewer({ identity, renew, clock, random, log });
+      let wasLocked = identity.isLocked;
       identity.onChange(() => {
         this.#channels?.renew();
         this.#agent?.refresh();
+        // No manager any more: what its node keeps lies open again, as on any worker.
+        if (wasLocked && !identity.isLocked) this.#openTaskFiles();
+        wasLocked = identity.isLocked;
         this.#notify();
       });
       this.#notify();
@@ -300,10 +304,12 @@ export class SwarmNode {
       random,
       log: log.child({ part: "agent" }),
       dataDir: paths.root,
+      taskKeys: identity.taskKeys,
       tlsInfo: () => identity.tlsInfo(),
       onSessionMessage: (message) => this.#onSessionMessage(identity, message),
     });
     this.#agent = agent;
+    this.#changes.notify();
     try {
       let session = false;
       void agent.ready.then(() => {
@@ -433,8 +439,7 @@ export class SwarmNode {
       await this.#awaitVote(identity, manager, signal);
       this.#manager = manager;
       this.#notify();
-      const locking = { identity, manager, clock, log, locked: () => this.#renewer?.request() };
-      void followLock(locking, stopFollowing.signal);
+      void followLock(this.#locking(identity, manager, stopFollowing.signal), stopFollowing.signal);
       manager.outgrown.then(
         (refusal) => {
           failure = refusal;
@@ -460,6 +465,31 @@ export class SwarmNode {
       log.info("no longer a manager; the raft log is deleted");
       await rm(paths.raft, { recursive: true, force: true });
     }
+  }
+
+  #openTaskFiles(): void {
+    this.#agent?.reseal().catch((error: unknown) => {
+      this.#options.log.warn("the files of the tasks stay sealed", { reason: messageOf(error) });
+    });
+  }
+
+  #locking(identity: NodeIdentity, manager: Manager, signal: AbortSignal): Locking {
+    const { clock, log } = this.#options;
+    return {
+      identity,
+      manager,
+      resealTasks: async () => {
+        await this.#changes.until(() => this.#agent !== undefined, signal);
+        signal.throwIfAborted();
+        await this.#agent?.reseal();
+      },
+      onChange: (change) => {
+        if (change === "locked") this.#renewer?.request();
+        this.#notify();
+      },
+      clock,
+      log,
+    };
   }
 
   /** A manager that has no vote yet does not make the swarm safer; after a while it serves anyway. */

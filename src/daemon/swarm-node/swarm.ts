@@ -87,6 +87,8 @@ export interface Swarm extends ClusterPort {
   workloadIdentities(): RpcClient<typeof WorkloadIdentities>;
   /** PEM of what this node trusts at this moment; empty when it is in no swarm. */
   roots(): string;
+  /** Whether what this node keeps on disk has to be sealed; undefined while nobody can tell. */
+  isLocked(): boolean | undefined;
   /** The manager of this node, while there is one. */
   manager(): Manager | undefined;
   /** The managers hear at once of what has changed in the description of this node. */
@@ -175,6 +177,11 @@ class NodeSwarm implements Swarm {
 
   swarmId(): string {
     return this.#runner?.node?.identity?.clusterId ?? "";
+  }
+
+  isLocked(): boolean | undefined {
+    if (this.#runner !== undefined) return this.#runner.node?.identity?.isLocked;
+    return this.#damage === undefined ? false : undefined;
   }
 
   manager(): Manager | undefined {

@@ -125,6 +125,11 @@ export class Overlay {
     return this.#options.wireguard?.encryption.publicKey ?? new Uint8Array();
   }
 
+  /** Whether WireGuard's key may lie on the disk: on a locked manager it may not. */
+  async keepKeyOnDisk(onDisk: boolean): Promise<void> {
+    await this.#options.wireguard?.keepKeyOnDisk(onDisk);
+  }
+
   get tables(): Tables {
     return this.#tables ?? new Map();
   }

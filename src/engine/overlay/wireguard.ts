@@ -1,30 +1,19 @@
 /**
  * WireGuard on this host, for encrypted networks: the kernel's own where it has it, else the program
  * wireguard-go. The device outlives the engine, as containers do. One interface serves all networks;
- * who may send from which address is WireGuard's business, and there is no way around it.
+ * who may send from which address is WireGuard's business, and there is no way around it. The node's key
+ * is `wireguard-key.ts`'s.
  */
 
-import {
-  createPrivateKey,
-  createPublicKey,
-  generateKeyPairSync,
-  type KeyObject,
-} from "node:crypto";
-import { mkdir, readFile } from "node:fs/promises";
-import { dirname } from "node:path";
-import { EngineError, messageOf } from "#base/error.ts";
+import { messageOf } from "#base/error.ts";
 import type { Clock, Log } from "#base/ports.ts";
 import type { Encryption, WireguardPeer, WireguardPlan } from "#plan/dataplane/encryption.ts";
-import { isMissing } from "#platform/missing.ts";
 import { runCommand } from "#platform/net/command.ts";
 import type { DumpedLink } from "#platform/net/dump.ts";
 import { ipBatch } from "#platform/net/ip.ts";
-import { realFileSystem } from "#platform/wal/file-system.ts";
-import { writeDurably } from "#platform/wal/files.ts";
 import { ALIAS } from "./host-diff.ts";
+import { WIREGUARD_ALIAS, WireguardKey } from "./wireguard-key.ts";
 
-/** X25519 keys in DER end with the key itself. */
-const KEY_BYTES = 32;
 /**
  * How often each peer is sent something: under the half minute after which NATs and firewalls forget
  * UDP flows. It also tells a peer, with proof, that this node has moved.
@@ -35,7 +24,7 @@ const STALE_MS = 180_000;
 
 export class Wireguard {
   readonly encryption: Encryption;
-  readonly #privateKey: string;
+  readonly #key: WireguardKey;
   readonly #clock: Clock;
   readonly #log: Log;
   /** By public key: where peers were said to be when they were last told to WireGuard. */
@@ -43,14 +32,14 @@ export class Wireguard {
   /** This host's own addresses, as they were last seen. */
   #own: string | undefined;
 
-  private constructor(encryption: Encryption, privateKey: string, clock: Clock, log: Log) {
+  private constructor(encryption: Encryption, key: WireguardKey, clock: Clock, log: Log) {
     this.encryption = encryption;
-    this.#privateKey = privateKey;
+    this.#key = key;
     this.#clock = clock;
     this.#log = log;
   }
 
-  /** Undefined on a host that has no WireGuard. `keyPath`: this node's key, made when it is not there. */
+  /** Undefined on a host that has no WireGuard. `keyPath`: where this node's key is, or may be kept. */
   static async open(options: {
     readonly keyPath: string;
     readonly port: number;
@@ -58,14 +47,15 @@ export class Wireguard {
     readonly log: Log;
   }): Promise<Wireguard | undefined> {
     if (!(await isAvailable())) return undefined;
-    const key = await loadKey(options.keyPath, options.log);
-    const publicKey = rawKey(createPublicKey(key).export({ type: "spki", format: "der" }));
-    const privateKey = rawKey(key.export({ type: "pkcs8", format: "der" }));
-    // With wireguard-go, the names of interfaces are the host's, whatever network namespace.
-    const device = `wg-${Buffer.from(publicKey).toString("hex").slice(0, 12)}`;
-    const base64 = Buffer.from(privateKey).toString("base64");
-    const { port, clock, log } = options;
-    return new Wireguard({ device, publicKey, port }, base64, clock, log);
+    const { keyPath, port, clock, log } = options;
+    const key = await WireguardKey.open(keyPath, log);
+    const { device, publicKey } = key;
+    return new Wireguard({ device, publicKey, port }, key, clock, log);
+  }
+
+  /** Whether the key may lie on the disk, so that it is the same after a reboot. */
+  keepKeyOnDisk(onDisk: boolean): Promise<void> {
+    return this.#key.keepOnDisk(onDisk);
   }
 
   /** Brings device and peers to the plan; how much was changed. */
@@ -140,9 +130,9 @@ export class Wireguard {
     if (link === undefined) await this.#create(device);
     const held = (link?.addr_info ?? []).some(({ local }) => local === address);
     const commands = [
-      ...(link?.ifalias === `${ALIAS}wireguard`
+      ...(link?.ifalias === WIREGUARD_ALIAS
         ? []
-        : [`link set dev ${device} alias ${ALIAS}wireguard`]),
+        : [`link set dev ${device} alias ${WIREGUARD_ALIAS}`]),
       ...(link?.mtu === mtu ? [] : [`link set dev ${device} mtu ${mtu}`]),
       ...(held ? [] : [`addr add ${address}/128 dev ${device} nodad`]),
       ...(link?.flags.includes("UP") === true ? [] : [`link set dev ${device} up`]),
@@ -162,7 +152,7 @@ export class Wireguard {
   }
 
   #configuration({ port, peers }: WireguardPlan): string {
-    const lines = ["[Interface]", `PrivateKey = ${this.#privateKey}`, `ListenPort = ${port}`];
+    const lines = ["[Interface]", `PrivateKey = ${this.#key.base64}`, `ListenPort = ${port}`];
     for (const { publicKey, endpoint, address } of peers) {
       lines.push("[Peer]", `PublicKey = ${base64Of(publicKey)}`);
       lines.push(`Endpoint = ${endpoint}`, `AllowedIPs = ${address}/128`);
@@ -184,40 +174,6 @@ async function isAvailable(): Promise<boolean> {
 async function kernelHasIt(): Promise<void> {
   const probe = "wg-probe";
   await ipBatch([`link add name ${probe} type wireguard`, `link del dev ${probe}`]);
-}
-
-/** Others hear of a new key as they heard of the old one; until then, encrypted networks do without. */
-async function loadKey(path: string, log: Log): Promise<KeyObject> {
-  const text = await readFile(path, "utf8").catch((error: unknown) => {
-    if (isMissing(error)) return undefined;
-    throw new EngineError(
-      "internal",
-      `WireGuard's key ${path} cannot be read: ${messageOf(error)}`,
-    );
-  });
-  const known = text === undefined ? undefined : parseKey(text);
-  if (known !== undefined) return known;
-  if (text !== undefined) {
-    log.error("WireGuard's key cannot be read, this node gets another one", { path });
-  }
-  const { privateKey } = generateKeyPairSync("x25519");
-  await mkdir(dirname(path), { recursive: true, mode: 0o700 });
-  const pem = privateKey.export({ type: "pkcs8", format: "pem" });
-  await writeDurably(realFileSystem, path, [Buffer.from(pem)]);
-  return privateKey;
-}
-
-function parseKey(text: string): KeyObject | undefined {
-  try {
-    const key = createPrivateKey(text);
-    return key.asymmetricKeyType === "x25519" ? key : undefined;
-  } catch {
-    return undefined;
-  }
-}
-
-function rawKey(der: Buffer): Uint8Array {
-  return new Uint8Array(der.subarray(der.length - KEY_BYTES));
 }
 
 function base64Of(hex: string): string {
