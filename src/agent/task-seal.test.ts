@@ -17,7 +17,7 @@ import { type DataKey, dataKey } from "#platform/wal/key-ring.ts";
 import { type Task, TaskSchema } from "#wire/gen/swarmkit/objects_pb.js";
 import { TaskState, TaskStatusSchema } from "#wire/gen/swarmkit/types_pb.js";
 import { formOf, OPEN_FORM, type TaskKeys } from "./task-file.ts";
-import { openTaskStore } from "./task-store.ts";
+import { openTaskStore, type TaskStore } from "./task-store.ts";
 
 class Crashed extends Error {}
 
@@ -195,12 +195,41 @@ test.each(CHANGES)("$name, with a crash before any operation", async ({ before, 
   }
 });
 
-test("a deleted task does not come back with the change of the lock", async () => {
+/** A store of nothing yet, and its keys, which can be exchanged. */
+async function changing(): Promise<{ store: TaskStore; lock: () => void }> {
   let keys = keysOf(undefined);
   const store = await opened({ current: () => keys.current(), find: (id) => keys.find(id) });
-  for (const id of IDS) await store.putTask(task(id));
-  keys = keysOf(FIRST);
-  await Promise.all([store.reseal(), ...IDS.map((id) => store.delete(id))]);
+  return { store, lock: () => (keys = keysOf(FIRST)) };
+}
+
+test("a task that comes while it is locked is not left open", async () => {
+  const { store, lock } = await changing();
+  const written = store.putTask(task("a"));
+  lock();
+  await store.reseal();
+  expect([...(await formsOnDisk())]).toEqual([FIRST.id]);
+  await written;
+});
+
+test("of a longer status before the lock nothing stays behind a sealed one", async () => {
+  const { store, lock } = await changing();
+  await store.putTask(task("a"));
+  const status = create(TaskStatusSchema, { state: TaskState.RUNNING, err: REASON });
+  await store.putStatus("a", status);
+  lock();
+  await store.putStatus("a", { ...status, err: "short" });
+  expect((await readFile(join(directory, "a.status"))).includes("no no")).toBe(false);
+});
+
+test("a deleted task does not come back with the change of the lock", async () => {
+  const { store, lock } = await changing();
+  const ids = Array.from({ length: 50 }, (_, n) => `t${n}`);
+  await Promise.all(ids.map((id) => store.putTask(task(id))));
+  lock();
+  const resealed = store.reseal();
+  // At every distance to the file that is being rewritten.
+  for (const id of ids.toReversed()) await store.delete(id);
+  await resealed;
   expect(await readdir(directory)).toEqual([]);
 });
 

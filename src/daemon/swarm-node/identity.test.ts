@@ -3,6 +3,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { create } from "@bufbuild/protobuf";
 import { afterEach, beforeEach, expect, test } from "vitest";
+import { must } from "#base/invariant.ts";
 import { leafProfile, rootValidity } from "#pki/profile.ts";
 import { realClock, realRandom } from "#platform/real-ports.ts";
 import {
@@ -124,6 +125,29 @@ test("a locked key opens with its unlock key only, through renewals, until it is
   expect((await loadIdentity(paths, undefined)).kind).toBe("locked");
   await found.setLock(undefined, 8n);
   expect((await loaded()).nodeKey.raftKey).toEqual(identity.nodeKey.raftKey);
+});
+
+test("task files are sealed while the key file is, with keys that change with the raft log's", async () => {
+  expect(identity.taskKeys.current()).toBeUndefined();
+  const unlockKey = new Uint8Array(realRandom.bytes(32));
+  await identity.setLock(unlockKey, 7n);
+  const first = must(identity.taskKeys.current(), "key");
+  expect(identity.raftKeys.find(first.id)).toBeUndefined();
+  expect((await loaded(unlockKey)).taskKeys.current()).toEqual(first);
+  await identity.finishRaftKey();
+  expect(identity.taskKeys.current()).toEqual(first);
+  await identity.setLock(new Uint8Array(realRandom.bytes(32)), 8n);
+  expect(identity.taskKeys.current()?.id).not.toBe(first.id);
+  expect(identity.taskKeys.find(first.id)).toEqual(first);
+  await identity.finishRaftKey();
+  expect(identity.taskKeys.find(first.id)).toBeUndefined();
+  // A worker's lie open; what was sealed when it was a manager is read all the same.
+  const second = must(identity.taskKeys.current(), "key");
+  const { cert, key } = await renewed(NodeRole.WORKER);
+  await identity.renew(cert, key);
+  const worker = await loaded();
+  expect([worker.isLocked, worker.taskKeys.current()]).toEqual([false, undefined]);
+  expect(worker.taskKeys.find(second.id)).toEqual(second);
 });
 
 test("with every change of the lock the raft log gets another key, the old one stays until it is done", async () => {
