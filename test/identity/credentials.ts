@@ -27,15 +27,16 @@ export async function stolenFrom(node: TestNode): Promise<Shown> {
   return { cert: await readFile(paths.nodeCert, "utf8"), key: key.privateKey };
 }
 
-/** A certificate of an hour for a new key; `ageMs` ago. */
+/** A certificate for a new key, made `ageMs` ago; of an hour unless said otherwise. */
 export async function forged(
   authority: Authority,
   subject: LeafSubject,
   ageMs = 0,
+  lifetimeMs = 3_600_000,
 ): Promise<Shown> {
   const key = generateKey();
   const request = await readRequest(await createRequest(key, ""));
-  const profile = leafProfile(subject, Date.now() - ageMs, 3_600_000);
+  const profile = leafProfile(subject, Date.now() - ageMs, lifetimeMs);
   const cert = await issueCertificate(authority, request, profile, realRandom);
   return { cert, key: key.export({ type: "pkcs8", format: "pem" }) as string };
 }

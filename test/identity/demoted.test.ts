@@ -7,7 +7,7 @@ import type { RpcChannel } from "#platform/grpc/client.ts";
 import { MessageSchema, MessageType } from "#wire/gen/raft/raftpb_pb.js";
 import { Raft } from "#wire/gen/swarmkit/raft_pb.js";
 import { NodeRole } from "#wire/gen/swarmkit/types_pb.js";
-import { channelShowing, stolenFrom } from "./credentials.ts";
+import { channelShowing, forged, stolenFrom } from "./credentials.ts";
 import { authorityOf, clusterOf, nodesOf, TestCluster, type TestNode } from "./fixtures.ts";
 
 /** The end of patience on a busy machine. */
@@ -57,10 +57,10 @@ const memberOf = (node: TestNode) =>
     .find(({ nodeId }) => nodeId === node.swarm.localNodeId());
 
 /** A heartbeat of a leader to come, as a raft member of the name says it. */
-function heartbeat(channel: RpcChannel, from: bigint): Promise<unknown> {
+function heartbeat(channel: RpcChannel, from: bigint, term = 1_000n): Promise<unknown> {
   const to = must(memberOf(second), "member").raftId;
   const type = MessageType.MsgHeartbeat;
-  const message = create(MessageSchema, { type, from, to, term: 1_000n });
+  const message = create(MessageSchema, { type, from, to, term });
   return channel.client(Raft).processRaftMessage({ message });
 }
 
@@ -83,4 +83,23 @@ test("a demoted manager's certificate sends no raft messages, and its next one a
   await expect.poll(() => memberOf(third)?.voter, PATIENT).toBe(true);
   await expect.poll(() => third.swarm.info().controlAvailable, PATIENT).toBe(true);
   await expect(heartbeat(channel, UNKNOWN_ID)).rejects.toThrow(refusal);
+});
+
+test("a manager that no store knows is believed only with a certificate newer than all that is known", async () => {
+  const authority = authorityOf(first);
+  const clusterId = must(second.swarm.swarmId(), "swarm");
+  const subject = { nodeId: "unknown", role: NodeRole.MANAGER, clusterId };
+  const showing = async (ageMs: number) => {
+    const shown = await forged(authority, subject, ageMs, 6 * 3_600_000);
+    const channel = channelShowing(second.address, authority.cert, shown);
+    channels.push(channel);
+    return channel;
+  };
+  const old = await showing(90 * 60_000);
+  for (const id of [UNKNOWN_ID, UNKNOWN_ID + 1n]) {
+    await expect(heartbeat(old, id)).rejects.toThrow("in this swarm no more");
+  }
+  // It may be the leader of a term that this member slept through: here, of one that is long over.
+  await heartbeat(await showing(0), UNKNOWN_ID, 1n);
+  expect((await nodesOf(second)).size).toBe(3);
 });

@@ -23,8 +23,8 @@ export interface InboxOptions extends Pick<SnapshotInboxOptions, "disk" | "faile
   readonly self: () => NodeId | undefined;
   /** The node id of the caller; undefined where the transport vouches for nobody. */
   readonly callerOf: (context: RpcContext) => string | undefined;
-  /** The caller's certificate is from before its node was demoted. */
-  readonly isBarred: (context: RpcContext) => boolean;
+  /** Why the caller's certificate is not believed where it has to speak for itself. */
+  readonly refusalOf: (context: RpcContext) => string | undefined;
   readonly step: (m: Message) => void;
   /** A member that is not known here says where it is. */
   readonly met: (id: NodeId, addr: string) => void;
@@ -120,10 +120,9 @@ function isForUs({ self }: InboxOptions, m: Message): boolean {
 
 function ensureOwner(options: InboxOptions, from: NodeId, context: RpcContext): void {
   const owner = options.members.get(from)?.nodeId;
-  // Whoever is not known here may have come in while this member slept; but not with that certificate.
-  if (owner === undefined && options.isBarred(context)) {
-    throw new EngineError("permission-denied", "a manager's certificate from before its demotion");
-  }
+  // Whoever is not known here may have come in while this member slept; but not with any certificate.
+  const refusal = owner === undefined ? options.refusalOf(context) : undefined;
+  if (refusal !== undefined) throw new EngineError("permission-denied", refusal);
   const caller = options.callerOf(context);
   if (owner === undefined || caller === undefined || owner === caller) return;
   const message = `node ${caller} may not speak for raft member ${from.toString(16)}`;

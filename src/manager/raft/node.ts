@@ -20,6 +20,7 @@ import { lookAfter } from "./bereavement.ts";
 import { ChangeFeed } from "./change-feed.ts";
 import { type Disk, openDisk } from "./disk.ts";
 import { Driver } from "./driver.ts";
+import { formerMember } from "./former-members.ts";
 import { type AloneReport, forceNewCluster } from "./going-alone.ts";
 import { Greeter } from "./greeter.ts";
 import { Handover } from "./handover.ts";
@@ -207,10 +208,7 @@ class RunningNode implements RaftNode {
       disk: this.#disk,
       self: () => (this.#driver === undefined ? undefined : this.#self?.raftId),
       callerOf: (context) => this.#callerOf(context),
-      isBarred: ({ peer }) => {
-        const node = store.view().get("node", peer?.nodeId ?? "");
-        return peer?.since !== undefined && peer.since <= (node?.barredManagerSince ?? 0n);
-      },
+      refusalOf: ({ peer }) => formerMember(peer, store),
       step: (m) => this.#driver?.step(m),
       stepSnapshot: (m, metadata, decoded) => this.#driver?.stepSnapshot(m, metadata, decoded),
       met: (id, addr) => this.#peers.meet(id, addr),
