@@ -408,6 +408,8 @@ async function openSwarm(
       return executor;
     },
     onLeave: async () => {
+      // An agent has removed its tasks already; a node that was locked or damaged had none.
+      await executor.retain?.(new Set());
       await tables.forget();
       await overlay.leave();
     },

@@ -147,9 +147,14 @@ test("the disk of a locked manager tells nothing of its tasks, and they run thro
   const isOpen = (bytes: Buffer) => bytes.toString("latin1", 0, 4) === "STK2";
   await expect.poll(() => open().every(isOpen), PATIENT).toBe(true);
   await expect.poll(() => existsSync(wireguardKey()), PATIENT).toBe(true);
+
+  // Who has lost the key can leave: nothing of the swarm stays behind, sealed or running.
+  await cli("swarm", "update", "--autolock");
+  await expect.poll(() => ![lock, undefined].includes(settledLock()), PATIENT).toBe(true);
   await engine.crash();
   await engine.start();
-  await expect.poll(swarmState, PATIENT).toBe("active");
-  await cli("service", "rm", "web", "second");
-  await expect.poll(() => cli("ps", "-q"), PATIENT).toBe("");
+  await expect.poll(swarmState, PATIENT).toBe("locked");
+  await cli("swarm", "leave", "--force");
+  expect(await cli("ps", "-aq")).toBe("");
+  expect([await swarmState(), told()]).toEqual(["inactive", []]);
 }, 180_000);
