@@ -2,11 +2,14 @@
 
 /** go-units `HumanSizeWithPrecision`: powers of 1000 ("1.24MB"); its `HumanSize` has four digits. */
 export function humanSize(bytes: number, digits = 3): string {
-  const units = ["B", "kB", "MB", "GB", "TB", "PB"];
+  return scaled(bytes, 1000, ["B", "kB", "MB", "GB", "TB", "PB"], digits);
+}
+
+function scaled(bytes: number, step: number, units: readonly string[], digits: number): string {
   let value = bytes;
   let unit = 0;
-  while (value >= 1000 && unit < units.length - 1) {
-    value /= 1000;
+  while (value >= step && unit < units.length - 1) {
+    value /= step;
     unit += 1;
   }
   return `${Number(value.toPrecision(digits))}${units[unit]}`;
@@ -17,14 +20,7 @@ export const SUM_DIGITS = 4;
 
 /** go-units `BytesSize`: powers of 1024, four significant digits ("15.6GiB"). */
 export function humanBytes(bytes: number): string {
-  const units = ["B", "KiB", "MiB", "GiB", "TiB", "PiB"];
-  let value = bytes;
-  let unit = 0;
-  while (value >= 1024 && unit < units.length - 1) {
-    value /= 1024;
-    unit += 1;
-  }
-  return `${Number(value.toPrecision(4))}${units[unit]}`;
+  return scaled(bytes, 1024, ["B", "KiB", "MiB", "GiB", "TiB", "PiB"], 4);
 }
 
 /** go-units `HumanDuration` of a span in seconds ("About a minute", "3 hours", "2 weeks"). */

@@ -3,8 +3,8 @@
  * what their tasks take, and counts along with every change of a task; the picture is exact because
  * the changes of an object reach it as a chain without gaps.
  *
- * A task that finds no node, or whose service waits for others, stays PENDING and says why. Tasks that are bound to a node (global
- * services, attachments) are only checked against it.
+ * A task that finds no node, or whose service waits for others, stays PENDING and says why. Tasks that
+ * are bound to a node (global services, attachments) are only checked against it.
  */
 
 import { create } from "@bufbuild/protobuf";
