@@ -21,10 +21,16 @@ describe("inboundConnections", () => {
     expect(inboundConnections(text, HEAD)).toBe(2);
   });
 
+  it("counts what is closed here and not delivered yet", () => {
+    const states = ["04", "09", "0B"].map((state) => ["0500000A:1F90", state] as const);
+    expect(inboundConnections(tcp(LISTENS, ...states), HEAD)).toBe(3);
+  });
+
   it("leaves out what went out, has ended, or never left the container", () => {
     const text = tcp(
       LISTENS,
       ["0500000A:9C40", "01"],
+      ["0500000A:1F90", "05"],
       ["0500000A:1F90", "06"],
       ["0500000A:1F90", "08"],
       ["0100007F:1F90", "01"],

@@ -3,10 +3,14 @@
  * `/proc/PID/net/tcp` and `tcp6` (Documentation/networking/proc_net_tcp.rst of Linux). Inbound is a
  * connection whose local port somebody listens on; what stays within the container, such as its own
  * health check, does not count. UDP has no connections.
+ *
+ * One that the container has closed counts until the kernel has delivered all of it: the rest of an
+ * answer dies with the network namespace. CLOSE_WAIT does not count, because programs that forget to
+ * close what their clients have left stay in it for ever.
  */
 
-const ESTABLISHED = "01";
-const SYN_RECEIVED = "03";
+/** ESTABLISHED, SYN_RECV; FIN_WAIT1, LAST_ACK, CLOSING: our FIN, and maybe data, is not acknowledged. */
+const OPEN: ReadonlySet<string> = new Set(["01", "03", "04", "09", "0B"]);
 const LISTEN = "0A";
 
 interface Socket {
@@ -24,8 +28,7 @@ export function inboundConnections(tcp: string, tcp6: string): number {
   );
   let count = 0;
   for (const { address, port, state } of sockets) {
-    if (state !== ESTABLISHED && state !== SYN_RECEIVED) continue;
-    if (listening.has(port) && !isLoopback(address)) count += 1;
+    if (OPEN.has(state) && listening.has(port) && !isLoopback(address)) count += 1;
   }
   return count;
 }

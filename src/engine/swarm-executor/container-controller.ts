@@ -56,6 +56,8 @@ export interface ControllerPorts {
 const DEFAULT_GRACE_MS = 10_000;
 /** How long nodes may take to lead traffic away where no manager has asked for the stop. */
 const WITHDRAW_MS = 5_000;
+/** What an unhealthy container may still be answering. It may hang, so the task's own grace is too long. */
+const UNHEALTHY_GRACE_MS = 2_000;
 const UNHEALTHY = "dockerexec: unhealthy container";
 
 /** A task's container, which its host may want to end without a manager's asking. */
@@ -306,7 +308,7 @@ class ContainerController implements ContainerTaskController {
           : first;
       if (last !== "unhealthy") return false;
       this.#log.warn("container is unhealthy and will be stopped");
-      await this.withdraw(0, signal);
+      await this.withdraw(UNHEALTHY_GRACE_MS, signal);
       await this.#deactivate(signal);
       await this.#stop();
       return true;

@@ -29,6 +29,8 @@ export interface Draining {
 
 const LOOK_MIN_MS = 50;
 const LOOK_MAX_MS = 1_000;
+/** So long without any connection is the end of them: what was led here just before is on its way. */
+const QUIET_MS = 250;
 
 const OUTCOMES = {
   released: "",
@@ -64,23 +66,22 @@ export async function drain(
   });
 }
 
-/**
- * Connections that are still there at the deadline; 0 as soon as there are none in two looks: packets
- * that were led here just before are still on their way.
- */
+/** Connections that are still there at the deadline; 0 as soon as there were none for `QUIET_MS`. */
 async function untilQuiet(
   pid: number,
   clock: Clock,
   deadlineMs: number,
   signal: AbortSignal,
 ): Promise<number> {
-  let quiet = false;
+  let quietSinceMs: number | undefined;
   for (let waitMs = LOOK_MIN_MS; ; waitMs = Math.min(2 * waitMs, LOOK_MAX_MS)) {
     const count = await connectionsOf(pid);
-    const leftMs = deadlineMs - clock.monotonicMs();
-    if ((count === 0 && quiet) || leftMs <= 0) return count;
-    quiet = count === 0;
-    await sleep(clock, Math.min(quiet ? LOOK_MIN_MS : waitMs, leftMs), signal);
+    const nowMs = clock.monotonicMs();
+    quietSinceMs = count === 0 ? (quietSinceMs ?? nowMs) : undefined;
+    const isQuiet = quietSinceMs !== undefined && nowMs - quietSinceMs >= QUIET_MS;
+    const leftMs = deadlineMs - nowMs;
+    if (isQuiet || leftMs <= 0) return count;
+    await sleep(clock, Math.min(count === 0 ? LOOK_MIN_MS : waitMs, leftMs), signal);
   }
 }
 
