@@ -7,7 +7,7 @@
  * proof: that many rolling updates, a fifth of it canaries of both kinds and switches.
  */
 
-import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { afterAll, afterEach, beforeAll, describe, expect, test } from "vitest";
 import type { ServiceSpec } from "#wire/docker/services.ts";
 import { Lab, until } from "./lab.ts";
 import { PROBE, startTraffic, type Traffic } from "./traffic.ts";
@@ -48,6 +48,10 @@ beforeAll(async () => {
     RATE,
     HOSTS.map((host) => `${lab.address(host)}:${PORT}`),
   );
+});
+
+afterEach(async ({ task }) => {
+  if (task.result?.state === "fail") console.error(await lab.describe("web"));
 });
 
 afterAll(async () => {

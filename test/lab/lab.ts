@@ -30,6 +30,8 @@ const POLL_MS = 50;
 const REQUEST_TIMEOUT_MS = 30_000;
 /** Not a promise, but the end of patience: machines that run tests are busy. */
 const UNTIL_MS = 60_000;
+/** Of each engine's log, for a test that failed. */
+const LOG_LINES = 200;
 
 export interface Finished {
   readonly code: number;
@@ -279,6 +281,25 @@ export class Lab {
 
   service(host: string, name: string): Promise<Service> {
     return this.get(host, `/services/${name}`);
+  }
+
+  /** What somebody needs who was not there: for a test that failed, before the lab goes down. */
+  async describe(service: string): Promise<string> {
+    const [first = "h1"] = this.#addresses.keys();
+    const asked = (host: string, ...args: readonly string[]) =>
+      this.skep(host, ...args).then(({ stdout, stderr }) => [args.join(" "), stdout + stderr]);
+    const parts = [
+      await asked(first, "node", "ls"),
+      await asked(first, "service", "explain", service),
+      await asked(first, "service", "ps", "--no-trunc", service),
+      await asked(first, "service", "inspect", service),
+    ];
+    for (const host of this.#addresses.keys()) {
+      parts.push(await asked(host, "ps", "-a", "--no-trunc"));
+      const log = readFileSync(`/var/lib/skep-lab/${this.name}/${host}.log`, "utf8");
+      parts.push([`the engine's log of ${host}`, log.split("\n").slice(-LOG_LINES).join("\n")]);
+    }
+    return parts.map(([what, text]) => `--- ${what}\n${text}`).join("\n");
   }
 
   /** Changes a service's spec at its newest version. */

@@ -6,7 +6,7 @@
  * prints a `LoadResult`.
  */
 
-import { connect, type Socket } from "node:net";
+import { connect } from "node:net";
 
 export interface LoadProgress {
   /** Answers so far, by who answered. */
@@ -53,14 +53,12 @@ let late = 0;
 let open = 0;
 let ending = false;
 
-function fail(what: string, dueMs: number, socket: Socket): void {
+function fail(what: string, dueMs: number, port: number | undefined): void {
   failed += 1;
   if (failures.length >= FAILURES_MAX) return;
   const age = Math.round(performance.now() - dueMs);
   const when = new Date(Date.now() - age).toISOString().slice(11, 23);
-  failures.push(
-    `${when} ${socket.remoteAddress ?? "?"}:${socket.remotePort ?? "?"} from port ${socket.localPort ?? "?"}, after ${age} ms: ${what}`,
-  );
+  failures.push(`${when} from port ${port ?? "?"}, after ${age} ms: ${what}`);
 }
 
 function count(answer: string, dueMs: number): void {
@@ -78,19 +76,22 @@ function begin(dueMs: number): void {
   const socket = connect(target);
   let answer = "";
   let phase = "connecting";
+  // A socket that has failed does not know it any more.
+  let port: number | undefined;
   let over = false;
   const end = (problem: string | undefined) => {
     if (over) return;
     over = true;
     open -= 1;
     if (problem === undefined) count(answer, dueMs);
-    else fail(`${target.host} ${phase}: ${problem}`, dueMs, socket);
+    else fail(`${target.host} ${phase}: ${problem}`, dueMs, port ?? socket.localPort);
     socket.destroy();
     if (ending && open === 0) finish();
   };
   socket.setTimeout(TIMEOUT_MS, () => end("timeout"));
   socket.on("connect", () => {
     phase = "asking";
+    port = socket.localPort;
     socket.write("hello\n");
   });
   socket.on("data", (data) => {
