@@ -61,7 +61,7 @@ function measure({ nodes, tasks }: Case): number {
   for (let full = true; full; ) {
     const index = store.view().index + 1;
     const tx = store.begin({ index, nowMs: Date.now() });
-    const input = { tx, nowMs: Date.now(), newId: () => `id${ids++}`, random: () => 0 };
+    const input = { tx, newId: () => `id${ids++}`, random: () => 0 };
     full = turns.run({ ...input, wakeAt: () => {} }, []).full;
     if (tx.changes().length === 0) break;
     store.push(tx);

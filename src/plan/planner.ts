@@ -12,7 +12,10 @@ import type { Change, Tx } from "#store/types.ts";
 
 export interface PlanContext {
   readonly tx: Tx;
-  /** Wall clock of this turn, milliseconds since the epoch; the same for all planners of a turn. */
+  /**
+   * Wall clock of this turn, milliseconds since the epoch; the same for all planners of a turn, and the
+   * transaction's own: what an update makes is not older than its start.
+   */
   readonly nowMs: number;
   newId(): string;
   /** An integer in [0, bound). */

@@ -13,9 +13,9 @@
  */
 
 import { create } from "@bufbuild/protobuf";
-import { TimestampSchema } from "@bufbuild/protobuf/wkt";
 import { EngineError } from "#base/error.ts";
 import { STORE_CHANGES_MAX } from "#base/limits.ts";
+import { timestampOf } from "#model/time.ts";
 import { MetaSchema } from "#wire/gen/swarmkit/objects_pb.js";
 import type { StoreAction } from "#wire/gen/swarmkit/raft_pb.js";
 import { actionOf, changeOf, metaAt, versionOf } from "./actions.ts";
@@ -63,6 +63,10 @@ export class Transaction implements Tx {
     this.#beneath = beneath;
     this.#options = options;
     this.#draft = new Draft(base);
+  }
+
+  get nowMs(): number {
+    return this.#options.nowMs;
   }
 
   /** What was on its way when the transaction began, oldest first: it sees all of that. */
@@ -170,7 +174,7 @@ export class Transaction implements Tx {
   }
 
   #meta(object: Stored, stored: Stored | undefined) {
-    const now = timestamp(this.#options.nowMs);
+    const now = timestampOf(this.#options.nowMs);
     const createdAt = object.meta?.createdAt ?? stored?.meta?.createdAt ?? now;
     const meta = object.meta ?? create(MetaSchema);
     return { ...metaAt(meta, this.index), createdAt, updatedAt: now };
@@ -249,12 +253,4 @@ function outOfSequence(): EngineError {
 
 function notFound(): EngineError {
   return new EngineError("not-found", "object does not exist");
-}
-
-function timestamp(nowMs: number) {
-  const seconds = Math.floor(nowMs / 1000);
-  return create(TimestampSchema, {
-    seconds: BigInt(seconds),
-    nanos: Math.floor((nowMs - seconds * 1000) * 1_000_000),
-  });
 }

@@ -75,6 +75,8 @@ export interface ReadView {
  * whose function throws is kept.
  */
 export interface Tx extends ReadView {
+  /** Wall clock of the proposer, milliseconds: what its writes are stamped with. */
+  readonly nowMs: number;
   create<K extends Kind>(kind: K, object: ObjectTypes[K]): void;
   update<K extends Kind>(kind: K, object: ObjectTypes[K]): void;
   delete(kind: Kind, id: string): void;

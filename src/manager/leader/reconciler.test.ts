@@ -1,6 +1,10 @@
 import { create } from "@bufbuild/protobuf";
 import { afterEach, describe, expect, it } from "vitest";
+import { must } from "#base/invariant.ts";
+import type { Clock } from "#base/ports.ts";
 import { stateOf } from "#model/task.ts";
+import { msOfTimestamp } from "#model/time.ts";
+import { respecified } from "#plan/orchestrator/respec.ts";
 import type { Planner } from "#plan/planner.ts";
 import { deferred } from "#platform/async.ts";
 import { silentLog } from "#platform/log.ts";
@@ -11,7 +15,7 @@ import {
   ServiceSchema,
   type Task,
 } from "#wire/gen/swarmkit/objects_pb.js";
-import { NodeStatus_State, TaskState } from "#wire/gen/swarmkit/types_pb.js";
+import { NodeStatus_State, TaskState, VersionSchema } from "#wire/gen/swarmkit/types_pb.js";
 import { createLocalState, type LocalState } from "../raft/local-state.ts";
 import { runReconciler } from "./reconciler.ts";
 import { checkTaskChange } from "./task-check.ts";
@@ -23,8 +27,7 @@ afterEach(async () => {
   for (const state of open.splice(0)) await state.stop();
 });
 
-function start(planners?: () => readonly Planner[]): LocalState {
-  const clock = realClock;
+function start(planners?: () => readonly Planner[], clock: Clock = realClock): LocalState {
   const random = realRandom;
   const state = createLocalState({ clock, random, checkChange: checkTaskChange });
   open.push(state);
@@ -80,6 +83,31 @@ describe("runReconciler", () => {
     const tasks = await until(state, placed(4));
     expect(tasks.map(({ nodeId }) => nodeId).sort()).toEqual(["n1", "n1", "n2", "n2"]);
     expect(state.view().byName("network", "bridge")?.driverState?.name).toBe("bridge");
+  });
+
+  it("makes no task of an update older than the update, however the clock moves in a turn", async () => {
+    let nowMs = 1_700_000_000_000;
+    const state = start(undefined, { ...realClock, nowMs: () => (nowMs += 1) });
+    await begin(state);
+    await state.update("api", (tx) => {
+      tx.create("service", { ...create(ServiceSchema, { id: "web" }), spec: replicated("web", 2) });
+    });
+    const old = new Set((await until(state, placed(2))).map(({ id }) => id));
+    await state.update("api", (tx) => {
+      const service = must(tx.get("service", "web"), "web");
+      const spec = replicated("web", 2, { image: "app:2" });
+      const version = create(VersionSchema, { index: BigInt(state.view().index + 1) });
+      const tasks = tx.find("task", "service", "web");
+      tx.update("service", respecified(service, spec, version, tasks, tx.nowMs));
+    });
+    const tasks = await until(state, (all) => all.some(({ id }) => !old.has(id)));
+    const startedAt = state.view().get("service", "web")?.updateStatus?.startedAt;
+    for (const { id, meta } of tasks) {
+      if (old.has(id)) continue;
+      expect(msOfTimestamp(meta?.createdAt)).toBeGreaterThanOrEqual(
+        msOfTimestamp(startedAt) ?? NaN,
+      );
+    }
   });
 
   it("takes more turns than one for what does not fit into one entry", async () => {

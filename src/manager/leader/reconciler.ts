@@ -147,9 +147,8 @@ class Reign {
   }
 
   #plan(tx: Parameters<Parameters<ClusterState["update"]>[1]>[0]): TurnResult {
-    const { state, random } = this.#options;
-    const nowMs = state.nowMs();
-    while (this.#wakes.take(nowMs) !== undefined);
+    const { random } = this.#options;
+    while (this.#wakes.take(tx.nowMs) !== undefined);
     const committed = this.#takeCommitted();
     const makeId = () => newId(random);
     if (!this.#begun) ensureNetworks(tx, makeId);
@@ -157,7 +156,6 @@ class Reign {
     return this.#turns.run(
       {
         tx,
-        nowMs,
         newId: makeId,
         random: (bound) => random.int(bound),
         wakeAt: (timeMs) => this.#wakes.set(timeMs, timeMs),

@@ -54,6 +54,10 @@ export class TurnTx implements Tx {
     return this.#tx.index;
   }
 
+  get nowMs(): number {
+    return this.#tx.nowMs;
+  }
+
   get<K extends Kind>(kind: K, id: string): ObjectTypes[K] | undefined {
     return this.#tx.get(kind, id);
   }

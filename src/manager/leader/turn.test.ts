@@ -26,7 +26,6 @@ test("planners are told of what is on its way, before they write on top of it", 
     turns.run(
       {
         tx: store.begin({ index: store.head().index + 1, nowMs: 0 }),
-        nowMs: 0,
         newId: () => "id",
         random: () => 0,
         wakeAt: () => undefined,

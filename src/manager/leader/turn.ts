@@ -16,7 +16,6 @@ const ROUNDS_MAX = 100;
 
 export interface TurnInput {
   readonly tx: Tx;
-  readonly nowMs: number;
   readonly newId: () => string;
   readonly random: (bound: number) => number;
   readonly wakeAt: (timeMs: number) => void;
@@ -137,7 +136,8 @@ class Turn {
   }
 
   #contextOf(name: string): PlanContext {
-    const { tx, nowMs, newId, random, wakeAt } = this.#input;
+    const { tx, newId, random, wakeAt } = this.#input;
+    const { nowMs } = tx;
     const actors = new Map<string, Tx>();
     const as = (actor: string): Tx => {
       const known = actors.get(actor);

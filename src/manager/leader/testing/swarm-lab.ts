@@ -132,7 +132,6 @@ export class SwarmLab {
     return this.#turns.run(
       {
         tx,
-        nowMs: this.nowMs,
         newId: () => this.newId("t"),
         random: () => 0,
         wakeAt: (timeMs) => this.#wakes.set(timeMs, timeMs),
