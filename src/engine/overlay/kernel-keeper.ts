@@ -4,10 +4,10 @@
  * what it finds wrong when nothing was asked for is drift, is repaired, and is counted.
  */
 
-import { EngineError } from "#base/error.ts";
-import type { Log } from "#base/ports.ts";
+import { EngineError, messageOf } from "#base/error.ts";
+import type { Clock, Log } from "#base/ports.ts";
 import { type KernelInput, type KernelPlan, planKernel } from "#plan/dataplane/kernel.ts";
-import { lostFlows } from "#plan/dataplane/lost-flows.ts";
+import { type LostFlow, lostFlows } from "#plan/dataplane/lost-flows.ts";
 import { type DumpedHost, dumpHost, runAll } from "#platform/net/dump.ts";
 import { leadsLoopback6, routeLoopback6 } from "../networks/loopback6.ts";
 import type { NetworkSandbox } from "../ports.ts";
@@ -15,6 +15,7 @@ import { asDumped } from "./as-dumped.ts";
 import { ContainerKeeper } from "./container-keeper.ts";
 import { cutFlows } from "./flows.ts";
 import { ForeignRules } from "./foreign-rules.ts";
+import { HalfOpenCuts } from "./half-open.ts";
 import { diffHost } from "./host-diff.ts";
 import { MeshPorts } from "./mesh-ports.ts";
 import { type Commands, countOf, ROUTE_PROTOCOL } from "./routing-diff.ts";
@@ -47,9 +48,15 @@ export class KernelKeeper {
   #turn = 0;
 
   readonly #wireguard: Wireguard | undefined;
+  readonly #halfOpen: HalfOpenCuts;
 
-  constructor(log: Log, wireguard: Wireguard | undefined) {
+  constructor(clock: Clock, log: Log, wireguard: Wireguard | undefined) {
     this.#log = log;
+    this.#halfOpen = new HalfOpenCuts(clock, async (flows) => {
+      await this.#cut(flows).catch((error: unknown) => {
+        log.warn("connections could not be looked at", { reason: messageOf(error) });
+      });
+    });
     this.#wireguard = wireguard;
     this.#ports = new MeshPorts(log);
     this.#foreign = new ForeignRules(log);
@@ -115,7 +122,7 @@ export class KernelKeeper {
     for (const [id, keeper] of this.#containers)
       await attempt(this.#setContainer(id, keeper, plan));
     await attempt(run(changes.remove));
-    if (before !== undefined) await this.#cut(before, plan);
+    if (before !== undefined) await this.#cutLost(before, plan);
     const wrong = options.audit && before !== undefined ? await this.#auditRules() : [];
     if (options.audit && before !== undefined) {
       const { add, remove } = changes;
@@ -221,8 +228,16 @@ export class KernelKeeper {
     });
   }
 
-  async #cut(before: KernelPlan, after: KernelPlan): Promise<void> {
+  async #cutLost(before: KernelPlan, after: KernelPlan): Promise<void> {
     const lost = lostFlows(before, after);
+    this.#halfOpen.later(
+      lost.filter(({ halfOpen }) => halfOpen === true),
+      () => (this.#plan === undefined ? [] : lostFlows(before, this.#plan)),
+    );
+    await this.#cut(lost.filter(({ halfOpen }) => halfOpen !== true));
+  }
+
+  async #cut(lost: readonly LostFlow[]): Promise<void> {
     if (lost.length === 0) return;
     const mine = lost.filter(({ containerId }) => containerId === undefined);
     await cutFlows(mine, undefined, this.#log);
@@ -265,6 +280,7 @@ export class KernelKeeper {
   }
 
   close(): void {
+    this.#halfOpen.close();
     this.#ports.close();
     this.#foreign.close();
     this.#table.close();

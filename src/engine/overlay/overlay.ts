@@ -98,7 +98,7 @@ export class Overlay {
   constructor(options: OverlayOptions) {
     this.#options = options;
     this.#log = options.log;
-    this.#keeper = new KernelKeeper(options.log, options.wireguard);
+    this.#keeper = new KernelKeeper(options.clock, options.log, options.wireguard);
     this.#probe = new PeerProbe({
       clock: options.clock,
       log: options.log,
