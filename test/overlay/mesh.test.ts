@@ -243,11 +243,17 @@ describe("a published port", () => {
         );
       }
       expect(await udp.say("x")).toBe(`web2 ${fabric.client.v4}`);
+      expect(ask(fabric.client, "tcp", h1.v4, 8080)).toBe(`web2 ${fabric.client.v4}`);
       await tables({ endpoints: [row("t1", 1, 11), row("t2", 2, 12, { ready: false })] });
       expect(await tcp.say("stay")).toBe("here");
       expect(await udp.say("x")).toBe(`web1 ${fabric.client.v4}`);
+      // Of those that have ended, somebody else may have the port by now.
+      const ended = run(place(h1), "conntrack", "-L", "-p", "tcp", "--state", "TIME_WAIT");
+      expect(ended).toContain("src=10.0.0.12 ");
       await tables({ endpoints: [row("t1", 1, 11)] });
       expect(await tcp.say("stay")).toBe("closed");
+      const left = run(place(h1), "conntrack", "-L", "-p", "tcp", "--state", "TIME_WAIT");
+      expect(left).toContain("src=10.0.0.12 ");
     } finally {
       tcp.end();
       udp.end();

@@ -1,4 +1,10 @@
-/** Cuts connections in a namespace by the kernel's own table of them, with the `conntrack` program. */
+/**
+ * Cuts connections in a namespace by the kernel's own table of them, with the `conntrack` program.
+ *
+ * The program lists, and then has the kernel forget what it has listed, by addresses and ports alone: if
+ * a client has taken the port of an ended connection again meanwhile, its new one is forgotten and its
+ * next packet is reset. So what has ended is left alone, of which a busy port has thousands.
+ */
 
 import { readFileSync } from "node:fs";
 import { isErrorCode, messageOf } from "#base/error.ts";
@@ -10,6 +16,15 @@ import { readSysctl } from "#platform/net/ip.ts";
 import { runInNetnsOrHere } from "#platform/netns/netns.ts";
 
 const HALF_OPEN = "SYN_SENT";
+/** States in which somebody may still wait for an answer; TIME_WAIT and CLOSE are over. */
+const LIVE: ReadonlySet<string> = new Set([
+  HALF_OPEN,
+  "SYN_RECV",
+  "ESTABLISHED",
+  "FIN_WAIT",
+  "CLOSE_WAIT",
+  "LAST_ACK",
+]);
 /** A table of at most so many connections is read, rather than a process started to search it. */
 const READ_MAX = 2_000;
 
@@ -30,18 +45,46 @@ export async function cutFlows(
     const table = flow.halfOpen === true ? halfOpen : small;
     if (table?.includes(`src=${asListed(flow.backend)} `) === false) continue;
     try {
-      await runCommand("conntrack", argumentsOf(flow), { netns });
+      await cutFlow(flow, netns);
     } catch (error) {
       // A container that ended meanwhile has no connections.
       if (isErrorCode(error, "not-found")) return;
-      // It also fails when there was nothing to cut.
-      if (messageOf(error).includes("0 flow entries")) continue;
       log.warn("connections to a backend that is gone could not be cut", {
         backend: flow.backend,
         reason: messageOf(error),
       });
     }
   }
+}
+
+async function cutFlow(flow: LostFlow, netns: string | undefined): Promise<void> {
+  const wanted = argumentsOf(flow);
+  const parts =
+    flow.protocol === undefined
+      ? liveParts(await runCommand("conntrack", ["-L", ...wanted], { netns }))
+      : [[]];
+  for (const part of parts) {
+    try {
+      await runCommand("conntrack", ["-D", ...part, ...wanted], { netns });
+    } catch (error) {
+      // It also fails when there was nothing to cut.
+      if (!messageOf(error).includes("0 flow entries")) throw error;
+    }
+  }
+}
+
+/** Arguments for each kind of connection in a listing that has not ended. */
+export function liveParts(listing: string): readonly (readonly string[])[] {
+  const parts = new Map<string, readonly string[]>();
+  for (const line of listing.split("\n")) {
+    const [protocol = "", , , state = ""] = line.trim().split(/\s+/);
+    if (protocol === "tcp" && LIVE.has(state)) {
+      parts.set(state, ["-p", protocol, "--state", state]);
+    } else if (protocol === "udp" || protocol === "sctp") {
+      parts.set(protocol, ["-p", protocol]);
+    }
+  }
+  return [...parts.values()];
 }
 
 /** Few as a rule, so that one look spares a search for each of the backends. */
@@ -92,7 +135,6 @@ function argumentsOf({ protocol, halfOpen, virtual, backend }: LostFlow): readon
         ? ["--orig-port-dst", String(virtual.port)]
         : ["--orig-dst", virtual.address];
   return [
-    "-D",
     "-f",
     family,
     ...(protocol === undefined ? [] : ["-p", protocol]),
