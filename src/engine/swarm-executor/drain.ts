@@ -58,12 +58,14 @@ export async function drain(
   // Where nobody leads traffic away, new connections come as old ones end.
   if (outcome === "unsupported" || graceMs === 0) return;
   const left = await untilQuiet(pid, clock, releasedMs + graceMs, signal);
-  log.debug("task drained", {
+  const facts = {
     outcome,
     releaseMs: Math.round(releasedMs - beganMs),
     drainMs: Math.round(clock.monotonicMs() - releasedMs),
     connectionsLeft: left,
-  });
+  };
+  if (left === 0) log.debug("task drained", facts);
+  else log.info("the task is stopped before its connections have ended", facts);
 }
 
 /** Connections that are still there at the deadline; 0 as soon as there were none for `QUIET_MS`. */
