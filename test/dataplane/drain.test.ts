@@ -6,6 +6,7 @@ import { createInterface, type Interface } from "node:readline";
 import { fileURLToPath } from "node:url";
 import { create } from "@bufbuild/protobuf";
 import { afterEach, beforeEach, expect, test } from "vitest";
+import { EngineError } from "#base/error.ts";
 import { must } from "#base/invariant.ts";
 import {
   type ControllerPorts,
@@ -72,8 +73,9 @@ test("the grace period ends the wait, and so does what nobody can lead away", as
 });
 
 /** The controller of a task that has turned unhealthy, on a clock that moves while somebody waits for it. */
-function unhealthyTask() {
+function unhealthyTask(failingStops = 0) {
   const clock = new ManualClock();
+  let stops = 0;
   let stop: (atMs: number) => void = () => undefined;
   const stopped = new Promise<number>((resolve) => (stop = resolve));
   const task = create(TaskSchema, {
@@ -100,7 +102,11 @@ function unhealthyTask() {
         signal.throwIfAborted();
         return { statusCode: 0 };
       },
-      stop: async () => stop(clock.monotonicMs()),
+      stop: async () => {
+        stops += 1;
+        if (stops <= failingStops) throw new EngineError("unavailable", "containerd is busy");
+        stop(clock.monotonicMs());
+      },
     },
   } as unknown as ControllerPorts;
   const over = createContainerController(ports, task, () => undefined).wait(never);
@@ -109,11 +115,11 @@ function unhealthyTask() {
     clock,
     /** When the container was stopped. */
     stopped: async () => {
-      let atMs: number | undefined;
-      void stopped.then((ms) => (atMs = ms));
-      while (atMs === undefined) await moveOn(clock);
+      const done = new AbortController();
+      void stopped.then(() => done.abort());
+      while (!done.signal.aborted) await moveOn(clock);
       await failed;
-      return atMs;
+      return stopped;
     },
   };
 }
@@ -135,4 +141,10 @@ test("an unhealthy container is stopped when it has answered", async () => {
   const atMs = await stopped();
   expect(atMs).toBeGreaterThanOrEqual(750);
   expect(atMs).toBeLessThan(2_000);
+});
+
+test("an unhealthy container that could not be stopped is stopped later", async () => {
+  await closeOne();
+  await closeOne();
+  expect(await unhealthyTask(2).stopped()).toBeGreaterThan(10_000);
 });

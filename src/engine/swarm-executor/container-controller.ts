@@ -10,7 +10,7 @@ import type { Clock, Log } from "#base/ports.ts";
 import { ALLOW_LABEL, notAllowed, readHostAccess } from "#model/host-access.ts";
 import { stateOf } from "#model/task.ts";
 import { TaskExitError } from "#model/task-exit.ts";
-import type { Semaphore } from "#platform/async.ts";
+import { type Semaphore, sleep } from "#platform/async.ts";
 import type { ContainerInspect } from "#wire/docker/containers.ts";
 import type { LogMessage, LogSubscriptionOptions } from "#wire/gen/swarmkit/logbroker_pb.js";
 import type { Task } from "#wire/gen/swarmkit/objects_pb.js";
@@ -58,6 +58,7 @@ const DEFAULT_GRACE_MS = 10_000;
 const WITHDRAW_MS = 5_000;
 /** What an unhealthy container may still be answering. It may hang, so the task's own grace is too long. */
 const UNHEALTHY_GRACE_MS = 2_000;
+const HEALTH_RETRY_MS = 5_000;
 const UNHEALTHY = "dockerexec: unhealthy container";
 
 /** A task's container, which its host may want to end without a manager's asking. */
@@ -297,27 +298,36 @@ class ContainerController implements ContainerTaskController {
     return "gone";
   }
 
-  /** Lets traffic come while the container is healthy; true if it had to be stopped for health. */
+  /** True if the container had to be stopped for its health. What fails on the way is tried again. */
   async #followHealth(containerId: string, signal: AbortSignal): Promise<boolean> {
-    try {
-      const first = await untilHealth(this.#ports, containerId, ["healthy", "unhealthy"], signal);
-      if (first === "healthy") await this.#activate(containerId);
-      const last =
-        first === "healthy"
-          ? await untilHealth(this.#ports, containerId, ["unhealthy"], signal)
-          : first;
-      if (last !== "unhealthy") return false;
-      this.#log.warn("container is unhealthy and will be stopped");
-      await this.withdraw(UNHEALTHY_GRACE_MS, signal);
-      await this.#deactivate(signal);
-      await this.#stop();
-      return true;
-    } catch (error) {
-      if (!signal.aborted) {
-        this.#log.warn("watching the container's health failed", { reason: messageOf(error) });
+    while (!signal.aborted) {
+      try {
+        return await this.#serveWhileHealthy(containerId, signal);
+      } catch (error) {
+        if (signal.aborted) break;
+        this.#log.warn("watching the container's health failed; it is tried again", {
+          reason: messageOf(error),
+        });
+        await sleep(this.#ports.clock, HEALTH_RETRY_MS, signal).catch(() => undefined);
       }
-      return false;
     }
+    return false;
+  }
+
+  /** Lets traffic come while the container is healthy; true if it had to be stopped for health. */
+  async #serveWhileHealthy(containerId: string, signal: AbortSignal): Promise<boolean> {
+    const first = await untilHealth(this.#ports, containerId, ["healthy", "unhealthy"], signal);
+    if (first === "healthy") await this.#activate(containerId);
+    const last =
+      first === "healthy"
+        ? await untilHealth(this.#ports, containerId, ["unhealthy"], signal)
+        : first;
+    if (last !== "unhealthy") return false;
+    this.#log.warn("container is unhealthy and will be stopped");
+    await this.withdraw(UNHEALTHY_GRACE_MS, signal);
+    await this.#deactivate(signal);
+    await this.#stop();
+    return true;
   }
 
   async #activate(containerId: string): Promise<void> {
