@@ -1,10 +1,11 @@
 /** File capabilities go through archives: bytes that are no text, under names of any length. */
 
 import { execFileSync } from "node:child_process";
-import { mkdir, mkdtemp, readdir, readFile, rm, writeFile } from "node:fs/promises";
+import { lstat, mkdir, mkdtemp, readdir, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { Readable } from "node:stream";
+import { pack } from "tar-stream";
 import { afterEach, beforeEach, expect, test } from "vitest";
 import { extractTree } from "#engine/files/extract.ts";
 import { packTree } from "#engine/files/pack.ts";
@@ -74,4 +75,45 @@ test("names of any bytes and contents of any size come back as they were", async
     const to = Buffer.from(`${folder}/to/${name}`, "latin1");
     expect((await readFile(to)).equals(await readFile(inFrom(name)))).toBe(true);
   }
+});
+
+test("of names that come twice the last counts; links reach what came just before them", async () => {
+  const tar = pack();
+  const file = (name: string, text: string, mode = 0o644) =>
+    tar.entry({ name, mode, uid: 7, gid: 8, mtime: new Date(1_000_000_000_000) }, text);
+  for (let index = 0; index < 100; index += 1) file(`many/f${index}`, `first ${index}`);
+  for (let index = 0; index < 100; index += 1) file(`many/f${index}`, `second ${index}`);
+  file("many/bits", "x", 0o4755);
+  file("many/new", "linked");
+  tar.entry({ name: "many/link", type: "link", linkname: "many/new" });
+  tar.entry({ name: "many/f0", type: "symlink", linkname: "f1" });
+  file("many/f0", "no link");
+  file("late/deep/er", "made on the way");
+  tar.finalize();
+  await using(openRoot(join(folder, "to")), (root) =>
+    extractTree(Readable.from(tar), { root, path: "/", keepKinds: false, owner: undefined }),
+  );
+  const to = (name: string) => join(folder, "to", name);
+  const text = (name: string) => readFile(to(name), "utf8");
+  for (let index = 1; index < 100; index += 1) {
+    expect(await text(`many/f${index}`)).toBe(`second ${index}`);
+  }
+  expect([await text("many/f0"), await text("many/link"), await text("late/deep/er")]).toEqual([
+    "no link",
+    "linked",
+    "made on the way",
+  ]);
+  const { mode, uid, gid, mtimeMs } = await lstat(to("many/bits"));
+  expect([mode & 0o7777, uid, gid, mtimeMs]).toEqual([0o4755, 7, 8, 1_000_000_000_000]);
+});
+
+test("what cannot be written ends the extraction with the reason", async () => {
+  const tar = pack();
+  for (let index = 0; index < 5; index += 1) tar.entry({ name: `f${index}` }, "x");
+  tar.entry({ name: "n".repeat(256) }, "x");
+  tar.finalize();
+  const done = using(openRoot(join(folder, "to")), (root) =>
+    extractTree(Readable.from(tar), { root, path: "/", keepKinds: false, owner: undefined }),
+  );
+  await expect(done).rejects.toThrow("ENAMETOOLONG");
 });

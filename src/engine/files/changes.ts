@@ -30,18 +30,21 @@ export async function listChanges(
   }
   const ignored = new Set([...OURS, ...mountPoints]);
   const changes: FilesystemChange[] = [];
-  await walk("", changes);
+  await walk("", changes, lower.length === 0);
   return changes;
 
-  /** True when something in the folder is a change of the container's. */
-  async function walk(folder: string, into: FilesystemChange[]): Promise<boolean> {
+  /**
+   * True when something in the folder is a change of the container's. `isNew` says that the layers below
+   * have no such folder, and so nothing that could be in it.
+   */
+  async function walk(folder: string, into: FilesystemChange[], isNew: boolean): Promise<boolean> {
     const names = (await readdir(join(upper ?? "", folder))).toSorted();
     let ownOnly = names.length > 0;
     let found = false;
     for (const name of names) {
       const path = `${folder}/${name}`;
       const below: FilesystemChange[] = [];
-      const own = await look(path, below);
+      const own = await look(path, below, isNew);
       if (own) continue;
       ownOnly = false;
       found ||= below.length > 0;
@@ -51,7 +54,7 @@ export async function listChanges(
   }
 
   /** True for what is ours and holds nothing of the container's. */
-  async function look(path: string, into: FilesystemChange[]): Promise<boolean> {
+  async function look(path: string, into: FilesystemChange[], isNew: boolean): Promise<boolean> {
     const host = join(upper ?? "", path);
     const status = await lstat(host).catch(() => undefined);
     if (status === undefined) return false;
@@ -59,10 +62,11 @@ export async function listChanges(
       into.push({ Path: path, Kind: DELETED });
       return false;
     }
-    const existed = lower.length > 0 && (await resolveParent(lower, path)) !== undefined;
+    const existed = !isNew && (await resolveParent(lower, path)) !== undefined;
     const below: FilesystemChange[] = [];
-    const opaque = readXattr(host, "trusted.overlay.opaque")?.[0] === 0x79;
-    const theirs = status.isDirectory() ? await walk(path, below) : !ignored.has(path);
+    const isFolder = status.isDirectory();
+    const opaque = isFolder && readXattr(host, "trusted.overlay.opaque")?.[0] === 0x79;
+    const theirs = isFolder ? await walk(path, below, !existed) : !ignored.has(path);
     if (!theirs && (ignored.has(path) || !opaque)) return true;
     if (ignored.has(path)) into.push(...below);
     else into.push({ Path: path, Kind: existed ? MODIFIED : ADDED }, ...below);

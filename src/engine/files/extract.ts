@@ -26,6 +26,7 @@ import { EngineError } from "#base/error.ts";
 import { makeNode, SystemError, writeXattr } from "#platform/libc.ts";
 import { fdPath, O_PATH, openInRoot } from "#platform/rooted.ts";
 import { CAPABILITY_XATTR, capabilityOf, keepCapabilities, tarProblem } from "./pax.ts";
+import { OpenFolder, writeNewFile } from "./small-files.ts";
 
 export interface ExtractRequest {
   /** Descriptor of the container's root. */
@@ -38,6 +39,9 @@ export interface ExtractRequest {
   readonly owner: { readonly uid: number; readonly gid: number } | undefined;
 }
 
+/** Files up to this size are read whole, and written several at a time. */
+const SMALL_BYTES = 64 * 1024;
+
 type Entry = Extract extends AsyncIterable<infer T> ? T : never;
 
 /** Times of folders are set last, because what is put into them changes them; so many at most. */
@@ -46,19 +50,21 @@ const FOLDER_TIMES_MAX = 100_000;
 export async function extractTree(archive: Readable, request: ExtractRequest): Promise<void> {
   const extract = createExtract();
   keepCapabilities(extract);
+  const folder = new OpenFolder((path) => openFolder(request, path));
   const times: { readonly path: string; readonly mtime: Date }[] = [];
   const feeding = pipeline(archive, extract);
   // Reported by the loop below, which ends with the same error.
   feeding.catch(() => undefined);
   try {
     for await (const entry of extract) {
-      await place(entry, request);
+      await place(entry, request, folder);
       const { name, type, mtime } = entry.header;
       if (type === "directory" && times.length < FOLDER_TIMES_MAX) {
         times.push({ path: name, mtime });
       }
     }
     await feeding;
+    await folder.settled();
   } catch (error) {
     extract.destroy();
     if (error instanceof EngineError) throw error;
@@ -67,6 +73,8 @@ export async function extractTree(archive: Readable, request: ExtractRequest): P
       "invalid-argument",
       `Error processing tar file(exit status 1): ${tarProblem(error)}`,
     );
+  } finally {
+    await folder.close();
   }
   for (const { path, mtime } of times.toReversed()) {
     await inFolderOf(request, path, (folder, name) =>
@@ -75,14 +83,58 @@ export async function extractTree(archive: Readable, request: ExtractRequest): P
   }
 }
 
-async function place(entry: Entry, request: ExtractRequest): Promise<void> {
+async function place(entry: Entry, request: ExtractRequest, current: OpenFolder): Promise<void> {
   const { header } = entry;
-  await inFolderOf(request, header.name, async (folder, name) => {
-    const path = fdPath(folder, name);
-    if (await makeRoom(folder, name, header, request)) await make(entry, path, request);
-    if (header.type !== "link") await adorn(path, header, request);
-  });
+  const [parent, name] = placeOf(request, header.name);
+  const folder = await current.at(parent);
+  if (isSmallFile(header) && name !== ".") {
+    const content = await contentOf(entry);
+    return current.begin(name, () => placeSmall(folder, name, { header, content, request }));
+  }
+  // What is under way may be what this one takes the place of, or is a link to.
+  await current.settled();
+  const path = fdPath(folder, name);
+  if (await makeRoom(folder, name, header, request)) await make(entry, path, request);
+  if (header.type !== "link") await adorn(path, header, request);
   entry.resume();
+}
+
+/** The folder and the name in it, as the container sees them. */
+function placeOf(request: ExtractRequest, entryName: string): readonly [string, string] {
+  const full = posix.join("/", request.path, posix.join("/", entryName));
+  return [posix.dirname(full), posix.basename(full) || "."];
+}
+
+function isSmallFile({ type, size }: Header): boolean {
+  return (type === "file" || type === "contiguous-file") && size <= SMALL_BYTES;
+}
+
+async function contentOf(entry: Entry): Promise<Uint8Array> {
+  const chunks: Uint8Array[] = [];
+  for await (const chunk of entry) chunks.push(chunk as Uint8Array);
+  return chunks.length === 1 && chunks[0] !== undefined ? chunks[0] : Buffer.concat(chunks);
+}
+
+interface Small {
+  readonly header: Header;
+  readonly content: Uint8Array;
+  readonly request: ExtractRequest;
+}
+
+async function placeSmall(folder: number, name: string, small: Small): Promise<void> {
+  const { header, content, request } = small;
+  const path = fdPath(folder, name);
+  const file = {
+    content,
+    mode: header.mode & 0o7777,
+    uid: request.owner?.uid ?? header.uid,
+    gid: request.owner?.gid ?? header.gid,
+    mtime: header.mtime,
+    capability: capabilityOf(header),
+  };
+  if (await writeNewFile(path, file)) return;
+  await makeRoom(folder, name, header, request);
+  if (!(await writeNewFile(path, file))) throw new SystemError("open", path, "EEXIST");
 }
 
 /** Calls `work` with the folder of a name in the archive, made when it is missing. */
@@ -91,10 +143,10 @@ async function inFolderOf(
   entryName: string,
   work: (folder: number, name: string) => Promise<void>,
 ): Promise<void> {
-  const full = posix.join("/", request.path, posix.join("/", entryName));
-  const folder = openFolder(request, posix.dirname(full));
+  const [parent, name] = placeOf(request, entryName);
+  const folder = openFolder(request, parent);
   try {
-    await work(folder, posix.basename(full) || ".");
+    await work(folder, name);
   } finally {
     closeSync(folder);
   }
