@@ -42,6 +42,8 @@ const fastClock: Clock = {
   ...realClock,
   setTimer: (delayMs, callback) => realClock.setTimer(delayMs / 100, callback),
 };
+/** How far the services' clock is ahead. */
+let offsetMs = 0;
 let state: ReturnType<typeof createLocalState>;
 let services: CaServices;
 let stop: AbortController;
@@ -49,6 +51,7 @@ let tokens: { worker: string; manager: string };
 
 beforeEach(async () => {
   removed.clear();
+  offsetMs = 0;
   stop = new AbortController();
   state = createLocalState({ clock: realClock, random: realRandom });
   const digest = digestOfPem(root.cert);
@@ -71,7 +74,7 @@ beforeEach(async () => {
       role: () => undefined,
     },
     trustedRoot: () => root.cert,
-    clock: realClock,
+    clock: { ...realClock, nowMs: () => realClock.nowMs() + offsetMs },
     random: realRandom,
     log: silentLog,
   });
@@ -259,7 +262,10 @@ test("an expired node renews by its key; the key of another does not help", asyn
   await certificateOf(nodeId);
   await expect(ask("", call(), generateKey(), nodeId)).rejects.toThrow("valid join token");
   await expect(ask("", call(), key, "someone-else")).rejects.toThrow("valid join token");
+  const { pem: last } = await certificateOf(nodeId);
+  offsetMs = 91 * 24 * 3_600_000;
   expect(await ask("", call(), key, nodeId)).toBe(nodeId);
+  await expect.poll(async () => (await certificateOf(nodeId)).pem).not.toBe(last);
   const { pem } = await certificateOf(nodeId);
   expect(readCertificate(pem).commonName).toBe(nodeId);
 });
@@ -289,6 +295,42 @@ test("whoever repeats a node's request makes nobody sign, and stores nothing", a
   });
   await send();
   await expect.poll(async () => (await certificateOf(nodeId)).pem).not.toBe(pem);
+});
+
+test("nor does who writes it in another way, or over the request that the node sends with its certificate", async () => {
+  const key = generateKey();
+  const nodeId = await ask(tokens.worker, call(), key);
+  const { pem } = await certificateOf(nodeId);
+  const version = node(nodeId).meta?.version;
+  for (let at = 0; at < 5; at += 1) expect(await ask("", call(), key, nodeId)).toBe(nodeId);
+  expect(node(nodeId).meta?.version).toEqual(version);
+  expect((await certificateOf(nodeId)).pem).toBe(pem);
+  // Nobody signs: the request stays as it is.
+  stop.abort();
+  const peer = { nodeId, role: "swarm-worker", clusterId: "c1" };
+  const csr = Buffer.from(await createRequest(generateKey(), nodeId));
+  const request = create(IssueNodeCertificateRequestSchema, { csr });
+  await services.nodeCa.issueNodeCertificate(request, call({ peer }));
+  expect(await ask("", call(), key, nodeId)).toBe(nodeId);
+  expect(Buffer.from(node(nodeId).certificate?.csr ?? []).equals(csr)).toBe(true);
+});
+
+test("a node that lost the key it had asked for is heard with the one it has, once that has expired", async () => {
+  const key = generateKey();
+  const nodeId = await ask(tokens.worker, call(), key);
+  await certificateOf(nodeId);
+  stop.abort();
+  const peer = { nodeId, role: "swarm-worker", clusterId: "c1" };
+  expect(await ask("", call({ peer }), generateKey(), nodeId)).toBe(nodeId);
+  offsetMs = 91 * 24 * 3_600_000;
+  const csrOf = () => Buffer.from(node(nodeId).certificate?.csr ?? []).toString();
+  const lost = csrOf();
+  expect(await ask("", call(), key, nodeId)).toBe(nodeId);
+  const asked = csrOf();
+  expect(asked).not.toBe(lost);
+  // That one is under way now.
+  expect(await ask("", call(), key, nodeId)).toBe(nodeId);
+  expect(csrOf()).toBe(asked);
 });
 
 test("a request is no place to store something in", async () => {

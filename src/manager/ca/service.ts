@@ -15,8 +15,7 @@ import { msOfTimestamp, timestampOf } from "#model/time.ts";
 import { type Admission, admit, isFinal, withUse } from "#pki/issuance.ts";
 import { MANAGER_OU, WORKER_OU } from "#pki/profile.ts";
 import type { RpcContext, RpcHandlers } from "#platform/grpc/server.ts";
-import { readCertificate } from "#platform/x509/certificate.ts";
-import { type CertificateRequest, readRequest } from "#platform/x509/issue.ts";
+import { readRequest } from "#platform/x509/issue.ts";
 import type { ReadView, Tx } from "#store/types.ts";
 import type {
   CA,
@@ -41,6 +40,7 @@ import { assertMember, type ClusterIdentity } from "../authz/caller.ts";
 import type { ClusterState } from "../state.ts";
 import { clusterOf, findCluster } from "./cluster.ts";
 import { Guesses, hostOf } from "./guesses.ts";
+import { isAnswered, knownHolder } from "./key-holder.ts";
 
 /** Nodes that may wait to be accepted, and how long they surely may. */
 const PENDING_MAX = 100;
@@ -115,8 +115,9 @@ async function issue(
   // Known before new: where one may come without a token, an expired node is still itself.
   const known = request.token === "" ? await knownHolder(options, request.csr) : undefined;
   if (known !== undefined) {
-    const answered = answeredAlready(options, known, request.csr);
-    return answered ?? renew(options, known, request.csr);
+    const { id, spec } = known.node;
+    if (!(await isAnswered(known, options.clock))) return renew(options, id, request.csr);
+    return answer(options, id, spec?.membership ?? NodeSpec_Membership.PENDING);
   }
   const admission = admit(cluster, request.token, options.state.nowMs());
   if (admission.ok) {
@@ -141,49 +142,6 @@ function memberOf(context: RpcContext, cluster: ClusterIdentity): string | undef
     // A node of another cluster, or one that was removed, may join anew with a token.
     return undefined;
   }
-}
-
-/**
- * The node whose last certificate holds the key that signed this request. The request is proof of
- * the key, however old: a repeated one yields a certificate for a key that the repeater lacks.
- */
-async function knownHolder(
-  options: CaServiceOptions,
-  csr: Uint8Array,
-): Promise<string | undefined> {
-  let request: CertificateRequest;
-  try {
-    request = await readRequest(textOf(csr));
-  } catch {
-    return undefined;
-  }
-  const node = options.state.view().get("node", request.commonName);
-  const certificate = node?.certificate?.certificate;
-  if (node === undefined || !certificate?.length || options.cluster.removed(node.id)) {
-    return undefined;
-  }
-  const { publicKey } = readCertificate(textOf(certificate)).asIssuer;
-  return Buffer.from(publicKey).equals(Buffer.from(request.publicKey)) ? node.id : undefined;
-}
-
-/**
- * What the node was told when it sent that very request, which anybody may have seen who asked what
- * became of it: while the certificate lives, sending it once more makes nobody sign and store again.
- */
-function answeredAlready(
-  options: CaServiceOptions,
-  nodeId: string,
-  csr: Uint8Array,
-): IssueNodeCertificateResponse | undefined {
-  const node = options.state.view().get("node", nodeId);
-  const { csr: asked, status, certificate } = node?.certificate ?? {};
-  if (node === undefined || asked === undefined || !Buffer.from(asked).equals(csr))
-    return undefined;
-  const isRunning = status?.state === IssuanceStatus_State.RENEW;
-  const isIssued = status?.state === IssuanceStatus_State.ISSUED && certificate !== undefined;
-  const lives = isIssued && readCertificate(textOf(certificate)).notAfterMs > options.clock.nowMs();
-  if (!isRunning && !lives) return undefined;
-  return answer(options, nodeId, node.spec?.membership ?? NodeSpec_Membership.PENDING);
 }
 
 /** Decides anew inside the transaction: two may come with the last use of a token. */
