@@ -23,6 +23,8 @@ export interface Member {
 /** The membership of the raft group. Changes go through the leader: elsewhere `unavailable`. */
 export interface Membership {
   list(): readonly Member[];
+  /** Whether this member counts in a majority; not yet while it catches up, whatever it was before. */
+  hasVote(): boolean;
   /** Whether enough of the others answer to go on without this member. */
   canRemove(nodeId: string): boolean;
   /** Resolves when the removal is committed; fine when it is gone already. */

@@ -72,6 +72,7 @@ test("what cannot be done yet is done when it can, without anything changing in 
       nodeId: "a",
       membership: {
         list: () => [...members.values()],
+        hasVote: () => true,
         canRemove: () => {
           asked.push(removable);
           return removable;
@@ -116,6 +117,7 @@ test("a member that comes in against its node's role is taken out when it comes"
       nodeId: "a",
       membership: {
         list: () => [...members.values()],
+        hasVote: () => true,
         canRemove: () => true,
         remove: async (nodeId) => void members.delete(nodeId),
         transferLeadership: () => Promise.reject(new Error("alone")),
@@ -152,6 +154,7 @@ test("a reign that ends while a step is taken ends the loop", async () => {
       nodeId: "a",
       membership: {
         list: () => members,
+        hasVote: () => true,
         canRemove: () => true,
         remove: async () => end.abort(),
         transferLeadership: () => Promise.reject(new Error("alone")),

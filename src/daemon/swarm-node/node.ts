@@ -436,7 +436,7 @@ export class SwarmNode {
     const over = () => removed || identity.role !== NodeRole.MANAGER;
     try {
       if (origin.kind === "new" && first) await manager.clusterReady(signal);
-      await this.#awaitVote(identity, manager, signal);
+      await this.#awaitVote(manager, signal);
       this.#manager = manager;
       this.#notify();
       void followLock(this.#locking(identity, manager, stopFollowing.signal), stopFollowing.signal);
@@ -493,10 +493,8 @@ export class SwarmNode {
   }
 
   /** A manager that has no vote yet does not make the swarm safer; after a while it serves anyway. */
-  async #awaitVote(identity: NodeIdentity, manager: Manager, signal: AbortSignal): Promise<void> {
-    const { membership } = manager;
-    const votes = () =>
-      membership.list().some(({ nodeId, voter }) => nodeId === identity.nodeId && voter);
+  async #awaitVote({ membership }: Manager, signal: AbortSignal): Promise<void> {
+    const votes = () => membership.hasVote();
     const stop = membership.onChange(() => this.#changes.notify());
     await this.#changes.within(VOTE_WAIT_MS, votes, this.#options.clock, signal);
     stop();

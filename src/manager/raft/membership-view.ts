@@ -1,7 +1,7 @@
 /** The members by their node ids, as the rest of the manager asks for them. */
 
 import { EngineError } from "#base/error.ts";
-import type { NodeId } from "#raft/index.ts";
+import { NONE, type NodeId } from "#raft/index.ts";
 import { RaftMemberStatus_Reachability as Reachability } from "#wire/gen/swarmkit/types_pb.js";
 import type { Membership } from "../manager-ports.ts";
 import type { Admission } from "./admission.ts";
@@ -10,6 +10,8 @@ import type { Members } from "./members.ts";
 
 export interface MembershipOptions {
   readonly members: Members;
+  /** Undefined until the member has its place in the group. */
+  readonly self: () => NodeId | undefined;
   /** Both undefined until the member has its place in the group. */
   readonly driver: () => Driver | undefined;
   readonly admission: () => Admission | undefined;
@@ -17,11 +19,12 @@ export interface MembershipOptions {
 }
 
 export function createMembership(options: MembershipOptions): Membership {
-  const { members, driver, admission, transfer } = options;
+  const { members, self, driver, admission, transfer } = options;
   const reachability = (raftId: NodeId): Reachability => {
     if (driver()?.leads !== true) return Reachability.UNKNOWN;
-    const isReachable = admission()?.isReachable(raftId) === true;
-    return isReachable ? Reachability.REACHABLE : Reachability.UNREACHABLE;
+    if (admission()?.isReachable(raftId) !== true) return Reachability.UNREACHABLE;
+    // Without a vote it is not one of those on whom the majority can rely.
+    return members.isLearner(raftId) ? Reachability.UNKNOWN : Reachability.REACHABLE;
   };
   return {
     list: () =>
@@ -33,6 +36,7 @@ export function createMembership(options: MembershipOptions): Membership {
         voter: members.isVoter(raftId),
         reachability: reachability(raftId),
       })),
+    hasVote: () => members.isVoter(self() ?? NONE),
     canRemove: (nodeId) => {
       const member = members.byNodeId(nodeId);
       return member === undefined || admission()?.canRemove(member.raftId) === true;

@@ -176,6 +176,7 @@ class RunningNode implements RaftNode {
     });
     this.membership = createMembership({
       members,
+      self: () => this.#self?.raftId,
       driver: () => this.#driver,
       admission: () => this.#admission,
       transfer: () => this.#handover.transfer(),
