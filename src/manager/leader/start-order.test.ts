@@ -2,11 +2,12 @@
 
 import { create } from "@bufbuild/protobuf";
 import fc from "fast-check";
-import { describe, expect, it } from "vitest";
+import { describe, expect, it, vi } from "vitest";
 import { START_LABEL } from "#model/service-labels.ts";
 import { isTaskHeldBack } from "#model/start-order.ts";
 import { isWanted, stateOf } from "#model/task.ts";
 import { explainService } from "#plan/explain-service.ts";
+import { Dirtiness } from "#plan/orchestrator/dirtiness.ts";
 import {
   NodeSpec_Availability as Availability,
   type ServiceSpec,
@@ -58,6 +59,19 @@ describe("a service that is made", () => {
     swarm.pass(1_000);
     expect(swarm.running("web")).toHaveLength(2);
     expect(waits(swarm, "web")).toEqual([]);
+  });
+
+  it("costs no look at all tasks for each one that is made", () => {
+    const swarm = newSwarm();
+    const looks = vi.spyOn(Dirtiness.prototype, "isDirty");
+    try {
+      swarm.addService("web", after(replicated("web", 500), "db=healthy"));
+      swarm.settle();
+      expect(swarm.tasks("web")).toHaveLength(500);
+      expect(looks.mock.calls.length).toBeLessThan(500 * 20);
+    } finally {
+      looks.mockRestore();
+    }
   });
 
   it("is not stopped or held again when what it waited for fails later", () => {

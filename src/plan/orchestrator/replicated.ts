@@ -47,6 +47,9 @@ function scale(desk: Desk, service: Service): void {
     }
     return;
   }
+  if (occupied.size === replicas) return;
+  // The same for all: to find it may take a look at every task.
+  const fresh = specForNewSlot(desk, service);
   // Up to `replicas` slots are filled: so many tries find the lowest free numbers.
   for (let number = 1; occupied.size < replicas; number++) {
     if (!desk.context.hasRoom()) return;
@@ -55,7 +58,7 @@ function scale(desk: Desk, service: Service): void {
     // Another task still stopping under this number is no obstacle: names carry the task's id. What has
     // ended here stays to be read: why a canary failed, say.
     const place = { number: BigInt(number), nodeId: "" };
-    desk.spawn("orchestrator", specForNewSlot(desk, service), place, TaskState.RUNNING);
+    desk.spawn("orchestrator", fresh, place, TaskState.RUNNING);
     occupied.add(key);
   }
 }
