@@ -3,6 +3,7 @@
  * everything; what containers hold is gone with a reboot, so it lies under the run root.
  */
 
+import { createHash } from "node:crypto";
 import { mkdir, readdir, readFile, rm } from "node:fs/promises";
 import { join } from "node:path";
 import { EngineError, messageOf } from "#base/error.ts";
@@ -190,7 +191,7 @@ export class RecordFolder<T extends { readonly version: 1 }> {
   async save(id: string, record: T): Promise<void> {
     const path = join(this.#folder, `${id}.json`);
     const sync = this.#durable ? "name" : undefined;
-    await replaceFile(path, JSON.stringify(record), { mode: 0o600, sync, suffix: ".new" });
+    await replaceFile(path, sealed(record), { mode: 0o600, sync, suffix: ".new" });
   }
 
   async remove(id: string): Promise<void> {
@@ -199,8 +200,25 @@ export class RecordFolder<T extends { readonly version: 1 }> {
   }
 }
 
+/** The last field is a checksum of all before it. Records of old have none. */
+const SUM = /,"sum":"([0-9a-f]{16})"\}$/;
+
+function sealed(record: object): string {
+  const text = JSON.stringify(record);
+  return `${text.slice(0, -1)},"sum":"${sumOf(text)}"}`;
+}
+
+function sumOf(text: string): string {
+  return createHash("sha256").update(text).digest("hex").slice(0, 16);
+}
+
 function parse(text: string): { readonly version: 1 } {
-  const record = JSON.parse(text) as { readonly version: 1 } | null;
+  const found = SUM.exec(text);
+  const content = found === null ? text : `${text.slice(0, found.index)}}`;
+  if (found !== null && found[1] !== sumOf(content)) {
+    throw new EngineError("data-loss", "its checksum does not fit");
+  }
+  const record = JSON.parse(content) as { readonly version: 1 } | null;
   if (record?.version === 1) return record;
   throw new EngineError("data-loss", "it is no record of a version that this engine knows");
 }
