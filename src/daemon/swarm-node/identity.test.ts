@@ -3,6 +3,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { create } from "@bufbuild/protobuf";
 import { afterEach, beforeEach, expect, test } from "vitest";
+import { EngineError } from "#base/error.ts";
 import { must } from "#base/invariant.ts";
 import { leafProfile, rootValidity } from "#pki/profile.ts";
 import { realClock, realRandom } from "#platform/real-ports.ts";
@@ -234,4 +235,35 @@ test("another root is trusted only if our own certificate is good under it", asy
   await identity.renew(cert + crossed, key);
   await identity.trust(next.cert);
   expect((await loaded()).rootCert).toBe(next.cert);
+});
+
+/** Each with the file that the message must name. */
+const FILES = ["rootCert", "nodeCert", "nodeKey"] as const;
+const DAMAGES: readonly (readonly [string, (good: string) => string])[] = [
+  ["empty", () => ""],
+  ["cut", (good) => good.slice(0, good.length / 2)],
+  ["garbage", () => "\0 garbage {"],
+  ["flipped", flipped],
+];
+
+/** In the public key, of a certificate as well as of a key: what else is in a root nobody checks. */
+function flipped(good: string): string {
+  const isKey = good.includes("PRIVATE KEY");
+  const at = isKey ? good.lastIndexOf("-----END") - 60 : Math.floor(good.length / 2);
+  return `${good.slice(0, at)}${good[at] === "A" ? "B" : "A"}${good.slice(at + 1)}`;
+}
+
+const TRIED = FILES.flatMap((file) => DAMAGES.map(([how, damage]) => [file, how, damage] as const));
+
+test.each(TRIED)("%s that is damaged (%s) is named, with what to do", async (file, _, damage) => {
+  const path = paths[file];
+  const good = await readFile(path, "utf8");
+  await writeFile(path, damage(good));
+  const failure = await loadIdentity(paths, undefined).catch((error: unknown) => error);
+  expect(failure).toBeInstanceOf(EngineError);
+  expect(failure).toMatchObject({ code: "data-loss" });
+  expect(String(failure)).toContain(path);
+  expect(String(failure)).toContain("Put back the file");
+  await writeFile(path, good);
+  expect((await loaded()).peer).toEqual(identity.peer);
 });

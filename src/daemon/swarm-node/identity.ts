@@ -261,12 +261,34 @@ export async function loadIdentity(
     if (text === nextKey && text !== key) await rename(nextKeyPath(paths), paths.nodeKey);
     else await rm(nextKeyPath(paths), { force: true });
     const lock = isLocked(text) ? unlockKey : undefined;
-    const identity = new NodeIdentity(paths, { rootCert, nodeCert, key: parsed }, lock);
+    const identity = identityOf(paths, { rootCert, nodeCert, key: parsed }, lock);
     return { kind: "found", identity };
   }
-  throw new EngineError(
+  throw damaged(`the key in ${paths.nodeKey} does not fit the certificate in ${paths.nodeCert}`);
+}
+
+function identityOf(
+  paths: SwarmPaths,
+  credentials: Credentials,
+  unlockKey: Uint8Array | undefined,
+): NodeIdentity {
+  try {
+    return new NodeIdentity(paths, credentials, unlockKey);
+  } catch (error) {
+    const reason = messageOf(error);
+    throw damaged(
+      `the certificate in ${paths.nodeCert} is not good under the root in ${paths.rootCert} (${reason})`,
+      error,
+    );
+  }
+}
+
+/** What is on disk was good when it was written. */
+function damaged(what: string, cause?: unknown): EngineError {
+  return new EngineError(
     "data-loss",
-    `the key in ${paths.nodeKey} does not fit the certificate in ${paths.nodeCert}`,
+    `${what}. Put back the file that is damaged, or leave the swarm with --force and join again.`,
+    { cause },
   );
 }
 
@@ -276,12 +298,12 @@ function tryParse(
   path: string,
 ): NodeKey | "locked" {
   try {
-    return parseNodeKey(text, unlockKey);
+    const parsed = parseNodeKey(text, unlockKey);
+    readPrivateKey(parsed.privateKey);
+    return parsed;
   } catch (error) {
     if (isLocked(text)) return "locked";
-    throw new EngineError("data-loss", `${path} cannot be read: ${messageOf(error)}`, {
-      cause: error,
-    });
+    throw damaged(`${path} cannot be read (${messageOf(error)})`, error);
   }
 }
 
