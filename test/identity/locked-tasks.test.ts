@@ -82,6 +82,7 @@ async function startService(name: string): Promise<string> {
         Init: true,
       },
       Networks: [{ Target: "secret" }],
+      RestartPolicy: { Condition: "any", Delay: 100_000_000 },
     },
     Mode: { Replicated: { Replicas: 1 } },
   };
