@@ -1,9 +1,10 @@
 /** Files that a command reads or writes: a mistake is told before anything is sent, in Go's words. */
 
 import { createReadStream, createWriteStream } from "node:fs";
-import { stat } from "node:fs/promises";
-import { dirname } from "node:path";
+import { realpath, rename, rm, stat } from "node:fs/promises";
+import { basename, dirname, join } from "node:path";
 import type { Readable, Writable } from "node:stream";
+import { pipeline } from "node:stream/promises";
 import { EngineError } from "#base/error.ts";
 
 /** A problem of the operating system's, as Go tells it: "open /x: no such file or directory". */
@@ -43,8 +44,29 @@ export async function checkOutput(path: string, what: string): Promise<void> {
   );
 }
 
-export async function openForWrite(path: string): Promise<Writable> {
-  const stream = createWriteStream(path, { mode: 0o600 });
+/**
+ * Writes a file that is there whole or not at all: what was there before stays until the last byte has
+ * come. What is no file (a pipe, a device) is written to as it is.
+ */
+export async function writeWhole(path: string, content: Readable): Promise<void> {
+  const found = await stat(path).catch(() => undefined);
+  if (found !== undefined && !found.isFile()) {
+    await pipeline(content, await openForWrite(path));
+    return;
+  }
+  const target = found === undefined ? path : await realpath(path);
+  const unfinished = join(dirname(target), `.tmp-${basename(target)}-${process.pid}`);
+  try {
+    await pipeline(content, await openForWrite(unfinished, true));
+    await rename(unfinished, target);
+  } catch (error) {
+    await rm(unfinished, { force: true });
+    throw error;
+  }
+}
+
+async function openForWrite(path: string, flush = false): Promise<Writable> {
+  const stream = createWriteStream(path, { mode: 0o600, flush });
   await opened(stream, path);
   return stream;
 }

@@ -8,7 +8,7 @@ import { EngineError, isErrorCode } from "#base/error.ts";
 import type { ContainerPathStat, FilesystemChange } from "#wire/docker/containers.ts";
 import type { Command, CommandContext } from "../command.ts";
 import { checkReference } from "../image/pull.ts";
-import { checkOutput, openForWrite } from "../open-file.ts";
+import { checkOutput, writeWhole } from "../open-file.ts";
 import { humanSize } from "../output/units.ts";
 
 /** "name:path"; undefined when it is a path of this machine. */
@@ -197,7 +197,7 @@ async function exportTree({ args, client, flags, stdout }: CommandContext): Prom
   if (path !== undefined) await checkOutput(path, "export container");
   const archive = await client.stream("GET", `/containers/${args[0] ?? ""}/export`);
   if (path === undefined) await pipeline(archive, stdout, { end: false });
-  else await pipeline(archive, await openForWrite(path));
+  else await writeWhole(path, archive);
   return 0;
 }
 

@@ -21,7 +21,7 @@ import {
   QUIET_FLAG,
 } from "../command.ts";
 import { inspectAll } from "../inspect.ts";
-import { checkOutput, openForRead, openForWrite } from "../open-file.ts";
+import { checkOutput, openForRead, writeWhole } from "../open-file.ts";
 import { formatListing, type Row } from "../output/table.ts";
 import { ago, humanSize, SUM_DIGITS, utcSeconds } from "../output/units.ts";
 import { listingOptions } from "../settings.ts";
@@ -139,7 +139,7 @@ async function save(context: CommandContext): Promise<number> {
   const platform = await platformQuery(context, "1.48");
   const body = await client.stream("GET", "/images/get", { query: { names: args, platform } });
   if (path === undefined) await pipeline(body, stdout, { end: false });
-  else await pipeline(body, await openForWrite(path));
+  else await writeWhole(path, body);
   return 0;
 }
 
