@@ -87,11 +87,14 @@ test("a signal is told of before the end that it brings", async () => {
   for (const name of names) await cli("kill", name);
   await cli("run", "-d", "--name=frozen", "--network=none", "-l", "s", IMAGE, "sleep", "99");
   await cli("pause", "frozen");
+  await cli("kill", "-s", "HUP", "frozen");
+  expect((await cli("inspect", "-f", "{{.State.Status}}", "frozen")).stdout).toBe("running\n");
+  await cli("pause", "frozen");
   expect(await cli("kill", "frozen")).toMatchObject({ code: 0, stderr: "" });
   await cli("rm", "frozen");
   const kinds = ["kill", "die", "pause"].map((kind) => `event=${kind}`);
   expect(await eventsSince(since, "label=s", ...kinds)).toEqual(
-    [...names.flatMap(() => ["kill", "die"]), "pause", "kill", "die"].map(
+    [...names.flatMap(() => ["kill", "die"]), "pause", "kill", "pause", "kill", "die"].map(
       (action) => `container ${action}`,
     ),
   );

@@ -9,7 +9,7 @@ import { sleep } from "#platform/async.ts";
 import type { Container, ExitNotice } from "./container.ts";
 import { type ContainerContext, publishEvent } from "./context.ts";
 import { removeLocked } from "./remove.ts";
-import { parseSignal, SIGKILL, SIGTERM } from "./signals.ts";
+import { parseSignal, SIGKILL } from "./signals.ts";
 import { startRun } from "./start.ts";
 import { isAlive, nextState } from "./state.ts";
 
@@ -260,8 +260,8 @@ async function tellSignal(
   const settled = told.catch(() => undefined);
   container.signals.add(settled);
   await told.finally(() => container.signals.delete(settled));
-  // A frozen process would not see it.
-  const ends = signal === SIGKILL || signal === SIGTERM || container.endWanted;
+  // A frozen process would not see it. As dockerd: any signal wakes it that could be meant to end it.
+  const ends = signal === SIGKILL || container.endWanted || !container.record.config.StopSignal;
   if (container.state.phase === "paused" && ends) await thaw(context, container);
 }
 

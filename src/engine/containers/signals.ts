@@ -8,7 +8,6 @@ const RTMAX = 64;
 const SIGNAL_MAX = 64;
 
 export const SIGKILL = 9;
-export const SIGTERM = 15;
 
 /** The signal's number; `invalid-argument` "invalid signal: X". */
 export function parseSignal(text: string): number {
