@@ -170,8 +170,11 @@ async function writeBlob(
 
 function drained(entry: Writable): Promise<void> {
   return new Promise((resolve) => {
-    entry.once("drain", resolve);
-    entry.once("close", resolve);
+    const done = () => {
+      entry.off("drain", done).off("close", done);
+      resolve();
+    };
+    entry.on("drain", done).on("close", done);
   });
 }
 
