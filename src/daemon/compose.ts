@@ -32,6 +32,7 @@ import { nodePlugins, readHostFacts as readNodeFacts } from "#engine/swarm-execu
 import { readHostRoutes, readOwnAddresses } from "#engine/swarm-executor/host-routes.ts";
 import { NodeTables } from "#engine/swarm-executor/node-tables.ts";
 import { forOperators, type TaskWithdrawer } from "#engine/swarm-executor/operator-stops.ts";
+import { tablesFile } from "#engine/swarm-executor/tables-file.ts";
 import { openVolumes } from "#engine/volumes/volumes.ts";
 import { type Containerd, connectContainerd } from "#platform/containerd/client.ts";
 import type { ContainerdServer } from "#platform/containerd/server.ts";
@@ -346,7 +347,7 @@ async function openSwarm(
   const log = context.log.child({ part: "swarm" });
   const { containers, images, networks, volumes, events, overlay } = host;
   const tables = await NodeTables.open({
-    path: join(config.dataRoot, "network-tables"),
+    file: tablesFile(join(config.dataRoot, "network-tables"), log),
     dataPath: overlay,
     clock,
     log,

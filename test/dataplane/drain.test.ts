@@ -12,7 +12,7 @@ import {
   type ControllerPorts,
   createContainerController,
 } from "#engine/swarm-executor/container-controller.ts";
-import { drain } from "#engine/swarm-executor/drain.ts";
+import { connectionsOf, drain } from "#engine/swarm-executor/drain.ts";
 import type { Release } from "#engine/swarm-executor/ports.ts";
 import { Semaphore } from "#platform/async.ts";
 import { silentLog } from "#platform/log.ts";
@@ -43,9 +43,10 @@ afterEach(() => {
 });
 
 function draining(graceMs: number, release: Release = "released") {
+  const pid = must(child.pid, "pid");
   return drain(
     { releases: { released: async () => release }, clock: realClock, log: silentLog },
-    { task: create(TaskSchema, { id: "t1" }), pid: must(child.pid, "pid"), graceMs },
+    { task: create(TaskSchema, { id: "t1" }), connections: () => connectionsOf(pid), graceMs },
     never,
   );
 }

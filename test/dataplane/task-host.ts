@@ -13,6 +13,7 @@ import { SwarmAttachments } from "#engine/overlay/attachments.ts";
 import { createAttachmentController } from "#engine/swarm-executor/attachment-controller.ts";
 import { NodeTables } from "#engine/swarm-executor/node-tables.ts";
 import type { Release, TaskNetworks } from "#engine/swarm-executor/ports.ts";
+import { tablesFile } from "#engine/swarm-executor/tables-file.ts";
 import { deferred } from "#platform/async.ts";
 import { silentLog } from "#platform/log.ts";
 import { realClock } from "#platform/real-ports.ts";
@@ -90,7 +91,7 @@ export class TaskHost {
 
   async #open(directory: string): Promise<Executor> {
     const tables = await NodeTables.open({
-      path: `${directory}/${this.name}.tables`,
+      file: tablesFile(`${directory}/${this.name}.tables`, silentLog),
       dataPath: {
         setTables: async (networks, port) => {
           await this.#held.promise;

@@ -25,7 +25,7 @@ import {
 import type { ContainerService, EventBus, ImageService, VolumeService } from "../ports.ts";
 import { containerBody, imageReference, TASK_ID_LABEL } from "./container-body.ts";
 import { containerStatusOf, portStatusOf } from "./container-status.ts";
-import { canBeReached, type Draining, drain } from "./drain.ts";
+import { canBeReached, connectionsOf, type Draining, drain } from "./drain.ts";
 import { hasHealthcheck, untilHealth } from "./health.ts";
 import type { ImagePulls } from "./image-pulls.ts";
 import type { ReleasedTasks, TaskNetworks } from "./ports.ts";
@@ -348,7 +348,9 @@ class ContainerController implements ContainerTaskController {
     if (this.#ports.releases === undefined || !ready || !canBeReached(this.#task)) return undefined;
     const found = await this.#find();
     if (found?.State.Running !== true) return undefined;
-    return { task: this.#task, pid: found.State.Pid, graceMs: this.#graceMs(found) };
+    const { Pid } = found.State;
+    const connections = () => connectionsOf(Pid);
+    return { task: this.#task, connections, graceMs: this.#graceMs(found) };
   }
 
   async #drainOf(draining: Draining, signal: AbortSignal): Promise<void> {

@@ -19,8 +19,8 @@ export interface DrainPorts {
 
 export interface Draining {
   readonly task: Task;
-  /** Of the container's first process. */
-  readonly pid: number;
+  /** How many connections it has that came from outside. */
+  readonly connections: () => Promise<number>;
   /** How long connections may take to finish; 0: they are not waited for. */
   readonly graceMs: number;
   /** How long nodes may take to lead traffic elsewhere, if not as long as managers say. */
@@ -47,7 +47,7 @@ export function canBeReached({ networks }: Task): boolean {
 /** Resolves when the container may be stopped; rejects only with the signal's reason. */
 export async function drain(
   { releases, clock, log }: DrainPorts,
-  { task, pid, graceMs, releaseMs }: Draining,
+  { task, connections, graceMs, releaseMs }: Draining,
   signal: AbortSignal,
 ): Promise<void> {
   const beganMs = clock.monotonicMs();
@@ -57,7 +57,7 @@ export async function drain(
   if (complaint !== "") log.warn(complaint, { waitedMs: Math.round(releasedMs - beganMs) });
   // Where nobody leads traffic away, new connections come as old ones end.
   if (outcome === "unsupported" || graceMs === 0) return;
-  const left = await untilQuiet(pid, clock, releasedMs + graceMs, signal);
+  const left = await untilQuiet(connections, clock, releasedMs + graceMs, signal);
   const facts = {
     outcome,
     releaseMs: Math.round(releasedMs - beganMs),
@@ -70,14 +70,14 @@ export async function drain(
 
 /** Connections that are still there at the deadline; 0 as soon as there were none for `QUIET_MS`. */
 async function untilQuiet(
-  pid: number,
+  connections: Draining["connections"],
   clock: Clock,
   deadlineMs: number,
   signal: AbortSignal,
 ): Promise<number> {
   let quietSinceMs: number | undefined;
   for (let waitMs = LOOK_MIN_MS; ; waitMs = Math.min(2 * waitMs, LOOK_MAX_MS)) {
-    const count = await connectionsOf(pid);
+    const count = await connections();
     const nowMs = clock.monotonicMs();
     quietSinceMs = count === 0 ? (quietSinceMs ?? nowMs) : undefined;
     const isQuiet = quietSinceMs !== undefined && nowMs - quietSinceMs >= QUIET_MS;
@@ -87,8 +87,8 @@ async function untilQuiet(
   }
 }
 
-/** 0 also for a process that has ended meanwhile. */
-async function connectionsOf(pid: number): Promise<number> {
+/** Of a container by its first process; 0 also when that has ended meanwhile. */
+export async function connectionsOf(pid: number): Promise<number> {
   const read = (name: string) => readFile(`/proc/${pid}/net/${name}`, "latin1").catch(() => "");
   const [tcp, tcp6] = await Promise.all([read("tcp"), read("tcp6")]);
   return inboundConnections(tcp, tcp6);

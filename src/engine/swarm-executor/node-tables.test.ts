@@ -9,6 +9,7 @@ import { ManualClock } from "#platform/testing/manual-clock.ts";
 import { TablesMessageSchema, TablesMessage_Type as Type } from "#wire/gen/skep/dataplane_pb.js";
 import { NodeTables } from "./node-tables.ts";
 import type { DataPath } from "./ports.ts";
+import { tablesFile } from "./tables-file.ts";
 
 let directory: string;
 let clock: ManualClock;
@@ -36,7 +37,7 @@ afterEach(() => rm(directory, { recursive: true, force: true }));
 
 function open(): Promise<NodeTables> {
   const path = join(directory, "worker", "tables");
-  return NodeTables.open({ path, dataPath, clock, log: silentLog });
+  return NodeTables.open({ file: tablesFile(path, silentLog), dataPath, clock, log: silentLog });
 }
 
 function message(init: MessageInitShape<typeof TablesMessageSchema>) {

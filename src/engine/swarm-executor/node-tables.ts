@@ -7,27 +7,22 @@
  * manager is met.
  */
 
-import { mkdir, readFile, rm } from "node:fs/promises";
-import { dirname } from "node:path";
-import { create, fromBinary, toBinary } from "@bufbuild/protobuf";
+import { create } from "@bufbuild/protobuf";
 import type { TablesSource } from "#agent/executor.ts";
 import { messageOf } from "#base/error.ts";
 import type { Clock, Log, Timer } from "#base/ports.ts";
 import { applyMessage, type NetworkTables } from "#plan/dataplane/merge.ts";
 import { type Deferred, deferred, sleep } from "#platform/async.ts";
-import { isMissing } from "#platform/missing.ts";
-import { realFileSystem } from "#platform/wal/file-system.ts";
-import { writeDurably } from "#platform/wal/files.ts";
 import {
   type TablesMessage,
   TablesMessageSchema,
   TablesMessage_Type as Type,
 } from "#wire/gen/skep/dataplane_pb.js";
-import type { DataPath, Release, ReleasedTasks } from "./ports.ts";
+import type { DataPath, Release, ReleasedTasks, TablesFile } from "./ports.ts";
 
 export interface NodeTablesOptions {
   /** Where they are kept. */
-  readonly path: string;
+  readonly file: TablesFile;
   readonly dataPath: DataPath;
   readonly clock: Clock;
   readonly log: Log;
@@ -71,7 +66,7 @@ export class NodeTables implements ReleasedTasks {
   /** Takes up what is on disk, if anything is; the data path begins with it at once. */
   static async open(options: NodeTablesOptions): Promise<NodeTables> {
     const tables = new NodeTables(options);
-    const stored = await load(options);
+    const stored = await options.file.load();
     if (stored !== undefined) {
       tables.#merge(stored);
       tables.#hand().catch((error: unknown) => {
@@ -136,7 +131,7 @@ export class NodeTables implements ReleasedTasks {
     this.#timer?.cancel();
     this.#timer = undefined;
     await this.#writing;
-    await rm(this.#options.path, { force: true });
+    await this.#options.file.remove();
     this.#tables = new Map();
     this.#released.clear();
     this.#revision = this.#appliedRevision = 0n;
@@ -193,30 +188,7 @@ export class NodeTables implements ReleasedTasks {
       dataPathPort: this.#port,
       networks: [...this.#tables.values()],
     });
-    this.#writing = this.#writing.then(() => this.#write(message));
+    this.#writing = this.#writing.then(() => this.#options.file.store(message));
     return this.#writing;
-  }
-
-  async #write(message: TablesMessage): Promise<void> {
-    const { path, log } = this.#options;
-    try {
-      await mkdir(dirname(path), { recursive: true, mode: 0o700 });
-      await writeDurably(realFileSystem, path, [toBinary(TablesMessageSchema, message)]);
-    } catch (error) {
-      log.warn("network tables not kept on disk", { path, reason: messageOf(error) });
-    }
-  }
-}
-
-async function load({ path, log }: NodeTablesOptions): Promise<TablesMessage | undefined> {
-  try {
-    return fromBinary(TablesMessageSchema, await readFile(path));
-  } catch (error) {
-    if (isMissing(error)) return undefined;
-    log.warn("network tables on disk cannot be read; a manager will send them", {
-      path,
-      reason: messageOf(error),
-    });
-    return undefined;
   }
 }

@@ -1,6 +1,6 @@
 /** What the executor needs of the host beside its containers, images, networks and volumes. */
 
-import type { NetworkTable } from "#wire/gen/skep/dataplane_pb.js";
+import type { NetworkTable, TablesMessage } from "#wire/gen/skep/dataplane_pb.js";
 import type { Node, Task } from "#wire/gen/swarmkit/objects_pb.js";
 import type {
   EncryptionKey,
@@ -61,6 +61,15 @@ export interface DataPath {
    * tables are the ones to bring about. `port`: UDP port of VXLAN.
    */
   setTables(tables: ReadonlyMap<string, NetworkTable>, port: number): Promise<void>;
+}
+
+/** The newest tables on disk. What goes wrong with it is said in the log, and lives without it. */
+export interface TablesFile {
+  /** Undefined when there are none, or none that can be read. */
+  load(): Promise<TablesMessage | undefined>;
+  /** In place of what is there, all or nothing. */
+  store(message: TablesMessage): Promise<void>;
+  remove(): Promise<void>;
 }
 
 /**
