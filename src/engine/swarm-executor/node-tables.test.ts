@@ -66,6 +66,24 @@ test("the data path gets what messages add up to, and has it again after a resta
   expect(seen).toHaveLength(3);
 });
 
+test("what takes a task out of the balance is on disk before it is acknowledged", async () => {
+  const tables = await open();
+  await tables.apply(COMPLETE);
+  await tables.apply(CHANGE);
+  const withdrawn = { taskId: "t1", withdrawn: true };
+  await tables.apply(
+    message({
+      type: Type.INCREMENTAL,
+      changes: [{ networkId: "net", endpoints: [withdrawn], removedEndpoints: ["t2"] }],
+    }),
+  );
+  // This process is killed here: another begins with what the disk has.
+  seen = [];
+  await open();
+  expect(seen).toEqual(["4790: net=t1"]);
+  await tables.close();
+});
+
 test("what is on disk and cannot be read is passed over", async () => {
   const tables = await open();
   await tables.apply(COMPLETE);

@@ -3,8 +3,9 @@
  * on disk for a start without managers. Knows also which tasks may be stopped, because managers say
  * so in the same messages.
  *
- * The disk is written behind, and may lag by a moment: what is there serves only until the first
- * manager is met.
+ * The disk is written behind, and may lag by a moment with what is new: that serves only until the
+ * first manager is met. What takes a task out of the balance is on disk before it is acknowledged. An
+ * engine that starts over brings about what the disk has, and the task may have been stopped by then.
  */
 
 import { create } from "@bufbuild/protobuf";
@@ -86,13 +87,16 @@ export class NodeTables implements ReleasedTasks {
     };
   }
 
-  /** Resolves when the kernel is what the message says. */
+  /** Resolves when the kernel is what the message says, and will not go back behind what it took out. */
   async apply(message: TablesMessage): Promise<void> {
     this.#merge(message);
+    const kept = takesOut(message) ? this.#store() : undefined;
     await this.#hand();
+    await kept;
     this.#forgetReady(message);
     for (const taskId of message.releasedTasks) this.#release(taskId);
     if (message.releasedTasks.length > 0) this.#tell();
+    if (kept !== undefined) return;
     this.#timer ??= this.#options.clock.setTimer(STORE_DELAY_MS, () => void this.#store());
   }
 
@@ -191,4 +195,13 @@ export class NodeTables implements ReleasedTasks {
     this.#writing = this.#writing.then(() => this.#options.file.store(message));
     return this.#writing;
   }
+}
+
+/** Whether some task may have had traffic before the message that it has not after it. */
+function takesOut({ type, networks, changes }: TablesMessage): boolean {
+  if (type === Type.COMPLETE || networks.length > 0) return true;
+  return changes.some(
+    ({ endpoints, removedEndpoints }) =>
+      removedEndpoints.length > 0 || endpoints.some(({ withdrawn }) => withdrawn),
+  );
 }
