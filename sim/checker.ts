@@ -25,6 +25,7 @@ export type Law =
   | "allocation"
   | "availability"
   | "surge"
+  | "traffic"
   | "jobs"
   | "order"
   | "placement"

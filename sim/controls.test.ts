@@ -33,7 +33,7 @@ describe("negative control", () => {
         const seed = await firstCaughtSwarm(bug);
         expect(seed, `no law saw ${bug} in ${CONTROL_SEEDS} swarms`).toBeDefined();
         // The same swarm without the bug keeps all laws.
-        expect((await runSwarm(seed ?? 1)).message).toBe("");
+        expect((await runSwarm(seed ?? 1, { conditionsOf: bug })).message).toBe("");
       },
       TIMEOUT_MS,
     );

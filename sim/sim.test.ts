@@ -67,6 +67,8 @@ describe("a simulated swarm", () => {
       expect(totals.get("terms")).toBeGreaterThan(2 * SWARM_SEEDS);
       expect(totals.get("changes")).toBeGreaterThan(300 * SWARM_SEEDS);
       expect(totals.get("answers")).toBeGreaterThan(50 * SWARM_SEEDS);
+      expect(totals.get("requests")).toBeGreaterThan(100 * SWARM_SEEDS);
+      expect(totals.get("tables checked")).toBeGreaterThan(10 * SWARM_SEEDS);
     },
     TIMEOUT_MS,
   );

@@ -50,8 +50,8 @@ export async function runWorld(assignment: Assignment): Promise<Result> {
   const world = worldOf(assignment);
   if (world === "swarm") {
     const outcome = await runSwarm(seed, { trace, bug: isSwarmBug(bug) ? bug : undefined });
-    const { terms, changes, answers, removals, phases, profile } = outcome;
-    const counts = { terms, changes, answers, removals, ...phases };
+    const { answers, profile } = outcome;
+    const counts = { ...outcome.counts, answers };
     return { seed, world, conditions: describeSwarm(profile), counts, ...verdictOf(outcome) };
   }
   const outcome = runSeed(seed, {

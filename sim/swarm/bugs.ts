@@ -10,6 +10,8 @@ import { isHeldBack } from "#model/start-order.ts";
 import { Allocator } from "#plan/allocator/allocator.ts";
 import { NetworkTable } from "#plan/allocator/network-table.ts";
 import { PortSpace } from "#plan/allocator/port-space.ts";
+import { DrainBarrier } from "#plan/dataplane/barrier.ts";
+import { TablesFeed } from "#plan/dataplane/feed.ts";
 import { Desk } from "#plan/orchestrator/desk.ts";
 import { ServiceEntry } from "#plan/orchestrator/service-entry.ts";
 import type { PlanContext } from "#plan/planner.ts";
@@ -18,6 +20,7 @@ import type { ReadView } from "#store/types.ts";
 import { AssignmentChangeSchema } from "#wire/gen/swarmkit/dispatcher_pb.js";
 import { TaskState } from "#wire/gen/swarmkit/types_pb.js";
 import type { Law } from "../checker.ts";
+import { DataPath } from "./data-path.ts";
 
 export const SWARM_BUGS = [
   /** Reads are answered by whatever a manager has. */
@@ -40,6 +43,12 @@ export const SWARM_BUGS = [
   "removalsUnseen",
   /** Services do not wait for others. */
   "orderForgotten",
+  /** A task may stop before any node has heard that it shall. */
+  "barrierOpen",
+  /** Nodes are not told of every task that comes or goes. */
+  "rowsUnsent",
+  /** Nodes acknowledge tables that are not on their disks yet. */
+  "diskNotAwaited",
 ] as const;
 export type SwarmBug = (typeof SWARM_BUGS)[number];
 
@@ -54,7 +63,13 @@ export const SWARM_LAWS: Readonly<Record<SwarmBug, readonly Law[]>> = {
   secretsToAll: ["secrecy"],
   removalsUnseen: ["liveness"],
   orderForgotten: ["order"],
+  barrierOpen: ["traffic"],
+  rowsUnsent: ["traffic", "availability", "liveness"],
+  diskNotAwaited: ["traffic"],
 };
+
+/** Those that do harm where processes are killed often and come back soon. */
+export const RESTLESS_BUGS: ReadonlySet<SwarmBug> = new Set(["diskNotAwaited"]);
 
 export function isSwarmBug(name: string | undefined): name is SwarmBug {
   return (SWARM_BUGS as readonly (string | undefined)[]).includes(name);
@@ -72,6 +87,8 @@ export async function withBrokenSwarm<T>(
     mend?.();
   }
 }
+
+const DISK_BEHIND_MS = 2_000;
 
 const BREAK: Partial<Record<SwarmBug, () => () => void>> = {
   ackBeforeCommit: () =>
@@ -107,6 +124,28 @@ const BREAK: Partial<Record<SwarmBug, () => () => void>> = {
       };
     }),
   orderForgotten: () => replace(StartOrder.prototype, "step", () => startAll),
+  barrierOpen: () =>
+    replace(DrainBarrier.prototype, "task", (original) => {
+      return function (this: DrainBarrier, task, gone) {
+        original.call(this, task, gone);
+        const { MAX_SAFE_INTEGER } = Number;
+        for (const nodeId of this.lateSince(MAX_SAFE_INTEGER).keys()) {
+          this.acknowledge(nodeId, MAX_SAFE_INTEGER);
+        }
+      };
+    }),
+  diskNotAwaited: () =>
+    replace(DataPath.prototype, "store", (original) => {
+      return async function (this: DataPath, process, message): Promise<void> {
+        void process.sleep(DISK_BEHIND_MS).then(() => original.call(this, process, message));
+      };
+    }),
+  rowsUnsent: () =>
+    replace(TablesFeed.prototype, "row", (original) => {
+      return function (this: TablesFeed, networkId, kind, id) {
+        if (kind !== "endpoints" || !/[a-h]$/.test(id)) original.call(this, networkId, kind, id);
+      };
+    }),
 };
 
 function startAll(context: PlanContext): void {

@@ -17,6 +17,7 @@ import type { SeededRandom } from "../random.ts";
 import type { Timeline } from "../timeline.ts";
 import type { Trace } from "../trace.ts";
 import { Machine, type MachineEvents } from "./containers.ts";
+import { DataPath } from "./data-path.ts";
 import { MachineDisk } from "./disk.ts";
 import { type ManagerInit, type RaftSettings, type SimManager, startManager } from "./manager.ts";
 import type { Desk } from "./operator.ts";
@@ -35,6 +36,8 @@ export interface HostWorld {
   machineEvents(nodeId: string): MachineEvents;
   /** A promise that the process made was broken: the run is over. */
   failed(host: Host, error: unknown): void;
+  /** Its kernel follows other tables than before. */
+  tablesApplied(host: Host): void;
   /** A manager's process is there; its state can be watched. */
   opened(host: Host, raft: RaftNode): void;
 }
@@ -52,6 +55,7 @@ export class Host {
   readonly addr: string;
   readonly machine: Machine;
   readonly disk: MachineDisk;
+  readonly dataPath: DataPath;
   readonly #world: HostWorld;
   readonly #random: SeededRandom;
   readonly #clockFaults: ClockFaults;
@@ -83,6 +87,10 @@ export class Host {
     this.#known = world.managerAddrs.map((addr) => ({ nodeId: nodeIdOf(addr), addr, weight: 1 }));
     this.machine = new Machine(random.fork("machine"), world.machineEvents(nodeId));
     this.disk = new MachineDisk(random.fork("disk"), { syncMs: world.syncMs });
+    this.dataPath = new DataPath(nodeId, random.fork("data path"), {
+      now: () => world.timeline.now,
+      applied: () => world.tablesApplied(this),
+    });
   }
 
   get isUp(): boolean {
@@ -111,6 +119,13 @@ export class Host {
     return this.#world.network.channel(process, this.addr).client(Control);
   }
 
+  /** How long managers have kept its tables current without a break, while its process ran on. */
+  get followedMs(): number {
+    if (!this.dataPath.isFollowing) return 0;
+    const since = Math.max(this.dataPath.followingSinceMs, this.#process?.heldUntilMs ?? 0);
+    return Math.max(0, this.#world.timeline.now - since);
+  }
+
   get process(): Process | undefined {
     return this.#process;
   }
@@ -137,6 +152,7 @@ export class Host {
     this.#say(() => "loses power");
     this.#end(true);
     this.machine.powerCut();
+    this.dataPath.powerCut();
   }
 
   /** A bit of its raft log turns round, and it loses power: it will have to look at the log again. */
@@ -151,6 +167,7 @@ export class Host {
     this.#say(() => "burns down");
     this.powerCut();
     this.machine.forget();
+    this.dataPath.forget();
     this.disk.forgetAll();
     this.#isFirst = false;
   }
@@ -189,6 +206,7 @@ export class Host {
     if (process === undefined) return;
     process.end();
     this.disk.crash();
+    this.dataPath.processEnded();
     this.#world.network.processEnded(process, isSilent);
     this.#process = undefined;
     this.#manager = undefined;
@@ -240,35 +258,40 @@ export class Host {
     const { network } = this.#world;
     const remotes = new Remotes(this.#known);
     const own = random.fork("agent");
-    startAgent({
-      executor: this.machine.executor(process),
-      connector: {
-        pick: async () => {
-          const remote = remotes.pick(own);
-          if (remote === undefined) throw new EngineError("unavailable", "no manager is known");
-          return { ...remote, channel: network.channel(process, remote.addr) };
+    const log = this.#log("agent");
+    const start = async () => {
+      const tables = await this.dataPath.open(process, log);
+      await startAgent({
+        executor: this.machine.executor(process, tables, log),
+        connector: {
+          pick: async () => {
+            const remote = remotes.pick(own);
+            if (remote === undefined) throw new EngineError("unavailable", "no manager is known");
+            return { ...remote, channel: network.channel(process, remote.addr) };
+          },
+          isRemoved: async () => false,
+          observe: (remote, isGood) => {
+            remotes.observe(remote, isGood ? OBSERVATION_WEIGHT : -OBSERVATION_WEIGHT);
+          },
         },
-        isRemoved: async () => false,
-        observe: (remote, isGood) => {
-          remotes.observe(remote, isGood ? OBSERVATION_WEIGHT : -OBSERVATION_WEIGHT);
+        clock: process,
+        random: own,
+        log,
+        dataDir: "",
+        store: this.disk.openTasks(process),
+        onSessionMessage: (message) => {
+          const known = message.managers.flatMap(({ peer, weight }) =>
+            peer === undefined
+              ? []
+              : [{ nodeId: peer.nodeId, addr: peer.addr, weight: Number(weight) }],
+          );
+          if (known.length > 0) this.#known = known;
+          remotes.replace(known);
+          this.#followRole(process, message);
         },
-      },
-      clock: process,
-      random: own,
-      log: this.#log("agent"),
-      dataDir: "",
-      store: this.disk.openTasks(process),
-      onSessionMessage: (message) => {
-        const known = message.managers.flatMap(({ peer, weight }) =>
-          peer === undefined
-            ? []
-            : [{ nodeId: peer.nodeId, addr: peer.addr, weight: Number(weight) }],
-        );
-        if (known.length > 0) this.#known = known;
-        remotes.replace(known);
-        this.#followRole(process, message);
-      },
-    }).catch((error: unknown) => {
+      });
+    };
+    start().catch((error: unknown) => {
       if (process.isAlive) this.#world.failed(this, error);
     });
   }

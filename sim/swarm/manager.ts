@@ -2,10 +2,13 @@
 
 import { create } from "@bufbuild/protobuf";
 import { EngineError } from "#base/error.ts";
+import { newId } from "#base/ids.ts";
 import type { Log } from "#base/ports.ts";
 import type { DriverPlugins } from "#manager/control/context.ts";
 import { controlPart } from "#manager/control/service.ts";
+import { createDataPlane } from "#manager/dataplane/service.ts";
 import { createDispatcher } from "#manager/dispatcher/dispatcher.ts";
+import { ensureNetworks } from "#manager/leader/bootstrap.ts";
 import { reconcilerPart } from "#manager/leader/reconciler.ts";
 import { leadTogether } from "#manager/leader/scope.ts";
 import { checkTaskChange } from "#manager/leader/task-check.ts";
@@ -17,6 +20,7 @@ import { Allocator } from "#plan/allocator/allocator.ts";
 import { isTaskDirty } from "#plan/orchestrator/dirtiness.ts";
 import { createPlanners } from "#plan/planners.ts";
 import { dataKey, keyRing } from "#platform/wal/key-ring.ts";
+import { DataPlane } from "#wire/gen/skep/dataplane_pb.js";
 import { Dispatcher } from "#wire/gen/swarmkit/dispatcher_pb.js";
 import { Health, HealthCheckResponse_ServingStatus } from "#wire/gen/swarmkit/health_pb.js";
 import { ClusterSchema, NodeSchema } from "#wire/gen/swarmkit/objects_pb.js";
@@ -122,6 +126,13 @@ export async function startManager(
         .list()
         .some((one) => one.nodeId === id && one.reachability === Reachability.UNREACHABLE),
   });
+  const dataPlane = createDataPlane({
+    state,
+    nodeId,
+    session: (caller, sessionId) => dispatcher.session(caller, sessionId),
+    clock,
+    log,
+  });
   membership.onChange(() => dispatcher.managersChanged());
   let allocator: Allocator | undefined;
   const planners = () => {
@@ -139,6 +150,11 @@ export async function startManager(
       name: "dispatcher",
       register: (services) => services.add(Dispatcher, dispatcher.handlers),
       lead: (signal) => dispatcher.lead(signal),
+    },
+    {
+      name: "dataplane",
+      register: (services) => services.add(DataPlane, dataPlane.handlers),
+      lead: (signal) => dataPlane.lead(signal),
     },
     controlPart({
       state,
@@ -171,7 +187,7 @@ export async function startManager(
   for (const part of parts) part.register?.(services);
   services.add(Health, { check: () => ({ status: HealthCheckResponse_ServingStatus.SERVING }) });
   state.onLeadership(async (signal) => {
-    await beginSwarm(raft, init.nodes);
+    await beginSwarm(raft, init.nodes, () => newId(random));
     await leadTogether(parts, signal, log);
   });
   onOpen({ raft, usage: () => (state.isLeader() ? allocator?.usage() : undefined) });
@@ -179,7 +195,11 @@ export async function startManager(
 }
 
 /** What initialization and joining write: the cluster and a record of every node. */
-async function beginSwarm({ state }: RaftNode, nodes: ManagerInit["nodes"]): Promise<void> {
+async function beginSwarm(
+  { state }: RaftNode,
+  nodes: ManagerInit["nodes"],
+  fresh: () => string,
+): Promise<void> {
   await state.update("leader", (tx) => {
     if (tx.get("cluster", CLUSTER_ID) !== undefined) return;
     const spec = {
@@ -187,6 +207,7 @@ async function beginSwarm({ state }: RaftNode, nodes: ManagerInit["nodes"]): Pro
       orchestration: { taskHistoryRetentionLimit: 2n },
     };
     tx.create("cluster", create(ClusterSchema, { id: CLUSTER_ID, spec }));
+    ensureNetworks(tx, fresh);
     for (const { nodeId, isManager } of nodes) {
       const role = isManager ? NodeRole.MANAGER : NodeRole.WORKER;
       const membership = NodeSpec_Membership.ACCEPTED;

@@ -31,6 +31,11 @@ export class Process implements Clock {
     this.#faults = faults;
   }
 
+  /** True time at which it was, or will be, let go on; 0 if it never was held up. */
+  get heldUntilMs(): number {
+    return this.#heldUntil;
+  }
+
   get isAlive(): boolean {
     return this.#isAlive;
   }

@@ -45,7 +45,20 @@ export interface SwarmProfile {
   readonly chaosMs: number;
 }
 
-export function drawSwarm(random: SeededRandom): SwarmProfile {
+/** Processes that are back before anybody thinks them lost, while operators are busy. */
+const RESTLESS_SHARE = 0.15;
+const RESTLESS = {
+  killEveryMs: 1_500,
+  downMs: [10, 3_000],
+  operateEveryMs: 700,
+  partitionEveryMs: 0,
+  holdEveryMs: 0,
+  exitEveryMs: 0,
+  containerFailure: 0,
+} as const;
+
+/** `isRestless`: whatever the seed says of that. */
+export function drawSwarm(random: SeededRandom, isRestless = false): SwarmProfile {
   const every = (chance: number, low: number, high: number) =>
     random.chance(chance) ? random.between(low, high) : 0;
   const profile = {
@@ -94,7 +107,9 @@ export function drawSwarm(random: SeededRandom): SwarmProfile {
     chaosMs: 40_000,
   };
   // Last, so that nothing else depends on it.
-  return { ...profile, removal: random.chance(0.4) ? drawRemoval(random) : undefined };
+  const removal = random.chance(0.4) ? drawRemoval(random) : undefined;
+  const drawn = { ...profile, removal };
+  return isRestless || random.chance(RESTLESS_SHARE) ? { ...drawn, ...RESTLESS } : drawn;
 }
 
 function drawRemoval(random: SeededRandom): Removal {

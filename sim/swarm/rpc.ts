@@ -152,13 +152,14 @@ export class RpcNetwork {
   async #ready(from: Process, addr: string, timeoutMs: number): Promise<void> {
     await from.sleep(2 * this.#delay());
     const to = this.#servers.get(addr)?.process;
-    const isThere = to?.isAlive === true && !this.#isCut(from.nodeId, to.nodeId);
+    const isThere = to?.isAlive === true && !this.isCut(from.nodeId, to.nodeId);
     if (isThere) return;
     await from.sleep(timeoutMs);
     throw new EngineError("unavailable", `no connection to ${addr}`);
   }
 
-  #isCut(a: string, b: string): boolean {
+  /** Whether nothing comes through, in one direction at least. */
+  isCut(a: string, b: string): boolean {
     return this.#cuts.has(`${a}>${b}`) || this.#cuts.has(`${b}>${a}`);
   }
 

@@ -4,42 +4,26 @@
  * and the swarm must come to what it was asked for.
  */
 
-import type { DescMethod } from "@bufbuild/protobuf";
-import { isErrorCode } from "#base/error.ts";
 import { InvariantError } from "#base/invariant.ts";
 import type { RaftNode } from "#manager/raft/node.ts";
-import { slotKeyOf, stateOf } from "#model/task.ts";
 import type { Kind, ReadView } from "#store/types.ts";
-import {
-  AssignmentChange_AssignmentAction as AssignmentAction,
-  type AssignmentsMessage,
-} from "#wire/gen/swarmkit/dispatcher_pb.js";
-import type { Service, Task } from "#wire/gen/swarmkit/objects_pb.js";
-import { TaskState, UpdateStatus_UpdateState as UpdateState } from "#wire/gen/swarmkit/types_pb.js";
 import { type Law, Violation } from "../checker.ts";
 import { linearizabilityFault, UNDECIDED } from "../linearizability.ts";
 import { SeededRandom } from "../random.ts";
 import { Timeline } from "../timeline.ts";
 import { Trace } from "../trace.ts";
-import { type SwarmBug, withBrokenSwarm } from "./bugs.ts";
+import { RESTLESS_BUGS, type SwarmBug, withBrokenSwarm } from "./bugs.ts";
 import { RegisterClient } from "./clients.ts";
-import type { MachineEvents } from "./containers.ts";
+import { Court } from "./court.ts";
+import { describeService, describeTask } from "./describe.ts";
 import { repeat, type SwarmVictims, unleash } from "./faults.ts";
 import { addrOf, Host, type HostWorld } from "./host.ts";
-import { AddressesInUse, NothingGivenTwice } from "./laws/allocation.ts";
-import { JobsKeepTheirLimits } from "./laws/jobs.ts";
-import { RemovedNodesStayAway } from "./laws/nodes.ts";
-import { StartsInOrder } from "./laws/order.ts";
-import { OnlyWhoNeedsIt, type Payload } from "./laws/payloads.ts";
 import { misplacedPayloads, unsettledManagers, unsettledServices } from "./laws/rest.ts";
-import { digestOfView, OneLeader, SameObjects } from "./laws/sameness.ts";
-import { UpdatesKeepTheirWord } from "./laws/updates.ts";
-import { Ledger } from "./ledger.ts";
+import { misplacedTables } from "./laws/tables.ts";
 import { type Desk, Operator } from "./operator.ts";
-import { PhasesOfFaults } from "./phases.ts";
 import { drawSwarm, type SwarmProfile } from "./profile.ts";
 import { RpcNetwork } from "./rpc.ts";
-import { imageOf } from "./specs.ts";
+import { sendRequests } from "./traffic.ts";
 
 /** Virtual time to come to rest after the last fault: dead nodes are given time to come back. */
 const RECOVERY_MS = 150_000;
@@ -57,6 +41,8 @@ const CALM_SYNC_MS = [0, 5] as const;
 export interface SwarmOptions {
   readonly trace: boolean;
   readonly bug: SwarmBug | undefined;
+  /** Under which that bug does harm, without the bug itself; by default those of `bug`. */
+  readonly conditionsOf: SwarmBug | undefined;
 }
 
 export interface SwarmOutcome {
@@ -65,12 +51,8 @@ export interface SwarmOutcome {
   readonly broken: Law | undefined;
   readonly message: string;
   readonly endedAtMs: number;
-  readonly terms: number;
-  /** Changes of objects that managers applied, all together. */
-  readonly changes: number;
-  readonly removals: number;
-  /** Leader changes and deaths of hosts by the phase of the updates that they struck. */
-  readonly phases: Readonly<Record<string, number>>;
+  /** How much happened, by what it is. */
+  readonly counts: Readonly<Record<string, number>>;
   readonly answers: number;
   readonly isUndecided: boolean;
   readonly trace: Trace;
@@ -78,9 +60,10 @@ export interface SwarmOutcome {
 
 export async function runSwarm(
   seed: number,
-  { trace = false, bug }: Partial<SwarmOptions> = {},
+  { trace = false, bug, conditionsOf = bug }: Partial<SwarmOptions> = {},
 ): Promise<SwarmOutcome> {
-  return await withBrokenSwarm(bug, () => new SwarmWorld(seed, { trace, bug }).run());
+  const options = { trace, bug, conditionsOf };
+  return await withBrokenSwarm(bug, () => new SwarmWorld(seed, options).run());
 }
 
 class SwarmWorld {
@@ -93,29 +76,9 @@ class SwarmWorld {
   readonly #hosts: readonly Host[];
   readonly #operator: Operator;
   readonly #clients: RegisterClient[] = [];
-  readonly #objects = new SameObjects();
-  readonly #leaders = new OneLeader();
-  readonly #given = new NothingGivenTwice();
-  readonly #updates = new UpdatesKeepTheirWord();
-  readonly #payloads = new OnlyWhoNeedsIt();
-  readonly #nodes = new RemovedNodesStayAway();
-  readonly #order = new StartsInOrder();
-  readonly #phases = new PhasesOfFaults();
-  readonly #ledger = new Ledger([
-    this.#given,
-    this.#updates,
-    this.#payloads,
-    this.#nodes,
-    new JobsKeepTheirLimits(),
-    this.#order,
-  ]);
-  /** Undefined once nodes may run what the store has forgotten. */
-  #addresses: AddressesInUse | undefined = new AddressesInUse();
-  /** Index that the survivor of a lost majority had; undefined when none is awaited. */
-  #survivedAt: number | undefined;
+  readonly #court = new Court({ now: () => this.#timeline.now, hosts: () => this.#hosts });
+  /** Registers of clients begin there. */
   #firstKey = 0;
-  /** Secrets and configs that leaders have sent, and what those leaders knew by then. */
-  #deliveries: { readonly index: number; readonly to: string; readonly payload: Payload }[] = [];
   readonly #bug: SwarmBug | undefined;
   #values = 0;
   #isChaos = true;
@@ -125,13 +88,13 @@ class SwarmWorld {
   #isUndecided = false;
   #answeredAtHeal: readonly number[] = [];
   #reason = "nobody leads";
-  #failure: unknown;
 
-  constructor(seed: number, { trace, bug }: SwarmOptions) {
+  constructor(seed: number, { trace, bug, conditionsOf }: SwarmOptions) {
     this.#seed = seed;
     this.#bug = bug;
     const random = new SeededRandom(seed).fork("swarm");
-    this.#profile = drawSwarm(random.fork("profile"));
+    const isRestless = conditionsOf !== undefined && RESTLESS_BUGS.has(conditionsOf);
+    this.#profile = drawSwarm(random.fork("profile"), isRestless);
     this.#random = random.fork("world");
     this.#trace = new Trace(trace);
     const { managers, workers, raft, syncMs, line, clockDrift, clockOffsetMs } = this.#profile;
@@ -149,10 +112,11 @@ class SwarmWorld {
       raft,
       syncMs,
       failed: (host, error) => this.#fail(host, error),
-      opened: (host, node) => this.#opened(host, node),
-      machineEvents: (nodeId) => this.#machineEvents(nodeId),
+      opened: (host, node) => this.#court.follow(host, node),
+      tablesApplied: (host) => this.#court.tablesApplied(host),
+      machineEvents: (nodeId) => this.#court.machineEvents(nodeId),
     };
-    this.#network.onAnswer = (...answer) => this.#answered(...answer);
+    this.#network.onAnswer = (...answer) => this.#court.streamed(...answer);
     this.#hosts = nodes.map(({ nodeId, isManager }, at) => {
       const own = random.fork(nodeId);
       const drift = (own.int(2_001) / 1_000 - 1) * clockDrift;
@@ -190,7 +154,7 @@ class SwarmWorld {
   async #runUntil(until: number, stop: () => boolean): Promise<void> {
     while (this.#timeline.step(until, stop)) {
       await new Promise((resolve) => setImmediate(resolve));
-      if (this.#failure !== undefined) throw this.#failure;
+      if (this.#court.failure !== undefined) throw this.#court.failure;
     }
   }
 
@@ -225,6 +189,15 @@ class SwarmWorld {
     };
     repeat(victims, operateEveryMs, () => this.#operate());
     unleash(victims);
+    sendRequests({
+      timeline: this.#timeline,
+      random: this.#random.fork("requests"),
+      network: this.#network,
+      hosts: this.#hosts,
+      law: this.#court.traffic,
+      isJudged: () => !this.#court.hasForgotten,
+      judged: (check) => this.#court.judged(check),
+    });
     this.#look();
   }
 
@@ -266,80 +239,19 @@ class SwarmWorld {
     return leader && this.#hosts.find(({ manager }) => manager === leader)?.desk();
   }
 
-  #machineEvents(nodeId: string): MachineEvents {
-    return {
-      begins: (task) => this.#judged(() => this.#addresses?.begins(nodeId, task)),
-      ends: (task) => this.#addresses?.ends(task),
-      reads: (task, payload, data) =>
-        this.#judged(() => this.#checkPayload(nodeId, task, payload, data)),
-    };
-  }
-
-  /** What a node reads must be what the store has, if the task is still to run. */
-  #checkPayload(nodeId: string, task: Task, { kind, id }: Payload, data?: Uint8Array): void {
-    const state = this.#ledger.get("task", task.id)?.status?.state;
-    const stored = this.#ledger.get(kind, id)?.spec?.data;
-    if (state === undefined || state > TaskState.RUNNING || stored === undefined) return;
-    if (this.#survivedAt !== undefined) return;
-    if (data === undefined) {
-      throw new Violation("secrecy", `${nodeId} was not sent ${kind} ${id} for ${task.id}`);
-    }
-    if (data.join() !== stored.join()) {
-      throw new Violation("secrecy", `${nodeId} has another ${kind} ${id} than the store`);
-    }
-  }
-
-  /** What a leader sends is judged when the ledger knows what that leader knew. */
-  #answered(from: string, to: string, { name }: DescMethod, message: unknown): void {
-    const state = this.#hosts.find(({ nodeId }) => nodeId === from)?.manager?.state;
-    if (name !== "Assignments" || state?.isLeader() !== true) return;
-    const { index } = state.view();
-    for (const { assignment, action } of (message as AssignmentsMessage).changes) {
-      const item = assignment?.item;
-      if (action !== AssignmentAction.UPDATE) continue;
-      if (item?.case !== "secret" && item?.case !== "config") continue;
-      const payload = { kind: item.case, id: item.value.id };
-      this.#deliveries.push({ index, to, payload });
-    }
-  }
-
-  #checkDeliveries(): void {
-    if (this.#survivedAt !== undefined) return;
-    const due = this.#deliveries.filter(({ index }) => index <= this.#ledger.index);
-    this.#deliveries = this.#deliveries.filter(({ index }) => index > this.#ledger.index);
-    for (const { to, payload } of due) this.#payloads.delivers(to, payload);
-  }
-
-  /** Notes a breach that was found in the middle of a process's work, without disturbing that. */
-  #judged(check: () => void): void {
-    try {
-      check();
-    } catch (error) {
-      this.#failure ??= error;
-    }
-  }
-
-  /** Nothing that was seen so far binds what comes; but what the survivor had applied must stay. */
+  /** Nothing that was seen so far binds what comes. */
   #majorityLost(survivor: Host): void {
-    this.#survivedAt = survivor.manager?.state.view().index ?? 0;
+    this.#court.majorityLost(survivor);
     this.#checkHistory();
     for (const client of this.#clients) client.forget();
     this.#firstKey += KEYS_APART;
-    this.#objects.forget();
-    this.#leaders.forget();
-    this.#addresses = undefined;
-    this.#deliveries = [];
     survivor.goAlone();
   }
 
   /** The survivor leads: from here on everything counts again. */
   #beginAgain(leader: RaftNode): void {
     const view = leader.state.view();
-    if (view.index < (this.#survivedAt ?? 0)) {
-      throw new Violation("durability", `the survivor is at ${view.index}, and was further`);
-    }
-    this.#survivedAt = undefined;
-    this.#ledger.restart(view);
+    this.#court.beginAgain(view);
     for (const key of this.#operator.acknowledged) {
       if (!isThere(view, key)) this.#operator.acknowledged.delete(key);
     }
@@ -381,18 +293,12 @@ class SwarmWorld {
   /** Looks at the swarm now and then, and lets the operator help it to rest after the healing. */
   #look(): void {
     this.#timeline.after(LOOK_EVERY_MS, () => {
-      for (const { nodeId, manager } of this.#hosts) {
-        const status = manager?.status();
-        if (status?.leads === true) this.#leaders.leads(nodeId, status.term);
-      }
       const leader = this.#leader();
-      const up = this.#hosts.filter(({ isUp }) => isUp).map(({ nodeId }) => nodeId);
-      this.#phases.look(this.#ledger, leader?.status().term ?? 0, new Set(up));
-      if (this.#survivedAt !== undefined && leader !== undefined) {
-        this.#judged(() => this.#beginAgain(leader));
+      this.#court.look(leader);
+      if (this.#court.isSuspended && leader !== undefined) {
+        this.#court.judged(() => this.#beginAgain(leader));
       }
-      this.#judged(() => this.#checkDeliveries());
-      if (leader !== undefined && this.#survivedAt === undefined) this.#removeRetired(leader);
+      if (leader !== undefined && !this.#court.isSuspended) this.#removeRetired(leader);
       if (!this.#isChaos) this.#judge();
       this.#look();
     });
@@ -415,9 +321,10 @@ class SwarmWorld {
       unsettledServices(view, this.#present()) ??
       unsettledManagers(view, this.#present(), leader) ??
       misplacedPayloads(view, this.#present()) ??
-      this.#leaked() ??
-      this.#differing(leader) ??
+      this.#court.leaked() ??
+      misplacedTables(view, this.#present()) ??
       "";
+    if (this.#reason === "") this.#court.judged(() => this.#court.checkSame(leader));
     this.#isSettled = this.#reason === "";
   }
 
@@ -427,37 +334,6 @@ class SwarmWorld {
     );
     const least = Math.min(...fresh);
     return least < FRESH_ANSWERS ? `a client had ${least} answers` : undefined;
-  }
-
-  /** The allocator counts what objects hold, and nobody waits for what is free. */
-  #leaked(): string | undefined {
-    const usage = this.#hosts.flatMap((host) => host.usage() ?? [])[0];
-    if (usage === undefined) return "nobody allocates";
-    const { addresses, ports } = this.#given.held();
-    if (usage.addresses !== addresses) {
-      return `${usage.addresses} addresses are counted as held, ${addresses} are`;
-    }
-    if (usage.ports !== ports) return `${usage.ports} ports are counted as held, ${ports} are`;
-    // Nodes wait where a small network has no address left for them.
-    const isScarce = [...this.#ledger.all("network")].some(({ spec }) => spec?.ipam !== undefined);
-    if (usage.waiting === 0 || isScarce) return undefined;
-    return `${usage.waiting} wait for addresses or ports`;
-  }
-
-  /** Managers that have applied the same have the same. */
-  #differing(leader: RaftNode): string | undefined {
-    const view = leader.state.view();
-    const digest = digestOfView(view);
-    for (const { nodeId, manager } of this.#hosts) {
-      if (manager === undefined || manager === leader) continue;
-      const own = manager.state.view();
-      if (own.index !== view.index || digestOfView(own) === digest) continue;
-      throw new Violation(
-        "state-machine safety",
-        `${nodeId} differs from the leader at ${own.index}`,
-      );
-    }
-    return undefined;
   }
 
   #leader(): RaftNode | undefined {
@@ -477,33 +353,11 @@ class SwarmWorld {
     return this.#random.pick(leaders) ?? this.#random.pick(managers);
   }
 
-  #opened(host: Host, { state }: RaftNode): void {
-    const { nodeId, process } = host;
-    const follow = async () => {
-      const { signal } = new AbortController();
-      const { view, batches } = state.viewAndWatch({ signal });
-      if (this.#survivedAt === undefined) this.#ledger.shows(view);
-      let from = view.index;
-      for await (const batch of batches) {
-        if (process?.isAlive !== true) return;
-        this.#objects.sees(nodeId, batch);
-        if (this.#survivedAt === undefined) this.#ledger.takes(from, batch);
-        from = batch.index;
-      }
-    };
-    follow().catch((error: unknown) => {
-      if (process?.isAlive !== true) return;
-      if (error instanceof Violation) this.#failure ??= error;
-      // A snapshot took the place of what there was to tell.
-      else if (isErrorCode(error, "out-of-range")) this.#opened(host, { state } as RaftNode);
-    });
-  }
-
   #fail({ nodeId }: Host, error: unknown): void {
     const text = error instanceof Error ? (error.stack ?? error.message) : String(error);
     this.#say(nodeId, () => `FAILS: ${text}`);
     const message = error instanceof Error ? error.message : String(error);
-    this.#failure ??= new Violation("invariant", `${nodeId}: ${message}`);
+    this.#court.fail(new Violation("invariant", `${nodeId}: ${message}`));
   }
 
   #checkHistory(): void {
@@ -535,9 +389,9 @@ class SwarmWorld {
 
   /** Where the tasks of all services stood when a law was broken. */
   #showTasks(): void {
-    for (const service of this.#ledger.all("service")) {
+    for (const service of this.#court.ledger.all("service")) {
       this.#say("", () => describeService(service));
-      for (const task of this.#ledger.all("task")) {
+      for (const task of this.#court.ledger.all("task")) {
         if (task.serviceId === service.id) this.#say("", () => describeTask(task));
       }
     }
@@ -554,10 +408,7 @@ class SwarmWorld {
       broken,
       message,
       endedAtMs: this.#timeline.now,
-      terms: this.#leaders.terms,
-      changes: this.#objects.changes,
-      removals: this.#nodes.count,
-      phases: this.#phases.counts(),
+      counts: this.#court.counts(),
       answers: this.#clients.reduce((sum, { answered }) => sum + answered, 0),
       isUndecided: this.#isUndecided,
       trace: this.#trace,
@@ -569,17 +420,4 @@ class SwarmWorld {
 function isThere(view: ReadView, key: string): boolean {
   const [kind, id = ""] = key.split("/");
   return view.get(kind as Kind, id) !== undefined;
-}
-
-function describeService({ id, spec, updateStatus, allocationError }: Service): string {
-  const update = UpdateState[updateStatus?.state ?? UpdateState.UNKNOWN];
-  const name = spec?.annotations?.name ?? "";
-  return `${name} (${id}) wants ${imageOf(spec?.task)}: ${update} ${allocationError}`;
-}
-
-function describeTask(task: Task): string {
-  const { id, nodeId, desiredState, status, specVersion } = task;
-  const states = `${TaskState[stateOf(task)]}, to be ${TaskState[desiredState]}`;
-  const why = `${status?.message ?? ""} ${status?.err ?? ""}`;
-  return `  ${slotKeyOf(task)} ${id} on ${nodeId}: ${imageOf(task.spec)} of ${specVersion?.index}: ${states}: ${why}`;
 }

@@ -58,10 +58,10 @@ export function planContainer(
   };
 }
 
-/** The same for every container on the network. */
 const known = new WeakMap<PlacedNetwork, readonly Balance[]>();
 
-function balancesOf(network: PlacedNetwork): readonly Balance[] {
+/** The same for every container on the network. */
+export function balancesOf(network: PlacedNetwork): readonly Balance[] {
   const balances = known.get(network) ?? computeBalances(network);
   known.set(network, balances);
   return balances;

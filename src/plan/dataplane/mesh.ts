@@ -61,7 +61,7 @@ export function portKey({ protocol, port }: Pick<MeshPort, "protocol" | "port">)
   return `${protocol}/${port}`;
 }
 
-interface Published extends MeshPort {
+export interface Published extends MeshPort {
   readonly key: string;
   readonly target: number;
   readonly tasks: readonly PlacedTask[];
@@ -69,7 +69,7 @@ interface Published extends MeshPort {
 }
 
 /** Who stands behind each port here: with local-first the tasks of this node while it has any. */
-function publishedPorts(
+export function publishedPorts(
   ingress: PlacedNetwork,
   meshAddresses: readonly string[],
 ): readonly Published[] {
