@@ -18,10 +18,16 @@ export interface RequestParts {
   readonly signal: AbortSignal;
 }
 
-export function createApiRequest(message: IncomingMessage, parts: RequestParts): ApiRequest {
+export interface IncomingRequest {
+  readonly request: ApiRequest;
+  /** Takes the body from whoever read it: they hold up what is left no more. */
+  dropBody(): void;
+}
+
+export function createApiRequest(message: IncomingMessage, parts: RequestParts): IncomingRequest {
   const { version, path, query, params, signal } = parts;
   let body: Readable | undefined;
-  return {
+  const request: ApiRequest = {
     method: message.method ?? "GET",
     path,
     version,
@@ -40,6 +46,7 @@ export function createApiRequest(message: IncomingMessage, parts: RequestParts):
     },
     signal,
   };
+  return { request, dropBody: () => void body?.destroy() };
 }
 
 /**

@@ -144,6 +144,27 @@ test("errors: code to status and message; a bug is 500; malformed bodies are 400
   expect((await call("GET", "/silent")).status).toBe(500);
 });
 
+test("a client that is refused amid its body may send the rest, whoever has begun to read it", async () => {
+  await serve({
+    method: "POST",
+    path: "/images/load",
+    handler: async (request) => {
+      // Not asked for more, and not let go of: what it holds is full soon.
+      await request.body[Symbol.asyncIterator]().next();
+      throw new EngineError("resource-exhausted", "no space left on device");
+    },
+  });
+  const socket = connect(socketPath);
+  const size = 20 << 20;
+  socket.write(`POST /images/load HTTP/1.1\r\nHost: x\r\nContent-Length: ${size}\r\n\r\n`);
+  // Told what the kernel has taken, and what went wrong with it.
+  const broken = await new Promise((resolve) => socket.write(Buffer.alloc(size), resolve));
+  expect(broken ?? undefined).toBeUndefined();
+  const [answer] = (await once(socket, "data")) as [Buffer];
+  expect(answer.toString()).toMatch(/^HTTP\/1.1 500 [^]*no space left on device/);
+  socket.destroy();
+});
+
 test("a streaming route hears that its client went away", async () => {
   const gone = deferred();
   await serve({

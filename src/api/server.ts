@@ -20,7 +20,7 @@ import { Strangers } from "#platform/strangers.ts";
 import { ANY_KEY_SUITES, HANDSHAKE_TIMEOUT_MS } from "#platform/tls-suites.ts";
 import { toHttpError } from "./errors-to-http.ts";
 import type { Routes } from "./route.ts";
-import { createApiRequest } from "./server-request.ts";
+import { createApiRequest, type IncomingRequest } from "./server-request.ts";
 import { createApiResponse } from "./server-response.ts";
 import { createRouter, type Router } from "./server-router.ts";
 import { API_VERSION_MAX, formatVersion, splitVersion } from "./server-version.ts";
@@ -145,6 +145,7 @@ async function handle(
   const tracker = createApiResponse(request, raw, context.headers, () =>
     request.socket.once("close", gone),
   );
+  let incoming: IncomingRequest | undefined;
   try {
     // The parser is still in the middle of this request; once it has gone through, it leaves the
     // socket alone, which a route that takes the connection over relies on.
@@ -155,9 +156,11 @@ async function handle(
     if (found === undefined) throw new EngineError("not-found", "page not found");
     const { params, route } = found;
     const parts = { version, path, query: url.searchParams, params, signal: abort.signal };
-    await route.handler(createApiRequest(request, parts), tracker.response);
+    incoming = createApiRequest(request, parts);
+    await route.handler(incoming.request, tracker.response);
     if (!tracker.answered()) throw new EngineError("internal", "the request was not answered");
   } catch (thrown) {
+    incoming?.dropBody();
     if (!tracker.answered()) await readRest(request);
     refuse(context, request, raw, tracker, thrown, abort.signal.aborted);
   }
