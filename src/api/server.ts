@@ -197,6 +197,8 @@ function readRest(request: IncomingMessage): Promise<void> {
   });
 }
 
+const NOT_IMPLEMENTED = 501;
+
 function refuse(
   context: ServerContext,
   request: IncomingMessage,
@@ -221,7 +223,9 @@ function refuse(
   }
   const { status, body } = toHttpError(thrown);
   const fields = { ...where, status, reason: messageOf(thrown) };
-  if (status >= 500) context.log.error("request failed", { ...fields, error: thrown });
+  // What this engine does not do is no failure of it.
+  const failed = status >= 500 && status !== NOT_IMPLEMENTED;
+  if (failed) context.log.error("request failed", { ...fields, error: thrown });
   else context.log.debug("request refused", fields);
   // A body that was not read would be parsed as the next request.
   if (!request.readableEnded) raw.shouldKeepAlive = false;
