@@ -1,6 +1,7 @@
 import { create } from "@bufbuild/protobuf";
 import { describe, expect, test } from "vitest";
 import { type NetworkTable, NetworkTableSchema } from "#wire/gen/skep/dataplane_pb.js";
+import { toBackends } from "./balance.ts";
 import { innerAddress } from "./encryption.ts";
 import { type KernelInput, planKernel } from "./kernel.ts";
 import { lostFlows } from "./lost-flows.ts";
@@ -91,11 +92,25 @@ describe("planKernel", () => {
     expect(rules([first, second, canary])).toEqual([
       "numgen random mod 100 < 10 dnat ip to numgen inc mod 1 map { 0 : 10.0.1.13 }",
       expect.stringMatching(/^dnat ip to numgen inc mod 2 map \{ 0 : 10.0.[12].1[12], 1 : /),
+      "dnat ip to 10.0.1.11",
     ]);
-    expect(rules([canary])).toEqual(["dnat ip to numgen inc mod 1 map { 0 : 10.0.1.13 }"]);
+    expect(rules([canary])).toEqual([
+      "dnat ip to numgen inc mod 1 map { 0 : 10.0.1.13 }",
+      "dnat ip to 10.0.1.13",
+    ]);
     expect(rules([first, second, canary], 0)).toEqual([
       expect.stringMatching(/^dnat ip to numgen inc mod 3 map/),
+      "dnat ip to 10.0.1.11",
     ]);
+  });
+
+  test("a packet that misses a map which is just replaced has somebody all the same", () => {
+    const none = { backends: [], share: 0 };
+    const last = (family: string, backend: string) =>
+      toBackends("meta l4proto tcp ", family, [backend], none, "node").at(-1);
+    expect(last("ip", "10.0.1.11 . 80")).toBe("meta l4proto tcp dnat ip to 10.0.1.11:80");
+    expect(last("ip6", "fd00::1 . 80")).toBe("meta l4proto tcp dnat ip6 to [fd00::1]:80");
+    expect(last("ip6", "fd00::1")).toBe("meta l4proto tcp dnat ip6 to fd00::1");
   });
 
   test("a network's devices: what is remote is known by table, what is local by the bridge", () => {
