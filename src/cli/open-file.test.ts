@@ -33,3 +33,10 @@ test("a folder is no file to write", async () => {
     `open ${folder}: is a directory`,
   );
 });
+
+test("what cannot be made is named as it was given", async () => {
+  const path = join(folder, "none/image.tar");
+  await expect(writeWhole(path, Readable.from([Buffer.from("x")]))).rejects.toThrow(
+    `open ${path}: no such file or directory`,
+  );
+});

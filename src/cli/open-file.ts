@@ -51,24 +51,22 @@ export async function checkOutput(path: string, what: string): Promise<void> {
 export async function writeWhole(path: string, content: Readable): Promise<void> {
   const found = await stat(path).catch(() => undefined);
   if (found !== undefined && !found.isFile()) {
-    await pipeline(content, await openForWrite(path));
+    const stream = createWriteStream(path);
+    await opened(stream, path);
+    await pipeline(content, stream);
     return;
   }
   const target = found === undefined ? path : await realpath(path);
   const unfinished = join(dirname(target), `.tmp-${basename(target)}-${process.pid}`);
   try {
-    await pipeline(content, await openForWrite(unfinished, true));
+    const stream = createWriteStream(unfinished, { mode: 0o600, flush: true });
+    await opened(stream, path);
+    await pipeline(content, stream);
     await rename(unfinished, target);
   } catch (error) {
     await rm(unfinished, { force: true });
     throw error;
   }
-}
-
-async function openForWrite(path: string, flush = false): Promise<Writable> {
-  const stream = createWriteStream(path, { mode: 0o600, flush });
-  await opened(stream, path);
-  return stream;
 }
 
 function opened(stream: Readable | Writable, path: string): Promise<void> {

@@ -2,12 +2,12 @@
 
 import { randomBytes } from "node:crypto";
 import { createReadStream } from "node:fs";
-import { open, readFile, rename, rm, stat } from "node:fs/promises";
-import { pipeline } from "node:stream/promises";
+import { open, readFile, stat } from "node:fs/promises";
 import { EngineError } from "#base/error.ts";
 import { isMissing } from "#platform/missing.ts";
 import type { Command, CommandContext } from "../command.ts";
 import { readAll } from "../http.ts";
+import { writeWhole } from "../open-file.ts";
 import type { FlagSpec } from "../pflag.ts";
 import { JOIN_FLAGS } from "./join-flags.ts";
 
@@ -23,16 +23,7 @@ async function backup({ args, client, flags, stdout }: CommandContext): Promise<
   const keyFile = flags.string("key-file");
   const { key, made } = await keyFor(keyFile);
   const answer = await client.stream("POST", "/swarm/backup", { body: { Key: key } });
-  // Beside its place first: what is there is a whole backup, or the one from before.
-  const next = `${path}.tmp`;
-  try {
-    const file = await open(next, "w", 0o600);
-    await pipeline(answer, file.createWriteStream({ flush: true }));
-    await rename(next, path);
-  } catch (error) {
-    await rm(next, { force: true });
-    throw error;
-  }
+  await writeWhole(path, answer);
   const { size } = await stat(path);
   if (flags.bool("quiet")) return 0;
   stdout.write(`Backup of the swarm written to ${path} (${size} bytes).\n`);
