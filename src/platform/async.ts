@@ -35,6 +35,27 @@ export function sleep(clock: Clock, delayMs: number, signal?: AbortSignal): Prom
   });
 }
 
+/** Node's timers hold 31 bits. */
+const TIMER_MAX_MS = 2 ** 31 - 1;
+
+/** Whether the event comes within so many milliseconds; what it fails with before is thrown. */
+export async function within(
+  clock: Clock,
+  event: Promise<unknown>,
+  timeoutMs: number,
+): Promise<boolean> {
+  const stop = new AbortController();
+  const late = sleep(clock, Math.min(timeoutMs, TIMER_MAX_MS), stop.signal).then(
+    () => false,
+    () => false,
+  );
+  try {
+    return await Promise.race([event.then(() => true), late]);
+  } finally {
+    stop.abort();
+  }
+}
+
 /** A single-consumer queue: `push` never blocks, iteration waits, and more than `max` is refused. */
 export class AsyncQueue<T> implements AsyncIterable<T> {
   readonly #items: T[] = [];

@@ -5,7 +5,7 @@
  */
 
 import { EngineError, isErrorCode, messageOf } from "#base/error.ts";
-import { sleep } from "#platform/async.ts";
+import { within } from "#platform/async.ts";
 import type { Container, ExitNotice } from "./container.ts";
 import { type ContainerContext, publishEvent } from "./context.ts";
 import { removeLocked } from "./remove.ts";
@@ -16,9 +16,6 @@ import { isAlive, nextState } from "./state.ts";
 const DEFAULT_GRACE_SECONDS = 10;
 /** After SIGKILL the kernel needs a moment; a process in an uninterruptible wait needs for ever. */
 const KILL_TIMEOUT_MS = 10_000;
-
-/** The longest that a timer can hold: 24 days. */
-const TIMER_MAX_MS = 2 ** 31 - 1;
 
 export interface StopOptions {
   /** Undefined = the container's own; -1 = wait for ever. */
@@ -90,9 +87,10 @@ export async function stopContainer(
   await markStopped(context, container);
   const ended = nextExit(container);
   await tellSignal(context, container, signal);
-  if (!(await within(context, ended, grace < 0 ? undefined : grace * 1_000))) {
+  const inTime = grace < 0 ? ended.then(() => true) : within(context.clock, ended, grace * 1_000);
+  if (!(await inTime)) {
     await tellSignal(context, container, SIGKILL);
-    if (!(await within(context, ended, KILL_TIMEOUT_MS))) {
+    if (!(await within(context.clock, ended, KILL_TIMEOUT_MS))) {
       throw new EngineError(
         "internal",
         `cannot stop container: ${container.id}: tried to kill container, but did not receive an exit event`,
@@ -119,7 +117,7 @@ export async function killContainer(
   const ended = nextExit(container);
   await tellSignal(context, container, signal);
   if (signal !== SIGKILL) return;
-  await within(context, ended, KILL_TIMEOUT_MS);
+  await within(context.clock, ended, KILL_TIMEOUT_MS);
   await settled(context, container);
 }
 
@@ -152,7 +150,7 @@ export async function endForRemoval(
   container.endWanted = true;
   const ended = nextExit(container);
   await tellSignal(context, container, SIGKILL);
-  if (!(await within(context, ended, KILL_TIMEOUT_MS))) {
+  if (!(await within(context.clock, ended, KILL_TIMEOUT_MS))) {
     throw new EngineError(
       "internal",
       `cannot remove container "/${container.name}": could not kill container: tried to kill container, but did not receive an exit event`,
@@ -294,26 +292,6 @@ function nextExit(container: Container): Promise<ExitNotice> {
   return new Promise((resolve) => {
     container.onExit(resolve);
   });
-}
-
-/** True when it happened in time. */
-async function within(
-  context: ContainerContext,
-  event: Promise<unknown>,
-  timeoutMs: number | undefined,
-): Promise<boolean> {
-  if (timeoutMs === undefined) {
-    await event;
-    return true;
-  }
-  const stop = new AbortController();
-  const timeout = sleep(context.clock, Math.min(timeoutMs, TIMER_MAX_MS), stop.signal).then(
-    () => false,
-    () => false,
-  );
-  const happened = await Promise.race([event.then(() => true), timeout]);
-  stop.abort();
-  return happened;
 }
 
 /** The end of the run has been dealt with: ports are free, the name may be gone. */

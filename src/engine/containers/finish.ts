@@ -5,7 +5,7 @@
 
 import { readFile } from "node:fs/promises";
 import { messageOf } from "#base/error.ts";
-import { sleep } from "#platform/async.ts";
+import { within } from "#platform/async.ts";
 import { formatNs } from "../logs/timestamps.ts";
 import type { Container } from "./container.ts";
 import { type ContainerContext, publishEvent, publishVolumeEvents } from "./context.ts";
@@ -34,7 +34,7 @@ export async function finishRun(
   container.watch = undefined;
   container.stopHealthChecks?.();
   await drainOutput(context, container);
-  await atMost(context, Promise.all(container.signals), SIGNAL_TIMEOUT_MS);
+  await within(context.clock, Promise.all(container.signals), SIGNAL_TIMEOUT_MS);
   const killed = exit.exitCode === 128 + SIGKILL;
   const oomKilled = killed && (await countOomKills(context, container)) > 0;
   const ranForMs = context.clock.monotonicMs() - container.startedMonotonicMs;
@@ -131,19 +131,8 @@ async function restartNow(context: ContainerContext, container: Container): Prom
 }
 
 async function drainOutput(context: ContainerContext, container: Container): Promise<void> {
-  await atMost(context, container.io?.ended, DRAIN_TIMEOUT_MS);
+  if (container.io !== undefined) await within(context.clock, container.io.ended, DRAIN_TIMEOUT_MS);
   await container.log?.endRun();
-}
-
-async function atMost(
-  { clock }: ContainerContext,
-  event: Promise<unknown> | undefined,
-  timeoutMs: number,
-): Promise<void> {
-  const stop = new AbortController();
-  const timeout = sleep(clock, timeoutMs, stop.signal).catch(() => undefined);
-  await Promise.race([event, timeout]);
-  stop.abort();
 }
 
 /** How many processes of the container the kernel killed for memory; the cgroup still stands. */

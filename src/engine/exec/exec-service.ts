@@ -6,8 +6,7 @@
 
 import { EngineError, messageOf } from "#base/error.ts";
 import { newHexId } from "#base/ids.ts";
-import type { Clock } from "#base/ports.ts";
-import { type Deferred, deferred, sleep } from "#platform/async.ts";
+import { type Deferred, deferred, sleep, within } from "#platform/async.ts";
 import { withFullDisk } from "#platform/replace-file.ts";
 import { parseDetachKeys } from "#wire/detach-keys.ts";
 import type { ExecCreateBody, ExecInspect } from "#wire/docker/exec.ts";
@@ -288,7 +287,7 @@ async function watchExec(context: ContainerContext, exec: Exec): Promise<void> {
       await sleep(clock, RECONNECT_DELAY_MS);
     }
   }
-  await drained(exec, clock);
+  if (exec.io !== undefined) await within(clock, exec.io.ended, DRAIN_TIMEOUT_MS);
   // The client hears of the end first: what is left to do is ours alone.
   finish(context, exec, exitCode);
   publishExec(context, exec, "exec_die", { exitCode: String(exitCode) });
@@ -298,13 +297,6 @@ async function watchExec(context: ContainerContext, exec: Exec): Promise<void> {
       log.debug("an ended exec cannot be deleted", { exec: exec.id, reason: messageOf(error) }),
     );
   await exec.io?.remove();
-}
-
-async function drained(exec: Exec, clock: Clock): Promise<void> {
-  const stop = new AbortController();
-  const timeout = sleep(clock, DRAIN_TIMEOUT_MS, stop.signal).catch(() => undefined);
-  await Promise.race([exec.io?.ended, timeout]);
-  stop.abort();
 }
 
 function finish(_context: ContainerContext, exec: Exec, exitCode: number): void {
