@@ -7,6 +7,7 @@ import type { Readable, Writable } from "node:stream";
 import { type Pack, pack } from "tar-stream";
 import { EngineError } from "#base/error.ts";
 import { canonicalReference, familiarReference, MEDIA, parseReference } from "#wire/oci.ts";
+import { drained } from "../containers/output-hub.ts";
 import {
   collectImages,
   findImage,
@@ -166,16 +167,6 @@ async function writeBlob(
   }
   entry.end();
   await closed;
-}
-
-function drained(entry: Writable): Promise<void> {
-  return new Promise((resolve) => {
-    const done = () => {
-      entry.off("drain", done).off("close", done);
-      resolve();
-    };
-    entry.on("drain", done).on("close", done);
-  });
 }
 
 function writeText(archive: Pack, name: string, text: string): Promise<void> {
