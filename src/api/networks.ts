@@ -137,11 +137,15 @@ function idOf(request: ApiRequest): string {
 
 /** When the managers do not answer, what runs here is seen all the same. */
 async function allNetworks(
-  { networks, swarm }: NetworkPorts,
+  ports: NetworkPorts,
   filters: Filters = new Map(),
 ): Promise<readonly NetworkInspect[]> {
-  const ofSwarm = await swarm.list().catch(() => undefined);
-  return await networks.list(filters, ofSwarm);
+  return await ports.networks.list(filters, await swarmList(ports));
+}
+
+/** Undefined when there are no managers to ask, or none answers. */
+function swarmList({ swarm }: NetworkPorts): Promise<readonly NetworkInspect[] | undefined> {
+  return swarm.list().catch(() => undefined);
 }
 
 /** By whole id, else by name, else by the beginning of an id; several of a kind are refused. */
@@ -193,12 +197,13 @@ function requireManager(ports: NetworkPorts): void {
 }
 
 /** Networks that a container still names are in use, whether it runs or not. */
-async function prune({ networks, containers, swarm }: NetworkPorts, request: ApiRequest) {
+async function prune(ports: NetworkPorts, request: ApiRequest) {
+  const { networks, containers, swarm } = ports;
   const all = await containers.list({ all: true, filters: new Map() });
   const named = all.flatMap(({ NetworkSettings }) => Object.keys(NetworkSettings.Networks));
   return await networks.prune(request.filters(), {
     keep: new Set(named),
-    others: (await swarm.list().catch(() => undefined)) ?? [],
+    others: (await swarmList(ports)) ?? [],
     remove: async ({ Id, Ingress }) => {
       if (Ingress) return false;
       try {
