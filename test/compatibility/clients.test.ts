@@ -6,7 +6,7 @@ import Dockerode from "dockerode";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { SkepEngine } from "../../bench/lib/skep.ts";
 import { send } from "./call.ts";
-import { imageArchive } from "./engines.ts";
+import { loadImage } from "./engines.ts";
 import { IMAGE } from "./requests.ts";
 
 let engine: SkepEngine;
@@ -14,8 +14,7 @@ let engine: SkepEngine;
 beforeAll(async () => {
   engine = new SkepEngine();
   await engine.start();
-  const raw = await imageArchive();
-  await send(engine.socket, { method: "POST", path: "/images/load?quiet=1", raw });
+  await loadImage(engine);
 });
 
 afterAll(() => engine?.host.destroy());

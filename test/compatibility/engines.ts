@@ -81,6 +81,12 @@ function sideOf(engine: Engine, dataFolder: string): Side {
 const APPLETS =
   "cat echo false head httpd id ls mkdir mount ps rm sleep stty touch true tty env wget";
 
+/** Puts the tests' image into an engine that runs. */
+export async function loadImage({ socket }: Pick<Engine, "socket">): Promise<void> {
+  const raw = await imageArchive();
+  await send(socket, { method: "POST", path: "/images/load?quiet=1", raw });
+}
+
 export async function imageArchive(): Promise<Buffer> {
   const links = await makeTar(
     APPLETS.split(" ").map((name) => ({

@@ -13,7 +13,7 @@ import { SKEP, SkepEngine } from "../../bench/lib/skep.ts";
 import { until } from "../lab/lab.ts";
 import { send } from "./call.ts";
 import { commandsOf, flagsUsed } from "./commands.ts";
-import { imageArchive } from "./engines.ts";
+import { loadImage } from "./engines.ts";
 import {
   CREATE_OTHERS,
   createAll,
@@ -40,8 +40,7 @@ let all: FlagGroup;
 beforeAll(async () => {
   engine = new SkepEngine();
   await engine.start();
-  const raw = await imageArchive();
-  await send(engine.socket, { method: "POST", path: "/images/load?quiet=1", raw });
+  await loadImage(engine);
   const docker = (...words: string[]) => succeed(PROGRAMS[0] ?? [], words);
   await docker("swarm", "init", "--advertise-addr", "127.0.0.1");
   const file = (name: string, content: string) => {

@@ -8,7 +8,7 @@ import { FrameDecoder } from "#api/stdcopy.ts";
 import { PLAIN_ENV } from "../../bench/lib/host.ts";
 import { SkepEngine } from "../../bench/lib/skep.ts";
 import { type Call, send } from "./call.ts";
-import { imageArchive } from "./engines.ts";
+import { imageArchive, loadImage } from "./engines.ts";
 import { IMAGE } from "./requests.ts";
 
 type Json = Record<string, unknown>;
@@ -18,8 +18,7 @@ let engine: SkepEngine;
 beforeAll(async () => {
   engine = new SkepEngine();
   await engine.start();
-  const raw = await imageArchive();
-  await send(engine.socket, { method: "POST", path: "/images/load?quiet=1", raw });
+  await loadImage(engine);
 }, 60_000);
 
 afterAll(() => engine?.host.destroy());

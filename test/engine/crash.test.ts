@@ -9,8 +9,7 @@ import { basename, join } from "node:path";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { docker } from "../../bench/lib/engine.ts";
 import { SkepEngine } from "../../bench/lib/skep.ts";
-import { send } from "../compatibility/call.ts";
-import { imageArchive } from "../compatibility/engines.ts";
+import { loadImage } from "../compatibility/engines.ts";
 import { IMAGE } from "../compatibility/requests.ts";
 
 const PATIENCE = { timeout: 60_000, interval: 200 };
@@ -24,8 +23,7 @@ const lines = (text: string) => text.split("\n").filter((line) => line !== "");
 beforeAll(async () => {
   engine = new SkepEngine();
   await engine.start();
-  const raw = await imageArchive();
-  await send(engine.socket, { method: "POST", path: "/images/load?quiet=1", raw });
+  await loadImage(engine);
 }, 60_000);
 
 afterAll(() => engine?.host.destroy());

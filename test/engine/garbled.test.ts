@@ -5,8 +5,7 @@ import { join } from "node:path";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { docker } from "../../bench/lib/engine.ts";
 import { SkepEngine } from "../../bench/lib/skep.ts";
-import { send } from "../compatibility/call.ts";
-import { imageArchive } from "../compatibility/engines.ts";
+import { loadImage } from "../compatibility/engines.ts";
 import { IMAGE } from "../compatibility/requests.ts";
 
 let engine: SkepEngine;
@@ -21,8 +20,7 @@ const told = (...texts: readonly string[]) =>
 beforeAll(async () => {
   engine = new SkepEngine();
   await engine.start();
-  const raw = await imageArchive();
-  await send(engine.socket, { method: "POST", path: "/images/load?quiet=1", raw });
+  await loadImage(engine);
   await run("run", "-d", "--name=other", "--init", IMAGE, "sleep", "1000");
 }, 60_000);
 

@@ -10,7 +10,7 @@ import { afterAll, beforeAll, expect, test } from "vitest";
 import { docker } from "../../bench/lib/engine.ts";
 import { SkepEngine } from "../../bench/lib/skep.ts";
 import { send } from "../compatibility/call.ts";
-import { imageArchive } from "../compatibility/engines.ts";
+import { loadImage } from "../compatibility/engines.ts";
 import { IMAGE } from "../compatibility/requests.ts";
 
 const PATIENT = { timeout: 60_000, interval: 100 };
@@ -29,8 +29,7 @@ const wireguardKey = () => join(dataRoot(), "wireguard/key.pem");
 beforeAll(async () => {
   engine = new SkepEngine();
   await engine.start();
-  const raw = await imageArchive();
-  await send(engine.socket, { method: "POST", path: "/images/load?quiet=1", raw });
+  await loadImage(engine);
 }, 60_000);
 
 afterAll(() => engine?.host.destroy());
